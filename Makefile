@@ -1,0 +1,45 @@
+# `make help` lists what can be made.
+PYTHON ?= python3
+VENV ?= .venv
+# The torch to install. A GPU user keeps another one: `make quickstart TORCH=torch`.
+TORCH ?= torch -c constraints.txt
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test lint format benchmarks clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## Make .venv and install the package into it
+
+$(VENV)/.installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[dev]' $(if $(findstring constraints.txt,$(TORCH)),-c constraints.txt)
+	touch $@
+
+quickstart: install ## Run the whole main job on generated data (at most 8 minutes on 2 cores)
+	$(BIN)/twhin-hf synthesize --output runs/quickstart/data
+	$(BIN)/twhin-hf run --config examples/configs/quickstart.yaml
+
+test: install ## Run the tests
+	$(BIN)/python -m pytest tests twhin_hf
+
+lint: install ## Check style, types and spelling
+	$(BIN)/ruff check twhin_hf tests examples
+	$(BIN)/ruff format --check twhin_hf tests examples
+	$(BIN)/mypy
+	$(BIN)/typos
+
+format: install ## Format the code
+	$(BIN)/ruff check --fix twhin_hf tests examples
+	$(BIN)/ruff format twhin_hf tests examples
+
+benchmarks: install ## Run the speed comparisons (about 15 minutes)
+	$(BIN)/python examples/benchmarks/pretraining_throughput.py
+	$(BIN)/python examples/benchmarks/network_embedding.py
+
+clean: ## Remove what was made, but for runs/
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

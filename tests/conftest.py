@@ -1,0 +1,90 @@
+"""Fixtures that every test may use: tiny tokenizers, models and posts, all made here."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+# Before any import of a Hugging Face library: no network is asked, nothing is left behind.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="twhin_hf_tests_")
+
+import numpy as np
+import pytest
+import torch
+
+# Tiny models: a second thread costs more than it brings.
+torch.set_num_threads(1)
+
+LANGUAGES = ("en", "es", "ar", "ja")
+ALPHABETS = ("abcdefghij", "klmnopqrst", "ابتثجحخدذر", "あいうえおかきくけこ")
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """240 short posts of made-up words in four scripts."""
+    rng = np.random.default_rng(0)
+    words = [
+        ["".join(rng.choice(list(alphabet), rng.integers(2, 6))) for _ in range(60)]
+        for alphabet in ALPHABETS
+    ]
+    return [" ".join(rng.choice(words[i % 4], rng.integers(3, 25))) for i in range(240)]
+
+
+@pytest.fixture(scope="session")
+def tokenizer(texts, tmp_path_factory):
+    """A unigram tokenizer of those posts, saved and loaded again."""
+    from transformers import AutoTokenizer
+
+    from twhin_hf.data.tokenization import train_unigram_tokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train_unigram_tokenizer(texts, 300, progress=False).save_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def posts(texts):
+    """The posts as a data set."""
+    from datasets import Dataset
+
+    return Dataset.from_dict(
+        {
+            "post_id": [f"p{i}" for i in range(len(texts))],
+            "text": texts,
+            "lang": [LANGUAGES[i % 4] for i in range(len(texts))],
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def pairs():
+    """120 pairs: post i with post i + 120."""
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "anchor_id": [f"p{i}" for i in range(120)],
+            "positive_id": [f"p{i + 120}" for i in range(120)],
+            "similarity": pa.array(np.full(120, 0.9), pa.float32()),
+        }
+    )
+
+
+@pytest.fixture
+def tiny_config(tokenizer):
+    """A two-layer BERT without dropout, so that two ways to compute a thing can be compared."""
+    from transformers import BertConfig
+
+    return BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=130,
+        pad_token_id=tokenizer.pad_token_id,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
