@@ -1,0 +1,348 @@
+"""Network embedding against its peers: edges a second, memory and quality, side by side.
+
+    python examples/benchmarks/network_embedding.py
+    python examples/benchmarks/network_embedding.py --scale 0.2 --epochs 10
+
+Every trainer gets the same generated log (bipartite, power-law degrees, communities, three
+relations; at scale 1: 100,000 users, 50,000 posts, about 5 M edges), the same dimension, negatives,
+epochs and cores, and runs in a process of its own. One evaluator ranks the post of each held-out
+edge among 1,000 sampled posts for all of them. Peers that are not installed are skipped:
+
+    pip install 'setuptools<81' torchbiggraph torch_geometric
+
+PyTorch-BigGraph is timed by its own clock, which leaves out its loading, swapping and saving; ours
+is the whole of `embed_network`. PyTorch Geometric draws one negative an edge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+INSTALL_PEERS = "pip install 'setuptools<81' torchbiggraph torch_geometric"
+PEERS = {"PyTorch-BigGraph": "torchbiggraph", "PyTorch Geometric": "torch_geometric"}
+OURS = "twhin_hf"
+CANDIDATES = 1000
+
+
+def generate_edges(scale: float, seed: int) -> dict[str, np.ndarray]:
+    """Distinct edges in random order: activity and popularity by power laws, four tastes a user.
+
+    Nine engagements in ten stay in one of the user's four communities, the rest go anywhere; in
+    both cases a post is drawn in proportion to its popularity.
+    """
+    rng = np.random.default_rng(seed)
+    num_users, num_posts = int(100_000 * scale), int(50_000 * scale)
+    draws, num_communities = int(8_300_000 * scale), max(20, int(500 * scale))
+
+    activity = np.cumsum(rng.pareto(1.8, num_users) + 0.6)
+    tastes = rng.integers(0, num_communities, (num_users, 4))
+    popularity = rng.pareto(1.0, num_posts) + 0.05
+    popularity = np.minimum(popularity, np.quantile(popularity, 0.9998))
+    community = np.sort(rng.integers(0, num_communities, num_posts))
+    mass = np.concatenate([[0], np.cumsum(popularity)])
+    bounds = np.searchsorted(community, np.arange(num_communities + 1))
+    relation_shares = np.cumsum(rng.dirichlet([6, 2, 2], num_communities), axis=1)
+
+    users = np.searchsorted(activity, rng.random(draws) * activity[-1])
+    slot = np.searchsorted([0.55, 0.80, 0.95], rng.random(draws))
+    taste = tastes[users, slot]
+    anywhere = rng.random(draws) < 0.1
+    low = np.where(anywhere, 0, mass[bounds[taste]])
+    high = np.where(anywhere, mass[-1], mass[bounds[taste + 1]])
+    posts = np.searchsorted(mass[1:], low + (high - low) * rng.random(draws))
+    posts = posts.clip(max=num_posts - 1)
+    relation = (rng.random(draws)[:, None] > relation_shares[community[posts]]).sum(1).clip(max=2)
+
+    key = rng.permutation(np.unique((relation * num_users + users) * num_posts + posts))
+    pair, posts = np.divmod(key, num_posts)
+    relation, users = np.divmod(pair, num_users)
+    names = rng.permutation(num_posts)  # so that neighbours in a community are not neighbours in id
+    return {
+        "lhs": users.astype(np.int32),
+        "rhs": names[posts].astype(np.int32),
+        "relation": relation.astype(np.int16),
+        "size": np.array([num_users, num_posts]),
+    }
+
+
+def load(folder: Path, name: str) -> np.ndarray:
+    return np.load(folder / f"{name}.npy")
+
+
+def train_ours(folder: Path, options: argparse.Namespace) -> tuple[np.ndarray, ...]:
+    """Users, posts and relations of `embed_network`, and the seconds that it took."""
+    import pyarrow as pa
+
+    from twhin_hf.network.embedding import EmbeddingConfig, embed_network
+    from twhin_hf.network.log import EngagementGraph, LogReport
+
+    num_users, num_posts = load(folder, "size").tolist()
+    graph = EngagementGraph(
+        lhs=load(folder, "lhs"),
+        rhs=load(folder, "rhs"),
+        relation=load(folder, "relation"),
+        user_ids=pa.array(map(str, range(num_users))),
+        post_ids=pa.array(map(str, range(num_posts))),
+        relations=["favorite", "reply", "retweet"],
+        report=LogReport(),
+    )
+    config = EmbeddingConfig(
+        dimension=options.dimension,
+        epochs=options.epochs,
+        num_batch_negs=options.num_batch_negs,
+        num_uniform_negs=options.num_uniform_negs,
+        threads=options.threads,
+        holdout=0.0,
+    )
+    start = time.perf_counter()
+    network = embed_network(graph, config, progress=False)
+    seconds = time.perf_counter() - start
+    return network.user_vectors, network.post_vectors, network.relation_vectors, seconds
+
+
+def train_pytorch_biggraph(folder: Path, options: argparse.Namespace) -> tuple[np.ndarray, ...]:
+    """The same model in PyTorch-BigGraph, whose operator acts on rhs: posts are lhs."""
+    import logging
+    import re
+
+    import h5py
+    from torchbiggraph.config import ConfigSchema
+    from torchbiggraph.train import train
+    from torchbiggraph.util import SubprocessInitializer, setup_logging
+
+    work = folder / "pbg"
+    (work / "edges").mkdir(parents=True)
+    num_users, num_posts = load(folder, "size").tolist()
+    (work / "entity_count_user_0.txt").write_text(str(num_users))
+    (work / "entity_count_post_0.txt").write_text(str(num_posts))
+    with h5py.File(work / "edges" / "edges_0_0.h5", "w") as file:
+        file.attrs["format_version"] = 1
+        for name, source in {"lhs": "rhs", "rhs": "lhs", "rel": "relation"}.items():
+            file[name] = load(folder, source).astype(np.int64)
+    relation = {"lhs": "post", "rhs": "user", "operator": "translation"}
+    config = ConfigSchema.from_dict(
+        {
+            "entity_path": str(work),
+            "edge_paths": [str(work / "edges")],
+            "checkpoint_path": str(work / "model"),
+            "entities": {"user": {"num_partitions": 1}, "post": {"num_partitions": 1}},
+            "relations": [{"name": f"r{k}", **relation} for k in range(3)],
+            "dimension": options.dimension,
+            "comparator": "dot",
+            "loss_fn": "logistic",
+            "global_emb": False,
+            "num_epochs": options.epochs,
+            "lr": 0.1,
+            "num_batch_negs": options.num_batch_negs,
+            "num_uniform_negs": options.num_uniform_negs,
+            "eval_fraction": 0.0,
+            "workers": options.threads,
+        }
+    )
+    seconds: list[float] = []
+
+    class Clock(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if found := re.search(r"Processed \d+ edges in ([\d.]+) s", record.getMessage()):
+                seconds.append(float(found[1]))
+
+    setup_logging()
+    logging.getLogger("torchbiggraph").addHandler(Clock())
+    initializer = SubprocessInitializer()
+    initializer.register(setup_logging, 0)
+    train(config, subprocess_init=initializer)
+    version = (work / "model" / "checkpoint_version.txt").read_text().strip()
+    vectors = {}
+    for side in ("user", "post"):
+        with h5py.File(work / "model" / f"embeddings_{side}_0.v{version}.h5") as file:
+            vectors[side] = file["embeddings"][:]
+    with h5py.File(work / "model" / f"model.v{version}.h5") as file:
+        relations = [file[f"model/relations/{k}/operator/rhs/translation"][:] for k in range(3)]
+    return vectors["user"], vectors["post"], np.stack(relations), sum(seconds)
+
+
+def train_pytorch_geometric(folder: Path, options: argparse.Namespace) -> tuple[np.ndarray, ...]:
+    """DistMult with sparse gradients and Adagrad."""
+    import torch
+    from torch_geometric.nn import DistMult
+
+    torch.manual_seed(0)
+    torch.set_num_threads(options.threads)
+    num_users, num_posts = load(folder, "size").tolist()
+    lhs, rhs, relation = (
+        torch.from_numpy(load(folder, name)).long() for name in ("lhs", "rhs", "relation")
+    )
+    model = DistMult(num_users + num_posts, 3, options.dimension, sparse=True)
+    optimizer = torch.optim.Adagrad(model.parameters(), lr=0.1)
+    start = time.perf_counter()
+    for _ in range(options.epochs):
+        for batch in torch.randperm(len(lhs)).split(10_000):
+            optimizer.zero_grad()
+            model.loss(lhs[batch], relation[batch], num_users + rhs[batch]).backward()
+            optimizer.step()
+    seconds = time.perf_counter() - start
+    nodes = model.node_emb.weight.detach().numpy()
+    return nodes[:num_users], nodes[num_users:], model.rel_emb.weight.detach().numpy(), seconds
+
+
+TRAINERS = {
+    OURS: train_ours,
+    "PyTorch-BigGraph": train_pytorch_biggraph,
+    "PyTorch Geometric": train_pytorch_geometric,
+}
+
+
+def run_trainer(name: str, folder: Path, options: argparse.Namespace) -> None:
+    """What the trainer's own process does: train, then write what the evaluator needs."""
+    users, posts, relations, seconds = TRAINERS[name](folder, options)
+    query, relation = users[load(folder, "held_lhs")], relations[load(folder, "held_relation")]
+    translates = name != "PyTorch Geometric"
+    np.save(folder / "queries.npy", query + relation if translates else query * relation)
+    np.save(folder / "post_vectors.npy", posts)
+    (folder / "seconds.json").write_text(json.dumps(seconds))
+
+
+def tree_memory(pid: int) -> int:
+    """Proportional set size in bytes of a process and its descendants (0 where not Linux)."""
+    total, pending = 0, [pid]
+    while pending:
+        process = Path(f"/proc/{pending.pop()}")
+        try:
+            rollup = (process / "smaps_rollup").read_text()
+            total += 1024 * int(rollup.split("\nPss:")[1].split()[0])
+            for task in (process / "task").iterdir():
+                pending += map(int, (task / "children").read_text().split())
+        except (OSError, IndexError):  # it has ended
+            continue
+    return total
+
+
+def run_child(name: str, folder: Path, options: argparse.Namespace) -> tuple[float, int]:
+    """Seconds of training and peak memory of one trainer."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--child", name, "--folder", str(folder)]
+    with (folder / "log.txt").open("w") as log:
+        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        done, peak = threading.Event(), 0
+
+        def watch() -> None:
+            nonlocal peak
+            while not done.wait(0.5):
+                peak = max(peak, tree_memory(child.pid))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        code = child.wait()
+        done.set()
+        watcher.join()
+    if code:
+        raise RuntimeError(f"{name} failed:\n{(folder / 'log.txt').read_text()[-2000:]}")
+    return json.loads((folder / "seconds.json").read_text()), peak
+
+
+def rank_metrics(scores_of: np.ndarray, posts: np.ndarray | None, folder: Path) -> tuple:
+    """MRR and HITS@10 of held-out edges; ties count half.
+
+    Args:
+        scores_of: Query vectors `[num_held, dimension]`, or a score of each post `[num_posts]`.
+        posts: Post vectors `[num_posts, dimension]`, or None where scores are given.
+        folder: Where the held-out edges and their candidates are.
+    """
+    held, candidates = load(folder, "held_rhs"), load(folder, "candidates")
+    ranks = []
+    for block in np.array_split(np.arange(len(held)), max(1, len(held) // 500)):
+        rows = np.concatenate([held[block, None], candidates[block]], axis=1)
+        if posts is None:
+            scores = scores_of[rows]
+        else:
+            scores = np.einsum("nd,ncd->nc", scores_of[block], posts[rows])
+        above = (scores > scores[:, :1]).sum(1)
+        ties = (scores == scores[:, :1]).sum(1) - 1
+        ranks.append(1 + above + ties / 2)
+    rank = np.concatenate(ranks)
+    return (1 / rank).mean(), (rank <= 10).mean()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="share of users, posts and edges")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--dimension", type=int, default=256)
+    parser.add_argument("--num-batch-negs", type=int, default=50)
+    parser.add_argument("--num-uniform-negs", type=int, default=50)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="or processes")
+    parser.add_argument("--trainers", nargs="+", default=list(TRAINERS), choices=list(TRAINERS))
+    parser.add_argument("--repeats", type=int, default=1, help="rounds; the table has the medians")
+    parser.add_argument("--held-edges", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        return run_trainer(options.child, options.folder, options)
+
+    missing = [
+        name
+        for name, package in PEERS.items()
+        if name in options.trainers and importlib.util.find_spec(package) is None
+    ]
+    print(f"The peers are installed with: {INSTALL_PEERS}")
+    for name in missing:
+        print(f"Skipped: {name} is not installed.")
+
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
+        edges = generate_edges(options.scale, options.seed)
+        num_posts = int(edges["size"][1])
+        held = np.arange(len(edges["lhs"])) < options.held_edges
+        rng = np.random.default_rng(options.seed)
+        edges["candidates"] = rng.integers(0, num_posts, (held.sum(), CANDIDATES - 1))
+        for name in ("lhs", "rhs", "relation"):
+            edges[f"held_{name}"] = edges[name][held]
+            edges[name] = edges[name][~held]
+        for name, values in edges.items():
+            np.save(folder / f"{name}.npy", values)
+        num_edges = len(edges["lhs"])
+        print(f"{edges['size'][0]:,} users, {num_posts:,} posts, {num_edges:,} training edges")
+
+        trainers = [name for name in options.trainers if name not in missing]
+        runs: dict[str, list[tuple[float, ...]]] = {name: [] for name in trainers}
+        for _ in range(options.repeats):  # in turns, so that a busy machine slows all alike
+            for name in trainers:
+                print(f"Training: {name} …", flush=True)
+                with tempfile.TemporaryDirectory(dir=directory) as own:
+                    for path in folder.glob("*.npy"):
+                        (Path(own) / path.name).symlink_to(path)
+                    seconds, peak = run_child(name, Path(own), options)
+                    quality = rank_metrics(
+                        load(Path(own), "queries"), load(Path(own), "post_vectors"), folder
+                    )
+                runs[name].append((num_edges * options.epochs / seconds, peak / 2**20, *quality))
+
+        print(f"\n{'trainer':20}{'edges/s':>10}{'ratio':>7}{'MiB':>7}{'MRR':>8}{'HITS@10':>9}")
+        rows = {name: np.median(values, axis=0) for name, values in runs.items()}
+        baseline = rows.get("PyTorch-BigGraph", next(iter(rows.values()), np.ones(4)))[0]
+        for name, (speed, peak, mrr, hits) in rows.items():
+            print(
+                f"{name:20}{speed:10,.0f}{speed / baseline:7.2f}{peak:7,.0f}{mrr:8.4f}{hits:9.4f}"
+            )
+        degrees = np.bincount(edges["rhs"], minlength=num_posts)
+        for name, scores in {"popularity": degrees, "random": rng.random(num_posts)}.items():
+            mrr, hits = rank_metrics(scores, None, folder)
+            print(f"{name:20}{'':24}{mrr:8.4f}{hits:9.4f}")
+
+
+if __name__ == "__main__":
+    main()

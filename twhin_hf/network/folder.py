@@ -1,0 +1,208 @@
+"""The network folder: user, post and relation vectors with the ids of their rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_METADATA_FILE = "network.json"
+_TENSOR = "vectors"
+_BLOCK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Network:
+    """User, post and relation vectors with the ids of their rows.
+
+    Attributes:
+        user_ids: Strings, `[num_users]`.
+        post_ids: Strings, `[num_posts]`.
+        relations: Names, `[num_relations]`.
+        user_vectors: float32 `[num_users, dimension]`; may be memory-mapped.
+        post_vectors: float32 `[num_posts, dimension]`; may be memory-mapped.
+        relation_vectors: float32 `[num_relations, dimension]`.
+        user_degrees: Distinct engagements of each user, int64 `[num_users]`.
+        post_degrees: Distinct engagements of each post, int64 `[num_posts]`.
+        metadata: What `network.json` holds: counts, dimension, seed, versions, options, metrics.
+    """
+
+    user_ids: pa.Array
+    post_ids: pa.Array
+    relations: list[str]
+    user_vectors: np.ndarray
+    post_vectors: np.ndarray
+    relation_vectors: np.ndarray
+    user_degrees: np.ndarray
+    post_degrees: np.ndarray
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_users(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def num_posts(self) -> int:
+        return len(self.post_ids)
+
+    @property
+    def dimension(self) -> int:
+        return self.post_vectors.shape[1]
+
+
+def save_network(network: Network, directory: str | Path) -> None:
+    """Writes the folder; `network.json` comes last, so that half a folder never loads.
+
+    Args:
+        network: The network to write.
+        directory: Created where it is missing; files of an older network there are replaced.
+
+    Raises:
+        ValueError: Rows and ids do not agree, or a vector holds NaN or infinity.
+    """
+    from safetensors.numpy import save_file
+
+    _check(network, "the network to save")
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _METADATA_FILE).unlink(missing_ok=True)
+    vectors = {
+        "users": network.user_vectors,
+        "posts": network.post_vectors,
+        "relations": network.relation_vectors,
+    }
+    for name, values in vectors.items():
+        save_file({_TENSOR: np.ascontiguousarray(values)}, folder / f"{name}.safetensors")
+    tables = {
+        "users": pa.table({"user_id": network.user_ids, "degree": network.user_degrees}),
+        "posts": pa.table({"post_id": network.post_ids, "degree": network.post_degrees}),
+    }
+    for name, table in tables.items():
+        pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+    metadata = {
+        **network.metadata,
+        "num_users": network.num_users,
+        "num_posts": network.num_posts,
+        "relations": network.relations,
+        "dimension": network.dimension,
+    }
+    (folder / _METADATA_FILE).write_text(
+        json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        encoding="utf-8",
+    )
+
+
+def load_network(directory: str | Path) -> Network:
+    """Reads a folder that `save_network` wrote; the vectors are memory-mapped, read-only.
+
+    Args:
+        directory: The network folder.
+
+    Raises:
+        FileNotFoundError: The folder or one of its files is missing.
+        ValueError: A file is cut short, rows and ids do not agree, or a vector holds NaN or
+            infinity.
+    """
+    folder = Path(directory)
+    names = [f"{stem}.safetensors" for stem in ("users", "posts", "relations")]
+    names += ["users.parquet", "posts.parquet", _METADATA_FILE]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} is no complete network folder: {', '.join(missing)} missing. "
+            "Write it with `twhin-hf network embed` or save_network()."
+        )
+    metadata = json.loads((folder / _METADATA_FILE).read_text(encoding="utf-8"))
+    users = pq.read_table(folder / "users.parquet", columns=["user_id", "degree"])
+    posts = pq.read_table(folder / "posts.parquet", columns=["post_id", "degree"])
+    network = Network(
+        user_ids=users["user_id"].combine_chunks(),
+        post_ids=posts["post_id"].combine_chunks(),
+        relations=list(metadata["relations"]),
+        user_vectors=_memory_map(folder / "users.safetensors"),
+        post_vectors=_memory_map(folder / "posts.safetensors"),
+        relation_vectors=_memory_map(folder / "relations.safetensors"),
+        user_degrees=users["degree"].to_numpy(),
+        post_degrees=posts["degree"].to_numpy(),
+        metadata=metadata,
+    )
+    _check(network, str(folder))
+    return network
+
+
+def row_blocks(values: np.ndarray) -> Iterator[slice]:
+    """Slices of rows that together cover `values`, each of about 64 MiB."""
+    rows = max(1, _BLOCK_BYTES // max(1, values[:1].nbytes))
+    for start in range(0, len(values), rows):
+        yield slice(start, min(start + rows, len(values)))
+
+
+def check_finite(values: np.ndarray, ids: pa.Array | list[str], what: str) -> None:
+    """Raises a ValueError that names the first id whose vector holds NaN or infinity."""
+    count, first = 0, ""
+    for block in row_blocks(values):
+        bad = np.flatnonzero(~np.isfinite(values[block]).all(axis=1))
+        if len(bad) and not count:
+            first = str(ids[block.start + int(bad[0])])
+        count += len(bad)
+    if count:
+        raise ValueError(
+            f"{count} of {len(values)} {what} vectors hold NaN or infinity (the first is that of "
+            f"{first!r}). Vectors must be finite: embed again with a smaller learning rate."
+        )
+
+
+def _check(network: Network, where: str) -> None:
+    sides: dict[str, tuple[Any, np.ndarray, Any]] = {
+        "user": (network.user_ids, network.user_vectors, network.user_degrees),
+        "post": (network.post_ids, network.post_vectors, network.post_degrees),
+        "relation": (network.relations, network.relation_vectors, network.relations),
+    }
+    for side, (ids, vectors, degrees) in sides.items():
+        if vectors.ndim != 2 or vectors.dtype != np.float32:
+            raise ValueError(
+                f"{where}: {side} vectors are {vectors.dtype} of shape {list(vectors.shape)}; "
+                "needed are float32 of shape [rows, dimension]."
+            )
+        if not len(ids) == len(vectors) == len(degrees):
+            raise ValueError(
+                f"{where}: {len(ids)} {side} ids, {len(vectors)} {side} vectors and "
+                f"{len(degrees)} degrees. Rows and ids must agree: write the folder again."
+            )
+        if vectors.shape[1] != network.dimension:
+            raise ValueError(
+                f"{where}: {side} vectors have {vectors.shape[1]} dimensions, post vectors "
+                f"{network.dimension}. All must have the same: write the folder again."
+            )
+        check_finite(vectors, ids, f"{side} ({where})")
+
+
+def _memory_map(path: Path) -> np.ndarray:
+    """Maps the one float32 tensor of a safetensors file (its own numpy reader copies)."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            header_size = int.from_bytes(file.read(8), "little")
+            if header_size > size - 8:
+                raise ValueError("the header is longer than the file")
+            tensor = json.loads(file.read(header_size))[_TENSOR]
+        shape, (start, end) = tuple(tensor["shape"]), tensor["data_offsets"]
+        if tensor["dtype"] != "F32" or end - start != 4 * math.prod(shape):
+            raise ValueError(f"dtype {tensor['dtype']}, shape {list(shape)}")
+        if 8 + header_size + end > size:
+            raise ValueError(f"{size} bytes instead of {8 + header_size + end}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} does not hold one float32 tensor named {_TENSOR!r} ({error}). "
+            "It is damaged or of another kind: write the network folder again."
+        ) from error
+    if not math.prod(shape):
+        return np.zeros(shape, np.float32)
+    return np.memmap(path, np.float32, mode="r", offset=8 + header_size + start, shape=shape)

@@ -1,0 +1,290 @@
+"""Pairs of socially similar posts: nearest neighbours among the posts' network vectors.
+
+TwHIN-BERT (Zhang et al., KDD 2023), section 3.1: posts that the same kind of user engages with lie
+close together in the network, and the closest are each other's positives.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+
+from twhin_hf.network.folder import Network, check_finite
+from twhin_hf.network.near_duplicates import NUM_BUCKETS, sketch_texts
+from twhin_hf.network.neighbours import (
+    NeighbourIndex,
+    build_index,
+    default_index,
+    faiss_threads,
+    search_neighbours,
+    vector_lengths,
+)
+from twhin_hf.network.pairs import NeighbourTable, PairFilter, write_pairs
+from twhin_hf.tables import Source, is_blank, open_engine, read_errors, read_table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+logger = logging.getLogger(__name__)
+
+_QUERIES_PER_BLOCK = 4096
+_TEXTS_PER_BLOCK = 2**14
+
+
+@dataclass(frozen=True)
+class MiningConfig:
+    """How pairs are mined.
+
+    Attributes:
+        k: Nearest neighbours looked at, for each post.
+        min_similarity: Smallest cosine of the network vectors of a pair.
+        mutual: Keep a pair only where each post is among the k nearest of the other.
+        max_pairs_per_post: Most pairs that a post is the anchor of, its nearest; by default k.
+        max_text_similarity: Pairs whose texts share this much or more are copies and left out
+            (Jaccard similarity of their character trigrams). A value above 1 keeps copies.
+        max_missing_posts: Largest share of the network's posts that may be without text.
+        exact_limit: Search exactly up to this many posts, which takes about a minute on two cores
+            at 256 dimensions.
+        index: FAISS factory string, such as the paper's OPQ64,IVF65536,PQ64; by default chosen by
+            the number of posts.
+        probes: Cells that a search visits, of the paper's 65,536 its 2,000; by default as many as
+            the recall needs.
+        target_recall: Recall@10 against exact search that probes aim for.
+        seed: Of the rows that train the index and of the recall sample.
+        threads: CPU threads; by default all cores.
+    """
+
+    k: int = 10
+    min_similarity: float = 0.0
+    mutual: bool = False
+    max_pairs_per_post: int | None = None
+    max_text_similarity: float = 0.8
+    max_missing_posts: float = 0.5
+    exact_limit: int = 150_000
+    index: str | None = None
+    probes: int | None = None
+    target_recall: float = 0.95
+    seed: int = 0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("k", "max_pairs_per_post", "probes", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
+class MiningReport:
+    """What mining found and what it dropped, in the order of the filters.
+
+    `candidates = below_similarity + near_duplicates + not_mutual + over_max_pairs + repeated +
+    num_pairs`.
+
+    Attributes:
+        num_posts: Posts of the network.
+        posts_without_text: Posts of the network without text among the posts.
+        zero_vectors: Posts whose vector is zero, which has no cosine.
+        candidates: Neighbours found.
+        below_similarity: Candidates below the smallest similarity.
+        near_duplicates: Candidates whose text is nearly that of the post.
+        not_mutual: Candidates that do not have the post among theirs.
+        over_max_pairs: Candidates beyond the most pairs of a post.
+        repeated: Pairs found from both of their posts, written once.
+        num_pairs: Pairs written.
+        posts_in_pairs: Distinct posts in them.
+        index: FAISS factory string.
+        probes: Cells that a search visited, where the index has cells.
+        recall_at_10: Against exact search, on a sample.
+        build_seconds: Training, filling and calibrating the index.
+        search_seconds: Searching it.
+        text_seconds: Reading the texts and sketching them.
+        seconds: All of it.
+    """
+
+    num_posts: int
+    posts_without_text: int
+    zero_vectors: int
+    candidates: int
+    below_similarity: int
+    near_duplicates: int
+    not_mutual: int
+    over_max_pairs: int
+    repeated: int
+    num_pairs: int
+    posts_in_pairs: int
+    index: str
+    probes: int | None
+    recall_at_10: float
+    build_seconds: float
+    search_seconds: float
+    text_seconds: float
+    seconds: float
+
+
+def mine_pairs(
+    network: Network,
+    posts: Source | Dataset,
+    output: str | Path,
+    config: MiningConfig | None = None,
+    progress: bool = True,
+    columns: Mapping[str, str] | None = None,
+) -> MiningReport:
+    """Writes pairs of posts that are close in the network to a Parquet file.
+
+    Each post proposes its nearest neighbours that pass the filters. A pair that both posts propose
+    is written once, with the post of the lower row as its anchor; a pair has no direction. Pairs
+    come sorted by the row of the anchor, nearest first.
+
+    Args:
+        network: The network, its vectors possibly memory-mapped.
+        posts: Posts with columns `post_id` and `text`: a file, a folder, an Ibis table or a
+            data set.
+        output: The Parquet file; columns `anchor_id`, `positive_id` and `similarity`. It appears
+            when it is complete.
+        config: How to mine.
+        progress: Shows a progress bar.
+        columns: What the posts call a column, such as `{"text": "body"}`.
+
+    Raises:
+        FileNotFoundError: The posts are missing.
+        ValueError: A vector holds NaN, k is not below the number of posts, too many posts are
+            without text, no pair is left, or the index cannot be built.
+    """
+    config = config or MiningConfig()
+    start = time.perf_counter()
+    vectors = network.post_vectors
+    lengths = vector_lengths(vectors)
+    if not np.isfinite(lengths).all():
+        check_finite(vectors, network.post_ids, "post")
+    _check_k(config.k, network.num_posts, "the network has")
+    sketches, with_text = _read_texts(network, posts, config, columns)
+    rows = np.flatnonzero(with_text & (lengths > 0))
+    _check_k(config.k, len(rows), "with text and a vector other than zero there are")
+    if len(rows) < len(vectors):
+        vectors, lengths, sketches = vectors[rows], lengths[rows], sketches[rows]
+    text_seconds = time.perf_counter() - start
+
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with faiss_threads(config.threads), tempfile.TemporaryFile(dir=output.parent) as scratch:
+        build_start = time.perf_counter()
+        built = build_index(
+            vectors,
+            config.index or default_index(len(vectors), network.dimension, config.exact_limit),
+            probes=config.probes,
+            target_recall=config.target_recall,
+            seed=config.seed,
+        )
+        search_start = time.perf_counter()
+        table = _search_all(built, vectors, lengths, config.k, scratch, progress)
+        search_seconds = time.perf_counter() - search_start
+        ids = network.post_ids.take(pa.array(rows))
+        options = PairFilter(
+            config.min_similarity,
+            config.max_text_similarity,
+            config.mutual,
+            config.max_pairs_per_post,
+        )
+        counts = write_pairs(table, sketches, ids, output, options, config.threads)
+    report = MiningReport(
+        num_posts=network.num_posts,
+        posts_without_text=int((~with_text).sum()),
+        zero_vectors=int(with_text.sum()) - len(rows),
+        **counts,
+        index=built.description,
+        probes=built.probes,
+        recall_at_10=built.recall,
+        build_seconds=search_start - build_start,
+        search_seconds=search_seconds,
+        text_seconds=text_seconds,
+        seconds=time.perf_counter() - start,
+    )
+    logger.info("Mining: %s", asdict(report))
+    return report
+
+
+def _check_k(k: int, num_posts: int, what: str) -> None:
+    if k >= num_posts:
+        raise ValueError(
+            f"k is {k}, but {what} {num_posts:,} posts, so that a post has {max(0, num_posts - 1)} "
+            f"others. Give a k below {num_posts} or more posts."
+        )
+
+
+def _read_texts(
+    network: Network,
+    posts: Source | Dataset,
+    config: MiningConfig,
+    columns: Mapping[str, str] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sketches of the texts, uint8 `[num_posts, 64]`, and which posts have a text, bool."""
+    import ibis
+
+    source: Any = posts
+    if hasattr(posts, "with_format"):
+        source = ibis.memtable(posts.with_format("arrow")[:])
+    rows = np.arange(network.num_posts)
+    sketches = np.zeros((network.num_posts, NUM_BUCKETS), np.uint8)
+    with_text = np.zeros(network.num_posts, bool)
+    with (
+        open_engine(threads=config.threads) as engine,
+        read_errors(source),
+        tempfile.TemporaryDirectory(prefix="twhin_hf-") as scratch,
+    ):
+        table = read_table(source, ["post_id", "text"], connection=engine, columns=columns)
+        table = table.filter(~is_blank(table.text)).mutate(position=ibis.row_number())
+        ids = ibis.memtable(pa.table({"post_id": network.post_ids, "row": rows}))
+        texts = Path(scratch) / "texts.parquet"
+        engine.to_parquet(table.inner_join(ids, "post_id").order_by("position"), texts)
+        for batch in pyarrow.dataset.dataset(texts).to_batches(batch_size=_TEXTS_PER_BLOCK):
+            block = batch["row"].to_numpy()
+            new = ~with_text[block]
+            block, first = np.unique(block[new], return_index=True)
+            sketches[block] = sketch_texts(batch["text"].filter(pa.array(new)).take(first))
+            with_text[block] = True
+    missing = int((~with_text).sum())
+    if missing > config.max_missing_posts * network.num_posts:
+        raise ValueError(
+            f"{missing:,} of the network's {network.num_posts:,} posts have no text among the "
+            f"posts given (the first is {str(network.post_ids[int(np.argmin(with_text))])!r}), "
+            f"more than the share of {config.max_missing_posts:g} that is allowed. Check that "
+            "both use the same ids, or raise max_missing_posts (`--max-missing-posts`)."
+        )
+    return sketches, with_text
+
+
+def _search_all(
+    built: NeighbourIndex,
+    vectors: np.ndarray,
+    lengths: np.ndarray,
+    k: int,
+    scratch: IO[bytes],
+    progress: bool,
+) -> NeighbourTable:
+    """Neighbours of all posts, in a file that memory need not hold."""
+    from rich.progress import Progress
+
+    num_posts = len(vectors)
+    shape = (num_posts, k)
+    table = NeighbourTable(
+        np.memmap(scratch, np.float32, mode="w+", shape=shape),
+        np.memmap(scratch, np.int32, mode="r+", offset=4 * num_posts * k, shape=shape),
+    )
+    with Progress(disable=not progress) as bar:
+        task = bar.add_task(f"Searching {built.description}", total=num_posts)
+        for start in range(0, num_posts, _QUERIES_PER_BLOCK):
+            block = slice(start, min(start + _QUERIES_PER_BLOCK, num_posts))
+            found = search_neighbours(built.index, vectors, lengths, block, k)
+            table.similarities[block], table.rows[block] = found
+            bar.advance(task, block.stop - block.start)
+    return table

@@ -1,0 +1,169 @@
+"""From a table of neighbours to a Parquet file of pairs, block by block."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twhin_hf.network.near_duplicates import text_similarity
+
+PAIR_SCHEMA = pa.schema(
+    {"anchor_id": pa.string(), "positive_id": pa.string(), "similarity": pa.float32()}
+)
+# Comparing the k neighbours of the k neighbours of a block takes this many bytes.
+_BLOCK_BYTES = 2**25
+
+
+class NeighbourTable(NamedTuple):
+    """The k nearest posts of every post, nearest first."""
+
+    similarities: np.ndarray  # float32 [num_posts, k]
+    rows: np.ndarray  # int32 [num_posts, k]; -1 where there is none
+
+
+class PairFilter(NamedTuple):
+    """Which neighbours become pairs; see `MiningConfig` for the fields."""
+
+    min_similarity: float
+    max_text_similarity: float
+    mutual: bool
+    max_pairs_per_post: int | None
+
+
+def write_pairs(
+    table: NeighbourTable,
+    sketches: np.ndarray,
+    ids: pa.Array,
+    output: Path,
+    options: PairFilter,
+    threads: int | None = None,
+) -> dict[str, int]:
+    """Filters the neighbours and writes each unordered pair once, sorted by the anchor's row.
+
+    Args:
+        table: Neighbours of `num_posts` posts.
+        sketches: Of their texts, uint8 `[num_posts, 64]`; see `near_duplicates`.
+        ids: Their ids, `[num_posts]`.
+        output: The file; it appears when it is complete.
+        options: The filters.
+        threads: Threads; all cores where it is None.
+
+    Returns:
+        How many candidates there were, how many each filter took, and how many pairs were written.
+
+    Raises:
+        ValueError: No pair is left.
+    """
+    # What each post proposes; row -1 where a filter took the neighbour.
+    proposed = np.empty(table.rows.shape, np.int32)
+    in_pair = np.zeros(len(proposed), bool)
+    counts: Counter[str] = Counter()
+    threads = threads or os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool, _parquet_writer(output) as writer:
+
+        def propose(block: slice) -> dict[str, int]:
+            keep, taken = _filter(table, block, sketches, options)
+            proposed[block] = np.where(keep, table.rows[block], -1)
+            return taken
+
+        def collect(block: slice) -> pa.Table:
+            anchors, ranks = np.nonzero(_first_of_two(proposed, block))
+            similarities = table.similarities[block][anchors, ranks]
+            positives = proposed[block][anchors, ranks]
+            anchors += block.start
+            in_pair[anchors] = in_pair[positives] = True
+            columns = [ids.take(pa.array(anchors)), ids.take(pa.array(positives)), similarities]
+            return pa.table(columns, schema=PAIR_SCHEMA)
+
+        blocks = list(_blocks(len(proposed), proposed.shape[1]))
+        for taken in pool.map(propose, blocks):
+            counts.update(taken)
+        # A few blocks at a time, so that finished ones do not pile up.
+        for start in range(0, len(blocks), 2 * threads):
+            for pairs in pool.map(collect, blocks[start : start + 2 * threads]):
+                writer.write_table(pairs)
+                counts["num_pairs"] += len(pairs)
+        if not counts["num_pairs"]:
+            raise ValueError(_explain_no_pairs(counts, options))
+    counts["repeated"] = int((proposed >= 0).sum()) - counts["num_pairs"]
+    return {**counts, "posts_in_pairs": int(in_pair.sum())}
+
+
+def _filter(
+    table: NeighbourTable, block: slice, sketches: np.ndarray, options: PairFilter
+) -> tuple[np.ndarray, dict[str, int]]:
+    """The neighbours of a block that pass all filters, bool `[rows, k]`, and how many do not."""
+    rows, similarities = table.rows[block], table.similarities[block]
+    keep = rows >= 0
+    counts = {"candidates": int(keep.sum())}
+
+    def drop(name: str, passing: np.ndarray) -> None:
+        before = int(keep.sum())
+        np.logical_and(keep, passing, out=keep)
+        counts[name] = before - int(keep.sum())
+
+    drop("below_similarity", similarities >= options.min_similarity)
+    posts, ranks = np.nonzero(keep)
+    overlap = np.zeros(keep.shape)
+    overlap[posts, ranks] = text_similarity(sketches[block][posts], sketches[rows[posts, ranks]])
+    drop("near_duplicates", overlap < options.max_text_similarity)
+    # The other filters are symmetric, so it does not matter that they come first.
+    drop("not_mutual", _contains(table.rows, rows, block) if options.mutual else keep)
+    most = options.max_pairs_per_post
+    drop("over_max_pairs", keep if most is None else np.cumsum(keep, axis=1) <= most)
+    return keep, counts
+
+
+def _first_of_two(proposed: np.ndarray, block: slice) -> np.ndarray:
+    """The proposals of a block without those that a post of a lower row makes too, bool."""
+    rows = proposed[block]
+    own = np.arange(block.start, block.stop)[:, None]
+    return (rows >= 0) & ~((rows < own) & _contains(proposed, rows, block))
+
+
+def _contains(table: np.ndarray, rows: np.ndarray, block: slice) -> np.ndarray:
+    """Whether the neighbours of `rows[i, j]` hold the post of the block's row i, bool like rows."""
+    own = np.arange(block.start, block.stop, dtype=table.dtype)[:, None, None]
+    return (table[rows] == own).any(axis=-1)
+
+
+def _blocks(num_posts: int, k: int) -> Iterator[slice]:
+    size = max(1, _BLOCK_BYTES // (4 * k * max(k, 64)))
+    for start in range(0, num_posts, size):
+        yield slice(start, min(start + size, num_posts))
+
+
+def _explain_no_pairs(counts: Mapping[str, int], options: PairFilter) -> str:
+    reasons = {
+        "below_similarity": f"below the similarity of {options.min_similarity:g}",
+        "near_duplicates": "with nearly the same text",
+        "not_mutual": "not mutual",
+    }
+    taken = [f"{counts[name]:,} {reason}" for name, reason in reasons.items() if counts[name]]
+    return (
+        f"No pair is left of {counts['candidates']:,} candidates: {'; '.join(taken)}. "
+        "Relax that filter (min_similarity, max_text_similarity, mutual) or give a larger k."
+    )
+
+
+@contextmanager
+def _parquet_writer(output: Path) -> Iterator[pq.ParquetWriter]:
+    """Writes under another name and renames at the end, so that half a file never appears."""
+    unfinished = output.with_name(f".{output.name}.unfinished")
+    try:
+        with pq.ParquetWriter(
+            unfinished, PAIR_SCHEMA, compression="zstd", use_dictionary=False
+        ) as writer:
+            yield writer
+        os.replace(unfinished, output)
+    finally:
+        unfinished.unlink(missing_ok=True)
