@@ -1,0 +1,91 @@
+import pytest
+import torch
+
+from twhin_hf.modeling import TwhinBertModel
+from twhin_hf.modeling import post_encoder as post_encoder_module
+
+
+@pytest.fixture
+def model(tiny_config, tokenizer, tmp_path):
+    torch.manual_seed(0)
+    TwhinBertModel(tiny_config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    return TwhinBertModel.from_pretrained(tmp_path)
+
+
+def one_by_one(model, tokenizer, texts, pooling):
+    rows = []
+    for text in texts:
+        ids = torch.tensor([tokenizer(text, truncation=True, max_length=64)["input_ids"]])
+        hidden = model.eval()(ids).last_hidden_state[0]
+        mean = hidden[1:-1].mean(dim=0)
+        rows.append(
+            {"cls": hidden[0], "mean": mean, "combined": torch.cat([hidden[0], mean])}[pooling]
+        )
+    return torch.stack(rows).detach()
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "combined"])
+def test_encode_is_each_text_alone(model, tokenizer, texts, pooling, monkeypatch):
+    monkeypatch.setattr(post_encoder_module, "TOKENIZED_AT_ONCE", 50)
+    found = model.encode(texts, batch_size=3, max_length=64, pooling=pooling)
+    torch.testing.assert_close(
+        found, one_by_one(model, tokenizer, texts, pooling), atol=1e-5, rtol=1e-4
+    )
+    assert found.dtype == torch.float32
+
+
+def test_batches_hold_no_more_tokens_than_their_budget(model, texts, monkeypatch):
+    seen = []
+    forward = TwhinBertModel.forward
+
+    def watched(self, input_ids=None, **kwargs):
+        seen.append(tuple(input_ids.shape))
+        return forward(self, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(TwhinBertModel, "forward", watched)
+    model.encode(texts, batch_size=4, max_length=100)
+    assert max(rows * width for rows, width in seen) <= 400
+    assert [width for _, width in seen] == sorted((width for _, width in seen), reverse=True)
+    assert len(seen) < len(texts) / 4  # short posts make large batches
+
+
+def test_normalize(model, texts):
+    norms = model.encode(texts[:7], normalize=True).norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones(7))
+
+
+def test_encode_leaves_training_mode_as_it_was(model, texts):
+    model.train()
+    model.encode(texts[:2])
+    assert model.training
+
+
+def test_nothing_and_empty_texts(model):
+    assert model.encode([]).shape == (0, 64)
+    assert torch.isfinite(model.encode(["", " "])).all()
+
+
+@pytest.mark.parametrize(
+    ("bad", "options", "message"),
+    [
+        (["a", None], {}, "text 1 is None"),
+        ("a post", {}, r"in a list: \[text\]"),
+        (["a"], {"pooling": "max"}, "pooling is 'max'"),
+        (["a"], {"max_length": 500}, "this model reads 130 at most"),
+    ],
+)
+def test_bad_input(model, bad, options, message):
+    with pytest.raises(ValueError, match=message):
+        model.encode(bad, **options)
+
+
+def test_a_tokenizer_larger_than_the_model(model, tokenizer, tiny_config):
+    tiny_config.vocab_size = len(tokenizer) - 1
+    with pytest.raises(ValueError, match="resize_token_embeddings"):
+        TwhinBertModel(tiny_config).encode(["a"], tokenizer=tokenizer)
+
+
+def test_no_tokenizer_to_be_found(tiny_config):
+    with pytest.raises(ValueError, match="pass tokenizer="):
+        TwhinBertModel(tiny_config).encode(["a"])

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from twhin_hf.modeling.pooling import pool, post_boundaries, segment_ids_of_rows
+
+# Two rows: post 2 and post 1 share the first, post 3 has two special tokens and nothing else.
+SEGMENTS = torch.tensor([[2, 2, 2, 1, 1, 1, 1], [3, 3, 0, 0, 0, 0, 0]])
+HIDDEN = torch.arange(14.0).view(2, 7, 1)
+
+
+def test_boundaries():
+    starts, ends = post_boundaries(SEGMENTS)
+    assert starts.nonzero().tolist() == [[0, 0], [0, 3], [1, 0]]
+    assert ends.nonzero().tolist() == [[0, 2], [0, 6], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ("cls", [[3.0], [0.0], [7.0]]),
+        ("mean", [[4.5], [1.0], [7.5]]),  # the third post's mean is that of its special tokens
+        ("combined", [[3.0, 4.5], [0.0, 1.0], [7.0, 7.5]]),
+    ],
+)
+def test_pooling_by_hand(pooling, expected):
+    assert pool(HIDDEN, SEGMENTS, pooling, 3).tolist() == expected
+
+
+def test_padding_on_the_left_is_no_part_of_a_post():
+    segments = segment_ids_of_rows(torch.tensor([[0, 0, 1, 1, 1]]))
+    hidden = torch.tensor([[[9.0], [9.0], [1.0], [2.0], [3.0]]])
+    assert pool(hidden, segments, "combined", 1).tolist() == [[1.0, 2.0]]
+
+
+def test_padding_gets_no_gradient():
+    hidden = HIDDEN.clone().requires_grad_()
+    pool(hidden, SEGMENTS, "combined", 3).sum().backward()
+    assert hidden.grad[1, 2:].abs().sum() == 0
+    assert hidden.grad[0, 1].item() == 1
+
+
+def test_unknown_pooling():
+    with pytest.raises(ValueError, match="choose 'cls', 'mean' or 'combined'"):
+        pool(HIDDEN, SEGMENTS, "max", 3)

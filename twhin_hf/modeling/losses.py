@@ -1,0 +1,173 @@
+"""The losses of TwHIN-BERT pretraining: masked language modelling and NT-Xent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_LOGITS = 2**25
+"""How many logits `masked_lm_loss` holds at once: 128 MiB in float32, 134 rows of 250,002."""
+
+
+def nt_xent_loss(
+    queries: Tensor,
+    keys: Tensor,
+    positives: Tensor,
+    not_negatives: Tensor,
+    temperature: float = 0.1,
+) -> tuple[Tensor, Tensor]:
+    """NT-Xent: each query finds its positive among the batch's other posts.
+
+    ℓ_i = −log exp(s_ip / τ) / (exp(s_ip / τ) + Σ_{j ∈ negatives of i} exp(s_ij / τ)), s the
+    cosine, averaged over the queries (TwHIN-BERT, Section 2.2.2, after SimCLR, Equation 1).
+
+    Args:
+        queries: `[num_queries, size]`, projections of this process's posts.
+        keys: `[num_keys, size]`, projections of all posts of the batch.
+        positives: `[num_queries]`, the key that is each query's positive.
+        not_negatives: `[num_queries, num_keys]`, true where a key must not count as a negative:
+            the query itself, and whatever `social_exclusions` finds. The positive may be marked
+            too: it always takes part.
+        temperature: τ.
+
+    Returns:
+        The loss, and the share of queries whose positive scores above all negatives (in-batch
+        retrieval accuracy); both scalars.
+
+    Example:
+        Two pairs, each with equal vectors and at a right angle to the other:
+
+        >>> posts = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> itself = torch.eye(4, dtype=torch.bool)
+        >>> loss, accuracy = nt_xent_loss(posts, posts, torch.tensor([2, 3, 0, 1]), itself, 1.0)
+        >>> round(loss.item(), 4)  # log(1 + 2 / e)
+        0.5514
+    """
+    scores = F.normalize(queries.float(), dim=-1) @ F.normalize(keys.float(), dim=-1).T
+    ruled_out = not_negatives.scatter(1, positives[:, None], False)
+    scores = (scores / temperature).masked_fill(ruled_out, float("-inf"))
+    loss = F.cross_entropy(scores, positives)
+    accuracy = (scores.detach().argmax(dim=1) == positives).float().mean()
+    return loss, accuracy
+
+
+def social_exclusions(post_ids: Tensor, positive_ids: Tensor, key_ids: Tensor) -> Tensor:
+    """Which keys are no negatives of a post: the post itself and all its known positives.
+
+    A post may be in a batch twice, or beside another of its own positives; pushing those apart
+    would teach the opposite of what the network says.
+
+    Args:
+        post_ids: `[num_queries]`, integer ids of the queries' posts.
+        positive_ids: `[num_queries, max_positives]`, ids of all known positives of each query,
+            filled up with -1.
+        key_ids: `[num_keys]`, ids of the keys' posts.
+
+    Returns:
+        Boolean `[num_queries, num_keys]`.
+
+    Example:
+        >>> ids = torch.tensor([7, 8, 7, 9])
+        >>> social_exclusions(ids[:1], torch.tensor([[9, -1]]), ids).tolist()
+        [[True, False, True, True]]
+    """
+    excluded = post_ids[:, None] == key_ids[None, :]
+    # Column by column: memory stays that of the mask, however many positives a post has.
+    for column in positive_ids.T:
+        excluded |= column[:, None] == key_ids[None, :]
+    return excluded
+
+
+def masked_lm_loss(
+    hidden_states: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    num_items: Tensor | int | None = None,
+) -> Tensor:
+    """Cross entropy of the decoder's logits, without ever holding all logits.
+
+    Equal to `F.cross_entropy(F.linear(hidden_states, weight, bias), labels)`. The logits are
+    made a block of rows at a time (`MAX_LOGITS`), and their gradients with them: by
+    `torch.nn.functional.linear_cross_entropy` where torch has it (2.13), by the same method here
+    where it does not.
+
+    Args:
+        hidden_states: `[num_masked, hidden]`, of the masked positions alone.
+        weight: `[vocabulary, hidden]`.
+        bias: `[vocabulary]` or none.
+        labels: `[num_masked]`.
+        num_items: what to divide the sum by; by default the number of labels. Under several
+            processes their mean number of labels makes the average of the processes' losses the
+            loss of the joint batch.
+
+    Returns:
+        Scalar; 0, with gradients of 0, where nothing is masked.
+    """
+    if len(labels) == 0:
+        return (hidden_states.sum() + weight[:0].sum()) * 0.0
+    device = hidden_states.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        hidden_states, weight = hidden_states.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
+    if bias is None:
+        bias = weight.new_zeros(len(weight))
+    block = max(1, MAX_LOGITS // len(weight))
+    options = getattr(torch.nn, "LinearCrossEntropyOptions", None)
+    if options is None:
+        total = _BlockwiseLinearCrossEntropy.apply(hidden_states, weight, bias, labels, block)
+    else:
+        total = F.linear_cross_entropy(
+            hidden_states,
+            weight,
+            labels,
+            linear_bias=bias,
+            reduction="sum",
+            # `auto` takes the order of twelve times as long on CPU: its accumulation is in float64.
+            options=options(batch_chunk_size=block, acc_policy="compact"),
+        )
+    return total.float() / (len(labels) if num_items is None else num_items)
+
+
+class _BlockwiseLinearCrossEntropy(torch.autograd.Function):
+    """Sum of cross entropies; the gradients are made while a block's logits are at hand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, block: int
+    ) -> Tensor:
+        grad_hidden = torch.empty_like(hidden_states)
+        grad_weight = torch.zeros_like(weight)
+        grad_bias = torch.zeros_like(bias)
+        total = hidden_states.new_zeros((), dtype=torch.float32)
+        for start in range(0, len(labels), block):
+            rows = slice(start, start + block)
+            hidden, label = hidden_states[rows], labels[rows, None]
+            logits = torch.addmm(bias, hidden, weight.T).float()
+            normalizer = logits.logsumexp(dim=1, keepdim=True)
+            total += (normalizer - logits.gather(1, label)).sum()
+            # d loss / d logits = softmax − one-hot, in the place of the logits.
+            gradient = logits.sub_(normalizer).exp_()
+            gradient.scatter_add_(1, label, torch.full_like(label, -1.0, dtype=gradient.dtype))
+            gradient = gradient.to(weight.dtype)
+            torch.mm(gradient, weight, out=grad_hidden[rows])
+            grad_weight.addmm_(gradient.T, hidden)
+            grad_bias += gradient.sum(dim=0)
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
+        scale = grad_outputs[0]
+        return (
+            grad_hidden * scale.to(grad_hidden.dtype),
+            grad_weight * scale.to(grad_weight.dtype),
+            grad_bias * scale.to(grad_bias.dtype),
+            None,
+            None,
+        )

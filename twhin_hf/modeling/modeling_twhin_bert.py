@@ -1,0 +1,55 @@
+"""BERT backbones: BERT, multilingual BERT and TwHIN-BERT."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from transformers import BertConfig, BertModel
+from transformers.models.bert.modeling_bert import BertOnlyMLMHead, BertPreTrainedModel
+
+from .heads import ProjectionHead
+from .post_encoder import PostEncoderMixin
+from .pretraining import PreTrainingMixin
+from .settings import apply_settings
+
+
+class TwhinBertModel(PostEncoderMixin, BertModel):
+    """BERT that gives an embedding of each post: `model.encode(texts)`.
+
+    It has no pooler: released TwHIN-BERT checkpoints hold none, and a random one is noise.
+    """
+
+    # A pretraining checkpoint holds heads, and a stock one perhaps a pooler: not ours to load.
+    _keys_to_ignore_on_load_unexpected = [r"^cls\.", r"^social_head\.", r"pooler\."]  # noqa: RUF012
+
+    def __init__(self, config: BertConfig):
+        super().__init__(apply_settings(config), add_pooling_layer=False)
+
+
+class TwhinBertForPreTraining(PreTrainingMixin, BertPreTrainedModel):
+    """BERT with a masked-language-modelling head and a social head.
+
+    Loads any BERT checkpoint, and adds the heads it lacks; what it saves loads as `BertModel`
+    and `BertForMaskedLM` too.
+    """
+
+    _tied_weights_keys = {  # noqa: RUF012
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
+
+    def __init__(self, config: BertConfig):
+        super().__init__(apply_settings(config))
+        self.bert = TwhinBertModel(config)
+        self.cls = BertOnlyMLMHead(config)
+        self.social_head = ProjectionHead(config) if config.social_weight > 0 else None
+        self.post_init()
+
+    def mlm_transform(self, hidden_states: Tensor) -> Tensor:
+        return self.cls.predictions.transform(hidden_states)
+
+    def get_output_embeddings(self):
+        return self.cls.predictions.decoder
+
+    def set_output_embeddings(self, new_embeddings):
+        self.cls.predictions.decoder = new_embeddings
+        self.cls.predictions.bias = new_embeddings.bias

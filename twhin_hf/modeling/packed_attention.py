@@ -1,0 +1,150 @@
+"""Attention for packed rows: tokens see their own post and nothing else.
+
+Three backends give the same numbers. `sdpa` and `eager` take a block-diagonal mask; flash
+attention (`flash_attention_2`, `flash_attention_3` and `torch_varlen`, PyTorch's own) takes the
+rows end to end with the boundaries of the posts, and needs a GPU in half precision.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+VARLEN = "torch_varlen"
+FLAT_BACKENDS = ("flash_attention_2", "flash_attention_3", VARLEN)
+
+
+def wants_flat_rows(config: PreTrainedConfig) -> bool:
+    """Whether the model's attention backend takes all posts end to end in one row."""
+    return config._attn_implementation in FLAT_BACKENDS
+
+
+def packed_attention_arguments(
+    segment_ids: Tensor, config: PreTrainedConfig, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Keyword arguments that make an encoder attend within posts.
+
+    Args:
+        segment_ids: `[rows, width]` (0 on padding); one row where `wants_flat_rows`.
+        config: the encoder's config, which names the attention backend.
+        dtype: of the hidden states.
+
+    Returns:
+        `attention_mask`, `[rows, 1, width, width]`: boolean for `sdpa`, additive for `eager`, which
+        would take a boolean mask for numbers; or the boundaries that flash attention reads.
+
+    Raises:
+        ValueError: a backend that has no notion of packed rows.
+    """
+    backend = config._attn_implementation
+    if wants_flat_rows(config):
+        flat = segment_ids.flatten()
+        changes = (flat[1:] != flat[:-1]).nonzero().squeeze(1) + 1
+        ends = changes.new_tensor([flat.numel()])
+        boundaries = torch.cat([torch.zeros_like(ends), changes, ends]).to(torch.int32)
+        longest = int(boundaries.diff().max())
+        return {
+            "cu_seq_lens_q": boundaries,
+            "cu_seq_lens_k": boundaries,
+            "max_length_q": longest,
+            "max_length_k": longest,
+        }
+    same_post = segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
+    if backend == "sdpa":
+        return {"attention_mask": same_post}
+    if backend == "eager":
+        mask = torch.zeros(same_post.shape, dtype=dtype, device=segment_ids.device)
+        return {"attention_mask": mask.masked_fill_(~same_post, torch.finfo(dtype).min)}
+    raise ValueError(
+        f"packed rows need attention that knows them, and {backend!r} does not; load the model "
+        f"with attn_implementation 'sdpa', 'eager' or one of {FLAT_BACKENDS}"
+    )
+
+
+def varlen_attention_forward(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    cu_seq_lens_q: Tensor | None = None,
+    max_length_q: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention by `torch.nn.attention.varlen`; padded batches go to sdpa.
+
+    Args:
+        query, key, value: `[1, heads, tokens, head size]`.
+        cu_seq_lens_q: int32 `[num_segments + 1]`, where each segment begins and ends.
+        max_length_q: length of the longest segment.
+
+    Returns:
+        `[1, tokens, heads, head size]`, and no attention weights.
+
+    Raises:
+        ValueError: with dropout on the attention weights, which the kernel does not know.
+    """
+    if cu_seq_lens_q is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    if dropout > 0:
+        raise ValueError(
+            f"{VARLEN} attention has no dropout and attention_probs_dropout_prob is {dropout}: "
+            "set it to 0, or use attn_implementation 'flash_attention_2' or 'sdpa'"
+        )
+    from torch.nn.attention.varlen import varlen_attn
+
+    if scaling is not None:
+        # The kernel scales by head size^-0.5; not every version lets it be chosen.
+        query = query * (scaling * query.shape[-1] ** 0.5)
+    longest = int(max_length_q or 0)
+    output = varlen_attn(
+        query.squeeze(0).transpose(0, 1),
+        key.squeeze(0).transpose(0, 1),
+        value.squeeze(0).transpose(0, 1),
+        cu_seq_lens_q,
+        cu_seq_lens_q,
+        longest,
+        longest,
+    )
+    return cast(Tensor, output).unsqueeze(0), None
+
+
+def register_varlen_attention() -> None:
+    """Makes `torch_varlen` a backend that `set_attn_implementation` knows."""
+    AttentionInterface.register(VARLEN, varlen_attention_forward)
+    AttentionMaskInterface.register(VARLEN, sdpa_mask)
+
+
+def packed_attention_backend(
+    device: torch.device, dtype: torch.dtype, attention_dropout: float
+) -> str:
+    """The fastest backend for packed rows on this hardware: flash attention, else `sdpa`.
+
+    Args:
+        device: where the model runs.
+        dtype: in which its attention is computed.
+        attention_dropout: dropout on attention weights, which PyTorch's own kernel lacks.
+    """
+    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
+        return "sdpa"
+    from transformers.utils import is_flash_attn_2_available
+
+    if is_flash_attn_2_available():
+        return "flash_attention_2"
+    try:
+        from torch.nn.attention import varlen  # noqa: F401
+    except ImportError:
+        return "sdpa"
+    if attention_dropout > 0 or torch.cuda.get_device_capability(device) < (8, 0):
+        return "sdpa"
+    register_varlen_attention()
+    return VARLEN

@@ -1,0 +1,205 @@
+"""What every `Twhin…Model` does beyond its backbone: packed rows, embeddings and `encode`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.modeling_outputs import BaseModelOutput
+
+from .packed_attention import packed_attention_arguments, wants_flat_rows
+from .pooling import pool, segment_ids_of_rows
+from .settings import POOLINGS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as Backbone
+else:
+    Backbone = object
+
+TOKENIZED_AT_ONCE = 65_536
+
+
+@dataclass
+class PostEncoderOutput(BaseModelOutput):
+    """Output of a `Twhin…Model`.
+
+    Attributes:
+        last_hidden_state: `[rows, width, hidden]`.
+        embeddings: `[num_posts, hidden]`, or `[num_posts, 2 · hidden]` for `combined` pooling.
+    """
+
+    embeddings: Tensor | None = None
+
+
+class PostEncoderMixin(Backbone):
+    """Put before a backbone without pooler: `class TwhinBertModel(PostEncoderMixin, BertModel)`."""
+
+    position_offset: int = 0
+    """The position id of a post's first token (RoBERTa's backbones begin at `padding_idx + 1`)."""
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        num_posts: int | None = None,
+        pooling: str | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> PostEncoderOutput | tuple:
+        """Hidden states of the tokens and an embedding of each post.
+
+        A padded batch comes with `attention_mask`, a packed one with `segment_ids`.
+
+        Args:
+            input_ids: `[rows, width]`.
+            attention_mask: `[rows, width]`, 1 on the tokens of a padded batch; one post a row.
+            segment_ids: `[rows, width]`, the number 1 … `num_posts` of each token's post and 0 on
+                padding; several posts a row.
+            position_ids: `[rows, width]`, from 0 at each post's first token; needed with
+                `segment_ids`.
+            num_posts: how many posts there are; read from `segment_ids` by default.
+            pooling: in place of the config's.
+            **kwargs: as the backbone takes.
+
+        Raises:
+            ValueError: packed rows without `position_ids`, or with an `attention_mask`.
+        """
+        if segment_ids is None:
+            tokens = input_ids if input_ids is not None else kwargs["inputs_embeds"]
+            if attention_mask is None:
+                attention_mask = torch.ones(tokens.shape[:2], device=tokens.device)
+            shape, segment_ids = tokens.shape[:2], segment_ids_of_rows(attention_mask)
+            num_posts = len(segment_ids)
+            kwargs["attention_mask"] = attention_mask
+        else:
+            if attention_mask is not None:
+                raise ValueError("give attention_mask (padded) or segment_ids (packed), not both")
+            if input_ids is None or position_ids is None:
+                raise ValueError("packed rows need input_ids, and position_ids that restart")
+            shape = input_ids.shape
+            num_posts = int(segment_ids.max()) if num_posts is None else num_posts
+            position_ids = position_ids + self.position_offset
+            if wants_flat_rows(self.config):
+                input_ids, segment_ids, position_ids = (
+                    values.reshape(1, -1) for values in (input_ids, segment_ids, position_ids)
+                )
+            kwargs |= packed_attention_arguments(segment_ids, self.config, self.dtype)
+        output = super().forward(
+            input_ids=input_ids, position_ids=position_ids, return_dict=True, **kwargs
+        )
+        hidden = output.last_hidden_state
+        result = PostEncoderOutput(
+            last_hidden_state=hidden.view(*shape, -1),
+            embeddings=pool(hidden, segment_ids, pooling or self.config.pooling, num_posts),
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+        )
+        return result.to_tuple() if return_dict is False else result
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        texts: Sequence[str],
+        batch_size: int = 64,
+        max_length: int = 128,
+        normalize: bool = False,
+        pooling: str | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> Tensor:
+        """Embeddings of texts.
+
+        Texts are sorted by length and batched by a budget of `batch_size · max_length` tokens,
+        so that short posts make large batches with little padding.
+
+        Args:
+            texts: the posts.
+            batch_size: how many posts of `max_length` tokens a batch may hold.
+            max_length: tokens a post is cut to.
+            normalize: scale to length 1.
+            pooling: in place of the config's.
+            tokenizer: by default the one saved beside the model.
+
+        Returns:
+            float32 `[len(texts), hidden]` (`2 · hidden` for `combined`) on the CPU, in the order
+            of `texts`.
+
+        Raises:
+            ValueError: a text that is no string, an unknown pooling, a `max_length` longer than
+                the model's, a tokenizer with more tokens than the model, or no tokenizer found.
+        """
+        pooling = pooling or self.config.pooling
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling is {pooling!r}; choose one of {POOLINGS}")
+        if isinstance(texts, str):
+            raise ValueError("encode takes a list of texts; put the text in a list: [text]")
+        texts = list(texts)
+        wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
+        if wrong is not None:
+            raise ValueError(f"text {wrong} is {texts[wrong]!r}; every text must be a string")
+        tokenizer = tokenizer or self._own_tokenizer()
+        self._check_tokenizer(tokenizer, max_length)
+        width = self.config.hidden_size * (2 if pooling == "combined" else 1)
+        embeddings = torch.empty(len(texts), width)
+        was_training = self.training
+        self.eval()
+        try:
+            for start in range(0, len(texts), TOKENIZED_AT_ONCE):
+                block = texts[start : start + TOKENIZED_AT_ONCE]
+                ids = tokenizer(block, truncation=True, max_length=max_length)["input_ids"]
+                for rows, batch in _sorted_batches(
+                    ids, batch_size * max_length, tokenizer.pad_token_id
+                ):
+                    inputs: dict[str, Any] = {n: ids.to(self.device) for n, ids in batch.items()}
+                    output: Any = self.forward(**inputs, pooling=pooling)
+                    embeddings[start + rows] = output.embeddings.float().cpu()
+        finally:
+            self.train(was_training)
+        return torch.nn.functional.normalize(embeddings, dim=-1) if normalize else embeddings
+
+    def _own_tokenizer(self) -> PreTrainedTokenizerBase:
+        if getattr(self, "_tokenizer", None) is None:
+            name = self.config._name_or_path
+            if not name:
+                raise ValueError("this model was not loaded from a folder: pass tokenizer=")
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                name, revision=getattr(self.config, "_commit_hash", None)
+            )
+        return self._tokenizer
+
+    def _check_tokenizer(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        vocabulary = len(cast(nn.Embedding, self.get_input_embeddings()).weight)
+        if len(tokenizer) > vocabulary:
+            raise ValueError(
+                f"the tokenizer has {len(tokenizer):,} tokens and the model embeds {vocabulary:,}; "
+                "load the model's own tokenizer, or call model.resize_token_embeddings"
+            )
+        longest = int(self.config.max_position_embeddings) - self.position_offset
+        if max_length > longest:
+            raise ValueError(f"max_length is {max_length}; this model reads {longest} at most")
+
+
+def _sorted_batches(
+    ids: list[list[int]], budget: int, pad_token_id: int
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Padded batches of at most `budget` tokens, longest posts first, with their rows in `ids`."""
+    lengths = torch.tensor([len(post) for post in ids])
+    tokens = torch.tensor(list(chain.from_iterable(ids)))
+    offsets = lengths.cumsum(0) - lengths
+    order = lengths.argsort(descending=True, stable=True)
+    start = 0
+    while start < len(order):
+        width = int(lengths[order[start]])
+        rows = order[start : start + max(1, budget // width)]
+        columns = torch.arange(width)
+        mask = columns < lengths[rows, None]
+        places = (offsets[rows, None] + columns).clamp(max=len(tokens) - 1)
+        input_ids = torch.where(mask, tokens[places], pad_token_id)
+        yield rows, {"input_ids": input_ids, "attention_mask": mask.long()}
+        start += len(rows)

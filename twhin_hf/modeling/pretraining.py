@@ -1,0 +1,174 @@
+"""Pretraining objectives over any encoder: masked language modelling and the social loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+from .losses import masked_lm_loss, nt_xent_loss, social_exclusions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as Backbone
+else:
+    Backbone = object
+
+
+@dataclass
+class PreTrainingOutput(ModelOutput):
+    """Output of a `Twhin…ForPreTraining`.
+
+    Attributes:
+        loss: the weighted sum of the objectives that took part.
+        mlm_loss: cross entropy of the masked tokens, before its weight.
+        social_loss: NT-Xent, before its weight.
+        social_accuracy: share of the posts whose positive scores highest in the batch.
+        last_hidden_state: `[rows, width, hidden]`.
+        social_projections: `[num_posts, size]`, output of the social head.
+    """
+
+    loss: Tensor | None = None
+    mlm_loss: Tensor | None = None
+    social_loss: Tensor | None = None
+    social_accuracy: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    social_projections: Tensor | None = None
+
+
+class PreTrainingMixin(Backbone):
+    """The forward of every `Twhin…ForPreTraining`.
+
+    A class that uses it holds its encoder (a `Twhin…Model`) under its `base_model_prefix`,
+    `social_head` (or none where `social_weight` is 0), and says by `mlm_transform` and
+    `get_output_embeddings` what stands between a hidden state and the vocabulary.
+    """
+
+    accepts_loss_kwargs = False
+
+    def mlm_transform(self, hidden_states: Tensor) -> Tensor:
+        """`[num_masked, hidden]` → the decoder's input of the same shape."""
+        raise NotImplementedError(f"{type(self).__name__} must say how its MLM head begins")
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        num_posts: int | None = None,
+        labels: Tensor | None = None,
+        post_ids: Tensor | None = None,
+        positive_ids: Tensor | None = None,
+        num_masked: Tensor | int | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> PreTrainingOutput | tuple:
+        """Computes the objectives for which the batch brings what they need.
+
+        L = social_weight · L_social + mlm_weight · L_MLM (TwHIN-BERT, Equation 4).
+
+        Args:
+            input_ids: `[rows, width]`.
+            attention_mask: `[rows, width]` of a padded batch.
+            segment_ids: `[rows, width]` of a packed batch, with `position_ids` (see `…Model`).
+            num_posts: how many posts there are.
+            labels: `[rows, width]`, the token where one was masked and -100 elsewhere; for MLM.
+            post_ids: `[num_posts]` integer ids; for the social loss. The first half of the posts
+                are anchors, the second half their positives in the same order.
+            positive_ids: `[num_posts, max_positives]`, all known positives of each post, filled up
+                with -1: none of them is a negative.
+            num_masked: what the MLM loss is divided by, in place of the batch's own number.
+
+        Raises:
+            ValueError: an odd number of posts with `post_ids`, a batch of one pair (it has no
+                negatives), or `post_ids` for a model without a social head.
+        """
+        encoder: Any = getattr(self, self.base_model_prefix)
+        pooling = self.config.social_pooling
+        output = encoder(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            segment_ids=segment_ids,
+            position_ids=position_ids,
+            num_posts=num_posts,
+            pooling=pooling,
+            **kwargs,
+        )
+        hidden = output.last_hidden_state
+        result = PreTrainingOutput(last_hidden_state=hidden)
+        losses = []
+        if labels is not None and self.config.mlm_weight > 0:
+            result.mlm_loss = self._mlm_loss(hidden, labels, num_masked)
+            losses.append(self.config.mlm_weight * result.mlm_loss)
+        if post_ids is not None and self.config.social_weight > 0:
+            head: Any = self.social_head
+            result.social_projections = head(output.embeddings)
+            result.social_loss, result.social_accuracy = self._social_loss(
+                result.social_projections, post_ids, positive_ids
+            )
+            losses.append(self.config.social_weight * result.social_loss)
+        if losses:
+            result.loss = torch.stack(losses).sum()
+        return result.to_tuple() if return_dict is False else result
+
+    def _mlm_loss(self, hidden: Tensor, labels: Tensor, num_masked: Tensor | int | None) -> Tensor:
+        masked = (labels.flatten() != -100).nonzero().squeeze(1)
+        transformed = self.mlm_transform(hidden.flatten(0, 1)[masked])
+        decoder = self.get_output_embeddings()
+        return masked_lm_loss(
+            transformed, decoder.weight, decoder.bias, labels.flatten()[masked], num_masked
+        )
+
+    def _social_loss(
+        self, projections: Tensor, post_ids: Tensor, positive_ids: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        num_posts = len(post_ids)
+        if num_posts % 2:
+            raise ValueError(f"the social loss takes pairs; the batch has {num_posts} posts")
+        keys, key_ids, first = gather_from_processes(projections, post_ids)
+        if len(key_ids) < 4:
+            raise ValueError(
+                "a batch of one pair has no negatives; the social loss needs at least two pairs "
+                "(raise per_device_train_batch_size)"
+            )
+        own = torch.arange(num_posts, device=post_ids.device)
+        partners = first + (own + num_posts // 2) % num_posts
+        if positive_ids is None:
+            positive_ids = post_ids.new_empty(num_posts, 0)
+        not_negatives = social_exclusions(post_ids, positive_ids, key_ids)
+        return nt_xent_loss(
+            projections, keys, partners, not_negatives, self.config.social_temperature
+        )
+
+
+def gather_from_processes(projections: Tensor, post_ids: Tensor) -> tuple[Tensor, Tensor, int]:
+    """The projections and ids of all processes' posts, and where this process's begin.
+
+    Gradients flow back to the process that made a projection, so that the average of the
+    processes' losses has the gradients of the joint batch. Every process must bring as many posts.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return projections, post_ids, 0
+    ids = [torch.empty_like(post_ids) for _ in range(dist.get_world_size())]
+    dist.all_gather(ids, post_ids)
+    return _GatherWithGradient.apply(projections), torch.cat(ids), dist.get_rank() * len(post_ids)
+
+
+class _GatherWithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        everyone = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(everyone, own.contiguous())
+        ctx.count = len(own)
+        return torch.cat(everyone)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        gradient = grad_outputs[0].contiguous()
+        dist.all_reduce(gradient)
+        first = dist.get_rank() * ctx.count
+        return gradient[first : first + ctx.count]
