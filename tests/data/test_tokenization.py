@@ -1,0 +1,50 @@
+import pytest
+from datasets import Dataset
+
+from twhin_hf.data.tokenization import tokenize_posts, train_unigram_tokenizer
+
+
+def test_tokenizer_is_framed_and_numbered_as_xlm_roberta(tokenizer, texts):
+    assert tokenizer.convert_tokens_to_ids(["<s>", "<pad>", "</s>", "<unk>"]) == [0, 1, 2, 3]
+    ids = tokenizer(texts[0])["input_ids"]
+    assert (ids[0], ids[-1]) == (0, 2)
+    assert tokenizer.decode(ids, skip_special_tokens=True).strip() == texts[0]
+    assert len(tokenizer) <= 300
+
+
+def test_compatibility_forms_and_spaces_are_folded(tokenizer, texts):
+    word = texts[0].split()[0]
+    wide = "".join(chr(ord(letter) + 0xFEE0) for letter in word)
+    assert tokenizer(f" {wide}\n")["input_ids"] == tokenizer(word)["input_ids"]
+
+
+def test_two_trainings_give_one_tokenizer(texts):
+    one, two = (train_unigram_tokenizer(texts, 200, progress=False) for _ in range(2))
+    assert one.get_vocab() == two.get_vocab()
+
+
+def test_bad_vocabulary_and_no_text():
+    with pytest.raises(ValueError, match="vocab_size is 5"):
+        train_unigram_tokenizer(["a"], 5, progress=False)
+    with pytest.raises(ValueError, match="no text to train"):
+        train_unigram_tokenizer([], 100, progress=False)
+
+
+def test_posts_are_cut_and_languages_filled_in(posts, tokenizer):
+    rows = tokenize_posts(posts.remove_columns("lang"), tokenizer, max_length=10)
+    assert rows.column_names == ["post_id", "lang", "input_ids"]
+    assert set(rows["lang"]) == {"und"}
+    assert max(map(len, rows["input_ids"])) == 10
+    assert rows[0]["input_ids"][-1] == tokenizer.sep_token_id
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (Dataset.from_dict({"id": ["1"]}), r"\['post_id', 'text'\] are needed"),
+        (Dataset.from_dict({"post_id": [], "text": []}), "no posts to train on"),
+    ],
+)
+def test_bad_posts(bad, message, tokenizer):
+    with pytest.raises(ValueError, match=message):
+        tokenize_posts(bad, tokenizer)

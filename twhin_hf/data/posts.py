@@ -1,0 +1,172 @@
+"""Posts: read once, cleaned and counted, then a memory-mapped `datasets.Dataset`."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twhin_hf.tables import Source, describe, is_blank, open_engine, read_errors, read_table
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+    from datasets import Dataset
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN_LANGUAGE = "und"  # ISO 639-2: undetermined
+_SCHEMA = pa.schema({"post_id": pa.string(), "text": pa.string(), "lang": pa.string()})
+_ROWS_PER_BATCH = 10_000
+
+
+@dataclass(frozen=True)
+class PostsReport:
+    """What reading the posts kept and what it dropped, in the order of the filters.
+
+    Attributes:
+        rows: Rows of the source.
+        null_ids: Rows whose id is null, empty or white space.
+        blank_texts: Rows whose text is null, empty or nothing but white space.
+        duplicate_ids: Rows that repeat an id; the first row of an id is kept.
+        cut_texts: Posts kept whose text was longer than allowed and has been cut.
+        num_posts: Posts kept.
+    """
+
+    rows: int
+    null_ids: int
+    blank_texts: int
+    duplicate_ids: int
+    cut_texts: int
+    num_posts: int
+
+
+class Posts(NamedTuple):
+    """Posts and the report of how they were read."""
+
+    dataset: Dataset
+    report: PostsReport
+
+
+def read_posts(
+    source: Source,
+    *,
+    max_characters: int = 10_000,
+    columns: Mapping[str, str] | None = None,
+    memory_limit: str = "1GB",
+    threads: int | None = None,
+    directory: str | Path | None = None,
+) -> Posts:
+    """Reads posts in the order of the source.
+
+    Args:
+        source: A file, a folder of files, or an Ibis table on DuckDB, with columns `post_id`,
+            `text` and, optionally, `lang`. A post without a language has the language "und".
+        max_characters: A longer text is cut to its first characters.
+        columns: What the source calls a column, such as `{"text": "body"}`.
+        memory_limit: Most memory of the engine.
+        threads: Threads of the engine; all cores where it is None.
+        directory: Where the data set's Arrow file is written and stays. A folder that goes away
+            at the end of the process where it is None.
+
+    Returns:
+        The data set, with string columns `post_id`, `text` and `lang`, and the report.
+
+    Raises:
+        FileNotFoundError: The source is missing.
+        ValueError: A column is missing, no post is left, or a file cannot be read.
+    """
+    if max_characters < 1:
+        raise ValueError(f"max_characters is {max_characters}; it must be at least 1.")
+    folder = Path(directory or _process_folder().name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        open_engine(memory_limit, threads, folder) as engine,
+        read_errors(source),
+        tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=folder) as scratch,
+    ):
+        table = read_table(
+            source, ["post_id", "text"], ["lang"], connection=engine, columns=columns
+        )
+        valid, counts = _drop_blank(table, source)
+        kept = _keep_first(valid) if counts["duplicate_ids"] else valid
+        cleaned = Path(scratch) / "posts.parquet"
+        _with_language(kept).mutate(
+            text=kept.text.substr(0, max_characters), is_cut=kept.text.length() > max_characters
+        ).to_parquet(cleaned)
+        dataset, counts["cut_texts"] = _memory_map(
+            cleaned, Path(directory or _process_folder().name)
+        )
+    report = PostsReport(**counts, num_posts=len(dataset))
+    logger.info("Posts: %s", asdict(report))
+    return Posts(dataset, report)
+
+
+def _drop_blank(table: ir.Table, source: Source) -> tuple[ir.Table, dict[str, int]]:
+    """Rows with an id and a text, and how many rows are not so or repeat an id."""
+    has_id, has_text = ~is_blank(table.post_id), ~is_blank(table.text)
+    valid = table.filter(has_id & has_text)
+    rows = table.aggregate(
+        rows=table.count(),
+        null_ids=table.count(where=~has_id),
+        blank_texts=table.count(where=has_id & ~has_text),
+        distinct_ids=table.post_id.nunique(where=has_id & has_text),
+    )
+    counts = rows.to_pyarrow().to_pylist()[0]
+    if not counts["rows"]:
+        raise ValueError(
+            f"The posts ({describe(source)}) are empty: columns but no row. "
+            "Needed is one row a post."
+        )
+    num_posts = counts.pop("distinct_ids")
+    if not num_posts:
+        raise ValueError(
+            f"No post is left of the {counts['rows']:,} rows of {describe(source)}: "
+            f"{counts['null_ids']:,} have no id and {counts['blank_texts']:,} no text. "
+            "Check what the columns hold."
+        )
+    counts["duplicate_ids"] = (
+        counts["rows"] - counts["null_ids"] - counts["blank_texts"] - num_posts
+    )
+    return valid, counts
+
+
+def _keep_first(table: ir.Table) -> ir.Table:
+    import ibis
+
+    numbered = table.mutate(position=ibis.row_number())
+    first = numbered.group_by("post_id").agg(position=numbered.position.min())
+    return numbered.semi_join(first, "position").order_by("position").drop("position")
+
+
+def _with_language(table: ir.Table) -> ir.Table:
+    import ibis
+
+    if "lang" not in table.columns:
+        return table.mutate(lang=ibis.literal(UNKNOWN_LANGUAGE))
+    return table.mutate(lang=is_blank(table.lang).ifelse(UNKNOWN_LANGUAGE, table.lang))
+
+
+def _memory_map(cleaned: Path, folder: Path) -> tuple[Dataset, int]:
+    """Turns Parquet into the Arrow stream that `datasets` maps; also counts the cut texts."""
+    from datasets import Dataset
+
+    path, num_cut = folder / f"posts-{uuid.uuid4().hex}.arrow", 0
+    with pa.ipc.new_stream(path, _SCHEMA) as stream:
+        for batch in pq.ParquetFile(cleaned).iter_batches(batch_size=_ROWS_PER_BATCH):
+            num_cut += batch["is_cut"].true_count
+            stream.write_batch(batch.select(_SCHEMA.names).cast(_SCHEMA))
+    return Dataset.from_file(str(path)), num_cut
+
+
+@functools.cache
+def _process_folder() -> tempfile.TemporaryDirectory:
+    """One folder a process; it goes away when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="twhin_hf-posts-")

@@ -1,0 +1,89 @@
+"""Which posts are trained on and which are held out.
+
+A post's split depends on its id and the seed alone, so every stage that asks (mining, training,
+evaluation) gets the same answer whatever the order of the file or the posts added later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Ids: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[str]
+SPLITS = ("train", "validation", "test")
+
+
+def split_posts(
+    post_ids: Ids,
+    seed: int = 0,
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+) -> np.ndarray:
+    """Split posts by a hash of their id (paper: 0.8 / 0.1 / 0.1 by post).
+
+    The hash is BLAKE2b keyed by the seed, part of Python's standard library and the same on every
+    machine and version; about a million ids a second.
+
+    Args:
+        post_ids: String ids.
+        seed: Another seed gives another, independent split.
+        fractions: Shares of train, validation and test; they add up to 1.
+
+    Returns:
+        `train`, `validation` or `test` for each id, [posts] of str.
+
+    Raises:
+        ValueError: The fractions are negative or do not add up to 1, or an id is null.
+
+    >>> split_posts(["a", "b", "c", "d", "e"], fractions=(0.5, 0.25, 0.25)).tolist()
+    ['train', 'test', 'test', 'train', 'test']
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ValueError(
+            f"fractions={fractions}: three shares (train, validation, test) are needed, none "
+            "negative, that add up to 1, such as (0.8, 0.1, 0.1)."
+        )
+    ids = _strings(post_ids).to_pylist()
+    if None in ids:
+        raise ValueError(f"The id of post {ids.index(None)} is null; each post needs an id.")
+    keyed = hashlib.blake2b(digest_size=8, key=str(seed).encode())
+    digests = bytearray()
+    for post_id in ids:
+        state = keyed.copy()
+        state.update(post_id.encode())
+        digests += state.digest()
+    share = np.frombuffer(bytes(digests), dtype="<u8") / 2.0**64
+    edges = np.cumsum(fractions[:2])
+    return np.array(SPLITS)[np.searchsorted(edges, share, side="right")]
+
+
+def check_no_leak(ids: Ids, held_out: Ids, *, what: str) -> None:
+    """Refuse ids that an evaluation holds out.
+
+    Args:
+        ids: Post ids that take part in training: of a network, of mined pairs, of a data set.
+        held_out: Ids of the validation and test posts.
+        what: Names the ids in the error, such as "The network".
+
+    Raises:
+        ValueError: At least one id is held out; the message counts them and shows one.
+    """
+    leaked = _strings(ids).filter(pc.is_in(_strings(ids), value_set=_strings(held_out)))
+    if len(leaked):
+        example = leaked[0].as_py()
+        raise ValueError(
+            f"{what} holds {len(leaked):,} posts that the evaluation holds out, {example!r} "
+            "for one: its figures would be those of posts seen in training. Make it again without "
+            "the validation and test posts, or evaluate with the split seed it was made with."
+        )
+
+
+def _strings(ids: Ids) -> pa.Array:
+    if isinstance(ids, pa.ChunkedArray):
+        return ids.combine_chunks()
+    # The slice turns a lazy column of a data set into a list at once.
+    return ids if isinstance(ids, pa.Array) else pa.array(ids[:], pa.string())
