@@ -1,0 +1,173 @@
+"""Batches of posts and of pairs, drawn by stateless samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+
+from twhin_hf.data.language_sampling import resample_languages
+
+
+@dataclass
+class PostBatch:
+    """Posts that go through the model together.
+
+    Attributes:
+        tokens: int32 `[num_tokens]`, of one post after the other.
+        lengths: int64 `[num_posts]`, tokens of each post.
+        draws: int64 `[num_posts]`, which draw of the run each post is; seeds its masking.
+        post_ids: int64 `[num_posts]`, the posts' rows; of pairs first all anchors, then their
+            positives in the same order.
+        positive_ids: int64 `[num_posts, max_positives]`, all known positives of each post, filled
+            up with -1; none where the batch is no batch of pairs.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    draws: np.ndarray
+    post_ids: np.ndarray
+    positive_ids: np.ndarray | None = None
+
+
+class Posts(TorchDataset):
+    """Tokenized posts, fetched a batch at a time.
+
+    Args:
+        tokenized: of `tokenize_posts`.
+
+    Its keys are `draw · len + row`, as `LanguageSampler` makes them, so that a draw's number
+    reaches whoever masks it; a bare row is its draw 0.
+    """
+
+    def __init__(self, tokenized: Dataset):
+        self.tokenized = tokenized.with_format("arrow")
+
+    def __len__(self) -> int:
+        return len(self.tokenized)
+
+    def __getitem__(self, key: int) -> PostBatch:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: Sequence[int]) -> PostBatch:
+        draws, rows = np.divmod(np.asarray(keys, np.int64), len(self))
+        return self.batch(rows, draws)
+
+    def batch(self, rows: np.ndarray, draws: np.ndarray) -> PostBatch:
+        """The posts of some rows."""
+        ids = self.tokenized[rows.tolist()].column("input_ids").combine_chunks()
+        tokens = ids.flatten().to_numpy(zero_copy_only=False)
+        return PostBatch(tokens, np.diff(ids.offsets.to_numpy()), draws, rows)
+
+
+class Pairs(TorchDataset):
+    """Pairs of posts.
+
+    Args:
+        posts: the posts.
+        pairs: int64 `[num_pairs, 2]`, rows of anchors and positives.
+    """
+
+    def __init__(self, posts: Posts, pairs: np.ndarray):
+        self.posts, self.pairs = posts, pairs
+        both_ways = np.concatenate([pairs, pairs[:, ::-1]])
+        both_ways = np.unique(both_ways, axis=0)
+        self.positives = both_ways[:, 1]
+        self.offsets = np.searchsorted(both_ways[:, 0], np.arange(len(posts) + 1))
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: int) -> PostBatch:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: Sequence[int]) -> PostBatch:
+        draws, rows = np.divmod(np.asarray(keys, np.int64), len(self))
+        post_rows = self.pairs[rows].T.reshape(-1)
+        # Anchor and positive of a pair are two draws.
+        batch = self.posts.batch(post_rows, np.concatenate([2 * draws, 2 * draws + 1]))
+        batch.positive_ids = self.known_positives(post_rows)
+        return batch
+
+    def known_positives(self, rows: np.ndarray) -> np.ndarray:
+        """Positives of some posts in either direction, `[len(rows), most]`, filled up with -1."""
+        counts = self.offsets[rows + 1] - self.offsets[rows]
+        columns = np.arange(counts.max())
+        there = columns < counts[:, None]
+        places = np.minimum(self.offsets[rows, None] + columns, len(self.positives) - 1)
+        return np.where(there, self.positives[places], -1)
+
+
+def pair_rows(posts: Dataset, pairs: pa.Table, max_missing: float = 0.0) -> tuple[np.ndarray, int]:
+    """Turns the ids of mined pairs into rows of the posts.
+
+    Args:
+        posts: with `post_id`.
+        pairs: columns `anchor_id` and `positive_id`.
+        max_missing: the share of pairs that may lack a post.
+
+    Returns:
+        int64 `[num_pairs, 2]`, and how many pairs were left out because a post of theirs is not
+        there.
+
+    Raises:
+        ValueError: a missing column, no pairs, too many pairs without their posts.
+    """
+    missing = [name for name in ("anchor_id", "positive_id") if name not in pairs.column_names]
+    if missing:
+        raise ValueError(f"pairs have the columns {pairs.column_names}; {missing} are needed")
+    ids = posts.select_columns("post_id").with_format("arrow")[:].column("post_id")
+    ids = ids.cast(pa.string())
+    anchors, positives = (
+        pc.index_in(pairs.column(name).cast(pa.string()), ids).fill_null(-1).to_numpy()
+        for name in ("anchor_id", "positive_id")
+    )
+    rows = np.stack([anchors, positives], axis=1).astype(np.int64)
+    found = (rows >= 0).all(axis=1)
+    left_out = int((~found).sum())
+    if left_out > max_missing * len(rows):
+        name = pairs.column("anchor_id" if anchors[~found][0] < 0 else "positive_id")
+        raise ValueError(
+            f"{left_out:,} of {len(rows):,} pairs name a post that is not among the posts, as "
+            f"{name.filter(pa.array(~found))[0].as_py()!r}; give the posts that were mined"
+        )
+    if not found.any():
+        raise ValueError("there are no pairs; mine some with a lower similarity or more neighbours")
+    return rows[found], left_out
+
+
+class LanguageSampler(Sampler[int]):
+    """Draws rows with languages re-sampled; each epoch anew, the same for the same seed.
+
+    Args:
+        languages: int `[num_rows]`, the language of each row.
+        exponent: of `resample_languages`.
+        seed: of the run.
+    """
+
+    BLOCK = 65_536
+
+    def __init__(self, languages: np.ndarray, exponent: float, seed: int):
+        self.languages, self.exponent, self.seed = languages, exponent, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Accelerate's data loader before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.languages)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        rows = resample_languages(self.languages, self.exponent, rng)
+        draws = self.epoch * len(self) + np.arange(len(self))
+        keys = draws * len(self) + rows
+        for start in range(0, len(keys), self.BLOCK):
+            yield from keys[start : start + self.BLOCK].tolist()

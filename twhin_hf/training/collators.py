@@ -1,0 +1,87 @@
+"""From a batch of posts to the tensors that a model takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from .batches import PostBatch
+from .masking import mask_tokens
+from .packing import PackedLayout, pack, place, positions_in_posts
+
+
+@dataclass
+class PackingCollator:
+    """Masks and packs a batch.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        row_length: tokens that a row should hold; 0 pads instead, one post a row.
+        mlm_probability: share of the tokens to predict; 0 for none.
+        seed: of the masking.
+
+    Raises:
+        ValueError: a tokenizer without mask or padding token, or a probability outside [0, 1).
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    row_length: int = 128
+    mlm_probability: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for token in ("mask_token", "pad_token"):
+            if getattr(self.tokenizer, token) is None:
+                raise ValueError(f"{type(self.tokenizer).__name__} has no {token}, which is needed")
+        if not 0 <= self.mlm_probability < 1:
+            raise ValueError(f"mlm_probability is {self.mlm_probability}; it must be in [0, 1)")
+        self.special_ids = np.array(self.tokenizer.all_special_ids)
+
+    def __call__(self, batch: PostBatch) -> dict[str, Tensor | int]:
+        """Tensors of one forward.
+
+        Returns:
+            `input_ids`, `segment_ids`, `position_ids` and, with masking, `labels`, all
+            `[rows, width]`; `num_posts`; and for pairs `post_ids` `[num_posts]` and
+            `positive_ids` `[num_posts, max_positives]`.
+        """
+        lengths = np.asarray(batch.lengths, np.int64)
+        positions = positions_in_posts(lengths)
+        tokens = batch.tokens.astype(np.int64)
+        layout = self._layout(lengths)
+        numbers = np.repeat(np.arange(1, len(lengths) + 1), lengths)
+        arrays = {
+            "segment_ids": place(numbers, lengths, layout, 0),
+            "position_ids": place(positions, lengths, layout, 0),
+        }
+        if self.mlm_probability > 0:
+            tokens, labels = mask_tokens(
+                tokens,
+                np.repeat(batch.draws, lengths),
+                positions,
+                special_ids=self.special_ids,
+                mask_token_id=self.tokenizer.mask_token_id,
+                vocab_size=len(self.tokenizer),
+                probability=self.mlm_probability,
+                seed=self.seed,
+            )
+            arrays["labels"] = place(labels, lengths, layout, -100)
+        arrays["input_ids"] = place(tokens, lengths, layout, self.tokenizer.pad_token_id)
+        if batch.positive_ids is not None:
+            arrays |= {"post_ids": batch.post_ids, "positive_ids": batch.positive_ids}
+        tensors: dict[str, Tensor | int] = {
+            name: torch.from_numpy(values) for name, values in arrays.items()
+        }
+        tensors["num_posts"] = len(lengths)
+        return tensors
+
+    def _layout(self, lengths: np.ndarray) -> PackedLayout:
+        if self.row_length:
+            return pack(lengths, self.row_length)
+        return PackedLayout(
+            np.arange(len(lengths)), np.zeros_like(lengths), len(lengths), int(lengths.max())
+        )

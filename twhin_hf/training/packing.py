@@ -1,0 +1,120 @@
+"""Packing: several posts share a row, so that nearly every token of a batch is real."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class PackedLayout(NamedTuple):
+    """Where the posts of a batch lie.
+
+    Attributes:
+        rows: int64 `[num_posts]`, the row of each post.
+        columns: int64 `[num_posts]`, the column of its first token.
+        num_rows: rows of the batch.
+        width: columns of the batch, the length of its fullest row.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    num_rows: int
+    width: int
+
+
+def pack(lengths: np.ndarray, row_length: int) -> PackedLayout:
+    """Deals posts to rows of about `row_length` tokens, all about as full.
+
+    MULTIFIT (Coffman, Garey and Johnson, 1978): with as few rows as hold the tokens, the smallest
+    width into which first-fit decreasing gets all posts, found by bisection. Rows need no fixed
+    width, since positions restart at each post; so the padding of even a small batch is a few per
+    cent. The loop is over distinct lengths, not over posts.
+
+    Args:
+        lengths: `[num_posts]`, tokens of each post, all positive.
+        row_length: tokens that a row should hold.
+
+    Raises:
+        ValueError: no posts, or a post without tokens.
+
+    Example:
+        >>> pack(np.array([5, 3, 4, 4]), 8)[2:]
+        (2, 8)
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    if len(lengths) == 0 or lengths.min() < 1:
+        raise ValueError("packing needs posts of at least one token each")
+    total, longest = int(lengths.sum()), int(lengths.max())
+    num_rows = -(-total // row_length)
+    order = np.argsort(-lengths, kind="stable")
+    distinct, counts = np.unique(lengths, return_counts=True)
+    distinct, counts = distinct[::-1], counts[::-1]
+
+    # At `total / num_rows + longest` every row that is left takes any post.
+    too_narrow = max(longest, -(-total // num_rows)) - 1
+    width = too_narrow + longest
+    dealt = _first_fit(distinct, counts, num_rows, width)
+    while width - too_narrow > 1:
+        middle = (width + too_narrow) // 2
+        if (narrower := _first_fit(distinct, counts, num_rows, middle)) is None:
+            too_narrow = middle
+        else:
+            width, dealt = middle, narrower
+    assert dealt is not None
+    rows, columns = np.empty_like(lengths), np.empty_like(lengths)
+    rows[order], columns[order] = dealt
+    return PackedLayout(rows, columns, num_rows, int((columns + lengths).max()))
+
+
+def _first_fit(
+    distinct: np.ndarray, counts: np.ndarray, num_rows: int, width: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Rows and columns of posts, longest first, each in the first row with room.
+
+    Args:
+        distinct: the posts' lengths, falling.
+        counts: how many posts have each.
+
+    Returns:
+        None where a post finds no room.
+    """
+    filled = np.zeros(num_rows, np.int64)
+    rows, columns = [], []
+    for length, count in zip(distinct, counts, strict=True):
+        reached = np.cumsum((width - filled) // length)
+        if reached[-1] < count:
+            return None
+        taken = np.diff(np.minimum(reached, count), prepend=0)
+        chosen = np.repeat(np.arange(num_rows), taken)
+        turn = np.arange(count) - np.repeat(np.cumsum(taken) - taken, taken)
+        rows.append(chosen)
+        columns.append(filled[chosen] + turn * length)
+        filled += taken * length
+    return np.concatenate(rows), np.concatenate(columns)
+
+
+def place(
+    tokens: np.ndarray, lengths: np.ndarray, layout: PackedLayout, pad_value: int
+) -> np.ndarray:
+    """Lays the posts' tokens out in rows.
+
+    Args:
+        tokens: `[num_tokens]`, of one post after the other.
+        lengths: `[num_posts]`.
+        layout: of `pack`.
+        pad_value: where no post lies.
+
+    Returns:
+        `[num_rows, width]`, of the tokens' type.
+    """
+    placed = np.full(layout.num_rows * layout.width, pad_value, dtype=tokens.dtype)
+    starts = layout.rows * layout.width + layout.columns
+    placed[np.repeat(starts, lengths) + positions_in_posts(lengths)] = tokens
+    return placed.reshape(layout.num_rows, layout.width)
+
+
+def positions_in_posts(lengths: np.ndarray) -> np.ndarray:
+    """0, 1, 2, … of each post's tokens, one post after the other: int64 `[num_tokens]`."""
+    ends = np.cumsum(lengths)
+    return np.arange(int(ends[-1])) - np.repeat(ends - lengths, lengths)
