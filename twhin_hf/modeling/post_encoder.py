@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 else:
     Backbone = object
 
+POST_LENGTH = 128
 TOKENIZED_AT_ONCE = 65_536
 
 
@@ -108,7 +109,7 @@ class PostEncoderMixin(Backbone):
         self,
         texts: Sequence[str],
         batch_size: int = 64,
-        max_length: int = 128,
+        max_length: int | None = None,
         normalize: bool = False,
         pooling: str | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
@@ -121,7 +122,7 @@ class PostEncoderMixin(Backbone):
         Args:
             texts: the posts.
             batch_size: how many posts of `max_length` tokens a batch may hold.
-            max_length: tokens a post is cut to.
+            max_length: tokens a post is cut to; by default 128, or what the model reads if less.
             normalize: scale to length 1.
             pooling: in place of the config's.
             tokenizer: by default the one saved beside the model.
@@ -144,7 +145,7 @@ class PostEncoderMixin(Backbone):
         if wrong is not None:
             raise ValueError(f"text {wrong} is {texts[wrong]!r}; every text must be a string")
         tokenizer = tokenizer or self._own_tokenizer()
-        self._check_tokenizer(tokenizer, max_length)
+        max_length = self._check_lengths(tokenizer, max_length)
         width = self.config.hidden_size * (2 if pooling == "combined" else 1)
         embeddings = torch.empty(len(texts), width)
         was_training = self.training
@@ -173,7 +174,7 @@ class PostEncoderMixin(Backbone):
             )
         return self._tokenizer
 
-    def _check_tokenizer(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    def _check_lengths(self, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> int:
         vocabulary = len(cast(nn.Embedding, self.get_input_embeddings()).weight)
         if len(tokenizer) > vocabulary:
             raise ValueError(
@@ -181,8 +182,11 @@ class PostEncoderMixin(Backbone):
                 "load the model's own tokenizer, or call model.resize_token_embeddings"
             )
         longest = int(self.config.max_position_embeddings) - self.position_offset
+        if max_length is None:
+            return min(POST_LENGTH, longest)
         if max_length > longest:
             raise ValueError(f"max_length is {max_length}; this model reads {longest} at most")
+        return max_length
 
 
 def _sorted_batches(

@@ -64,8 +64,9 @@ def write_pairs(
         ValueError: No pair is left.
     """
     # What each post proposes; row -1 where a filter took the neighbour.
-    proposed = np.empty(table.rows.shape, np.int32)
-    in_pair = np.zeros(len(proposed), bool)
+    num_posts, k = table.rows.shape
+    proposed = np.empty((num_posts, k), np.int32)
+    in_pair = np.zeros(num_posts, bool)
     counts: Counter[str] = Counter()
     threads = threads or os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool, _parquet_writer(output) as writer:
@@ -84,7 +85,7 @@ def write_pairs(
             columns = [ids.take(pa.array(anchors)), ids.take(pa.array(positives)), similarities]
             return pa.table(columns, schema=PAIR_SCHEMA)
 
-        blocks = list(_blocks(len(proposed), proposed.shape[1]))
+        blocks = list(_blocks(num_posts, k))
         for taken in pool.map(propose, blocks):
             counts.update(taken)
         # A few blocks at a time, so that finished ones do not pile up.

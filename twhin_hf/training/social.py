@@ -83,6 +83,8 @@ class SocialPretrainingConfig(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must be False: batches are no data set columns")
         if self.row_length < 0 or self.max_length < 3:
@@ -193,7 +195,7 @@ class SocialPretrainingTrainer(Trainer):
         return loss.detach(), None, None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds each loss, the in-batch retrieval accuracy and real tokens a second."""
+        """Adds each loss, the in-batch retrieval accuracy, and real tokens, also by the second."""
         if self._steps:
             prefix = "eval_" if "eval_loss" in logs else ""
             names = list(self._sums)
@@ -202,7 +204,8 @@ class SocialPretrainingTrainer(Trainer):
             steps = self._steps * self.args.world_size
             values = dict(zip(names, sums, strict=True))
             seconds = time.perf_counter() - self._since
-            logs[f"{prefix}tokens_per_second"] = round(values.pop("tokens") / seconds, 1)
+            logs[f"{prefix}tokens"] = tokens = values.pop("tokens")
+            logs[f"{prefix}tokens_per_second"] = round(tokens / seconds, 1)
             logs |= {f"{prefix}{name}": value / steps for name, value in values.items()}
             self._reset_sums()
         super().log(logs, start_time)

@@ -1,0 +1,36 @@
+"""Pretrain an encoder of posts: MLM (stage 1), and MLM with the social loss (stage 2).
+
+From scratch, then on pairs, with the paper's recipe:
+
+    twhin-hf tokenizer --posts posts.parquet --output tokenizer
+    accelerate launch examples/run_social_pretraining.py \\
+        --config examples/configs/twhin_bert_base.yaml \\
+        --config_name bert --tokenizer_name tokenizer \\
+        --posts posts.parquet --output_dir stage1
+
+    accelerate launch examples/run_social_pretraining.py \\
+        --config examples/configs/twhin_bert_base_social.yaml \\
+        --model_name_or_path stage1 \\
+        --posts posts.parquet --pairs pairs.parquet --output_dir stage2
+
+From a released checkpoint, on your own pairs:
+
+    accelerate launch examples/run_social_pretraining.py \\
+        --config examples/configs/twhin_bert_base_social.yaml \\
+        --model_name_or_path Twitter/twhin-bert-base \\
+        --posts posts.parquet --pairs pairs.parquet --output_dir my-twhin
+
+`--help` lists all options; each may stand in the YAML file too, where an unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    from twhin_hf.commands.pretrain import main
+
+    try:
+        main()
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"run_social_pretraining.py: {error}")

@@ -1,0 +1,132 @@
+import argparse
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from twhin_hf.commands import evaluate, synthesize
+from twhin_hf.data.splits import split_posts
+from twhin_hf.evaluation.results import read_results
+from twhin_hf.network.folder import Network, load_network, save_network
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def run(command, *arguments):
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers(required=True))
+    args = parser.parse_args([str(argument) for argument in arguments])
+    args.run(args)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Generated data, and the network of its training posts with vectors that hold the topics."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    sizes = ("--users", 300, "--posts", 1200, "--engagements", 9000, "--languages", "en", "hi")
+    run(synthesize, "synthesize", "--output", folder, *sizes, "--seed", 1)
+    posts = pq.read_table(folder / "posts.parquet")
+    engagements = pq.read_table(folder / "engagements.parquet")
+    training = posts.filter(split_posts(posts["post_id"]) == "train")
+    topic = dict(zip(posts["post_id"].to_pylist(), posts["topic"].to_pylist(), strict=True))
+    users = sorted(set(engagements["user_id"].to_pylist()))
+    row = {user: number for number, user in enumerate(users)}
+    vectors = np.zeros((len(users), 16), dtype=np.float32)
+    for user, post in zip(
+        engagements["user_id"].to_pylist(), engagements["post_id"].to_pylist(), strict=True
+    ):
+        vectors[row[user], topic[post]] += 1
+    network = Network(
+        user_ids=pa.array(users),
+        post_ids=training["post_id"].combine_chunks(),
+        relations=["like"],
+        user_vectors=vectors / vectors.sum(axis=1, keepdims=True),
+        post_vectors=np.ones((training.num_rows, 16), np.float32),
+        relation_vectors=np.zeros((1, 16), np.float32),
+        user_degrees=np.ones(len(users), np.int64),
+        post_degrees=np.ones(training.num_rows, np.int64),
+    )
+    save_network(network, folder / "network")
+    leaky = dataclasses.replace(
+        network,
+        post_ids=posts["post_id"].combine_chunks(),
+        post_vectors=np.ones((posts.num_rows, 16), np.float32),
+        post_degrees=np.ones(posts.num_rows, np.int64),
+    )
+    save_network(leaky, folder / "leaky")
+    return folder
+
+
+@pytest.fixture
+def fake_model(folder, monkeypatch):
+    """An encoder whose features are the posts' topics with some noise."""
+    posts = pq.read_table(folder / "posts.parquet")
+    topic = dict(zip(posts["text"].to_pylist(), posts["topic"].to_pylist(), strict=True))
+    loaded = []
+
+    class FakeModel:
+        @classmethod
+        def from_pretrained(cls, name, revision="main"):
+            loaded.append((name, revision))
+            return cls()
+
+        def to(self, device):
+            return self
+
+        def encode(self, texts, *, batch_size, max_length, pooling):
+            assert (batch_size, max_length, pooling) == (32, 64, "combined")
+            features = torch.nn.functional.one_hot(torch.tensor([topic[t] for t in texts]), 16)
+            noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+            return features + 0.1 * noise
+
+    monkeypatch.setattr("twhin_hf.modeling.TwhinBertModel", FakeModel)
+    return loaded
+
+
+def arguments(folder, network="network"):
+    return (
+        *("evaluate", "engagement", "--model", "some/model", "--runs", 2, "--device", "cpu"),
+        *("--posts", folder / "posts.parquet", "--engagements", folder / "engagements.parquet"),
+        *("--network", folder / network, "--output", folder / "out", "--max-length", 64),
+    )
+
+
+def test_evaluate_engagement(folder, fake_model, capsys):
+    run(evaluate, *arguments(folder), "--records-per-user", "all")
+    assert fake_model == [("some/model", "main")]
+    results = read_results(folder / "out")
+    assert (results.task, results.model, results.revision) == ("engagement", "some/model", None)
+    assert [(row.language, row.metric) for row in results.results] == [
+        (language, metric) for metric in ("HITS@10", "MRR") for language in ("en", "hi", "average")
+    ]
+    assert all(row.value > 0.3 for row in results.results[:3])
+    assert results.results[0].details["candidates"] < 100
+    assert results.options["records_per_user"] is None
+    assert results.options["benchmark"]["users_without_vector"] == 0
+    assert "Engagement prediction on posts never seen" in capsys.readouterr().out
+
+
+def test_a_network_with_held_out_posts_is_refused(folder, fake_model):
+    posts = pq.read_table(folder / "posts.parquet")["post_id"]
+    held_out = int((split_posts(posts) != "train").sum())
+    with pytest.raises(ValueError, match=f"The network holds {held_out} posts that the evaluation"):
+        run(evaluate, *arguments(folder, "leaky"))
+    with pytest.raises(ValueError, match="or evaluate with the split seed it was made with"):
+        run(evaluate, *arguments(folder), "--split-seed", 1)
+    assert not fake_model
+    assert load_network(folder / "network").num_posts + held_out == len(posts)
+
+
+def test_missing_files_come_before_the_model(folder, fake_model):
+    with pytest.raises(FileNotFoundError, match="is no complete network folder"):
+        run(evaluate, *arguments(folder, "nowhere"))
+    assert not fake_model
+
+
+def test_records_per_user_is_checked(folder, capsys):
+    with pytest.raises(SystemExit):
+        run(evaluate, *arguments(folder), "--records-per-user", 0)
+    assert "'0' is neither a number from 1 on nor 'all'" in capsys.readouterr().err

@@ -1,0 +1,172 @@
+"""The main job, end to end and tiny."""
+
+import json
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from twhin_hf import pipeline as pipeline_module
+from twhin_hf.commands.cli import main
+from twhin_hf.data.splits import split_posts
+from twhin_hf.data.synthetic import SyntheticConfig, generate_network
+from twhin_hf.network.folder import load_network
+from twhin_hf.pipeline import PipelineConfig, run_pipeline
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run, and the posts that training saw."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    generate_network(
+        SyntheticConfig(num_users=300, num_posts=900, num_engagements=9000, languages=("en", "ja"))
+    ).save(folder)
+    config = PipelineConfig(
+        engagements=str(folder / "engagements.parquet"),
+        posts=str(folder / "posts.parquet"),
+        output=str(folder / "run"),
+        seeds=[0, 3],
+        network={"dimension": 16, "epochs": 2, "threads": 1},
+        mining={"k": 5},
+        vocab_size=500,
+        encoder={
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+            "max_position_embeddings": 40,
+        },
+        training={"max_length": 32, "logging_steps": 2, "use_cpu": True, "disable_tqdm": True},
+        stage1={"max_steps": 4, "per_device_train_batch_size": 16},
+        stage2={"max_steps": 4, "per_device_train_batch_size": 8},
+        evaluation={"max_epochs": 2, "seeds": (0, 1)},
+        records_per_user=None,
+    )
+    trained_on = []
+
+    class Spy(pipeline_module.SocialPretrainingTrainer):
+        def __init__(self, model, args, posts, *others, **kwargs):
+            trained_on.append(set(posts["post_id"]))
+            super().__init__(model, args, posts, *others, **kwargs)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(pipeline_module, "SocialPretrainingTrainer", Spy)
+    results = run_pipeline(config)
+    patch.undo()
+    return folder, config, results, trained_on
+
+
+def test_held_out_posts_take_part_in_nothing(finished):
+    folder, config, _, trained_on = finished
+    ids = pq.read_table(folder / "posts.parquet")["post_id"].to_pylist()
+    splits = split_posts(ids, config.split_seed)
+    held_out = {post_id for post_id, split in zip(ids, splits, strict=True) if split != "train"}
+    assert len(held_out) > 100
+    network = load_network(folder / "run" / "network")
+    assert not held_out & set(network.post_ids.to_pylist())
+    pairs = pq.read_table(folder / "run" / "pairs.parquet")
+    assert not held_out & set(pairs["anchor_id"].to_pylist() + pairs["positive_id"].to_pylist())
+    assert len(trained_on) == 3 * len(config.seeds)
+    assert not held_out & set.union(*trained_on)
+
+
+def test_a_leak_stops_the_run(finished, tmp_path, monkeypatch):
+    _, config, _, _ = finished
+
+    def read_everything(*args, exclude_posts=None, **options):
+        return pipeline_module_read_log(*args, **options)
+
+    pipeline_module_read_log = pipeline_module.read_log
+    monkeypatch.setattr(pipeline_module, "read_log", read_everything)
+    with pytest.raises(ValueError, match="The network holds .* posts that the evaluation"):
+        run_pipeline(replace(config, output=str(tmp_path / "leaking")))
+
+
+def test_both_encoders_saw_the_same_tokens_in_as_many_steps(finished):
+    folder, config, _, _ = finished
+    for seed in config.seeds:
+        states = [
+            json.loads((folder / "run" / f"seed{seed}" / name / "trainer_state.json").read_text())
+            for name in ("mlm", "mlm_social")
+        ]
+        assert [state["global_step"] for state in states] == [4, 4]
+        # The same masked tokens before the first step: equal batches, equal masks, equal weights.
+        firsts = [state["log_history"][0] for state in states]
+        assert firsts[0]["tokens"] == firsts[1]["tokens"] > 0
+
+
+def test_results_and_pictures(finished):
+    folder, config, results, _ = finished
+    written = json.loads((folder / "run" / "results.json").read_text())
+    assert written["task"] == "engagement"
+    assert [row["value"] for row in written["results"]] == [row.value for row in results.results]
+    models = {row["details"]["model"] for row in written["results"]}
+    assert models == {"untrained", "MLM", "MLM + social"}
+    for row in written["results"]:
+        assert row["seeds"] == config.seeds
+        assert 0 <= row["value"] <= 1
+    assert {row["language"] for row in written["results"]} == {"en", "ja", "average"}
+    for name in ("losses.png", "hits.png"):
+        assert (folder / "run" / name).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_goes_on_where_it_ended_and_takes_other_options_for_another_run(
+    finished, monkeypatch
+):
+    _, config, results, _ = finished
+
+    def never(*args, **kwargs):
+        raise AssertionError("this stage had ended")
+
+    for name in ("embed_network", "mine_pairs", "SocialPretrainingTrainer"):
+        monkeypatch.setattr(pipeline_module, name, never)
+    again = run_pipeline(config)
+    assert [row.value for row in again.results] == [row.value for row in results.results]
+    with pytest.raises(ValueError, match="holds a run with other options"):
+        run_pipeline(replace(config, vocab_size=501))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"posts": "gone.parquet"}, "posts: there is no gone.parquet"),
+        ({"network": {"dimensions": 3}}, r"network has unknown keys \['dimensions'\]"),
+        ({"stage2": {"max_step": 3}}, r"stage2 has unknown keys \['max_step'\]"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(finished, change, message):
+    _, config, _, _ = finished
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        replace(config, **change)
+
+
+def test_command_reads_the_file_and_options_go_over_it(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(pipeline_module, "run_pipeline", seen.append)
+    for name in ("posts", "log"):
+        (tmp_path / name).touch()
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({"posts": str(tmp_path / "posts"), "vocab_size": 77}))
+    command = ["run", "--config", str(path), "--engagements", str(tmp_path / "log")]
+    assert main(command) == 2
+    assert "lacks ['output']" in capsys.readouterr().err
+    assert main([*command, "--output", "x", "--seeds", "4", "5"]) == 0
+    assert (seen[0].vocab_size, seen[0].seeds, seen[0].output) == (77, [4, 5], "x")
+    path.write_text("vocab_sizes: 3")
+    assert main(command) == 2
+    assert "did you mean 'vocab_size'?" in capsys.readouterr().err
+
+
+def test_shipped_configs_hold_known_keys():
+    from dataclasses import fields
+    from pathlib import Path
+
+    from twhin_hf.commands.pretrain import read_yaml
+
+    root = Path(__file__).parents[1]
+    keys = {entry.name for entry in fields(PipelineConfig)}
+    for name in ("configs/quickstart.yaml", "citeulike/config.yaml"):
+        assert read_yaml(str(root / "examples" / name), keys)[
+            "seeds" if "cite" in name else "posts"
+        ]

@@ -1,0 +1,67 @@
+"""`twhin-hf`: every stage as a command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from twhin_hf import __version__
+
+from . import evaluate, network, pretrain, run, synthesize, tokenizer
+
+COMMANDS = (run, network, tokenizer, pretrain, evaluate, synthesize)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; importing nothing heavy, so that `--help` is fast."""
+    parser = argparse.ArgumentParser(
+        prog="twhin-hf",
+        description="From an engagement log to a language model that knows what its users like.",
+    )
+    parser.add_argument("--version", action="version", version=f"twhin_hf {__version__}")
+    parser.add_argument(
+        "--debug", action="store_true", help="show where an error came from, and debug messages"
+    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def parse_known(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None
+) -> argparse.Namespace:
+    """Parses what the parser knows; `rest` is for a command that parses options of its own."""
+    args, rest = parser.parse_known_args(arguments)
+    if rest and not getattr(args, "passes_options_on", False):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; what a person can mend is told in one line, with exit status 2."""
+    parser = build_parser()
+    args = parse_known(parser, arguments)
+    logging.basicConfig(
+        format="%(message)s", level=logging.INFO if not args.debug else logging.DEBUG
+    )
+    for library in ("httpx", "datasets", "faiss", "matplotlib", "numexpr"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    try:
+        args.run(args)
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
+        if args.debug:
+            raise
+        print(f"twhin-hf: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("twhin-hf: interrupted; the same command goes on where it can", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

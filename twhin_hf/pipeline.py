@@ -1,0 +1,315 @@
+"""The main job: from an engagement log to an encoder, and what the social loss was worth.
+
+The posts are split first. The network, the pairs, the tokenizer and the encoders see the training
+posts alone; the held-out posts come in only to judge. Every stage leaves its result in the output
+folder, and a run that was broken off goes on after the last stage that ended.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import transformers
+import yaml
+from datasets import Dataset
+from rich.console import Console
+from transformers import AutoTokenizer, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from twhin_hf.data.engagement import EngagementBenchmark, build_benchmark
+from twhin_hf.data.posts import read_posts
+from twhin_hf.data.splits import check_no_leak, split_posts
+from twhin_hf.data.tokenization import train_unigram_tokenizer
+from twhin_hf.evaluation.engagement import EngagementConfig, engagement_rows, evaluate_engagement
+from twhin_hf.evaluation.pictures import plot_comparison, plot_losses
+from twhin_hf.evaluation.results import Result, Results, results_table, write_results
+from twhin_hf.modeling import TwhinBertModel
+from twhin_hf.network.embedding import EmbeddingConfig, embed_network
+from twhin_hf.network.folder import Network, load_network, save_network
+from twhin_hf.network.log import read_log
+from twhin_hf.network.mining import MiningConfig, mine_pairs
+from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
+from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
+
+logger = logging.getLogger(__name__)
+
+MODELS = {"untrained": "untrained", "mlm": "MLM", "mlm_social": "MLM + social"}
+"""Folder and name of the three encoders that are compared."""
+
+
+@dataclass
+class PipelineConfig:
+    """What a run is made of; each stage's options are those of its own config class.
+
+    Args:
+        engagements: the log, Parquet, CSV or JSON lines, a file or a folder.
+        posts: the posts, likewise.
+        output: folder of all results.
+        split_seed: of the split into training, validation and test posts.
+        seeds: one encoder of each kind a seed; figures are the median.
+        log: options of `read_log`.
+        network: fields of `EmbeddingConfig`.
+        mining: fields of `MiningConfig`.
+        vocab_size: tokens of the tokenizer that is trained on the training posts.
+        encoder: keys of a `BertConfig`.
+        settings: keys of `twhin_hf.modeling.settings.DEFAULTS`.
+        training: fields of `SocialPretrainingConfig` that both stages share.
+        stage1: those of MLM on posts.
+        stage2: those of MLM + social on pairs; the MLM-only encoder goes on with the same.
+        evaluation: fields of `EngagementConfig`.
+        records_per_user: records of a user in the benchmark; the paper's 1, or none for all.
+    """
+
+    engagements: str
+    posts: str
+    output: str
+    split_seed: int = 0
+    seeds: list[int] = field(default_factory=lambda: [0])
+    log: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)
+    mining: dict[str, Any] = field(default_factory=dict)
+    vocab_size: int = 32_000
+    encoder: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    stage1: dict[str, Any] = field(default_factory=dict)
+    stage2: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    records_per_user: int | None = 1
+
+    def __post_init__(self) -> None:
+        for key, owner in (
+            ("network", EmbeddingConfig),
+            ("mining", MiningConfig),
+            ("training", SocialPretrainingConfig),
+            ("stage1", SocialPretrainingConfig),
+            ("stage2", SocialPretrainingConfig),
+            ("evaluation", EngagementConfig),
+        ):
+            known = {entry.name for entry in fields(owner)}
+            unknown = sorted(set(getattr(self, key)) - known)
+            if unknown:
+                raise ValueError(f"{key} has unknown keys {unknown}; {owner.__name__} has {known}")
+        for name in ("engagements", "posts"):
+            if not Path(getattr(self, name)).exists():
+                raise FileNotFoundError(f"{name}: there is no {getattr(self, name)}")
+
+
+def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Results:
+    """Runs all stages that have not ended yet.
+
+    Returns:
+        HITS@10 and MRR of each encoder, as in `results.json`.
+
+    Raises:
+        ValueError: bad input, or an output folder of a run with other options.
+        FileNotFoundError: a file that is not there.
+    """
+    output = Path(config.output)
+    console = console or Console()
+    # The heads that a stage adds are no news here.
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    _claim(output, config)
+
+    console.rule("1 · posts and engagements")
+    posts, _ = read_posts(config.posts)
+    splits = split_posts(posts["post_id"], config.split_seed)
+    training_posts = posts.filter(
+        lambda _, row: splits[row] == "train", with_indices=True, desc="Splitting posts"
+    )
+    held_out = [
+        post_id for post_id, split in zip(posts["post_id"], splits, strict=True) if split != "train"
+    ]
+
+    console.rule("2 · network of users and posts")
+    network = _network(config, held_out, output / "network")
+    check_no_leak(network.post_ids, held_out, what="The network")
+
+    console.rule("3 · pairs of socially similar posts")
+    pairs = _pairs(config, network, training_posts, output / "pairs.parquet")
+    for column in ("anchor_id", "positive_id"):
+        check_no_leak(pairs[column], held_out, what="The set of pairs")
+
+    console.rule("4 · encoders")
+    tokenizer = _tokenizer(config, training_posts, output / "tokenizer")
+    histories = {
+        seed: _encoders(config, seed, training_posts, pairs, tokenizer, output / f"seed{seed}")
+        for seed in config.seeds
+    }
+
+    console.rule("5 · engagement prediction on posts never seen")
+    graph = read_log(config.engagements, config.posts, **config.log)
+    benchmark = build_benchmark(
+        graph,
+        network,
+        posts.with_format("arrow")[:],
+        splits,
+        records_per_user=config.records_per_user,
+    )
+    results = _evaluate(config, benchmark, output)
+    write_results(results, output)
+    console.print(_table(results))
+    plot_losses(histories[config.seeds[0]], output / "losses.png")
+    plot_comparison(_hits(results), output / "hits.png")
+    console.print(f"Everything is in [bold]{output}[/bold]: results.json, losses.png, hits.png, …")
+    return results
+
+
+def _claim(output: Path, config: PipelineConfig) -> None:
+    """Notes the options in the output folder, and refuses one that another run has made.
+
+    Seeds and the evaluation may change: they leave what is there as it is.
+    """
+    note = output / "pipeline.yaml"
+    free = ("seeds", "evaluation", "records_per_user", "output")
+    kept = {key: value for key, value in asdict(config).items() if key not in free}
+    text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+    if note.exists() and note.read_text() != text:
+        raise ValueError(
+            f"{output} holds a run with other options (see {note}); choose another output, or "
+            "remove the folder"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    note.write_text(text)
+
+
+def _network(config: PipelineConfig, held_out: list[str], folder: Path) -> Network:
+    if not (folder / "network.json").exists():
+        graph = read_log(config.engagements, config.posts, exclude_posts=held_out, **config.log)
+        options = EmbeddingConfig(**config.network)
+        save_network(embed_network(graph, options, output=folder, resume=True), folder)
+    return load_network(folder)
+
+
+def _pairs(config: PipelineConfig, network: Network, posts: Dataset, path: Path) -> pa.Table:
+    if not path.exists():
+        mine_pairs(network, posts, path, MiningConfig(**config.mining))
+    return pq.read_table(path)
+
+
+def _tokenizer(config: PipelineConfig, posts: Dataset, folder: Path) -> Any:
+    if not (folder / "tokenizer_config.json").exists():
+        train_unigram_tokenizer(posts["text"], config.vocab_size, progress=False).save_pretrained(
+            folder
+        )
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _encoders(
+    config: PipelineConfig,
+    seed: int,
+    posts: Dataset,
+    pairs: pa.Table,
+    tokenizer: Any,
+    folder: Path,
+) -> dict[str, list[dict]]:
+    """The three encoders of a seed; the last two differ in the social loss alone.
+
+    MLM goes on with the batches of the social stage, the same posts in the same order with the
+    same masks, so that both see as many steps and as many real tokens.
+    """
+    mlm_only = config.settings | {"social_weight": 0.0, "mlm_weight": 1.0}
+
+    def untrained() -> Any:
+        return new_pretraining_model("bert", tokenizer, config.encoder, **mlm_only)
+
+    set_seed(seed)
+    if not (folder / "untrained" / "config.json").exists():
+        model = untrained()
+        model.save_pretrained(folder / "untrained")
+        tokenizer.save_pretrained(folder / "untrained")
+
+    def train(name: str, model: Callable[[], Any], stage: dict, pairs: pa.Table | None) -> list:
+        target = folder / name
+        if not (target / "trainer_state.json").exists():
+            set_seed(seed)
+            options = SocialPretrainingConfig(
+                output_dir=str(target),
+                seed=seed,
+                **{"report_to": [], "save_strategy": "no"} | config.training | stage,
+            )
+            trainer = SocialPretrainingTrainer(
+                model(), options, posts, pairs, processing_class=tokenizer
+            )
+            trainer.train(resume_from_checkpoint=target.exists() and get_last_checkpoint(target))
+            trainer.save_model()
+            trainer.save_state()
+            del trainer
+            gc.collect()
+        return json.loads((target / "trainer_state.json").read_text())["log_history"]
+
+    stage1 = folder / "stage1"
+
+    def checkpoint(settings: dict) -> Callable[[], Any]:
+        return lambda: load_pretraining_model(str(stage1), tokenizer, **settings)
+
+    social = {"social_weight": 1.0, "mlm_weight": 0.05} | config.settings
+    return {
+        "stage 1: MLM": train("stage1", untrained, config.stage1, None),
+        "stage 2: MLM": train("mlm", checkpoint(mlm_only), config.stage2, pairs),
+        "stage 2: MLM + social": train("mlm_social", checkpoint(social), config.stage2, pairs),
+    }
+
+
+def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Path) -> Results:
+    options = EngagementConfig(**config.evaluation)
+    lengths = {key: config.training[key] for key in ("max_length",) if key in config.training}
+    rows = []
+    for folder, name in MODELS.items():
+        by_seed = []
+        for seed in config.seeds:
+            model = TwhinBertModel.from_pretrained(output / f"seed{seed}" / folder)
+            result = evaluate_engagement(model, benchmark, options, **lengths)
+            by_seed.append(engagement_rows(result, options))
+        rows += [_median(list(same), name, config.seeds) for same in zip(*by_seed, strict=True)]
+    return Results(
+        task="engagement",
+        model=str(output),
+        results=rows,
+        options={"pipeline": asdict(config), "benchmark": benchmark.counts},
+    )
+
+
+def _median(rows: list[Result], model: str, seeds: list[int]) -> Result:
+    """One row of several encoders' rows: the median of their values."""
+    values = [row.value for row in rows]
+    return Result(
+        language=rows[0].language,
+        metric=rows[0].metric,
+        value=statistics.median(values),
+        seeds=seeds,
+        values=values,
+        details=rows[0].details | {"model": model},
+    )
+
+
+def _hits(results: Results) -> dict[str, list[float]]:
+    """HITS@k over all languages, a value a seed, of each encoder."""
+    rows = [row for row in results.results if row.metric.startswith("HITS")]
+    last = {row.details["model"]: row for row in rows}  # the average stands behind the languages
+    return {name: row.values for name, row in last.items()}
+
+
+def _table(results: Results) -> Any:
+    by_model: dict[str, list[Result]] = {}
+    for row in results.results:
+        by_model.setdefault(row.details["model"], []).append(row)
+    return results_table(
+        {
+            name: Results(task=results.task, model=name, results=rows)
+            for name, rows in by_model.items()
+        },
+        title="Engagement prediction on posts never seen",
+    )
