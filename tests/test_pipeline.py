@@ -79,7 +79,7 @@ def test_a_leak_stops_the_run(finished, tmp_path, monkeypatch):
 
     pipeline_module_read_log = pipeline_module.read_log
     monkeypatch.setattr(pipeline_module, "read_log", read_everything)
-    with pytest.raises(ValueError, match="The network holds .* posts that the evaluation"):
+    with pytest.raises(ValueError, match=r"The network holds .* posts that the evaluation"):
         run_pipeline(replace(config, output=str(tmp_path / "leaking")))
 
 

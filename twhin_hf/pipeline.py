@@ -68,6 +68,7 @@ class PipelineConfig:
         stage2: those of MLM + social on pairs; the MLM-only encoder goes on with the same.
         evaluation: fields of `EngagementConfig`.
         records_per_user: records of a user in the benchmark; the paper's 1, or none for all.
+        max_posts: posts of a language in the benchmark; the paper's 10,000, or none for all.
     """
 
     engagements: str
@@ -86,6 +87,7 @@ class PipelineConfig:
     stage2: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     records_per_user: int | None = 1
+    max_posts: int | None = 10_000
 
     def __post_init__(self) -> None:
         for key, owner in (
@@ -157,6 +159,7 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
         posts.with_format("arrow")[:],
         splits,
         records_per_user=config.records_per_user,
+        max_posts=config.max_posts,
     )
     results = _evaluate(config, benchmark, output)
     write_results(results, output)
@@ -173,7 +176,7 @@ def _claim(output: Path, config: PipelineConfig) -> None:
     Seeds and the evaluation may change: they leave what is there as it is.
     """
     note = output / "pipeline.yaml"
-    free = ("seeds", "evaluation", "records_per_user", "output")
+    free = ("seeds", "evaluation", "records_per_user", "max_posts", "output")
     kept = {key: value for key, value in asdict(config).items() if key not in free}
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
     if note.exists() and note.read_text() != text:
@@ -273,6 +276,8 @@ def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Pa
             model = TwhinBertModel.from_pretrained(output / f"seed{seed}" / folder)
             result = evaluate_engagement(model, benchmark, options, **lengths)
             by_seed.append(engagement_rows(result, options))
+            hits = next(row for row in reversed(by_seed[-1]) if row.metric.startswith("HITS"))
+            logger.info("%s, seed %d: %s %.4f", name, seed, hits.metric, hits.value)
         rows += [_median(list(same), name, config.seeds) for same in zip(*by_seed, strict=True)]
     return Results(
         task="engagement",

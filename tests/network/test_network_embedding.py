@@ -401,6 +401,14 @@ def test_divergence_says_what_to_do(community_graph):
         embed_network(community_graph, config, progress=False)
 
 
+def test_vectors_worse_than_popularity_are_warned_of(community_graph, monkeypatch, caplog):
+    found = {"mrr": 0.1, "popularity_mrr": 0.2}
+    monkeypatch.setattr(module, "rank_held_out", lambda *_, **__: found)
+    embed_network(community_graph, small(epochs=1), progress=False)
+    assert "Popularity ranks the held-out edges better" in caplog.text
+    assert "lower learning_rate, epochs or dimension" in caplog.text
+
+
 def test_one_edge_is_enough():
     graph = make_graph([0], [0], [0], 1, 1, relations=["engage"])
     network = embed_network(graph, small(holdout=0.5), progress=False)

@@ -54,7 +54,7 @@ def _add_engagement(benchmarks: argparse._SubParsersAction) -> None:
         "--batch-size", type=int, default=32, help="posts encoded at once (default: %(default)s)"
     )
     parser.add_argument(
-        "--max-length", type=int, default=128, help="tokens a post is cut to (default: %(default)s)"
+        "--max-length", type=int, help="tokens a post is cut to (default: 128, or the model's most)"
     )
     parser.add_argument("--device", help="default: cuda where there is one, else cpu")
     parser.set_defaults(run=run_engagement)

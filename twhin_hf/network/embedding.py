@@ -63,7 +63,7 @@ class EmbeddingConfig:
         negative_weight: Of each negative where a positive has 1, the `w` above. By default one over
             the number of negatives a side, that is their average.
         batch_size: Edges a step, rounded to whole chunks. By default 1,000 on CPU threads and
-            10,000 on a GPU, less where an epoch would have too few steps.
+            10,000 on a GPU, less where an epoch would have less than 1,000 steps.
         holdout: Share of the edges (100,000 at most) that is kept from training and ranked.
         num_candidates: Posts among which the post of a held-out edge is ranked, itself included.
         seed: Of vectors, order, negatives and held-out edges. One thread repeats a run exactly;
@@ -181,6 +181,13 @@ def embed_network(
         seed=config.seed,
     )
     logger.info("Held-out edges: %s", metrics or "none")
+    if metrics and metrics["mrr"] < metrics["popularity_mrr"]:
+        logger.warning(
+            "Popularity ranks the held-out edges better than the vectors do (MRR %.3f, %.3f): "
+            "lower learning_rate, epochs or dimension.",
+            metrics["popularity_mrr"],
+            metrics["mrr"],
+        )
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     users, posts, relations = (table.cpu().numpy() for table in tables.vectors.values())

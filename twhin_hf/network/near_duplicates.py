@@ -34,7 +34,7 @@ def normalize_texts(texts: pa.Array) -> pa.Array:
 
     Example:
         >>> normalize_texts(pa.array(["RT @a: Ｈello   WORLD https://t.co/x"])).to_pylist()
-        [': hello world']
+        ['hello world']
     """
     texts = pc.utf8_lower(pc.utf8_normalize(texts, form="NFKC"))
     for pattern, replacement in _REPLACEMENTS:

@@ -59,9 +59,9 @@ class Schedule:
         # A stable sort of small integers counts them, and the graph is sorted as a rule.
         order = np.flatnonzero(training)[np.argsort(relation, kind="stable")]
         counts = np.bincount(relation, minlength=len(graph.relations))
-        # A small graph needs its thousands of steps as well.
-        steps, largest = (1_000, 10_000) if device.startswith("cuda") else (5_000, 1_000)
-        batch_size = batch_size or min(largest, len(order) // steps)
+        # A small graph needs its thousand steps an epoch as well.
+        largest = 10_000 if device.startswith("cuda") else 1_000
+        batch_size = batch_size or min(largest, len(order) // 1_000)
         return cls(
             lhs=torch.from_numpy(graph.lhs[order]).to(device),
             rhs=torch.from_numpy(graph.rhs[order]).to(device),
