@@ -85,7 +85,7 @@ def test_loss_by_hand():
 
 
 def test_negatives_are_averaged_by_default_and_summed_on_request():
-    assert EmbeddingConfig(num_batch_negs=30, num_uniform_negs=20).weight == 1 / 50
+    assert EmbeddingConfig(num_batch_negs=30, num_uniform_negs=20).weight == 1 / 100
     assert EmbeddingConfig(negative_weight=1.0).weight == 1
 
 
@@ -153,7 +153,7 @@ def test_step_moves_along_the_gradient_of_the_whole_objective():
         negative += [(other, t) for other in (3, 0) if other != u]
         for user, post in negative:
             score = (users[user] + relations[1]) @ posts[post]
-            loss = loss + torch.nn.functional.softplus(score) / 4  # four negatives a side
+            loss = loss + torch.nn.functional.softplus(score) / 8  # four negatives a side
     gradients = torch.autograd.grad(loss, (users, posts, relations))
 
     step = Step(

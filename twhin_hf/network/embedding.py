@@ -4,7 +4,7 @@ An engagement `e = (u, r, t)` of user `u` with post `t` scores `f(e) = (u + r) �
 maximises `log σ(f(e)) + w · Σ log σ(−f(e'))`, where each negative `e'` is `e` with its user or its
 post replaced: by others of the same batch (that is, by prevalence) and by uniform draws. The paper
 prints the sum (w = 1), but PyTorch-BigGraph, with which it was computed, averages the negatives of
-a side; so do we, because it learns far faster.
+an edge; so do we, because it learns far faster.
 
 What makes it fast:
 
@@ -61,7 +61,7 @@ class EmbeddingConfig:
         num_batch_negs: Negatives a side from the edge's own batch, that is by prevalence.
         num_uniform_negs: Negatives a side drawn uniformly, the same for all edges of a batch.
         negative_weight: Of each negative where a positive has 1, the `w` above. By default one over
-            the number of negatives a side, that is their average.
+            the number of negatives of an edge, that is their average.
         batch_size: Edges a step, rounded to whole chunks. By default 1,000 on CPU threads and
             10,000 on a GPU, less where an epoch would have less than 1,000 steps.
         holdout: Share of the edges (100,000 at most) that is kept from training and ranked.
@@ -114,7 +114,8 @@ class EmbeddingConfig:
     @property
     def weight(self) -> float:
         """Of each negative."""
-        return self.negative_weight or 1 / (self.num_batch_negs + self.num_uniform_negs)
+        num_negatives = 2 * (self.num_batch_negs + self.num_uniform_negs)
+        return self.negative_weight or 1 / num_negatives
 
 
 def embed_network(
