@@ -143,12 +143,12 @@ def test_other_mistakes(files, capsys):
 
 def test_an_override_that_the_config_does_not_know(files, capsys):
     options = [
-        "--config_name", "bert", "--config_overrides", "{hiden_size: 3}",
+        "--config_name", "bert", "--config_overrides", "{no_such_size: 3}",
         "--tokenizer_name", str(files / "tokenizer"), "--posts", str(files / "posts.parquet"),
         "--output_dir", str(files / "out"), "--use_cpu",
     ]  # fmt: skip
     assert main(["pretrain", *options]) == 2
-    assert "BertConfig has no ['hiden_size']" in capsys.readouterr().err
+    assert "BertConfig has no ['no_such_size']" in capsys.readouterr().err
 
 
 def test_a_family_without_a_class(files, capsys):
