@@ -103,6 +103,7 @@ def train_ours(folder: Path, options: argparse.Namespace) -> tuple[np.ndarray, .
         epochs=options.epochs,
         num_batch_negs=options.num_batch_negs,
         num_uniform_negs=options.num_uniform_negs,
+        learning_rate=options.learning_rate,
         threads=options.threads,
         holdout=0.0,
     )
@@ -144,7 +145,7 @@ def train_pytorch_biggraph(folder: Path, options: argparse.Namespace) -> tuple[n
             "loss_fn": "logistic",
             "global_emb": False,
             "num_epochs": options.epochs,
-            "lr": 0.1,
+            "lr": options.learning_rate,
             "num_batch_negs": options.num_batch_negs,
             "num_uniform_negs": options.num_uniform_negs,
             "eval_fraction": 0.0,
@@ -185,7 +186,7 @@ def train_pytorch_geometric(folder: Path, options: argparse.Namespace) -> tuple[
         torch.from_numpy(load(folder, name)).long() for name in ("lhs", "rhs", "relation")
     )
     model = DistMult(num_users + num_posts, 3, options.dimension, sparse=True)
-    optimizer = torch.optim.Adagrad(model.parameters(), lr=0.1)
+    optimizer = torch.optim.Adagrad(model.parameters(), lr=options.learning_rate)
     start = time.perf_counter()
     for _ in range(options.epochs):
         for batch in torch.randperm(len(lhs)).split(10_000):
@@ -284,6 +285,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of users, posts and edges")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--dimension", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=0.1)
     parser.add_argument("--num-batch-negs", type=int, default=50)
     parser.add_argument("--num-uniform-negs", type=int, default=50)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="or processes")

@@ -25,9 +25,10 @@ def resample_languages(
         ValueError: an exponent outside [0, 1].
 
     Example:
-        >>> rows = resample_languages(np.array([0] * 9 + [1]), 0.5, np.random.default_rng(0))
-        >>> int((rows == 9).sum())  # a share of 1 / (3 + 1) of ten rows, in place of one row
-        3
+        >>> languages = np.array([0] * 16 + [1] * 4)
+        >>> rows = resample_languages(languages, 0.5, np.random.default_rng(0))
+        >>> int(languages[rows].sum())  # a share of 2 / (4 + 2) of twenty rows, in place of four
+        7
     """
     if not 0 <= exponent <= 1:
         raise ValueError(
