@@ -30,7 +30,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--texts", nargs="*", help="files of one post a line (default: UMSAB)")
-    parser.add_argument("--steps", type=int, default=4, help="steps timed, after one to warm up")
+    parser.add_argument("--steps", type=int, default=6, help="steps timed (default: %(default)s)")
+    parser.add_argument("--warmup", type=int, default=2, help="steps before (default: %(default)s)")
     parser.add_argument("--posts-per-step", type=int, default=64)
     parser.add_argument("--hidden-size", type=int, default=384)
     parser.add_argument("--layers", type=int, default=6)
@@ -73,7 +74,7 @@ def prepare(args: argparse.Namespace, work: Path) -> float:
     texts = [text for text in texts if text.strip()]
     tokenizer = train_unigram_tokenizer(texts, 30_000, progress=False)
     tokenizer.save_pretrained(work / "tokenizer")
-    count = args.posts_per_step * (args.steps + 1)
+    count = args.posts_per_step * (args.steps + args.warmup)
     if count > len(texts):
         sys.exit(f"{args.steps} steps need {count:,} posts and there are {len(texts):,}")
     chosen = np.random.default_rng(0).permutation(len(texts))[:count]
@@ -114,7 +115,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     options = SocialPretrainingConfig(
         output_dir=str(work / args.side),
         per_device_train_batch_size=args.posts_per_step,
-        max_steps=args.steps + 1,
+        max_steps=args.steps + args.warmup,
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
@@ -151,7 +152,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
             callbacks=[Clock],
         )
     trainer.train()
-    seconds = (Clock.times[-1] - Clock.times[0]) / args.steps
+    seconds = (Clock.times[-1] - Clock.times[args.warmup - 1]) / args.steps
     if options.use_cpu:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     else:
