@@ -303,7 +303,7 @@ def test_checkpoint_of_other_options_or_damaged(community_graph, tmp_path, monke
     def resume(graph, config):
         embed_network(graph, config, output=tmp_path, resume=True, progress=False)
 
-    with pytest.raises(ValueError, match=r"other options \(learning_rate: 0.1, now 0.2\)"):
+    with pytest.raises(ValueError, match=r"other options \(learning_rate: 0.05, now 0.2\)"):
         resume(community_graph, small(learning_rate=0.2, checkpoint_minutes=0))
     other = make_graph(
         community_graph.lhs, community_graph.rhs[::-1], community_graph.relation, 200, 200

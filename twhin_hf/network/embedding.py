@@ -16,7 +16,7 @@ What makes it fast:
 - Row-wise Adagrad keeps one number a row and touches the rows of the batch alone.
 - Threads update the tables without locks (Hogwild); a GPU runs the same code, one batch at a time.
 
-Memory: `4 · dimension + 4` bytes a user, post or relation, 12 bytes an edge, and one batch a
+Memory: `4 · dimension + 4` bytes a user, post or relation, 12 bytes an edge (some 30 while they are sorted), and one batch a
 thread. The vectors of the finished network are the tables themselves, not a copy.
 """
 
@@ -75,7 +75,7 @@ class EmbeddingConfig:
 
     dimension: int = 256
     epochs: int = 10
-    learning_rate: float = 0.1
+    learning_rate: float = 0.05
     num_batch_negs: int = 50
     num_uniform_negs: int = 50
     negative_weight: float | None = None
