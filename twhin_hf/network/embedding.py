@@ -16,8 +16,8 @@ What makes it fast:
 - Row-wise Adagrad keeps one number a row and touches the rows of the batch alone.
 - Threads update the tables without locks (Hogwild); a GPU runs the same code, one batch at a time.
 
-Memory: `4 · dimension + 4` bytes a user, post or relation, 12 bytes an edge (some 30 while they are sorted), and one batch a
-thread. The vectors of the finished network are the tables themselves, not a copy.
+Memory: `4 · dimension + 4` bytes a user, post or relation, 12 bytes an edge (some 30 while they are
+sorted), and one batch a thread. The vectors of the finished network are the tables, not a copy.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class EmbeddingConfig:
     Attributes:
         dimension: Of every vector; the paper's 256.
         epochs: Passes over the edges; the paper's 10.
-        learning_rate: Of Adagrad.
+        learning_rate: Of Adagrad; lower it where a small graph ranks no better than popularity.
         num_batch_negs: Negatives a side from the edge's own batch, that is by prevalence.
         num_uniform_negs: Negatives a side drawn uniformly, the same for all edges of a batch.
         negative_weight: Of each negative where a positive has 1, the `w` above. By default one over
