@@ -145,7 +145,7 @@ class PostEncoderMixin(Backbone):
         if wrong is not None:
             raise ValueError(f"text {wrong} is {texts[wrong]!r}; every text must be a string")
         tokenizer = tokenizer or self._own_tokenizer()
-        max_length = self._check_lengths(tokenizer, max_length)
+        max_length = self.check_tokenizer(tokenizer, max_length)
         width = self.config.hidden_size * (2 if pooling == "combined" else 1)
         embeddings = torch.empty(len(texts), width)
         was_training = self.training
@@ -174,7 +174,18 @@ class PostEncoderMixin(Backbone):
             )
         return self._tokenizer
 
-    def _check_lengths(self, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> int:
+    def check_tokenizer(
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None
+    ) -> int:
+        """Checks that the model can read what the tokenizer makes.
+
+        Returns:
+            `max_length`; by default 128, or what the model reads if less.
+
+        Raises:
+            ValueError: a tokenizer with more tokens than the model, or a `max_length` longer than
+                the model's.
+        """
         vocabulary = len(cast(nn.Embedding, self.get_input_embeddings()).weight)
         if len(tokenizer) > vocabulary:
             raise ValueError(

@@ -251,15 +251,7 @@ def check_model(
         ValueError: they do not.
     """
     config = model.config
-    vocabulary = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
-    if len(tokenizer) > vocabulary:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer):,} tokens and the model embeds {vocabulary:,}; "
-            "take the model's own tokenizer, or call model.resize_token_embeddings"
-        )
-    longest = config.max_position_embeddings - cast(Any, model.base_model).position_offset
-    if args.max_length > longest:
-        raise ValueError(f"max_length is {args.max_length}; this model reads {longest} at most")
+    cast(Any, model.base_model).check_tokenizer(tokenizer, args.max_length)
     if not has_pairs and config.social_weight > 0:
         raise ValueError(
             f"the model's social_weight is {config.social_weight} and there are no pairs; give "
