@@ -1,4 +1,8 @@
-"""Heads that the objectives put on top of a pooled post."""
+"""Heads that the objectives put on top of a pooled post.
+
+What they read is pooled from the hidden states as the config says, never by a backbone's pooler:
+checkpoints seldom hold a trained one, and saved models lose it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,11 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
+
+
+def pooled_width(config: PreTrainedConfig, pooling: str) -> int:
+    """Width of a pooled post: `combined` puts two vectors side by side."""
+    return config.hidden_size * (2 if pooling == "combined" else 1)
 
 
 class ProjectionHead(nn.Module):
@@ -16,8 +25,7 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__()
-        width = config.hidden_size * (2 if config.social_pooling == "combined" else 1)
-        sizes = [width, *config.social_projection_sizes]
+        sizes = [pooled_width(config, config.social_pooling), *config.social_projection_sizes]
         self.layers = nn.ModuleList(
             nn.Linear(size, next_size) for size, next_size in pairwise(sizes)
         )
@@ -27,3 +35,20 @@ class ProjectionHead(nn.Module):
         for layer in self.layers[:-1]:
             pooled = layer(pooled).relu()
         return self.layers[-1](pooled)
+
+
+class TranslationPairHead(nn.Module):
+    """Linear projection of a pooled text, the same for both sides of a pair.
+
+    Translation Pair Prediction (arXiv 2110.10318); its size is the config's `tpp_projection_size`.
+    """
+
+    def __init__(self, config: PreTrainedConfig):
+        super().__init__()
+        self.projection = nn.Linear(
+            pooled_width(config, config.tpp_pooling), config.tpp_projection_size
+        )
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """`[num_posts, width]` → `[num_posts, tpp_projection_size]`."""
+        return self.projection(pooled)

@@ -1,4 +1,7 @@
-"""The losses of TwHIN-BERT pretraining: masked language modelling and NT-Xent."""
+"""The losses of TwHIN-BERT pretraining: masked language modelling and NT-Xent.
+
+Those of Translation Pair Prediction are in `translation_losses.py`.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,13 @@ def nt_xent_loss(
     positives: Tensor,
     not_negatives: Tensor,
     temperature: float = 0.1,
+    margin: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """NT-Xent: each query finds its positive among the batch's other posts.
 
-    ℓ_i = −log exp(s_ip / τ) / (exp(s_ip / τ) + Σ_{j ∈ negatives of i} exp(s_ij / τ)), s the
-    cosine, averaged over the queries (TwHIN-BERT, Section 2.2.2, after SimCLR, Equation 1).
+    ℓ_i = −log exp((s_ip − m) / τ) / (exp((s_ip − m) / τ) + Σ_{j ∈ negatives of i} exp(s_ij / τ)),
+    s the cosine, averaged over the queries (TwHIN-BERT, Section 2.2.2, after SimCLR, Equation 1,
+    where there is no margin m).
 
     Args:
         queries: `[num_queries, size]`, projections of this process's posts.
@@ -32,10 +37,11 @@ def nt_xent_loss(
             the query itself, and whatever `social_exclusions` finds. The positive may be marked
             too: it always takes part.
         temperature: τ.
+        margin: m, taken off the positive's cosine, so that it must lead by as much.
 
     Returns:
         The loss, and the share of queries whose positive scores above all negatives (in-batch
-        retrieval accuracy); both scalars.
+        retrieval accuracy, without the margin); both scalars.
 
     Example:
         Two pairs, each with equal vectors and at a right angle to the other:
@@ -48,10 +54,13 @@ def nt_xent_loss(
     """
     scores = F.normalize(queries.float(), dim=-1) @ F.normalize(keys.float(), dim=-1).T
     ruled_out = not_negatives.scatter(1, positives[:, None], False)
-    scores = (scores / temperature).masked_fill(ruled_out, float("-inf"))
-    loss = F.cross_entropy(scores, positives)
+    scores = scores.masked_fill(ruled_out, float("-inf"))
     accuracy = (scores.detach().argmax(dim=1) == positives).float().mean()
-    return loss, accuracy
+    if margin:
+        scores = scores.scatter_add(
+            1, positives[:, None], scores.new_full((len(scores), 1), -margin)
+        )
+    return F.cross_entropy(scores / temperature, positives), accuracy
 
 
 def social_exclusions(post_ids: Tensor, positive_ids: Tensor, key_ids: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertOnlyMLMHead, BertPreTrainedModel
 
-from .heads import ProjectionHead
 from .post_encoder import PostEncoderMixin
 from .pretraining import PreTrainingMixin
 from .settings import apply_settings
@@ -19,14 +18,19 @@ class TwhinBertModel(PostEncoderMixin, BertModel):
     """
 
     # A pretraining checkpoint holds heads, and a stock one perhaps a pooler: not ours to load.
-    _keys_to_ignore_on_load_unexpected = [r"^cls\.", r"^social_head\.", r"pooler\."]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
+        r"^cls\.",
+        r"^social_head\.",
+        r"^tpp_head\.",
+        r"pooler\.",
+    ]
 
     def __init__(self, config: BertConfig):
         super().__init__(apply_settings(config), add_pooling_layer=False)
 
 
 class TwhinBertForPreTraining(PreTrainingMixin, BertPreTrainedModel):
-    """BERT with a masked-language-modelling head and a social head.
+    """BERT with a masked-language-modelling head and the heads of the objectives that it has.
 
     Loads any BERT checkpoint, and adds the heads it lacks; what it saves loads as `BertModel`
     and `BertForMaskedLM` too.
@@ -41,7 +45,7 @@ class TwhinBertForPreTraining(PreTrainingMixin, BertPreTrainedModel):
         super().__init__(apply_settings(config))
         self.bert = TwhinBertModel(config)
         self.cls = BertOnlyMLMHead(config)
-        self.social_head = ProjectionHead(config) if config.social_weight > 0 else None
+        self.add_heads()
         self.post_init()
 
     def mlm_transform(self, hidden_states: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ rows end to end with the boundaries of the posts, and needs a GPU in half precis
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, cast
 
 import torch
@@ -36,7 +37,8 @@ def packed_attention_arguments(
 
     Returns:
         `attention_mask`, `[rows, 1, width, width]`: boolean for `sdpa`, additive for `eager`, which
-        would take a boolean mask for numbers; or the boundaries that flash attention reads.
+        would take a boolean mask for numbers; or the boundaries that flash attention reads. A
+        config with `layer_types` (ModernBERT) gets a mask for each type.
 
     Raises:
         ValueError: a backend that has no notion of packed rows.
@@ -48,22 +50,39 @@ def packed_attention_arguments(
         ends = changes.new_tensor([flat.numel()])
         boundaries = torch.cat([torch.zeros_like(ends), changes, ends]).to(torch.int32)
         longest = int(boundaries.diff().max())
+        # ModernBERT would make masks of its own, as large as all tokens squared.
+        no_mask = dict.fromkeys(config.layer_types) if _has_windows(config) else None
         return {
+            "attention_mask": no_mask,
             "cu_seq_lens_q": boundaries,
             "cu_seq_lens_k": boundaries,
             "max_length_q": longest,
             "max_length_k": longest,
         }
+    if backend not in ("sdpa", "eager"):
+        raise ValueError(
+            f"packed rows need attention that knows them, and {backend!r} does not; load the model "
+            f"with attn_implementation 'sdpa', 'eager' or one of {FLAT_BACKENDS}"
+        )
     same_post = segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
-    if backend == "sdpa":
-        return {"attention_mask": same_post}
+    masks = {"full_attention": same_post}
+    if _has_windows(config):
+        # The tokens of a post stand side by side: places in the row tell how far they are apart.
+        places = torch.arange(segment_ids.shape[1], device=segment_ids.device)
+        near = (places[:, None] - places).abs() <= config.sliding_window
+        masks["sliding_attention"] = same_post & near
     if backend == "eager":
-        mask = torch.zeros(same_post.shape, dtype=dtype, device=segment_ids.device)
-        return {"attention_mask": mask.masked_fill_(~same_post, torch.finfo(dtype).min)}
-    raise ValueError(
-        f"packed rows need attention that knows them, and {backend!r} does not; load the model "
-        f"with attn_implementation 'sdpa', 'eager' or one of {FLAT_BACKENDS}"
-    )
+        masks = {name: _additive(mask, dtype) for name, mask in masks.items()}
+    return {"attention_mask": masks if _has_windows(config) else masks["full_attention"]}
+
+
+def _has_windows(config: PreTrainedConfig) -> bool:
+    return "sliding_attention" in (getattr(config, "layer_types", None) or ())
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    zeros = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return zeros.masked_fill_(~mask, torch.finfo(dtype).min)
 
 
 def varlen_attention_forward(
@@ -76,6 +95,7 @@ def varlen_attention_forward(
     scaling: float | None = None,
     cu_seq_lens_q: Tensor | None = None,
     max_length_q: int | None = None,
+    sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention by `torch.nn.attention.varlen`; padded batches go to sdpa.
@@ -84,12 +104,14 @@ def varlen_attention_forward(
         query, key, value: `[1, heads, tokens, head size]`.
         cu_seq_lens_q: int32 `[num_segments + 1]`, where each segment begins and ends.
         max_length_q: length of the longest segment.
+        sliding_window: tokens less than so many places apart see each other; all by default.
 
     Returns:
         `[1, tokens, heads, head size]`, and no attention weights.
 
     Raises:
-        ValueError: with dropout on the attention weights, which the kernel does not know.
+        ValueError: with dropout on the attention weights, which the kernel does not know, or with
+            a window where this torch's kernel has none.
     """
     if cu_seq_lens_q is None:
         return sdpa_attention_forward(
@@ -97,15 +119,24 @@ def varlen_attention_forward(
         )
     if dropout > 0:
         raise ValueError(
-            f"{VARLEN} attention has no dropout and attention_probs_dropout_prob is {dropout}: "
+            f"{VARLEN} attention has no dropout and the model's attention dropout is {dropout}: "
             "set it to 0, or use attn_implementation 'flash_attention_2' or 'sdpa'"
         )
     from torch.nn.attention.varlen import varlen_attn
 
+    longest = int(max_length_q or 0)
+    options = {}
+    if sliding_window is not None and sliding_window < longest:
+        if "window_size" not in inspect.signature(varlen_attn).parameters:
+            raise ValueError(
+                f"{VARLEN} attention of torch {torch.__version__} has no windows and this model "
+                f"needs them for posts of more than {sliding_window} tokens: install a newer torch "
+                "or flash-attn, or use attn_implementation 'sdpa' or 'eager'"
+            )
+        options["window_size"] = (sliding_window - 1, sliding_window - 1)
     if scaling is not None:
         # The kernel scales by head size^-0.5; not every version lets it be chosen.
         query = query * (scaling * query.shape[-1] ** 0.5)
-    longest = int(max_length_q or 0)
     output = varlen_attn(
         query.squeeze(0).transpose(0, 1),
         key.squeeze(0).transpose(0, 1),
@@ -114,6 +145,7 @@ def varlen_attention_forward(
         cu_seq_lens_q,
         longest,
         longest,
+        **options,
     )
     return cast(Tensor, output).unsqueeze(0), None
 

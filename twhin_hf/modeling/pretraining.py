@@ -1,4 +1,4 @@
-"""Pretraining objectives over any encoder: masked language modelling and the social loss."""
+"""Pretraining objectives over any encoder: MLM, the social loss, Translation Pair Prediction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers.utils import ModelOutput
 
+from .heads import ProjectionHead, TranslationPairHead
 from .losses import masked_lm_loss, nt_xent_loss, social_exclusions
+from .translation_losses import (
+    translation_bce_loss,
+    translation_contrastive_loss,
+    translation_cosine_loss,
+    translation_exclusions,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as Backbone
@@ -29,6 +36,10 @@ class PreTrainingOutput(ModelOutput):
         social_accuracy: share of the posts whose positive scores highest in the batch.
         last_hidden_state: `[rows, width, hidden]`.
         social_projections: `[num_posts, size]`, output of the social head.
+        tpp_loss: of Translation Pair Prediction (TPP), before its weight.
+        tpp_accuracy: share of the pairs that are labelled rightly; with the contrastive loss, of
+            the texts whose translation scores highest in the batch.
+        tpp_projections: `[num_posts, size]`, output of the TPP head.
     """
 
     loss: Tensor | None = None
@@ -37,17 +48,26 @@ class PreTrainingOutput(ModelOutput):
     social_accuracy: Tensor | None = None
     last_hidden_state: Tensor | None = None
     social_projections: Tensor | None = None
+    tpp_loss: Tensor | None = None
+    tpp_accuracy: Tensor | None = None
+    tpp_projections: Tensor | None = None
 
 
 class PreTrainingMixin(Backbone):
     """The forward of every `Twhin…ForPreTraining`.
 
-    A class that uses it holds its encoder (a `Twhin…Model`) under its `base_model_prefix`,
-    `social_head` (or none where `social_weight` is 0), and says by `mlm_transform` and
-    `get_output_embeddings` what stands between a hidden state and the vocabulary.
+    A class that uses it holds its encoder (a `Twhin…Model`) under its `base_model_prefix`, calls
+    `add_heads`, and says by `mlm_transform` and `get_output_embeddings` what stands between a
+    hidden state and the vocabulary.
     """
 
     accepts_loss_kwargs = False
+
+    def add_heads(self) -> None:
+        """Adds `social_head` and `tpp_head`; an objective whose weight is 0 has none."""
+        config = self.config
+        self.social_head = ProjectionHead(config) if config.social_weight > 0 else None
+        self.tpp_head = TranslationPairHead(config) if config.tpp_weight > 0 else None
 
     def mlm_transform(self, hidden_states: Tensor) -> Tensor:
         """`[num_masked, hidden]` → the decoder's input of the same shape."""
@@ -63,13 +83,16 @@ class PreTrainingMixin(Backbone):
         labels: Tensor | None = None,
         post_ids: Tensor | None = None,
         positive_ids: Tensor | None = None,
+        pair_labels: Tensor | None = None,
+        item_ids: Tensor | None = None,
         num_masked: Tensor | int | None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> PreTrainingOutput | tuple:
         """Computes the objectives for which the batch brings what they need.
 
-        L = social_weight · L_social + mlm_weight · L_MLM (TwHIN-BERT, Equation 4).
+        L = social_weight · L_social + mlm_weight · L_MLM + tpp_weight · L_TPP (TwHIN-BERT,
+        Equation 4, with TPP added); an objective whose weight is 0 takes no part.
 
         Args:
             input_ids: `[rows, width]`.
@@ -81,14 +104,25 @@ class PreTrainingMixin(Backbone):
                 are anchors, the second half their positives in the same order.
             positive_ids: `[num_posts, max_positives]`, all known positives of each post, filled up
                 with -1: none of them is a negative.
+            pair_labels: `[num_posts // 2]`, 1 for a translation and 0 for none; for TPP. The first
+                half of the posts are sides a, the second half sides b in the same order.
+            item_ids: `[num_posts]` integer ids; texts of one item are translations of each other,
+                and so no negatives in the contrastive loss. By default each pair is an item.
             num_masked: what the MLM loss is divided by, in place of the batch's own number.
 
         Raises:
-            ValueError: an odd number of posts with `post_ids`, a batch of one pair (it has no
-                negatives), or `post_ids` for a model without a social head.
+            ValueError: both `post_ids` and `pair_labels`, an odd number of posts with `post_ids`,
+                labels that are not 0 or 1 or not as many as pairs, or a batch of one pair where it
+                needs negatives.
         """
+        if post_ids is not None and pair_labels is not None:
+            raise ValueError(
+                "a batch brings post_ids (social loss) or pair_labels (TPP), not both: its posts "
+                "are pairs of one kind; give them in two batches"
+            )
         encoder: Any = getattr(self, self.base_model_prefix)
-        pooling = self.config.social_pooling
+        config = self.config
+        pooling = config.social_pooling if pair_labels is None else config.tpp_pooling
         output = encoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -101,16 +135,21 @@ class PreTrainingMixin(Backbone):
         hidden = output.last_hidden_state
         result = PreTrainingOutput(last_hidden_state=hidden)
         losses = []
-        if labels is not None and self.config.mlm_weight > 0:
+        if labels is not None and config.mlm_weight > 0:
             result.mlm_loss = self._mlm_loss(hidden, labels, num_masked)
-            losses.append(self.config.mlm_weight * result.mlm_loss)
-        if post_ids is not None and self.config.social_weight > 0:
-            head: Any = self.social_head
-            result.social_projections = head(output.embeddings)
+            losses.append(config.mlm_weight * result.mlm_loss)
+        if post_ids is not None and self.social_head is not None:
+            result.social_projections = self.social_head(output.embeddings)
             result.social_loss, result.social_accuracy = self._social_loss(
                 result.social_projections, post_ids, positive_ids
             )
-            losses.append(self.config.social_weight * result.social_loss)
+            losses.append(config.social_weight * result.social_loss)
+        if pair_labels is not None and self.tpp_head is not None:
+            result.tpp_projections = self.tpp_head(output.embeddings)
+            result.tpp_loss, result.tpp_accuracy = self._tpp_loss(
+                result.tpp_projections, pair_labels, item_ids
+            )
+            losses.append(config.tpp_weight * result.tpp_loss)
         if losses:
             result.loss = torch.stack(losses).sum()
         return result.to_tuple() if return_dict is False else result
@@ -143,6 +182,56 @@ class PreTrainingMixin(Backbone):
         return nt_xent_loss(
             projections, keys, partners, not_negatives, self.config.social_temperature
         )
+
+    def _tpp_loss(
+        self, projections: Tensor, pair_labels: Tensor, item_ids: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        num_posts, num_pairs = len(projections), len(pair_labels)
+        if num_posts != 2 * num_pairs:
+            raise ValueError(
+                f"there are {num_posts} posts and {num_pairs} pair_labels; give one for each pair: "
+                "sides a are the first half of the posts, sides b the second"
+            )
+        if not ((pair_labels == 0) | (pair_labels == 1)).all():
+            raise ValueError(
+                f"pair_labels hold {pair_labels.unique().tolist()}; a label is 1 (translation) or "
+                "0 (none)"
+            )
+        config = self.config
+        if config.tpp_loss == "bce":
+            return translation_bce_loss(projections, pair_labels)
+        if config.tpp_loss == "cosine":
+            return translation_cosine_loss(projections, pair_labels, config.tpp_margin)
+        if not pair_labels.all():
+            raise ValueError(
+                "the contrastive loss takes translations alone, it draws negatives from the batch; "
+                "leave out the pairs labelled 0"
+            )
+        own = torch.arange(num_posts, device=projections.device)
+        if item_ids is None:
+            item_ids = process_rank() * num_pairs + own % num_pairs
+        keys, key_item_ids, first = gather_from_processes(projections, item_ids)
+        if len(keys) < 4:
+            raise ValueError(
+                "a batch of one pair has no negatives; the contrastive loss needs at least two "
+                "pairs (raise per_device_train_batch_size)"
+            )
+        # Every process brings its sides a and then its sides b.
+        key_sides = torch.arange(len(keys), device=own.device) % num_posts // num_pairs
+        not_negatives = translation_exclusions(item_ids, own // num_pairs, key_item_ids, key_sides)
+        return translation_contrastive_loss(
+            projections,
+            keys,
+            first + (own + num_pairs) % num_posts,
+            not_negatives,
+            config.tpp_temperature,
+            config.tpp_margin,
+        )
+
+
+def process_rank() -> int:
+    """The number of this process among those that train together; 0 where it is alone."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def gather_from_processes(projections: Tensor, post_ids: Tensor) -> tuple[Tensor, Tensor, int]:

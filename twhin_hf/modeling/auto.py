@@ -1,0 +1,63 @@
+"""The classes of each encoder family, and loading by what a checkpoint's config says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from .modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
+from .modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
+from .modeling_twhin_roberta import TwhinRobertaForPreTraining, TwhinRobertaModel
+from .modeling_twhin_xlm_roberta import TwhinXLMRobertaForPreTraining, TwhinXLMRobertaModel
+
+MODELS = {
+    "bert": TwhinBertModel,
+    "modernbert": TwhinModernBertModel,
+    "roberta": TwhinRobertaModel,
+    "xlm-roberta": TwhinXLMRobertaModel,
+}
+"""The encoder of each family, by the `model_type` of its config."""
+
+PRETRAINING_MODELS = {
+    "bert": TwhinBertForPreTraining,
+    "modernbert": TwhinModernBertForPreTraining,
+    "roberta": TwhinRobertaForPreTraining,
+    "xlm-roberta": TwhinXLMRobertaForPreTraining,
+}
+"""The pretraining class of each family, by the `model_type` of its config."""
+
+
+def model_class(config: PreTrainedConfig, classes: dict[str, Any]) -> Any:
+    """The class of a config's family.
+
+    Args:
+        config: of any encoder.
+        classes: `MODELS` or `PRETRAINING_MODELS`.
+
+    Raises:
+        ValueError: a family that has none.
+    """
+    if config.model_type not in classes:
+        raise ValueError(
+            f"this is a {config.model_type!r} model; the families that have a class here are "
+            f"{sorted(classes)}"
+        )
+    return classes[config.model_type]
+
+
+def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
+    """Loads the `Twhin…Model` of a checkpoint's family.
+
+    Args:
+        name_or_path: a folder or a repository, of ours or of a plain encoder.
+        revision: of the repository; `main` by default.
+        **kwargs: as `from_pretrained` takes.
+
+    Raises:
+        ValueError: an encoder of a family that has no class here.
+    """
+    revision = revision or "main"
+    config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+    encoder = model_class(config, MODELS)
+    return encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)

@@ -1,0 +1,64 @@
+"""RoBERTa backbones: RoBERTa, BERTweet and TimeLMs."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import RobertaConfig, RobertaModel
+from transformers.models.roberta.modeling_roberta import (
+    RobertaLMHead,
+    RobertaPreTrainedModel,
+)
+
+from .post_encoder import PostEncoderMixin
+from .pretraining import PreTrainingMixin
+from .settings import apply_settings
+
+
+class TwhinRobertaModel(PostEncoderMixin, RobertaModel):
+    """RoBERTa that gives an embedding of each post: `model.encode(texts)`.
+
+    It has no pooler: MLM checkpoints hold no trained one.
+    """
+
+    # A pretraining checkpoint holds heads, and a stock one perhaps a pooler: not ours to load.
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
+        r"^lm_head\.",
+        r"^social_head\.",
+        r"^tpp_head\.",
+        r"pooler\.",
+    ]
+
+    def __init__(self, config: RobertaConfig):
+        super().__init__(apply_settings(config), add_pooling_layer=False)
+        self.position_offset = self.embeddings.padding_idx + 1
+
+
+class TwhinRobertaForPreTraining(PreTrainingMixin, RobertaPreTrainedModel):
+    """RoBERTa with a masked-language-modelling head and the heads of the objectives that it has.
+
+    Loads any RoBERTa checkpoint, and adds the heads it lacks; what it saves loads as
+    `RobertaModel` and `RobertaForMaskedLM` too.
+    """
+
+    _tied_weights_keys = {  # noqa: RUF012
+        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    }
+
+    def __init__(self, config: RobertaConfig):
+        super().__init__(apply_settings(config))
+        self.roberta = TwhinRobertaModel(config)
+        self.lm_head = RobertaLMHead(config)
+        self.add_heads()
+        self.post_init()
+
+    def mlm_transform(self, hidden_states: Tensor) -> Tensor:
+        return self.lm_head.layer_norm(F.gelu(self.lm_head.dense(hidden_states)))
+
+    def get_output_embeddings(self):
+        return self.lm_head.decoder
+
+    def set_output_embeddings(self, new_embeddings):
+        self.lm_head.decoder = new_embeddings
+        self.lm_head.bias = new_embeddings.bias
