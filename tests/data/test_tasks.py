@@ -14,7 +14,7 @@ SSF = """<Story id="1">
 <Sentence id="1">
 0\t((\tSSF
 1\t((\tNP\t<ne=NEP>
-1.1\t((\tNP\t<ne=NED>
+1.1\t((\tNP\t<ne=NETP>
 1.1.1\tसम्राट
 \t))
 1.2\tअकबर

@@ -7,7 +7,7 @@ chunk with the feature `ne` is an entity:
     <Sentence id="1">
     0	((	SSF
     1	((	NP	<ne=NEP>
-    1.1	((	NP	<ne=NED>
+    1.1	((	NP	<ne=NETP>
     1.1.1	Emperor
         ))
     1.2	Akbar
