@@ -175,3 +175,8 @@ def test_texts_by_languages():
         ["en 0", "en 0", "en 90"],
         ["ar 50", "ar 5", "ar 95"],
     ]
+
+
+def test_languages_that_nobody_told():
+    columns = {"text_a": ["x"], "text_b": ["y"], "lang_a": ["und"], "lang_b": ["und"]}
+    assert list(texts_by_languages(Dataset.from_dict(columns))) == [("a", "b")]

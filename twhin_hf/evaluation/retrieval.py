@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.evaluation.results import Result
 
 if TYPE_CHECKING:
@@ -156,6 +157,8 @@ def texts_by_languages(
 ) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
     """Both sides' texts, arrays of str, of each two languages; pairs may stand either way round.
 
+    Pairs whose languages nobody told are of the languages `a` and `b`.
+
     Raises:
         ValueError: The sides of a pair are of one language, or there is no pair.
     """
@@ -166,6 +169,8 @@ def texts_by_languages(
     )
     if not len(table):
         raise ValueError("There is no translation pair.")
+    unknown = (lang_a == UNKNOWN_LANGUAGE) & (lang_b == UNKNOWN_LANGUAGE)
+    lang_a, lang_b = np.where(unknown, "a", lang_a), np.where(unknown, "b", lang_b)
     same = lang_a == lang_b
     if same.any():
         raise ValueError(
