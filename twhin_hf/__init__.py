@@ -5,10 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0.dev0"
-__all__ = ["TwhinBertForPreTraining", "TwhinBertModel", "__version__"]
+__all__ = [
+    "TwhinBertForPreTraining",
+    "TwhinBertModel",
+    "TwhinModernBertForPreTraining",
+    "TwhinModernBertModel",
+    "TwhinRobertaForPreTraining",
+    "TwhinRobertaModel",
+    "TwhinXLMRobertaForPreTraining",
+    "TwhinXLMRobertaModel",
+    "__version__",
+]
 
 if TYPE_CHECKING:
-    from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel
+    from twhin_hf.modeling import (
+        TwhinBertForPreTraining,
+        TwhinBertModel,
+        TwhinModernBertForPreTraining,
+        TwhinModernBertModel,
+        TwhinRobertaForPreTraining,
+        TwhinRobertaModel,
+        TwhinXLMRobertaForPreTraining,
+        TwhinXLMRobertaModel,
+    )
 
 
 def __getattr__(name: str):

@@ -33,7 +33,7 @@ from twhin_hf.data.tokenization import train_unigram_tokenizer
 from twhin_hf.evaluation.engagement import EngagementConfig, engagement_rows, evaluate_engagement
 from twhin_hf.evaluation.pictures import plot_comparison, plot_losses
 from twhin_hf.evaluation.results import Result, Results, results_table, write_results
-from twhin_hf.modeling import TwhinBertModel
+from twhin_hf.modeling import load_post_encoder
 from twhin_hf.network.embedding import EmbeddingConfig, embed_network
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
@@ -273,7 +273,7 @@ def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Pa
     for folder, name in MODELS.items():
         by_seed = []
         for seed in config.seeds:
-            model = TwhinBertModel.from_pretrained(output / f"seed{seed}" / folder)
+            model = load_post_encoder(str(output / f"seed{seed}" / folder))
             result = evaluate_engagement(model, benchmark, options, **lengths)
             by_seed.append(engagement_rows(result, options))
             hits = next(row for row in reversed(by_seed[-1]) if row.metric.startswith("HITS"))

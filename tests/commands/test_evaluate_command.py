@@ -68,11 +68,6 @@ def fake_model(folder, monkeypatch):
     loaded = []
 
     class FakeModel:
-        @classmethod
-        def from_pretrained(cls, name, revision="main"):
-            loaded.append((name, revision))
-            return cls()
-
         def to(self, device):
             return self
 
@@ -82,7 +77,11 @@ def fake_model(folder, monkeypatch):
             noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
             return features + 0.1 * noise
 
-    monkeypatch.setattr("twhin_hf.modeling.TwhinBertModel", FakeModel)
+    def load(name, revision):
+        loaded.append((name, revision))
+        return FakeModel()
+
+    monkeypatch.setattr("twhin_hf.modeling.load_post_encoder", load)
     return loaded
 
 
@@ -96,7 +95,7 @@ def arguments(folder, network="network"):
 
 def test_evaluate_engagement(folder, fake_model, capsys):
     run(evaluate, *arguments(folder), "--records-per-user", "all")
-    assert fake_model == [("some/model", "main")]
+    assert fake_model == [("some/model", None)]
     results = read_results(folder / "out")
     assert (results.task, results.model, results.revision) == ("engagement", "some/model", None)
     assert [(row.language, row.metric) for row in results.results] == [

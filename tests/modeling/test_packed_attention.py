@@ -4,11 +4,16 @@ import types
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import BertConfig
+from transformers import BertConfig, ModernBertConfig
 
-from twhin_hf.modeling import TwhinBertForPreTraining
+from twhin_hf.modeling import (
+    PRETRAINING_MODELS,
+    TwhinBertForPreTraining,
+    TwhinModernBertModel,
+)
 from twhin_hf.modeling.packed_attention import (
     VARLEN,
+    attention_dropout,
     packed_attention_arguments,
     packed_attention_backend,
     register_varlen_attention,
@@ -41,6 +46,49 @@ def test_eager_takes_an_additive_mask():
     assert mask[0, 0, 0].tolist() == [0, 0, least, least]
 
 
+def test_a_mask_for_each_type_of_layer():
+    settings = ModernBertConfig(num_hidden_layers=2, local_attention=4)  # two tokens either side
+    settings._attn_implementation = "sdpa"
+    masks = packed_attention_arguments(SEGMENTS, settings, torch.float32)["attention_mask"]
+    assert masks["full_attention"][1].all()
+    assert masks["sliding_attention"][1, 0].tolist() == [
+        [True, True, True, False],
+        [True, True, True, True],
+        [True, True, True, True],
+        [False, True, True, True],
+    ]
+    assert masks["sliding_attention"][0].equal(masks["full_attention"][0])
+    settings._attn_implementation = VARLEN
+    masks = packed_attention_arguments(SEGMENTS, settings, torch.float32)["attention_mask"]
+    assert masks == {"full_attention": None, "sliding_attention": None}
+
+
+def test_a_kernel_without_windows(monkeypatch):
+    module = types.ModuleType("torch.nn.attention.varlen")
+    module.varlen_attn = lambda query, *rest: query
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", module)
+    register_varlen_attention()
+    sizes = {"vocab_size": 9, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8}
+    config = ModernBertConfig(**sizes, num_hidden_layers=2, local_attention=4, pad_token_id=1)
+    model = TwhinModernBertModel(config)
+    model.set_attn_implementation(VARLEN)
+
+    def forward(length):
+        ids = torch.full((1, length), 5)
+        model(ids, segment_ids=torch.ones_like(ids), position_ids=torch.arange(length)[None])
+
+    forward(3)  # the window holds the whole post
+    with pytest.raises(ValueError, match="has no windows and this model needs them"):
+        forward(9)
+
+
+def test_dropout_of_each_family(family_config):
+    for name in ("attention_probs_dropout_prob", "attention_dropout"):
+        if hasattr(family_config, name):
+            setattr(family_config, name, 0.3)
+    assert attention_dropout(family_config) == 0.3
+
+
 @pytest.mark.parametrize("backend", ["flash_attention_2", VARLEN])
 def test_boundaries_by_hand(backend):
     found = packed_attention_arguments(SEGMENTS, config(backend), torch.float32)
@@ -63,12 +111,16 @@ def test_cpu_and_float32_take_sdpa():
 def varlen(monkeypatch):
     """torch's kernel needs a GPU: a plain one of the same signature stands in for it."""
 
-    def varlen_attn(query, key, value, cu_q, cu_k, max_q, max_k):
+    def varlen_attn(query, key, value, cu_q, cu_k, max_q, max_k, *, window_size=(-1, -1)):
         assert max_q == int(cu_q.diff().max())
         outputs = []
         for start, end in zip(cu_q[:-1].tolist(), cu_q[1:].tolist(), strict=True):
             states = [t[start:end].transpose(0, 1) for t in (query, key, value)]
-            outputs.append(F.scaled_dot_product_attention(*states).transpose(0, 1))
+            places = torch.arange(end - start)
+            ahead = places - places[:, None]
+            left, right = (size if size >= 0 else end for size in window_size)
+            seen = (ahead >= -left) & (ahead <= right)
+            outputs.append(F.scaled_dot_product_attention(*states, seen).transpose(0, 1))
         return torch.cat(outputs)
 
     module = types.ModuleType("torch.nn.attention.varlen")
@@ -77,7 +129,7 @@ def varlen(monkeypatch):
     register_varlen_attention()
 
 
-def test_rows_end_to_end_equal_rows_with_a_mask(varlen, tiny_config, tokenizer, posts):
+def test_rows_end_to_end_equal_rows_with_a_mask(varlen, family, family_config, tokenizer, posts):
     from twhin_hf.data.tokenization import tokenize_posts
     from twhin_hf.training.batches import Posts
     from twhin_hf.training.collators import PackingCollator
@@ -86,7 +138,7 @@ def test_rows_end_to_end_equal_rows_with_a_mask(varlen, tiny_config, tokenizer, 
     batch = PackingCollator(tokenizer)(data.__getitems__(list(range(20))))
     batch["post_ids"] = torch.arange(20)
     torch.manual_seed(0)
-    model = TwhinBertForPreTraining(tiny_config)
+    model = PRETRAINING_MODELS[family](family_config)
     expected = model(**batch)
     model.set_attn_implementation(VARLEN)
     found = model(**batch)

@@ -125,7 +125,7 @@ def varlen_attention_forward(
     from torch.nn.attention.varlen import varlen_attn
 
     longest = int(max_length_q or 0)
-    options = {}
+    options: dict[str, Any] = {}
     if sliding_window is not None and sliding_window < longest:
         if "window_size" not in inspect.signature(varlen_attn).parameters:
             raise ValueError(
@@ -154,6 +154,12 @@ def register_varlen_attention() -> None:
     """Makes `torch_varlen` a backend that `set_attn_implementation` knows."""
     AttentionInterface.register(VARLEN, varlen_attention_forward)
     AttentionMaskInterface.register(VARLEN, sdpa_mask)
+
+
+def attention_dropout(config: PreTrainedConfig) -> float:
+    """Dropout on the attention weights, under whichever name the family has it."""
+    names = ("attention_probs_dropout_prob", "attention_dropout")
+    return next((getattr(config, name) for name in names if hasattr(config, name)), 0.0)
 
 
 def packed_attention_backend(

@@ -133,25 +133,27 @@ class PreTrainingMixin(Backbone):
             **kwargs,
         )
         hidden = output.last_hidden_state
-        result = PreTrainingOutput(last_hidden_state=hidden)
+        found: dict[str, Tensor] = {"last_hidden_state": hidden}
         losses = []
         if labels is not None and config.mlm_weight > 0:
-            result.mlm_loss = self._mlm_loss(hidden, labels, num_masked)
-            losses.append(config.mlm_weight * result.mlm_loss)
+            found["mlm_loss"] = self._mlm_loss(hidden, labels, num_masked)
+            losses.append(config.mlm_weight * found["mlm_loss"])
         if post_ids is not None and self.social_head is not None:
-            result.social_projections = self.social_head(output.embeddings)
-            result.social_loss, result.social_accuracy = self._social_loss(
-                result.social_projections, post_ids, positive_ids
-            )
-            losses.append(config.social_weight * result.social_loss)
+            projections = self.social_head(output.embeddings)
+            loss, accuracy = self._social_loss(projections, post_ids, positive_ids)
+            found |= {
+                "social_loss": loss,
+                "social_accuracy": accuracy,
+                "social_projections": projections,
+            }
+            losses.append(config.social_weight * loss)
         if pair_labels is not None and self.tpp_head is not None:
-            result.tpp_projections = self.tpp_head(output.embeddings)
-            result.tpp_loss, result.tpp_accuracy = self._tpp_loss(
-                result.tpp_projections, pair_labels, item_ids
-            )
-            losses.append(config.tpp_weight * result.tpp_loss)
-        if losses:
-            result.loss = torch.stack(losses).sum()
+            projections = self.tpp_head(output.embeddings)
+            loss, accuracy = self._tpp_loss(projections, pair_labels, item_ids)
+            found |= {"tpp_loss": loss, "tpp_accuracy": accuracy, "tpp_projections": projections}
+            losses.append(config.tpp_weight * loss)
+        total = torch.stack(losses).sum() if losses else None
+        result = PreTrainingOutput(loss=total, **found)
         return result.to_tuple() if return_dict is False else result
 
     def _mlm_loss(self, hidden: Tensor, labels: Tensor, num_masked: Tensor | int | None) -> Tensor:

@@ -92,7 +92,7 @@ def translation_contrastive_loss(
     """In-batch softmax from each text to the other side's texts, the mean of both directions.
 
     NT-Xent whose negatives are the other side alone: translation ranking with additive margin
-    softmax (Yang et al. 2019, arXiv 1902.08564, there without temperature), as LaBSE's.
+    softmax (Yang et al. 2019, arXiv 1902.08564, there without temperature).
 
     Args:
         queries: `[num_posts, size]`, projections of this process's texts of both sides.

@@ -9,12 +9,11 @@ from typing import Any
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from twhin_hf.modeling import PRETRAINING_MODELS, apply_settings
+from twhin_hf.modeling import PRETRAINING_MODELS, apply_settings, model_class
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +34,11 @@ def load_pretraining_model(
         ValueError: an encoder of a family that has no class here.
     """
     config = AutoConfig.from_pretrained(name_or_path)
-    model_class = _model_class(config)
+    pretraining_model = model_class(config, PRETRAINING_MODELS)
     config.pad_token_id = tokenizer.pad_token_id
-    return model_class.from_pretrained(name_or_path, config=apply_settings(config, **settings))
+    return pretraining_model.from_pretrained(
+        name_or_path, config=apply_settings(config, **settings)
+    )
 
 
 def new_pretraining_model(
@@ -49,7 +50,7 @@ def new_pretraining_model(
     """A model with random weights, its vocabulary the tokenizer's.
 
     Args:
-        config_name: a folder or repository with a config, or the name of a family, `bert`.
+        config_name: a folder or repository with a config, or the name of a family, as `bert`.
         tokenizer: gives the size of the vocabulary and the ids of the special tokens.
         overrides: keys of the encoder's config, as `{"hidden_size": 384}`.
         **settings: keys of `twhin_hf.modeling.settings.DEFAULTS`.
@@ -67,18 +68,14 @@ def new_pretraining_model(
         raise ValueError(
             f"{type(config).__name__} has no {unknown}; its keys are {sorted(config.to_dict())}"
         )
-    # A new config, so that what follows from a key follows from its override.
-    config = type(config).from_dict(config.to_dict() | overrides)
+    # A new config, so that what follows from a key follows from its override: ModernBERT's kinds of
+    # layers from their number.
+    values = config.to_dict()
+    if "num_hidden_layers" in overrides:
+        values.pop("layer_types", None)
+    config = type(config).from_dict(values | overrides)
     config.vocab_size = len(tokenizer)
-    for token in ("pad", "bos", "eos"):
-        setattr(config, f"{token}_token_id", getattr(tokenizer, f"{token}_token_id"))
-    return _model_class(config)(apply_settings(config, **settings))
-
-
-def _model_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
-    if config.model_type not in PRETRAINING_MODELS:
-        raise ValueError(
-            f"this is a {config.model_type!r} model; the families that can be pretrained are "
-            f"{sorted(PRETRAINING_MODELS)}"
-        )
-    return PRETRAINING_MODELS[config.model_type]
+    for key in (f"{token}_token_id" for token in ("pad", "bos", "eos", "cls", "sep")):
+        if hasattr(config, key):
+            setattr(config, key, getattr(tokenizer, key))
+    return model_class(config, PRETRAINING_MODELS)(apply_settings(config, **settings))
