@@ -126,6 +126,27 @@ def read_table(
         return _select(table, wanted, str(source))
 
 
+def table_batches(
+    table: ir.Table, rows_per_batch: int, temp_directory: str | Path | None = None
+) -> Iterator[pa.Table]:
+    """The rows in blocks, in order, by way of a temporary Parquet file.
+
+    Args:
+        table: A table of an open engine.
+        rows_per_batch: Most rows of a block.
+        temp_directory: Where the file is; the system's folder where it is None.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=temp_directory) as scratch:
+        path = Path(scratch) / "table.parquet"
+        table.to_parquet(path)
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(rows_per_batch):
+                yield pa.Table.from_batches([batch])
+
+
 def is_blank(column: ir.StringColumn) -> ir.BooleanColumn:
     """True where the text is null, empty or nothing but white space and invisible characters."""
     return column.isnull() | ~column.re_search(_VISIBLE)

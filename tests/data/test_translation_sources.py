@@ -1,0 +1,331 @@
+"""Sources of translation pairs: Tatoeba, WikiMatrix, Wikidata and tables, and their errors."""
+
+import bz2
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from datasets import Dataset
+
+from twhin_hf.data import text_lines
+from twhin_hf.data.translation_columns import column_pairs
+from twhin_hf.data.translation_sources import wikimatrix_pairs
+from twhin_hf.data.translation_tatoeba import tatoeba_pairs
+from twhin_hf.data.translation_wikidata import wikidata_pairs
+
+TATOEBA_TRAIN = Path(__file__).parents[3] / "shared" / "data" / "tatoeba_train"
+EN_AR, EN_HI = ("en", "ar"), ("en", "hi")
+
+SENTENCES = [
+    "1\teng\tHello.",
+    "2\tara\tمرحبًا.",
+    "3\thin\tनमस्ते।",
+    '4\teng\tShe said "no',
+    "5\tara\tقالت لا",
+    "6\tdeu\tHallo.",
+    "7\tara\tأهلا.",
+]
+LINKS = ["1\t2", "2\t1", "1\t3", "1\t6", "6\t1", "5\t4", "2\t7", "1\t99", "1\t7"]
+
+
+def write(path, lines):
+    data = "".join(f"{line}\n" for line in lines).encode()
+    if path.name.endswith(".tar.bz2"):
+        with tarfile.open(path, "w:bz2") as archive:
+            member = tarfile.TarInfo(path.name.replace(".tar.bz2", ".csv"))
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        return path
+    pack = {".gz": gzip.compress, ".bz2": bz2.compress}.get(path.suffix, bytes)
+    path.write_bytes(pack(data))
+    return path
+
+
+def draw(source):
+    rows = [row for table in source.batches for row in table.to_pylist()]
+    return [(row["text_a"], row["text_b"], f"{row['lang_a']}-{row['lang_b']}") for row in rows]
+
+
+def tatoeba(path, *langs):
+    return tatoeba_pairs(path, langs, progress=False)
+
+
+EXPECTED = [
+    ("Hello.", "مرحبًا.", "en-ar"),
+    ("Hello.", "أهلا.", "en-ar"),
+    ('She said "no', "قالت لا", "en-ar"),
+    ("Hello.", "नमस्ते।", "en-hi"),
+]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".tar.bz2"])
+def test_tatoeba_sentences_and_links(tmp_path, ending):
+    write(tmp_path / f"sentences{ending}", SENTENCES)
+    write(tmp_path / f"links{ending}", LINKS)
+    source = tatoeba(tmp_path, EN_AR, EN_HI)
+    assert draw(source) == EXPECTED
+    assert +source.dropped == {
+        "links to a sentence that is not there": 1,
+        "links given twice or both ways": 1,
+        "links between other languages": 3,
+    }
+    assert len(LINKS) == len(EXPECTED) + source.dropped.total()
+    assert draw(tatoeba(tmp_path, ("ar", "en")))[0] == ("مرحبًا.", "Hello.", "ar-en")
+
+
+def test_tatoeba_by_language(tmp_path):
+    for code in ("eng", "ara"):
+        own = [line for line in SENTENCES if f"\t{code}\t" in line]
+        write(tmp_path / f"{code}_sentences.tsv.bz2", own)
+    write(tmp_path / "ara-eng_links.tsv.bz2", ["2\t1", "5\t4", "7\t1"])
+    assert draw(tatoeba(tmp_path, EN_AR)) == EXPECTED[:3]
+
+
+def test_tatoeba_pairs_with_ids(tmp_path):
+    path = write(tmp_path / "Sentence pairs in English-Arabic - 2026.tsv", ["1\tHi.\t2\tمرحبا"])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert draw(tatoeba(path, EN_AR)) == [("Hi.", "مرحبا", "en-ar")]
+
+
+def test_tatoeba_two_columns(tmp_path):
+    write(tmp_path / "en-ar.tsv", ["Hi.\tمرحبا\r", "", "a\u2028b\tج", "one\ttab\ttoo many"])
+    write(tmp_path / "en-hi.tsv.gz", ["Hi.\tनमस्ते"])
+    arabic = [("Hi.", "مرحبا", "en-ar"), ("a\u2028b", "ج", "en-ar")]
+    source = tatoeba(tmp_path)
+    assert draw(source) == [*arabic, ("Hi.", "नमस्ते", "en-hi")]
+    assert source.dropped == {"lines with too many columns": 1}
+    assert draw(tatoeba(tmp_path, ("ar", "en"))) == [(b, a, "ar-en") for a, b, _ in arabic]
+
+
+@pytest.mark.parametrize(("language", "count"), [("ar", 10_965), ("hi", 2_595)])
+def test_tatoeba_train(language, count):
+    if not TATOEBA_TRAIN.is_dir():
+        pytest.skip(f"needs the data in {TATOEBA_TRAIN}")
+    found = draw(tatoeba(TATOEBA_TRAIN, ("en", language)))
+    assert len(found) == count
+    lines = (TATOEBA_TRAIN / f"en-{language}.tsv").read_text("utf-8").split("\n")
+    assert found[count // 2] == (*lines[count // 2].split("\t"), f"en-{language}")
+
+
+@pytest.mark.parametrize(
+    ("files", "langs", "message"),
+    [
+        ({"links.csv": LINKS}, [EN_AR], r"holds links \(links\.csv\) but not sentences"),
+        ({"sentences.csv": SENTENCES}, [EN_AR], r"holds sentences .* but not links"),
+        ({"links.csv": LINKS, "sentences.csv": SENTENCES}, [], "need langs"),
+        (
+            {"links.csv": LINKS, "sentences.csv": SENTENCES},
+            [("en", "ja")],
+            "has no text in ja; found are ar, en, (hi, de|de, hi)",
+        ),
+        ({"links.csv": LINKS, "sentences.csv": ["x\teng\ty"]}, [EN_AR], "line 1: 'x' is no id"),
+        (
+            {"links.csv": ["1"], "sentences.csv": SENTENCES},
+            [EN_AR],
+            r"links\.csv, line 1: 1 column",
+        ),
+        ({"en-ar.tsv": ["a\tb"], "en-hi.tsv": []}, [("en", "ja")], "found .* are: en-ar, en-hi"),
+        ({"en-ar.tsv": ["a\tb", "", "alone"]}, [EN_AR], "line 3: 1 column, .*The line: 'alone'"),
+        ({"pairs.tsv": ["a\tb"]}, [], r"pairs\.tsv does not tell its languages"),
+        ({"a.tsv": ["a\tb"], "b.tsv": ["a\tb"]}, [], "No name of a file"),
+    ],
+)
+def test_tatoeba_errors(tmp_path, files, langs, message):
+    for name, lines in files.items():
+        write(tmp_path / name, lines)
+    with pytest.raises(ValueError, match=message):
+        draw(tatoeba(tmp_path, *langs))
+
+
+def test_missing_sources(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        tatoeba(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="holds no file"):
+        wikimatrix_pairs(tmp_path)
+
+
+def test_wikimatrix_keeps_what_is_above_the_margin(tmp_path):
+    lines = ["1.2\tمرحبا\tHi", "1.05\tالحد\tlimit", "0.9\tضعيف\tweak", "1.06e0\tب\tb"]
+    path = write(tmp_path / "WikiMatrix.ar-en.tsv.gz", lines)
+    source = wikimatrix_pairs(path, [EN_AR], progress=False)
+    assert draw(source) == [("Hi", "مرحبا", "en-ar"), ("b", "ب", "en-ar")]
+    assert source.dropped == {"score not above 1.05": 2}
+    assert len(draw(wikimatrix_pairs(tmp_path, min_score=1.0, progress=False))) == 3
+
+
+def test_wikimatrix_errors(tmp_path):
+    path = tmp_path / "WikiMatrix.ar-en.tsv.gz"
+
+    def message():
+        with pytest.raises(ValueError, match="WikiMatrix") as error:
+            draw(wikimatrix_pairs(path, [EN_AR], progress=False))
+        return str(error.value)
+
+    path.write_text("1.2\ta\tb\n")
+    assert "is not gzip, though its name ends in .gz: it begins with b'1.2" in message()
+    packed = gzip.compress(b"1.2\ta\tb\n" * 1000)
+    path.write_bytes(packed[: len(packed) // 2])
+    assert "is damaged" in message()
+    path.write_bytes(gzip.compress(b"1.2\ta\tb\n1.3\t\xff\tb\n"))
+    assert "line 2 is not UTF-8" in message()
+    write(path, ["1.2\ta\tb", "high\ta\tb"])
+    assert "line 2: 'high' is no score. The line: 'high\\ta\\tb'" in message()
+    write(path, ["a\tb"])
+    assert "line 1: 2 columns, where 3 are needed" in message()
+
+
+def test_lines_over_the_ends_of_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_lines, "_BLOCK_BYTES", 16)
+    lines = [f"{'é' * (n % 20)}{n}" for n in range(100)]
+    lines[50] = ""
+    path = tmp_path / "x.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    blocks = list(text_lines.read_blocks(path, progress=False))
+    assert len(blocks) > 20
+    read = {
+        n: line
+        for block in blocks
+        for n, line in zip(block.numbers, block.lines.to_pylist(), strict=True)
+    }
+    assert read == {n: line for n, line in enumerate(lines, 1) if line}
+    monkeypatch.setattr(text_lines, "_LONGEST_LINE", 30)
+    with pytest.raises(ValueError, match="has a line of more than"):
+        list(text_lines.read_blocks(path, progress=False))
+
+
+def item(number, labels, descriptions):
+    def values(texts):
+        # Wikidata writes an empty mapping as a list.
+        return {code: {"language": code, "value": text} for code, text in texts.items()} or []
+
+    return json.dumps(
+        {
+            "type": "item",
+            "id": f"Q{number}",
+            "labels": values(labels),
+            "descriptions": values(descriptions),
+        },
+        ensure_ascii=False,
+    )
+
+
+ITEMS = [
+    item(1, {"en": "Cairo", "ar": "القاهرة"}, {"en": "capital of Egypt", "ar": "عاصمة مصر"}),
+    item(2, {"en": "Delhi", "hi": "दिल्ली"}, {"en": "city", "hi": "शहर"}),
+    item(3, {"en": "label only", "ar": "فقط"}, {}),
+    item(4, {}, {}),
+]
+CAIRO = ("Cairo capital of Egypt", "القاهرة عاصمة مصر", "en-ar")
+DELHI = ("Delhi city", "दिल्ली शहर", "en-hi")
+
+
+@pytest.mark.parametrize("name", ["all.json", "all.json.gz", "all.json.bz2", "items.jsonl"])
+def test_wikidata_dump(tmp_path, name):
+    whole = ["[", *(f"{line}," for line in ITEMS[:-1]), ITEMS[-1], "]"]
+    path = write(tmp_path / name, ITEMS if name.endswith("jsonl") else whole)
+    source = wikidata_pairs(path, [EN_AR, EN_HI], progress=False)
+    assert draw(source) == [CAIRO, DELHI]
+    assert source.dropped == {"items without label or description in a language": 6}
+    with pytest.raises(ValueError, match="no text in ja; found are en, ar, hi"):
+        draw(wikidata_pairs(path, [("en", "ja")], progress=False))
+
+
+def test_wikidata_query_answers(tmp_path):
+    names = ["item", "label_en", "description_en", "label_ar", "description_ar"]
+    rows = [
+        ["Q1", "Cairo", "capital of Egypt", "القاهرة", "عاصمة مصر"],
+        ["Q2", 'a "quoted"\tlabel', "b\\c, d", "ا", "ب"],
+        ["Q3", "label only", "", "فقط", ""],
+    ]
+    expected = [CAIRO, ('a "quoted"\tlabel b\\c, d', "ا ب", "en-ar")]
+
+    def quoted(text, mark='""'):
+        return '"' + text.replace('"', mark) + '"'
+
+    def term(name, text):
+        text = quoted(text.replace("\\", "\\\\").replace("\t", "\\t"), '\\"')
+        return f"{text}@{name[-2:]}" if "_" in name else "<http://x/Q>"
+
+    csv = [names, *([quoted(text) for text in row] for row in rows)]
+    write(tmp_path / "answer.csv", [",".join(row) for row in csv])
+    header = "\t".join(f"?{name}" for name in names)
+    tsv = ["\t".join(term(*pair) for pair in zip(names, row, strict=True)) for row in rows]
+    write(tmp_path / "answer.tsv", [header, *tsv])
+    bindings = [
+        {
+            name: {"type": "literal", "value": text}
+            for name, text in zip(names, row, strict=True)
+            if text
+        }
+        for row in rows
+    ]
+    answer = {"head": {"vars": names}, "results": {"bindings": bindings}}
+    (tmp_path / "answer.json").write_text(json.dumps(answer, indent=1))
+    (tmp_path / "dense.json").write_text(json.dumps(answer))
+    for name in ("answer.csv", "answer.tsv", "answer.json", "dense.json"):
+        source = wikidata_pairs(tmp_path / name, [EN_AR], progress=False)
+        assert draw(source) == expected, name
+        assert source.dropped.total() == 1
+        with pytest.raises(ValueError, match="no column 'label_hi'; found are item, label_en"):
+            draw(wikidata_pairs(tmp_path / name, [EN_HI], progress=False))
+
+
+def test_wikidata_errors(tmp_path):
+    with pytest.raises(ValueError, match="Wikidata has many languages"):
+        wikidata_pairs(tmp_path, [])
+    path = write(tmp_path / "all.json", ["[", f"{ITEMS[0]},", '{"type": ', "]"])
+    with pytest.raises(ValueError, match=r"all\.json, line 3: this is not JSON"):
+        draw(wikidata_pairs(path, [EN_AR], progress=False))
+    write(path, ["[", ITEMS[2], "]"])
+    with pytest.raises(ValueError, match="no item with label and description in ar, en"):
+        draw(wikidata_pairs(path, [EN_AR], progress=False))
+    (tmp_path / "all.json").write_text('{"head": {\n')
+    with pytest.raises(ValueError, match=r"all\.json, line 1: this is not JSON"):
+        draw(wikidata_pairs(path, [EN_AR], progress=False))
+
+
+def test_columns_of_a_data_set(tmp_path):
+    rows = {"translation": [{"en": f"text {n}", "ar": f"نص {n}"} for n in range(3)]}
+    data = Dataset.from_dict(rows).flatten()
+    columns = {"text_a": "translation.en", "text_b": "translation.ar"}
+    expected = [(f"text {n}", f"نص {n}", "en-ar") for n in range(3)]
+    assert draw(column_pairs(data, [EN_AR], columns=columns)) == expected
+    stream = data.to_iterable_dataset()
+    assert draw(column_pairs(stream, [EN_AR], columns=columns)) == expected
+    assert draw(column_pairs(data, columns=columns))[0] == ("text 0", "نص 0", "und-und")
+    data.to_csv(tmp_path / "x.csv")
+    assert draw(column_pairs(tmp_path / "x.csv", [EN_AR], columns=columns)) == expected
+    with pytest.raises(ValueError, match="no column 'text_a'; found are translation"):
+        draw(column_pairs(data, [EN_AR]))
+    with pytest.raises(
+        ValueError, match="names en-ar en-hi, but the table given has no columns of"
+    ):
+        draw(column_pairs(data, [EN_AR, EN_HI], columns=columns))
+
+
+def test_columns_with_languages():
+    data = Dataset.from_dict(
+        {
+            "text_a": ["a", "b", "c", "d"],
+            "text_b": ["A", "B", "C", "D"],
+            "lang_a": ["en", "ar", "en", "en"],
+            "lang_b": ["ar", "en", "de", None],
+        }
+    )
+    source = column_pairs(data, [EN_AR])
+    assert draw(source) == [("a", "A", "en-ar"), ("B", "b", "en-ar")]
+    assert source.dropped == {"other languages": 2}
+    whole = [("a", "A", "en-ar"), ("b", "B", "ar-en"), ("c", "C", "en-de"), ("d", "D", "en-und")]
+    assert draw(column_pairs(data)) == whole
+    with pytest.raises(
+        ValueError, match="the table given has no text in hi; found are en, ar, de, und"
+    ):
+        draw(column_pairs(data, [EN_HI]))
+    with pytest.raises(ValueError, match="lang_a but none lang_b"):
+        draw(column_pairs(data.remove_columns("lang_b")))
+    table = pa.table({"text_a": pa.array(["x"], pa.large_string()), "text_b": ["y"]})
+    assert draw(column_pairs(Dataset(table))) == [("x", "y", "und-und")]

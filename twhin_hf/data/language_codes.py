@@ -1,0 +1,84 @@
+"""Two-letter language codes, which the rest of the project uses, for the codes of other sources."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+
+# ISO 639-2/T and 639-3 to ISO 639-1, whole.
+_ISO_639_1 = """
+    aar:aa abk:ab afr:af aka:ak amh:am ara:ar arg:an asm:as ava:av ave:ae aym:ay aze:az bak:ba
+    bam:bm bel:be ben:bn bis:bi bod:bo bos:bs bre:br bul:bg cat:ca ces:cs cha:ch che:ce chu:cu
+    chv:cv cor:kw cos:co cre:cr cym:cy dan:da deu:de div:dv dzo:dz ell:el eng:en epo:eo est:et
+    eus:eu ewe:ee fao:fo fas:fa fij:fj fin:fi fra:fr fry:fy ful:ff gla:gd gle:ga glg:gl glv:gv
+    grn:gn guj:gu hat:ht hau:ha heb:he her:hz hin:hi hmo:ho hrv:hr hun:hu hye:hy ibo:ig ido:io
+    iii:ii iku:iu ile:ie ina:ia ind:id ipk:ik isl:is ita:it jav:jv jpn:ja kal:kl kan:kn kas:ks
+    kat:ka kau:kr kaz:kk khm:km kik:ki kin:rw kir:ky kom:kv kon:kg kor:ko kua:kj kur:ku lao:lo
+    lat:la lav:lv lim:li lin:ln lit:lt ltz:lb lub:lu lug:lg mah:mh mal:ml mar:mr mkd:mk mlg:mg
+    mlt:mt mon:mn mri:mi msa:ms mya:my nau:na nav:nv nbl:nr nde:nd ndo:ng nep:ne nld:nl nno:nn
+    nob:nb nor:no nya:ny oci:oc oji:oj ori:or orm:om oss:os pan:pa pli:pi pol:pl por:pt pus:ps
+    que:qu roh:rm ron:ro run:rn rus:ru sag:sg san:sa sin:si slk:sk slv:sl sme:se smo:sm sna:sn
+    snd:sd som:so sot:st spa:es sqi:sq srd:sc srp:sr ssw:ss sun:su swa:sw swe:sv tah:ty tam:ta
+    tat:tt tel:te tgk:tg tgl:tl tha:th tir:ti ton:to tsn:tn tso:ts tuk:tk tur:tr twi:tw uig:ug
+    ukr:uk urd:ur uzb:uz ven:ve vie:vi vol:vo wln:wa wol:wo xho:xh yid:yi yor:yo zha:za zho:zh
+    zul:zu
+"""
+# Tatoeba tells the member of a macrolanguage where ISO 639-1 has a code for the whole.
+_MEMBERS = "arb:ar cmn:zh ekk:et khk:mn lvs:lv npi:ne ory:or pes:fa swh:sw zsm:ms"
+_SHORT = dict(entry.split(":") for entry in f"{_ISO_639_1} {_MEMBERS}".split())
+_CODE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
+
+LanguagePair = tuple[str, str]
+
+
+def language_code(code: str) -> str:
+    """The ISO 639-1 code of a three-letter one; a code that has none stays as it is.
+
+    >>> [language_code(code) for code in ("eng", "cmn", "ar", "arz")]
+    ['en', 'zh', 'ar', 'arz']
+    """
+    return _SHORT.get(code.lower(), code)
+
+
+def language_codes(codes: pa.Array) -> pa.Array:
+    """`language_code` of each."""
+    encoded = codes.dictionary_encode()
+    names = [None if code is None else language_code(code) for code in encoded.dictionary.tolist()]
+    return pa.array(names, pa.string()).take(encoded.indices)
+
+
+def is_language_code(code: str) -> bool:
+    """True for what looks like a language code: letters, then parts such as a script or region."""
+    return _CODE.fullmatch(code) is not None
+
+
+def parse_language_pair(text: str) -> LanguagePair:
+    """Reads a pair of languages such as `en-ar`; three-letter codes become two-letter ones.
+
+    Raises:
+        ValueError: One language, the same twice, or no codes.
+
+    >>> parse_language_pair("eng-ara")
+    ('en', 'ar')
+    """
+    codes = tuple(language_code(code) for code in text.split("-"))
+    if len(codes) == 1:
+        raise ValueError(f"{text!r} is one language; needed are two with a hyphen, such as en-ar.")
+    if len(codes) != 2 or not all(map(is_language_code, codes)):
+        raise ValueError(f"{text!r} is no pair of languages; write two codes, such as en-ar.")
+    if codes[0] == codes[1]:
+        raise ValueError(f"{text!r} is one language twice; needed are two, such as en-ar.")
+    return codes[0], codes[1]
+
+
+def parse_language_pairs(texts: list[str] | tuple[str, ...]) -> list[LanguagePair]:
+    """Reads pairs of languages, each of which may come once, in one order.
+
+    Raises:
+        ValueError: As `parse_language_pair`; or a pair comes twice.
+    """
+    pairs = [parse_language_pair(text) for text in texts]
+    if len({frozenset(pair) for pair in pairs}) < len(pairs):
+        raise ValueError(f"{' '.join(texts)}: a pair of languages comes twice; name it once.")
+    return pairs

@@ -1,0 +1,275 @@
+"""Where translation pairs come from: WikiMatrix, published JSON lines, and what sources share.
+
+Each source is a function that gives a `PairSource`: blocks of pairs as they stand, read as they are
+asked for, with a count of what the source itself dropped. Tatoeba, Wikidata and tables with two
+columns of text have modules of their own. `twhin_hf.data.translation_pairs` cleans and writes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .language_codes import LanguagePair, language_code
+from .posts import UNKNOWN_LANGUAGE
+from .text_lines import LineBlock, numbers_of, read_blocks, split_columns
+
+PUBLISHED_COLUMN = "unique_label_desc"
+# Codes at the end of a name, such as those of WikiMatrix.ar-en.tsv.gz.
+_PAIR_NAME = re.compile(r"(?:^|[^A-Za-z])([a-z]{2,3})-([a-z]{2,3})\.(?:tsv|txt)(?:\.gz|\.bz2)?$")
+_TSV_ENDINGS = re.compile(r"\.(?:tsv|txt)(?:\.gz|\.bz2)?$")
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """Pairs of texts that are still to be cleaned.
+
+    Attributes:
+        name: Goes into the column `source`.
+        batches: Blocks with string columns `text_a`, `text_b`, `lang_a` and `lang_b`.
+        dropped: What the source left out and why, in pairs; complete when the batches are drawn.
+    """
+
+    name: str
+    batches: Iterator[pa.Table]
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+class PairFile(NamedTuple):
+    """A file of two languages, and whether its columns stand the other way round."""
+
+    path: Path
+    languages: LanguagePair
+    swapped: bool
+
+
+def wikimatrix_pairs(
+    path: str | Path,
+    langs: Sequence[LanguagePair] = (),
+    *,
+    min_score: float = 1.05,
+    progress: bool = True,
+) -> PairSource:
+    """Mined pairs of WikiMatrix (arXiv 1907.05791), lines of score, text, text.
+
+    Args:
+        path: A file or a folder of files named as WikiMatrix.ar-en.tsv.gz is.
+        langs: Pairs of languages; all that the names tell where there is none.
+        min_score: Pairs whose margin score is not above are dropped (TPP paper: 1.05).
+        progress: Shows progress bars.
+
+    Raises:
+        FileNotFoundError: The source is missing.
+        ValueError: No file is of the languages asked for; or, as the batches are drawn, a file is
+            not gzip though its name ends so, is not UTF-8, or a line lacks a column.
+    """
+    files, dropped = find_pair_files(path, langs), Counter[str]()
+
+    def batches() -> Iterator[pa.Table]:
+        for file in files:
+            for whole in read_blocks(file.path, progress=progress):
+                names = "margin score, text, text"
+                block, (scores, *texts) = split_columns(whole, 3, names, dropped)
+                kept = pc.greater(numbers_of(block, scores, pa.float64(), "score"), min_score)
+                dropped[f"score not above {min_score:g}"] += kept.false_count
+                yield side_by_side(texts, file).filter(kept)
+
+    return PairSource("wikimatrix", batches(), dropped)
+
+
+def published_pairs(
+    path: str | Path,
+    langs: Sequence[LanguagePair] = (),
+    *,
+    max_texts: int = 5,
+    progress: bool = True,
+) -> PairSource:
+    """The TPP paper's exchange format: lines `{"id": …, "unique_label_desc": [text, text, …]}`.
+
+    All combinations of an item's first texts are pairs (paper: up to 5). The format does not tell
+    languages. With a pair of languages, the first text of an item is taken to be of the first and
+    the others of the second, as `write_published_json_lines` writes them; without, all are "und".
+
+    Args:
+        path: The file, or a folder of them (`.jsonl`, `.json`, packed or not).
+        langs: None, or one pair of languages.
+        max_texts: Further texts of an item are left out.
+        progress: Shows progress bars.
+
+    Raises:
+        FileNotFoundError: The source is missing.
+        ValueError: Several pairs of languages, fewer than 2 texts; or, as the batches are drawn, a
+            line is not JSON or holds no such list.
+    """
+    if max_texts < 2:
+        raise ValueError(f"max_texts is {max_texts}; a pair needs at least 2 texts of an item.")
+    lang_a, lang_b = one_pair(langs, "the published JSON lines do not tell languages")
+    files = list_files(path, re.compile(r"\.(?:jsonl?|ndjson)(?:\.gz|\.bz2)?$"))
+    dropped: Counter[str] = Counter()
+
+    def batches() -> Iterator[pa.Table]:
+        for block in (block for file in files for block in read_blocks(file, progress=progress)):
+            (lists,) = json_values(block, [f"$.{PUBLISHED_COLUMN}[*]"])
+            sizes = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+            if not sizes.all():
+                row = int(np.argmin(sizes > 0))
+                raise block.error(row, f'no list "{PUBLISHED_COLUMN}" of texts is there.')
+            first, second, at_start = _combinations(sizes, max_texts)
+            dropped["items of one text"] += int((sizes == 1).sum())
+            beyond = int((sizes * (sizes - 1) // 2).sum()) - len(first)
+            dropped[f"texts beyond the first {max_texts} of an item"] += beyond
+            texts = lists.combine_chunks().flatten()
+            yield pa.table(
+                {
+                    "text_a": texts.take(pa.array(first)),
+                    "text_b": texts.take(pa.array(second)),
+                    "lang_a": pa.array(np.where(at_start, lang_a, lang_b), pa.string()),
+                    "lang_b": pa.repeat(pa.scalar(lang_b), len(first)),
+                }
+            )
+
+    return PairSource("published", batches(), dropped)
+
+
+def list_files(path: str | Path, ending: re.Pattern[str]) -> list[Path]:
+    """A file, or the files of a folder whose names fit, hidden ones left out.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist. Check the path of the file or folder.")
+    if path.is_file():
+        return [path]
+    files = [
+        file
+        for file in sorted(path.rglob("*"))
+        if ending.search(file.name)
+        and file.is_file()
+        and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
+    ]
+    if not files:
+        raise FileNotFoundError(f"{path} holds no file whose name ends as {ending.pattern!r} does.")
+    return files
+
+
+def find_pair_files(path: str | Path, langs: Sequence[LanguagePair]) -> list[PairFile]:
+    """The files of the languages asked for, by their names (`en-ar.tsv`, `eng-ara.tsv.bz2`).
+
+    One file whose name tells nothing holds the one pair asked for, in this order.
+
+    Raises:
+        FileNotFoundError: Nothing is there.
+        ValueError: No file of a pair of languages; those found are listed.
+    """
+    paths = list_files(path, _TSV_ENDINGS)
+    named: dict[LanguagePair, list[Path]] = {}
+    for file in paths:
+        if codes := _PAIR_NAME.search(file.name):
+            pair = language_code(codes[1]), language_code(codes[2])
+            named.setdefault(pair, []).append(file)
+    if len(paths) == 1 and not named:
+        if len(langs) != 1:
+            raise ValueError(
+                f"The name of {paths[0]} does not tell its languages, as en-ar.tsv would. Name the "
+                "one pair it holds, in the order of its columns, with langs (`--langs en-ar`)."
+            )
+        return [PairFile(paths[0], langs[0], False)]
+    found = []
+    for pair in langs or list(named):
+        own = [PairFile(file, pair, False) for file in named.get(pair, ())]
+        other_way = [PairFile(file, pair, True) for file in named.get(pair[::-1], ())]
+        if not own + other_way:
+            there = ", ".join("-".join(pair) for pair in sorted(named)) or "none"
+            raise ValueError(
+                f"{path} has no pair file of {'-'.join(pair)}; found by their names are: {there}."
+            )
+        found += own + (other_way if langs else [])
+    if not found:
+        raise ValueError(f"No name of a file in {path} tells two languages, as en-ar.tsv would.")
+    return found
+
+
+def side_by_side(texts: Sequence[pa.Array], file: PairFile) -> pa.Table:
+    """Two columns of a file, in the order of its languages."""
+    text_a, text_b = reversed(texts) if file.swapped else texts
+    return add_languages(pa.table({"text_a": text_a, "text_b": text_b}), file.languages)
+
+
+def check_languages(langs: Sequence[LanguagePair], found: Counter[str], where: str) -> None:
+    """Checks that languages are there.
+
+    Raises:
+        ValueError: One is not; the languages found are listed, the most frequent first.
+    """
+    missing = sorted({code for pair in langs for code in pair} - set(found))
+    if missing:
+        most = [code for code, _ in found.most_common(40)]
+        more = f" and {len(found) - len(most)} more" if len(found) > len(most) else ""
+        raise ValueError(
+            f"{where} has no text in {', '.join(missing)}; found are {', '.join(most)}{more}."
+        )
+
+
+def one_pair(langs: Sequence[LanguagePair], why: str) -> LanguagePair:
+    """The one pair of languages that a source without languages may be given, or "und" twice.
+
+    Raises:
+        ValueError: There are several.
+    """
+    if len(langs) > 1:
+        given = " ".join("-".join(pair) for pair in langs)
+        raise ValueError(f"langs names {given}, but {why}. Give one pair, or one run for each.")
+    return langs[0] if langs else (UNKNOWN_LANGUAGE, UNKNOWN_LANGUAGE)
+
+
+def add_languages(table: pa.Table, langs: LanguagePair) -> pa.Table:
+    """Columns `lang_a` and `lang_b` of one pair of languages."""
+    for side, lang in zip(("lang_a", "lang_b"), langs, strict=True):
+        table = table.append_column(side, pa.repeat(pa.scalar(lang), len(table)))
+    return table
+
+
+def json_values(block: LineBlock, paths: Sequence[str]) -> list[pa.ChunkedArray]:
+    """What JSON paths (RFC 9535) find in each line: strings, or lists where a path has `[*]`.
+
+    Raises:
+        ValueError: A line is not JSON.
+    """
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.register("block", pa.table({"line": block.lines}))
+        query = ", ".join(f"json_extract_string(line, $p{i}) AS c{i}" for i in range(len(paths)))
+        values = {f"p{i}": path for i, path in enumerate(paths)}
+        try:
+            table = connection.sql(f"SELECT {query} FROM block", params=values).to_arrow_table()
+        except duckdb.InvalidInputException:
+            valid = connection.sql("SELECT json_valid(line) AS valid FROM block").to_arrow_table()
+            row = valid["valid"].to_pylist().index(False)
+            raise block.error(row, "this is not JSON.") from None
+    return table.columns
+
+
+def _combinations(sizes: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places of both texts of all pairs within the lists, in order, and whether a is the first."""
+    starts = np.cumsum(sizes) - sizes
+    rows, firsts, seconds = [], [], []
+    for first, second in combinations(range(most), 2):
+        row = np.flatnonzero(sizes > second)
+        rows.append(row)
+        firsts.append(starts[row] + first)
+        seconds.append(starts[row] + second)
+    order = np.argsort(np.concatenate(rows), kind="stable")
+    chosen = np.concatenate(firsts)[order]
+    return chosen, np.concatenate(seconds)[order], chosen == starts[np.concatenate(rows)[order]]
