@@ -133,6 +133,31 @@ def read_sentiment(
     return Dataset.from_dict({"text": [text for text, _ in kept], "label": [n for _, n in kept]})
 
 
+def read_bitext(path: str | Path) -> Dataset:
+    """Reads translation pairs of any kind of file.
+
+    Args:
+        path: Two columns, separated by a tab, without a header, in a file named after its
+            languages (`en-ar.tsv`); a folder of such files; or what `read_translation_pairs` reads.
+
+    Returns:
+        String columns `text_a`, `text_b`, `lang_a`, `lang_b` and `source`.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder.
+        ValueError: A line without two texts, with its number, or a name without languages.
+    """
+    from datasets import Dataset, concatenate_datasets
+
+    from twhin_hf.data.translation_pairs import read_translation_pairs
+
+    path = Path(path)
+    files = sorted(path.glob("*.tsv")) if path.is_dir() else [path]
+    if not files or not all(_is_bare_tsv(file) for file in files):
+        return read_translation_pairs(path)
+    return concatenate_datasets([Dataset.from_dict(_parse_bitext(file)) for file in files])
+
+
 def to_bio(tags: Sequence[str]) -> list[str]:
     """BIO tags from BIO, IOB1, BIOES or BILOU tags of one sentence.
 
@@ -163,6 +188,38 @@ def _prefix_and_type(tag: str) -> tuple[str, str]:
     return prefix, kind
 
 
+def _is_bare_tsv(file: Path) -> bool:
+    """Whether a file ends in .tsv and its first line names no columns."""
+    first = next(_lines(file), (0, ""))[1] if file.suffix == ".tsv" else "text_a"
+    return "text_a" not in first.split("\t")
+
+
+def _parse_bitext(file: Path) -> dict[str, list[str]]:
+    languages = file.stem.split("-")
+    if len(languages) != 2 or not all(language.isalpha() for language in languages):
+        raise ValueError(
+            f"{file}: which languages are these? Name the file after them, such as en-ar.tsv, or "
+            "give columns text_a, text_b, lang_a and lang_b"
+        )
+    texts: tuple[list[str], list[str]] = ([], [])
+    for number, line in _lines(file):
+        columns = line.split("\t")
+        if len(columns) != 2 or not all(column.strip() for column in columns):
+            _odd(file, number, line, "a text, a tab and its translation")
+        for side, text in zip(texts, columns, strict=True):
+            side.append(text)
+    count = len(texts[0])
+    if not count:
+        raise ValueError(f"{file} holds no pair.")
+    return {
+        "text_a": texts[0],
+        "text_b": texts[1],
+        "lang_a": [languages[0]] * count,
+        "lang_b": [languages[1]] * count,
+        "source": [file.name] * count,
+    }
+
+
 def _rename(tags: list[str], label_map: Mapping[str, str]) -> list[str]:
     """BIO tags with other names of types; a type whose name is "O" is no entity any more."""
     if not label_map:
@@ -177,7 +234,7 @@ def _rename(tags: list[str], label_map: Mapping[str, str]) -> list[str]:
 
 def _parse_columns(file: Path) -> Iterator[Sentence]:
     """Sentences of token and tag, or of number, token and tag; the first line tells which."""
-    width, tokens, tags = 0, [], []
+    width, tokens, tags = 0, list[str](), list[str]()
     for number, line in _lines(file):
         if not line.strip():
             if tokens:

@@ -1,4 +1,4 @@
-"""Pictures of a run: losses over the steps, and encoders side by side."""
+"""Pictures: losses over the steps, encoders side by side, translations before and after."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from twhin_hf.evaluation.alignment import Alignment
 
 PANELS = {
     "loss": "Total loss",
@@ -124,6 +126,65 @@ def plot_comparison(
     axis.set_ylabel(metric)
     runs = max(len(seeds) for seeds in values.values())
     axis.set_title(f"{metric}, median of {runs} seeds" if runs > 1 else metric)
+    return _save(figure, path)
+
+
+def plot_distances(alignments: Sequence[Alignment], path: str | os.PathLike[str]) -> Path:
+    """The mean cosine distance of translations before and after, and of other texts as a line."""
+    figure, (axis,) = _figure(1, width=1.6 * len(alignments) + 2.6)
+    places = np.arange(len(alignments))
+    for offset, when, colour in zip((-0.2, 0.2), ("before", "after"), _colours(2), strict=True):
+        distances = [alignment.distances[when] for alignment in alignments]
+        values = [found.cosine for found in distances]
+        bars = axis.bar(places + offset, values, width=0.4, color=colour, label=when)
+        axis.bar_label(bars, fmt="%.2f", padding=2)
+        axis.hlines(
+            [found.other_cosine for found in distances],
+            places + offset - 0.2,
+            places + offset + 0.2,
+            color="#333333",
+            linestyle="dotted",
+            label="texts that are no translations" if when == "after" else "",
+        )
+    axis.set_xticks(places, ["–".join(alignment.languages) for alignment in alignments])
+    axis.tick_params(axis="x", length=0)
+    axis.set_ylabel("mean cosine distance")
+    axis.set_title("Distance between translations")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return _save(figure, path)
+
+
+def plot_alignment(
+    alignment: Alignment,
+    path: str | os.PathLike[str],
+    methods: Sequence[str] = ("t-SNE",),
+    seed: int = 0,
+) -> Path:
+    """Both sides of the pairs in two dimensions: a row a method, before on the left, after right.
+
+    A thin line joins each text to its translation.
+    """
+    from matplotlib.collections import LineCollection
+
+    from twhin_hf.evaluation.alignment import project
+
+    figure, axes = _figure(2 * len(methods))
+    panels = [(method, when) for method in methods for when in ("before", "after")]
+    for axis, (method, when) in zip(axes, panels, strict=True):
+        sides = np.split(project(alignment.vectors[when], method, seed), 2)
+        axis.add_collection(
+            LineCollection(
+                list(np.stack(sides, axis=1)), colors="#bbbbbb", linewidths=0.3, zorder=1
+            )
+        )
+        for side, language, colour in zip(sides, alignment.languages, _colours(3)[1:], strict=True):
+            axis.scatter(side[:, 0], side[:, 1], s=6, color=colour, label=language, zorder=2)
+        axis.set_title(f"{method}, {when}: {alignment.distances[when].cosine:.3f}")
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.grid(False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return _save(figure, path)
 
 

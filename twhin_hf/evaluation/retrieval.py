@@ -220,10 +220,9 @@ def _result(
         ratio = scores / ((near_q[block, None] + near_c[None, :]) / 2)
         cosine.append(_ranks(scores, rows, right))
         margin.append(_ranks(ratio, rows, right))
-    figures = [
-        figure for found in (cosine, margin) for figure in _figures(torch.cat(found).double())
-    ]
-    return RetrievalResult(*figures, num_queries=len(queries), num_candidates=len(candidates))
+    return RetrievalResult(
+        *_figures(torch.cat(cosine)), *_figures(torch.cat(margin)), len(queries), len(candidates)
+    )
 
 
 def _ranks(scores: Tensor, rows: Tensor, right: Tensor) -> Tensor:
@@ -245,7 +244,7 @@ def _figures(ranks: Tensor) -> tuple[float, float, float]:
     return (
         float((ranks <= 1).double().mean()),
         float((ranks <= 10).double().mean()),
-        float((1 / ranks).mean()),
+        float((1 / ranks.double()).mean()),
     )
 
 

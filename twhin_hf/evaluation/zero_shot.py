@@ -232,9 +232,11 @@ def zero_shot_table(before: Results, after: Mapping[str, Results]) -> Table:
         cells = []
         for language, row in base.items():
             value = values.get(language)
-            known = value is not None and row.value > 0 and results is not before
             cells.append("" if value is None else f"{100 * value:.1f}")
-            cells.append(f"{100 * (value / row.value - 1):+.1f}" if known else "")
+            if value is None or row.value == 0 or results is before:
+                cells.append("")
+            else:
+                cells.append(f"{100 * (value / row.value - 1):+.1f}")
         table.add_row(name, *cells)
     return table
 

@@ -1,0 +1,187 @@
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from twhin_hf.commands import evaluate
+from twhin_hf.commands.evaluate_zero_shot import read_label_map
+from twhin_hf.data.tasks import read_bitext, read_entities
+from twhin_hf.evaluation.results import Result, Results, read_results, write_results
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+ROOT = Path(__file__).parents[2]
+TATOEBA = ROOT.parent / "shared" / "data" / "tatoeba_test"
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser()
+    evaluate.add_parser(parser.add_subparsers(required=True))
+    args = parser.parse_args(["evaluate", *(str(argument) for argument in arguments)])
+    args.run(args)
+
+
+@pytest.fixture
+def folder(tmp_path, tokenizer, tiny_config, texts):
+    """A tiny checkpoint of masked language modelling, translation pairs, and sentences."""
+    from transformers import BertForMaskedLM
+
+    torch.manual_seed(0)
+    for name in ("model", "after"):
+        BertForMaskedLM(tiny_config).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    for language, shift in (("es", 1), ("ar", 2)):
+        rows = [f"{texts[i]}\t{texts[i + shift]}\n" for i in range(0, 48, 4)]
+        (pairs / f"en-{language}.tsv").write_text("".join(rows), encoding="utf-8")
+    for name in ("en", "xx"):
+        words = [texts[i].split()[:5] for i in range(0, 48, 4)]
+        lines = [
+            "".join(f"{word}\t{'B-person' if word[0] in 'abcde' else 'O'}\n" for word in sentence)
+            for sentence in words
+        ]
+        (tmp_path / f"{name}.conll").write_text("\n".join(lines), encoding="utf-8")
+    return tmp_path
+
+
+def test_retrieval(folder, capsys):
+    arguments = ("retrieval", "--model", folder / "model", "--device", "cpu")
+    run(*arguments, "--pairs", folder / "pairs", "--output", folder / "out", "--pooling", "mean")
+    results = read_results(folder / "out")
+    found = {(row.language, row.metric): row for row in results.results}
+    assert len(found) == 5 * 6
+    assert found["ar→en", "margin accuracy@10"].details == {"queries": 12, "candidates": 12}
+    assert 0 < found["average", "MRR"].value <= 1
+    assert results.options["pooling"] == "mean"
+    assert "Translations found" in capsys.readouterr().out
+
+
+def test_alignment(folder, capsys):
+    run(
+        *("alignment", "--before", folder / "model", "--after", folder / "after", "--device"),
+        *("cpu", "--pairs", folder / "pairs" / "en-ar.tsv", "--output", folder / "out"),
+    )
+    results = read_results(folder / "out")
+    assert {row.language for row in results.results} == {"en-ar"}
+    assert results.options["before"] == str(folder / "model")
+    with (folder / "out" / "distances.csv").open() as file:
+        assert [row["lang_b"] for row in csv.DictReader(file)] == ["ar"] * 4
+    assert (folder / "out" / "distances.png").stat().st_size > 1000
+    assert (folder / "out" / "en-ar.png").stat().st_size > 1000
+    assert "Distance between translations" in capsys.readouterr().out
+
+
+def test_zero_shot(folder, capsys):
+    before = Results("zero-shot ner", "base", [Result("xx", "micro F1", 0.5)])
+    write_results(before, folder / "before")
+    run(
+        *("zero-shot", "--task", "ner", "--model", folder / "model", "--device", "cpu"),
+        *("--train", f"en={folder / 'en.conll'}", "--test", f"xx={folder / 'xx.conll'}"),
+        *("--validation", f"en={folder / 'en.conll'}", "--label-map", "person=PER"),
+        *("--epochs", 1, "--warmup-steps", 0, "--runs", 2, "--before", folder / "before"),
+        *("--output", folder / "out"),
+    )
+    results = read_results(folder / "out")
+    assert [(row.language, row.metric, row.seeds) for row in results.results] == [
+        ("xx", "micro F1", [0, 1]),
+        ("validation", "micro F1", [0, 1]),
+    ]
+    assert results.options["labels"] == ["O", "B-PER", "I-PER"]
+    assert results.options["new_weights"] == ["classifier.bias", "classifier.weight"]
+    assert results.options["label_map"] == {"person": "PER"}
+    screen = capsys.readouterr().out
+    assert "Zero-shot transfer from en" in screen
+    assert "Δ%" in screen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--train", "file"), "'file': needed is LANG=FILE"),
+        (("--train", "en=x", "--test", "=x"), "'=x': needed is LANG=FILE"),
+        (("--train", "en=x", "--test", "hi=x", "--task", "x"), "invalid choice: 'x'"),
+    ],
+)
+def test_odd_options(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        run("zero-shot", "--model", "m", "--output", "o", "--task", "ner", *arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_a_language_twice(folder):
+    with pytest.raises(ValueError, match=r"names a language twice: \['hi', 'hi'\]"):
+        run(
+            *("zero-shot", "--model", "m", "--output", "o", "--task", "ner"),
+            *("--train", "en=x", "--test", "hi=x", "hi=y"),
+        )
+
+
+def test_label_maps(tmp_path):
+    path = tmp_path / "map.yaml"
+    path.write_text("a: PER\n2: good\n")
+    assert read_label_map([str(path), "a=LOC"]) == {"a": "LOC", "2": "good"}
+    path.write_text("- a\n")
+    for entry, error, message in (
+        (str(path), ValueError, "holds no `OLD: NEW` lines"),
+        ("x", ValueError, "needed is OLD=NEW or a YAML file"),
+        (str(tmp_path / "no.yaml"), FileNotFoundError, "there is no"),
+    ):
+        with pytest.raises(error, match=message):
+            read_label_map([entry])
+
+
+def test_the_shipped_label_map_covers_both_tag_sets(tmp_path):
+    types = "person location corporation group product creative-work"
+    ssea = "NEP NED NEO NEA NEB NETP NETO NEL NETI NEN NEM NETE"
+    path = tmp_path / "a.conll"
+    path.write_text("".join(f"x\tB-{kind}\n" for kind in f"{types} {ssea}".split()))
+    label_map = read_label_map([str(ROOT / "examples" / "configs" / "entity_labels.yaml")])
+    tags = set(read_entities(path, label_map)[0]["tags"])
+    assert tags == {"O", "B-PER", "B-LOC", "B-ORG", "B-MISC"}
+
+
+# --- translation pairs ----------------------------------------------------------------------------
+
+
+def test_pairs_of_every_kind(tmp_path):
+    (tmp_path / "en-hi.tsv").write_text("a\tक\n b \tख\r\n", encoding="utf-8")
+    expected = {
+        "text_a": ["a", " b "],
+        "text_b": ["क", "ख"],
+        "lang_a": ["en", "en"],
+        "lang_b": ["hi", "hi"],
+        "source": ["en-hi.tsv", "en-hi.tsv"],
+    }
+    assert read_bitext(tmp_path / "en-hi.tsv").to_dict() == expected
+    assert read_bitext(tmp_path).to_dict() == expected
+    rows = [{"text_a": "a", "text_b": "b", "lang_a": "en", "lang_b": "de", "source": "x"}]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_bitext(path).to_list() == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("en-hi.tsv", "a\tb\nc\n", "line 2 is 'c'; needed is a text, a tab and its translation"),
+        ("en-hi.tsv", "a\tb\tc\n", "line 1 is"),
+        ("en-hi.tsv", "a\t \n", "line 1 is"),
+        ("en-hi.tsv", "", "holds no pair"),
+        ("pairs.tsv", "a\tb\n", "which languages are these"),
+    ],
+)
+def test_odd_pairs(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_bitext(tmp_path / name)
+
+
+@pytest.mark.skipif(not TATOEBA.is_dir(), reason=f"the real data are not in {TATOEBA}")
+def test_real_pairs():
+    found = read_bitext(TATOEBA)
+    assert len(found) == 8000
+    assert set(found["lang_b"]) == {"ar", "de", "es", "fr", "hi", "it", "ja", "pt"}
+    assert set(found["lang_a"]) == {"en"}
