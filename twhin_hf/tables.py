@@ -301,7 +301,8 @@ def _select(table: ir.Table, wanted: _Columns, where: str) -> ir.Table:
         if there not in table.columns:
             continue
         kind = table[there].type()
-        if not (kind.is_string() or kind.is_integer() or kind.is_uuid()):
+        is_time = name == "timestamp" and kind.is_temporal()
+        if not (kind.is_string() or kind.is_integer() or kind.is_uuid() or is_time):
             raise ValueError(
                 f"{where}: column {there!r} is of type {kind}; needed are strings or integers. "
                 "Cast it when you write the file."

@@ -1,4 +1,4 @@
-"""`twhin-hf network embed` and `twhin-hf network mine`: from an engagement log to post pairs."""
+"""`twhin-hf network import`, `embed` and `mine`: from a network's log to pairs of posts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command."""
     parser = subparsers.add_parser(
         "network",
-        help="embed an engagement log and mine pairs of socially similar posts",
-        description="Embeds an engagement log and mines pairs of socially similar posts from it.",
+        help="import and embed an engagement log and mine pairs of socially similar posts",
+        description="Imports the logs of networks, embeds an engagement log and mines pairs of "
+        "socially similar posts from it.",
     )
     nested = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=_LazyParser
     )
+    nested.add_parser(
+        "import",
+        help="import a log of Bluesky, Mastodon or X, or any table",
+        description="Turns a network's log into engagements.parquet and posts.parquet, with counts "
+        "of what was left out in import.json. Ids of users stay as they are in the log.",
+        options=_add_import_options,
+    ).set_defaults(run=run_import)
     nested.add_parser(
         "embed",
         help="learn user and post vectors from an engagement log",
@@ -36,6 +44,33 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Mines pairs of posts whose network vectors are close.",
         options=_add_mine_options,
     ).set_defaults(run=run_mine)
+
+
+def run_import(args: argparse.Namespace) -> None:
+    """Reads a network's log and writes engagements and posts."""
+    from twhin_hf.network.sources import fasttext_detector, import_log, package_detector
+
+    try:
+        if args.language_model is not None:
+            detect_language = fasttext_detector(args.language_model)
+        else:
+            detect_language = package_detector() if args.detect_languages else None
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    report = import_log(
+        args.source,
+        args.input,
+        args.output,
+        columns=dict(args.map),
+        user_id=args.user_id,
+        detect_language=detect_language,
+        max_bad_lines=args.max_bad_lines,
+        memory_limit=args.memory_limit,
+        threads=args.threads,
+        temp_directory=args.temp_directory,
+        progress=args.progress,
+    )
+    _print_report(f"Import, saved in {args.output}", asdict(report))
 
 
 def run_embed(args: argparse.Namespace) -> None:
@@ -81,6 +116,55 @@ def run_mine(args: argparse.Namespace) -> None:
         columns=dict(args.columns),
     )
     _print_report(f"Pairs, saved in {args.output}", asdict(report))
+
+
+def _add_import_options(parser: argparse.ArgumentParser) -> None:
+    from twhin_hf.network.sources import SOURCES
+
+    files = parser.add_argument_group("input and output")
+    files.add_argument("--source", required=True, choices=SOURCES, help="where the log is from")
+    files.add_argument(
+        "--input",
+        required=True,
+        help="file or folder: JSON lines or arrays, plain, .gz or .zst; an unpacked archive; for "
+        "'table' Parquet, CSV or JSON lines",
+    )
+    files.add_argument("--output", required=True, help="folder to write")
+    files.add_argument(
+        "--map",
+        action="append",
+        type=_column,
+        default=[],
+        metavar="NAME=THERE",
+        help="for 'table', again for each: what it calls user_id, post_id, relation, timestamp, "
+        "text or lang, such as user_id=uid",
+    )
+    files.add_argument("--user-id", help="whose archive it is, where the archive does not say")
+    files.add_argument(
+        "--max-bad-lines",
+        type=float,
+        default=0.01,
+        help="largest share of a file's lines that may be no JSON (default: %(default)s)",
+    )
+
+    languages = parser.add_argument_group("languages, for posts whose log names none")
+    detector = languages.add_mutually_exclusive_group()
+    detector.add_argument(
+        "--language-model",
+        metavar="FILE",
+        help="identify with this fastText model (needs twhin_hf[fasttext])",
+    )
+    detector.add_argument(
+        "--detect-languages",
+        action="store_true",
+        help="identify without a file (needs twhin_hf[languages])",
+    )
+
+    engine = parser.add_argument_group("engine")
+    engine.add_argument("--threads", type=int, help="default: all cores")
+    engine.add_argument("--memory-limit", default="1GB", help="its most memory (default: 1GB)")
+    engine.add_argument("--temp-directory", help="where it spills (default: the output)")
+    _add_progress(parser)
 
 
 def _add_embed_options(parser: argparse.ArgumentParser) -> None:

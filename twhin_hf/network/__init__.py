@@ -18,6 +18,8 @@ _MODULES = {
     "MiningConfig": "mining",
     "MiningReport": "mining",
     "mine_pairs": "mining",
+    "ImportReport": "sources",
+    "import_log": "sources",
 }
 __all__ = list(_MODULES)
 

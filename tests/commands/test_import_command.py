@@ -1,0 +1,52 @@
+"""`twhin-hf network import`: options, help and a run from a table to both files."""
+
+import json
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from twhin_hf.commands.cli import main
+
+
+def test_from_a_table_to_both_files(tmp_path, capsys):
+    (tmp_path / "log.csv").write_text("uid,item,body\nu,p,one\nv,p,one\n")
+    status = main(
+        [
+            *("network", "import", "--source", "table", "--input", str(tmp_path / "log.csv")),
+            *("--map", "user_id=uid", "--map", "post_id=item", "--map", "text=body"),
+            *("--output", str(tmp_path / "out"), "--threads", "1", "--no-progress"),
+        ]
+    )
+    assert status == 0
+    printed = capsys.readouterr().out
+    assert "num engagements" in printed
+    assert "relations: engage" in printed
+    assert pq.read_table(tmp_path / "out" / "engagements.parquet").column_names == [
+        *("user_id", "post_id", "relation", "timestamp"),
+    ]
+    assert pq.read_table(tmp_path / "out" / "posts.parquet").to_pylist() == [
+        {"post_id": "p", "text": "one", "lang": None}
+    ]
+    report = json.loads((tmp_path / "out" / "import.json").read_text())
+    assert (report["lines"], report["num_engagements"]) == (2, 2)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("engagements.parquet", "import.json", "posts.parquet"),
+    ]
+
+
+def test_a_missing_package_is_told_in_a_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "py3langid", None)
+    monkeypatch.setitem(sys.modules, "py3langid.langid", None)
+    arguments = ["network", "import", "--source", "x", "--input", "a", "--output", "b"]
+    assert main([*arguments, "--detect-languages"]) == 2
+    assert "pip install twhin_hf[languages]" in capsys.readouterr().err
+
+
+def test_help_names_every_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["network", "import", "--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    for option in ("--source", "--map", "--language-model", "--max-bad-lines", "mastodon"):
+        assert option in printed

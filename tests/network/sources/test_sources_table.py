@@ -1,0 +1,63 @@
+"""Any table as a log: mapped columns, times and what is left out."""
+
+import datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+TABLE = {
+    "uid": ["u", "v", "u", "", "u"],
+    "item": ["p", "p", "p", "q", "q"],
+    "kind": ["like", "share", "like", "like", None],
+    "when": ["1600000000", "1600000000123", "1500000000", "1", "2020-09-13T12:26:40Z"],
+    "body": ["one", "one", "one", "two", " "],
+}
+MAP = {"user_id": "uid", "post_id": "item", "relation": "kind", "timestamp": "when", "text": "body"}
+
+
+def test_counts_by_hand(load, tmp_path):
+    pq.write_table(pa.table(TABLE), tmp_path / "log.parquet")
+    report, engagements, posts = load("table", tmp_path / "log.parquet", columns=MAP)
+    assert engagements == [
+        ("u", "p", "like", 1_500_000_000),
+        ("u", "q", "engage", 1_600_000_000),
+        ("v", "p", "share", 1_600_000_000),
+    ]
+    assert posts == [("p", "one", None), ("q", "two", None)]
+    assert (report.lines, report.skipped) == (5, {"null, empty or blank ids": 1})
+    assert (report.engagements_read, report.repeats) == (4, 1)
+    # The longer text of q, which is the one of the row without a user, is kept.
+    assert (report.posts_read, report.post_repeats, report.num_posts) == (5, 3, 2)
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+def test_our_own_names_need_no_mapping(load, write_lines, tmp_path, name):
+    rows = [{"user_id": "007", "post_id": "p'1", "lang": "EN-us", "text": 'a "b"'}]
+    path = write_lines(name, rows)
+    if name.endswith(".csv"):
+        path.write_text('user_id,post_id,lang,text\n007,p\'1,EN-us,"a ""b"""\n')
+    report, engagements, posts = load("table", path)
+    assert engagements == [("007", "p'1", "engage", None)]
+    assert posts == [("p'1", 'a "b"', "en")]
+    assert report.relations == {"engage": 1}
+
+
+def test_a_column_of_times(load, tmp_path):
+    time = datetime.datetime(2020, 9, 13, 12, 26, 40)
+    for zone in (None, datetime.timezone.utc):
+        table = {"user_id": ["u"], "post_id": ["p"], "timestamp": [time.replace(tzinfo=zone)]}
+        pq.write_table(pa.table(table), tmp_path / "log.parquet")
+        _, engagements, posts = load("table", tmp_path / "log.parquet")
+        assert engagements == [("u", "p", "engage", 1_600_000_000)]
+        assert posts == []
+
+
+def test_a_missing_column_lists_those_found(load, tmp_path):
+    pq.write_table(pa.table(TABLE), tmp_path / "log.parquet")
+    with pytest.raises(ValueError, match=r"no column 'user_id'; found are uid, item, .*--map user"):
+        load("table", tmp_path / "log.parquet")
+    with pytest.raises(ValueError, match=r"no column 'who'; found are uid, item"):
+        load("table", tmp_path / "log.parquet", columns=MAP | {"user_id": "who"})
+    with pytest.raises(ValueError, match="map names author, which is not read here"):
+        load("table", tmp_path / "log.parquet", columns=MAP | {"author": "uid"})

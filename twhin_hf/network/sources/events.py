@@ -1,0 +1,167 @@
+"""From events in the order of a log to engagements and posts that stand at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from .log_format import LogFormat
+
+# Why an engagement goes, in this order; the names are those of the report.
+GONE = ("undone", "deleted_posts", "inactive_accounts", "unknown_posts")
+_ROWS_PER_BATCH = 50_000
+
+
+class EventStore:
+    """Posts and engagements as Parquet parts in a folder, removals in the engine.
+
+    Args:
+        connection: The engine; it spills where its memory is not enough.
+        folder: Where the parts are written.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path):
+        self._connection, self._folder, self._num_parts = connection, folder, 0
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(
+            "CREATE TEMP TABLE removals (record VARCHAR, version VARCHAR, is_delete BOOLEAN);"
+            "CREATE TEMP TABLE accounts "
+            "(user_id VARCHAR, is_active BOOLEAN, timestamp BIGINT, line BIGINT);"
+            "CREATE TEMP TABLE skipped (reason VARCHAR, events BIGINT)"
+        )
+
+    def append(self, log: LogFormat) -> None:
+        """Adds what the format's queries find in the table `parsed`."""
+        run = self._connection.execute
+        for name, query in log.tables.items():
+            run(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+        self.add_part("posts", f"SELECT * FROM ({log.posts}) WHERE post_id IS NOT NULL")
+        self.add_part("engagements", log.engagements)
+        self._num_parts += 1
+        run(f"INSERT INTO removals {log.removals}")
+        run(f"INSERT INTO accounts {log.accounts}")
+        run(f"INSERT INTO skipped SELECT reason, count(*) FROM ({log.skipped}) GROUP BY reason")
+
+    def add_part(self, name: str, query: str) -> None:
+        """Writes the rows of a query as a part of the posts or the engagements."""
+        path = self._folder / f"{name}-{self._num_parts:06}.parquet"
+        options = "(FORMAT parquet, COMPRESSION lz4_raw)"
+        self._connection.execute(f"COPY ({query}) TO {quote(path)} {options}")
+
+    def skipped(self) -> dict[str, int]:
+        """How many events brought nothing, by reason."""
+        rows = self._connection.execute(
+            "SELECT reason, sum(events)::BIGINT FROM skipped GROUP BY reason ORDER BY reason"
+        )
+        return dict(rows.fetchall())
+
+    def resolve(self) -> None:
+        """Settles what is taken back, which the other methods need."""
+        self._connection.execute(
+            f"""
+            CREATE TEMP VIEW all_posts AS FROM {self._parts("posts")};
+            CREATE TEMP TABLE removed AS
+                SELECT record, max(version) AS version, bool_or(is_delete) AS is_deleted
+                FROM removals GROUP BY record;
+            CREATE TEMP TABLE inactive AS
+                SELECT user_id FROM accounts GROUP BY user_id
+                HAVING NOT arg_max(is_active, (timestamp, line));
+            CREATE TEMP TABLE aliases AS
+                SELECT alias, any_value(post_id) AS post_id FROM all_posts WHERE alias IS NOT NULL
+                GROUP BY alias HAVING count(DISTINCT post_id) = 1
+            """
+        )
+
+    def write_engagements(self, path: Path) -> dict[str, int]:
+        """Writes each user, post and relation once, at its first time, sorted by time.
+
+        Returns:
+            `engagements_read`, the `GONE` ones, `repeats` and `num_engagements`, which add up; and
+            the numbers by relation, under `relation:NAME`.
+        """
+        run = self._connection.execute
+        run(
+            f"""
+            CREATE TEMP TABLE standing AS
+            SELECT user_id, post_id, relation, gone, min(timestamp) AS timestamp, count(*) AS rows
+            FROM (
+                SELECT e.user_id, coalesce(e.post_id, aliases.post_id) AS post_id, e.relation,
+                    e.timestamp,
+                    CASE
+                        WHEN own.version > e.version THEN 'undone'
+                        WHEN target.is_deleted THEN 'deleted_posts'
+                        WHEN u.user_id IS NOT NULL OR a.user_id IS NOT NULL
+                            THEN 'inactive_accounts'
+                        WHEN coalesce(e.post_id, aliases.post_id) IS NULL THEN 'unknown_posts'
+                    END AS gone
+                FROM {self._parts("engagements")} AS e
+                LEFT JOIN aliases ON aliases.alias = e.alias
+                LEFT JOIN removed AS own ON own.record = e.record
+                LEFT JOIN removed AS target
+                    ON target.record = coalesce(e.post_id, aliases.post_id)
+                LEFT JOIN inactive AS u ON u.user_id = e.user_id
+                LEFT JOIN inactive AS a ON {_AUTHOR.format("e.post_id")} = a.user_id
+            ) GROUP BY ALL
+            """
+        )
+        run(
+            "COPY (SELECT user_id, post_id, relation, timestamp FROM standing WHERE gone IS NULL "
+            f"ORDER BY timestamp, user_id, post_id, relation) TO {quote(path)} "
+            "(FORMAT parquet, COMPRESSION zstd)"
+        )
+        counts = dict.fromkeys(("engagements_read", *GONE, "repeats", "num_engagements"), 0)
+        groups = run(
+            "SELECT gone, relation, count(*), sum(rows)::BIGINT FROM standing GROUP BY ALL "
+            "ORDER BY relation"
+        ).fetchall()
+        for gone, relation, distinct, rows in groups:
+            counts["engagements_read"] += rows
+            if gone is None:
+                counts["repeats"] += rows - distinct
+                counts["num_engagements"] += distinct
+                counts[f"relation:{relation}"] = distinct
+            else:
+                counts[gone] += rows
+        run("DROP TABLE standing")
+        return counts
+
+    def read_posts(self) -> Iterator[pa.RecordBatch]:
+        """Each post once, in its last version, with a column `is_gone`."""
+        reader = self._connection.sql(
+            f"""
+            SELECT post_id, text, lang,
+                removed.is_deleted IS NOT DISTINCT FROM true OR inactive.user_id IS NOT NULL
+                    AS is_gone
+            FROM (
+                SELECT * FROM all_posts QUALIFY row_number() OVER (
+                    PARTITION BY post_id ORDER BY version DESC, lang IS NULL, length(text) DESC,
+                    line) = 1
+            )
+            LEFT JOIN removed ON removed.record = post_id
+            LEFT JOIN inactive ON inactive.user_id = {_AUTHOR.format("post_id")}
+            ORDER BY line, post_id
+            """
+        ).to_arrow_reader(_ROWS_PER_BATCH)
+        yield from reader
+
+    def num_posts(self) -> int:
+        """Rows of posts read, repeats and deleted ones included."""
+        return self._connection.execute("SELECT count(*) FROM all_posts").fetchall()[0][0]
+
+    def _parts(self, name: str) -> str:
+        return f"read_parquet({quote(self._folder / f'{name}-*.parquet')})"
+
+
+# Only Bluesky tells of accounts, and there a post's id begins with its author's.
+_AUTHOR = "split_part({}, '/', 1)"
+
+
+def quote(path: Path) -> str:
+    """A path as a string of SQL."""
+    return "'" + str(path).replace("'", "''") + "'"
