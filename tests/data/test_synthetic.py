@@ -12,7 +12,9 @@ from twhin_hf.data.synthetic import (
     translation_pairs,
 )
 
-CONFIG = SyntheticConfig(num_users=400, num_posts=1500, num_engagements=12_000)
+CONFIG = SyntheticConfig(
+    num_users=400, num_posts=1500, num_engagements=12_000, num_facets=4, words_per_facet=24
+)
 
 
 @pytest.fixture(scope="module")

@@ -66,8 +66,8 @@ class SyntheticConfig:
     num_engagements: int = 300_000
     languages: tuple[str, ...] = ("en", "es", "ja", "ar", "ru", "hi")
     num_topics: int = 16
-    num_facets: int = 4
-    words_per_facet: int = 24
+    num_facets: int = 6
+    words_per_facet: int = 6
     topics_per_user: int = 2
     bilingual_share: float = 0.5
     off_topic_share: float = 0.1
