@@ -4,21 +4,28 @@ From scratch, then on pairs, with the paper's recipe:
 
     twhin-hf tokenizer --posts posts.parquet --output tokenizer
     accelerate launch examples/run_social_pretraining.py \\
-        --config examples/configs/twhin_bert_base.yaml \\
+        --config examples/configs/twhin_bert_base_mlm.yaml \\
         --config_name bert --tokenizer_name tokenizer \\
         --posts posts.parquet --output_dir stage1
 
     accelerate launch examples/run_social_pretraining.py \\
-        --config examples/configs/twhin_bert_base_social.yaml \\
+        --config examples/configs/twhin_bert_base.yaml \\
         --model_name_or_path stage1 \\
         --posts posts.parquet --pairs pairs.parquet --output_dir stage2
 
 From a released checkpoint, on your own pairs:
 
     accelerate launch examples/run_social_pretraining.py \\
-        --config examples/configs/twhin_bert_base_social.yaml \\
+        --config examples/configs/twhin_bert_base.yaml \\
         --model_name_or_path Twitter/twhin-bert-base \\
         --posts posts.parquet --pairs pairs.parquet --output_dir my-twhin
+
+With translation pairs too, every second batch (Translation Pair Prediction, `run_tpp.py`):
+
+    accelerate launch examples/run_social_pretraining.py \\
+        --config examples/configs/twhin_bert_base.yaml \\
+        --model_name_or_path stage1 --posts posts.parquet --pairs pairs.parquet \\
+        --translation_pairs pairs/tatoeba --translation_proportion 0.5 --output_dir joint
 
 `--help` lists all options; each may stand in the YAML file too, where an unknown key is an error.
 """

@@ -88,3 +88,25 @@ def tiny_config(tokenizer):
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
+
+
+@pytest.fixture(scope="session")
+def translation_pairs(texts):
+    """80 translation pairs: English post 4i with Spanish post 4i + 1, and 20 of them with Arabic.
+
+    The English text of a triple is on side a of one pair and on side b of the other.
+    """
+    from datasets import Dataset
+
+    spanish = [(4 * i, "en", 4 * i + 1, "es") for i in range(60)]
+    arabic = [(4 * i + 2, "ar", 4 * i, "en") for i in range(20)]
+    rows = spanish + arabic
+    return Dataset.from_dict(
+        {
+            "text_a": [texts[row[0]] for row in rows],
+            "text_b": [texts[row[2]] for row in rows],
+            "lang_a": [row[1] for row in rows],
+            "lang_b": [row[3] for row in rows],
+            "source": ["test"] * len(rows),
+        }
+    )

@@ -162,7 +162,7 @@ def test_shipped_configs_hold_known_keys():
     from dataclasses import fields
     from pathlib import Path
 
-    from twhin_hf.commands.pretrain import read_yaml
+    from twhin_hf.commands.arguments import read_yaml
 
     root = Path(__file__).parents[1]
     keys = {entry.name for entry in fields(PipelineConfig)}

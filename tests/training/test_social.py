@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from transformers import BertForMaskedLM, TrainingArguments, set_seed
+from recording import assert_equal_batches, new_model, record_batches
+from transformers import BertForMaskedLM, TrainingArguments
 
-from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel, apply_settings
+from twhin_hf.modeling import TwhinBertModel
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
 
@@ -32,33 +33,6 @@ def arguments(tmp_path):
         return SocialPretrainingConfig(**defaults | options)
 
     return make
-
-
-def new_model(config, seed=0, **settings):
-    set_seed(seed)
-    return TwhinBertForPreTraining(apply_settings(config, **settings))
-
-
-def record_batches(trainer):
-    """What goes into the model at every step."""
-    seen = []
-    inner = trainer.compute_loss
-
-    def compute_loss(model, inputs, **kwargs):
-        if model.training:
-            seen.append({name: torch.as_tensor(value).clone() for name, value in inputs.items()})
-        return inner(model, inputs, **kwargs)
-
-    trainer.compute_loss = compute_loss
-    return seen
-
-
-def assert_equal_batches(one, other):
-    assert len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
-        assert a.keys() == b.keys()
-        for name, value in a.items():
-            assert value.equal(b[name]), name
 
 
 def test_every_parameter_moves(tiny_config, arguments, posts, pairs, tokenizer):

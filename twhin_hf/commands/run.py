@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     """Reads the file and runs the pipeline."""
     from dataclasses import fields
 
-    from twhin_hf.commands.pretrain import read_yaml
+    from twhin_hf.commands.arguments import read_yaml
     from twhin_hf.pipeline import PipelineConfig, run_pipeline
 
     values = read_yaml(args.config, {entry.name for entry in fields(PipelineConfig)})

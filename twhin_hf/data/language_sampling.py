@@ -6,7 +6,7 @@ import numpy as np
 
 
 def resample_languages(
-    languages: np.ndarray, exponent: float, rng: np.random.Generator
+    languages: np.ndarray, exponent: float, rng: np.random.Generator, size: int | None = None
 ) -> np.ndarray:
     """One epoch of rows, in which a language's share goes with its frequency^exponent.
 
@@ -17,6 +17,7 @@ def resample_languages(
         languages: integers `[num_rows]`, the language of each row.
         exponent: 1 keeps the languages' shares; 0 makes them equal.
         rng: numpy generator; the draw depends on nothing else.
+        size: how many rows to draw; by default as many as there are.
 
     Returns:
         Row numbers, int64 `[num_rows]`, shuffled.
@@ -34,7 +35,7 @@ def resample_languages(
         raise ValueError(
             f"the exponent of the language sampling is {exponent}; it must be in [0, 1]"
         )
-    size = len(languages)
+    size = len(languages) if size is None else size
     order = np.argsort(languages, kind="stable")
     _, starts, counts = np.unique(languages[order], return_index=True, return_counts=True)
     shares = counts.astype(np.float64) ** exponent

@@ -26,7 +26,10 @@ class PostBatch:
         post_ids: int64 `[num_posts]`, the posts' rows; of pairs first all anchors, then their
             positives in the same order.
         positive_ids: int64 `[num_posts, max_positives]`, all known positives of each post, filled
-            up with -1; none where the batch is no batch of pairs.
+            up with -1; none where the batch is no batch of pairs of posts.
+        pair_labels: int64 `[num_posts // 2]`, 1 for a translation and 0 for none; of translation
+            pairs alone, first all sides a, then all sides b in the same order.
+        item_ids: int64 `[num_posts]`, equal for texts that are translations of each other.
     """
 
     tokens: np.ndarray
@@ -34,6 +37,8 @@ class PostBatch:
     draws: np.ndarray
     post_ids: np.ndarray
     positive_ids: np.ndarray | None = None
+    pair_labels: np.ndarray | None = None
+    item_ids: np.ndarray | None = None
 
 
 class Posts(TorchDataset):
@@ -149,12 +154,14 @@ class LanguageSampler(Sampler[int]):
         languages: int `[num_rows]`, the language of each row.
         exponent: of `resample_languages`.
         seed: of the run.
+        size: rows of an epoch; by default as many as there are.
     """
 
     BLOCK = 65_536
 
-    def __init__(self, languages: np.ndarray, exponent: float, seed: int):
+    def __init__(self, languages: np.ndarray, exponent: float, seed: int, size: int | None = None):
         self.languages, self.exponent, self.seed = languages, exponent, seed
+        self.size = len(languages) if size is None else size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -162,12 +169,12 @@ class LanguageSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.languages)
+        return self.size
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        rows = resample_languages(self.languages, self.exponent, rng)
-        draws = self.epoch * len(self) + np.arange(len(self))
-        keys = draws * len(self) + rows
+        rows = resample_languages(self.languages, self.exponent, rng, self.size)
+        draws = self.epoch * self.size + np.arange(self.size)
+        keys = draws * len(self.languages) + rows
         for start in range(0, len(keys), self.BLOCK):
             yield from keys[start : start + self.BLOCK].tolist()

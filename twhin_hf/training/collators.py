@@ -46,8 +46,9 @@ class PackingCollator:
 
         Returns:
             `input_ids`, `segment_ids`, `position_ids` and, with masking, `labels`, all
-            `[rows, width]`; `num_posts`; and for pairs `post_ids` `[num_posts]` and
-            `positive_ids` `[num_posts, max_positives]`.
+            `[rows, width]`; `num_posts`; for pairs of posts `post_ids` `[num_posts]` and
+            `positive_ids` `[num_posts, max_positives]`; and for translation pairs `pair_labels`
+            `[num_posts // 2]` and `item_ids` `[num_posts]`.
         """
         lengths = np.asarray(batch.lengths, np.int64)
         positions = positions_in_posts(lengths)
@@ -73,6 +74,8 @@ class PackingCollator:
         arrays["input_ids"] = place(tokens, lengths, layout, self.tokenizer.pad_token_id)
         if batch.positive_ids is not None:
             arrays |= {"post_ids": batch.post_ids, "positive_ids": batch.positive_ids}
+        if batch.pair_labels is not None and batch.item_ids is not None:
+            arrays |= {"pair_labels": batch.pair_labels, "item_ids": batch.item_ids}
         tensors: dict[str, Tensor | int] = {
             name: torch.from_numpy(values) for name, values in arrays.items()
         }

@@ -1,0 +1,302 @@
+"""What the pretraining trainers share: packed batches, losses logged apart, safe files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from datasets import Dataset
+from torch import nn
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers.trainer import TRAINING_ARGS_NAME
+
+from twhin_hf.data.tokenization import tokenize_posts
+from twhin_hf.modeling.packed_attention import attention_dropout, packed_attention_backend
+
+from .collators import PackingCollator
+from .mixing import MixedBatches, MixedSampler, Source
+
+logger = logging.getLogger(__name__)
+
+LOSSES = ("mlm_loss", "social_loss", "social_accuracy", "tpp_loss", "tpp_accuracy")
+
+
+@dataclass
+class PretrainingConfig(TrainingArguments):
+    """Options of every pretraining trainer; the docstrings of its subclasses explain them."""
+
+    logging_steps: float = field(default=50, metadata={"help": "Log every so many steps."})
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must be false: batches are no columns of a data set."}
+    )
+    dataloader_drop_last: bool = field(
+        default=True, metadata={"help": "Drop the last, short batch: it has fewer negatives."}
+    )
+    max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to."})
+    row_length: int = field(
+        default=128, metadata={"help": "Tokens that a packed row should hold; 0 pads instead."}
+    )
+    mlm_probability: float | None = field(
+        default=0.15, metadata={"help": "Share of the tokens to predict."}
+    )
+    num_negatives: int = field(
+        default=1,
+        metadata={"help": "Negatives of a translation pair; contrastive takes the batch's."},
+    )
+    upsample_languages: bool = field(
+        default=False,
+        metadata={"help": "Draw every pair of languages as often as the largest one."},
+    )
+    tokenization_processes: int | None = field(
+        default=None, metadata={"help": "Processes that tokenize the texts."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False
+        if self.ddp_find_unused_parameters is None:
+            # A batch does not reach the heads of the objectives that it has nothing for.
+            self.ddp_find_unused_parameters = True
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns must be False: batches are no data set columns")
+        if self.row_length < 0 or self.max_length < 3:
+            raise ValueError(
+                f"row_length is {self.row_length} and max_length {self.max_length}; row_length "
+                "must be 0 or more, and max_length 3 or more (two special tokens and one other)"
+            )
+        if self.num_negatives < 1:
+            raise ValueError(
+                f"num_negatives is {self.num_negatives}; it must be 1 or more: of translations "
+                "alone nothing can be learnt"
+            )
+
+
+class PretrainingTrainer(Trainer):
+    """Trains a `Twhin…ForPreTraining` on batches of one source, or of several, mixed.
+
+    Args:
+        model: with the weights of its objectives in its config.
+        args: the configuration.
+        sources: of batches; the proportions of several sum to 1.
+        eval_batches: held-out batches.
+        tokenizer: the model's.
+        **kwargs: as `Trainer` takes.
+
+    Raises:
+        ValueError: a source that does not fill a batch.
+    """
+
+    args: PretrainingConfig
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: PretrainingConfig,
+        sources: Sequence[Source],
+        eval_batches: TorchDataset | None,
+        tokenizer: PreTrainedTokenizerBase,
+        **kwargs: Any,
+    ):
+        size = args.train_batch_size * args.world_size
+        for source in sources:
+            if len(source.sampler) < size:
+                raise ValueError(
+                    f"{len(source.sampler):,} {source.name} do not fill one batch of {size:,}; "
+                    "lower per_device_train_batch_size, or bring more data"
+                )
+        model.set_attn_implementation(_attention_backend(model, args))
+        train: TorchDataset = sources[0].batches
+        self._sampler: Sampler[int] = sources[0].sampler
+        if len(sources) > 1:
+            train, self._sampler = MixedBatches(sources), MixedSampler(sources, size)
+        # Our data sets fetch a batch at once: it takes a batch where Trainer's takes a list.
+        collate: Any = PackingCollator(
+            tokenizer, args.row_length, mlm_probability(model, args), args.seed
+        )
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=collate,
+            train_dataset=train,
+            eval_dataset=eval_batches,
+            processing_class=tokenizer,
+            **kwargs,
+        )
+        self._sums: dict[str, Any] = {}
+        self._counts: dict[str, int] = {}
+        self._since = time.perf_counter()
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return self._sampler
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The model's weighted loss; each part is kept for the log."""
+        if self.args.world_size > 1 and "labels" in inputs:
+            # The mean over processes: their losses then average to the loss of the joint batch.
+            masked = (inputs["labels"] != -100).sum().float()
+            inputs = inputs | {"num_masked": self.accelerator.reduce(masked, reduction="mean")}
+        outputs = model(**inputs)
+        self._keep_for_log(outputs, inputs["segment_ids"])
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """The loss of a held-out batch.
+
+        Returns:
+            The loss, and of translation pairs the projections `[num_pairs, 2, size]` and labels.
+        """
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+        if outputs.get("tpp_projections") is None:
+            return loss.detach(), None, None
+        sides = outputs["tpp_projections"].float().chunk(2)
+        return loss.detach(), torch.stack(sides, dim=1), inputs["pair_labels"]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds each loss and accuracy, and real tokens, also by the second.
+
+        A loss is the mean over the batches that had what it needs.
+        """
+        if self._sums:
+            prefix = "eval_" if "eval_loss" in logs else ""
+            names = list(self._sums)
+            sums = torch.stack([self._sums[name] for name in names])
+            sums = self.accelerator.reduce(sums, reduction="sum").tolist()
+            values = dict(zip(names, sums, strict=True))
+            seconds = time.perf_counter() - self._since
+            logs[f"{prefix}tokens"] = tokens = values.pop("tokens")
+            logs[f"{prefix}tokens_per_second"] = round(tokens / seconds, 1)
+            for name, value in values.items():
+                logs[f"{prefix}{name}"] = value / (self._counts[name] * self.args.world_size)
+            self._reset_sums()
+        super().log(logs, start_time)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluates on the held-out batches; what training has summed for its log is set aside."""
+        kept = self._sums, self._counts
+        self._reset_sums()
+        metrics = super().evaluate(*args, **kwargs)
+        self._sums, self._counts = kept
+        return metrics
+
+    def _keep_for_log(self, outputs: Any, segment_ids: torch.Tensor) -> None:
+        parts = {name: outputs[name].detach() for name in LOSSES if outputs.get(name) is not None}
+        parts["tokens"] = (segment_ids > 0).sum().float()
+        for name, value in parts.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def _reset_sums(self) -> None:
+        self._sums, self._counts, self._since = {}, {}, time.perf_counter()
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Saves the model and tokenizer; the arguments as JSON, where Trainer writes a pickle."""
+        super()._save(output_dir, state_dict)
+        folder = Path(output_dir or str(self.args.output_dir))
+        (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        if self.args.should_save:
+            text = json.dumps(self.args.to_sanitized_dict(), indent=2, sort_keys=True)
+            (folder / "training_args.json").write_text(text + "\n")
+
+
+def check_model(
+    model: PreTrainedModel,
+    args: PretrainingConfig,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    has_pairs: bool,
+    has_translation_pairs: bool,
+) -> PreTrainedTokenizerBase:
+    """Checks that model, tokenizer and data fit, before any work.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if tokenizer is None:
+        raise ValueError("give the tokenizer as processing_class=")
+    config = model.config
+    cast(Any, model.base_model).check_tokenizer(tokenizer, args.max_length)
+    if not has_pairs and config.social_weight > 0:
+        raise ValueError(
+            f"the model's social_weight is {config.social_weight} and there are no pairs; give "
+            "pairs= (to SocialPretrainingTrainer), or set social_weight to 0 (and mlm_weight to 1) "
+            "to train without them"
+        )
+    if has_translation_pairs != (config.tpp_weight > 0):
+        raise ValueError(
+            f"the model's tpp_weight is {config.tpp_weight} and there are "
+            + (
+                "translation pairs; set tpp_weight, as to 1"
+                if has_translation_pairs
+                else "no translation pairs; give some, or set tpp_weight to 0"
+            )
+        )
+    if config.mlm_weight > 0 and mlm_probability(model, args) == 0:
+        raise ValueError("mlm_probability is 0 and the model's mlm_weight is not: set one of them")
+    contrastive = has_translation_pairs and config.tpp_loss == "contrastive"
+    if (has_pairs and config.social_weight > 0) or contrastive:
+        if args.train_batch_size * args.world_size < 2:
+            raise ValueError(
+                "a batch of one pair has no negatives; per_device_train_batch_size must be 2 or "
+                "more"
+            )
+        if args.gradient_accumulation_steps > 1:
+            logger.warning(
+                "gradient_accumulation_steps is %d: negatives come from one small batch at a time, "
+                "which is not the same as one large batch",
+                args.gradient_accumulation_steps,
+            )
+    if config.pad_token_id != tokenizer.pad_token_id:
+        logger.warning(
+            "the model's pad_token_id is %s and the tokenizer's %s: the embedding of token %s gets "
+            "no gradient",
+            config.pad_token_id,
+            tokenizer.pad_token_id,
+            config.pad_token_id,
+        )
+    return tokenizer
+
+
+def mlm_probability(model: PreTrainedModel, args: PretrainingConfig) -> float:
+    """Share of the tokens to predict: the configuration's, or by default what the model needs."""
+    if args.mlm_probability is None:
+        return 0.15 if model.config.mlm_weight > 0 else 0.0
+    return args.mlm_probability
+
+
+def tokenize(
+    texts: Dataset, tokenizer: PreTrainedTokenizerBase, args: PretrainingConfig
+) -> Dataset:
+    """Tokenizes posts in the main process first; see `tokenize_posts`."""
+    with args.main_process_first(desc="tokenizing texts"):
+        return tokenize_posts(
+            texts, tokenizer, max_length=args.max_length, num_proc=args.tokenization_processes
+        )
+
+
+def _attention_backend(model: PreTrainedModel, args: PretrainingConfig) -> str:
+    if model.config._attn_implementation == "eager":
+        return "eager"
+    dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else model.dtype
+    return packed_attention_backend(args.device, dtype, attention_dropout(model.config))

@@ -1,0 +1,270 @@
+"""Translation Pair Prediction (TPP): are two texts translations of each other?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from datasets import Dataset, concatenate_datasets
+from torch.utils.data import Dataset as TorchDataset
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+
+from twhin_hf.data.posts import UNKNOWN_LANGUAGE
+from twhin_hf.data.translation_pairs import translation_items
+
+from .batches import LanguageSampler, PostBatch, Posts
+from .mixing import Source
+from .negatives import NegativeSampler
+from .pair_metrics import pair_metrics
+from .pretraining import PretrainingConfig, PretrainingTrainer, check_model, tokenize
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("text_a", "text_b", "lang_a", "lang_b")
+
+
+@dataclass
+class TPPConfig(PretrainingConfig):
+    """Configuration of `TPPTrainer`.
+
+    The loss, the margin and the head belong to the model, and so to its config
+    (`twhin_hf.modeling.apply_settings`). `per_device_train_batch_size` counts labelled pairs,
+    translations and negatives alike.
+
+    Parameters:
+        > Parameters that control the data
+
+        max_length (`int`, defaults to `128`): tokens a text is cut to.
+        row_length (`int`, defaults to `128`): tokens that a packed row should hold; 0 pads instead.
+        mlm_probability (`float`, *optional*): share of the tokens to predict; by default 0.15 where
+            the model's `mlm_weight` is above 0, and 0 where it is not.
+        num_negatives (`int`, defaults to `1`): negatives of each translation pair, anew in every
+            epoch (the paper's 1). The contrastive loss takes the batch's other texts instead.
+        upsample_languages (`bool`, defaults to `False`): draw every pair of languages as often as
+            the largest one (the paper's schedule ALL).
+        tokenization_processes (`int`, *optional*): processes that tokenize the texts.
+
+    The defaults that differ from `TrainingArguments`' are the paper's: `learning_rate` 1e-6,
+    `warmup_steps` 500, `per_device_train_batch_size` 32, with its 3 epochs; and `logging_steps` 50,
+    `remove_unused_columns` False, `dataloader_drop_last` True, which packed batches need.
+    """
+
+    learning_rate: float = field(default=1e-6, metadata={"help": "Peak learning rate (paper)."})
+    warmup_steps: float = field(default=500, metadata={"help": "Steps of warm-up (paper)."})
+    per_device_train_batch_size: int = field(
+        default=32, metadata={"help": "Labelled pairs of a batch (paper: 32)."}
+    )
+    mlm_probability: float | None = field(
+        default=None,
+        metadata={"help": "Share of the tokens to predict; by default 0.15 with an mlm_weight."},
+    )
+
+
+class TranslationPairs(TorchDataset):
+    """Translation pairs and their negatives, fetched a batch at a time.
+
+    Its keys are `draw · len + row`, as in `Posts`; row `pair · (1 + num_negatives)` is a
+    translation, and the rows after it are its negatives.
+
+    Args:
+        texts: of the pairs, first all sides a, then all sides b.
+        languages: integers `[2 · num_pairs]`, the language of each text.
+        items: int64 `[num_pairs]`; pairs of one item hold translations of the same text.
+        num_negatives: of each pair; 0 for translations alone.
+        negatives: finds them; none is needed for translations alone.
+    """
+
+    def __init__(
+        self,
+        texts: Posts,
+        languages: np.ndarray,
+        items: np.ndarray,
+        num_negatives: int,
+        negatives: NegativeSampler | None,
+    ):
+        self.texts, self.languages, self.items = texts, languages, items
+        self.num_negatives, self.negatives = num_negatives, negatives
+
+    def __len__(self) -> int:
+        return len(self.items) * (1 + self.num_negatives)
+
+    def __getitem__(self, key: int) -> PostBatch:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: Sequence[int]) -> PostBatch:
+        draws, rows = np.divmod(np.asarray(keys, np.int64), len(self))
+        pairs, turns = np.divmod(rows, 1 + self.num_negatives)
+        texts = np.stack([pairs, pairs + len(self.items)])
+        negative = turns > 0
+        if self.negatives is not None and negative.any():
+            texts[:, negative] = self.negatives.replace(
+                pairs[negative], draws[negative], rows[negative]
+            )
+        texts = texts.reshape(-1)
+        # The sides of a pair are two draws.
+        batch = self.texts.batch(texts, np.concatenate([2 * draws, 2 * draws + 1]))
+        batch.pair_labels = (~negative).astype(np.int64)
+        batch.item_ids = self.items[texts % len(self.items)]
+        return batch
+
+    def language_pairs(self) -> np.ndarray:
+        """The pair of languages of each row, integers `[len]`; en-ar and ar-en are one."""
+        sides = np.sort(self.languages.reshape(2, -1).astype(np.int64), axis=0)
+        codes = sides[0] * (int(sides.max()) + 1) + sides[1]
+        return np.repeat(np.unique(codes, return_inverse=True)[1], 1 + self.num_negatives)
+
+
+class TPPTrainer(PretrainingTrainer):
+    """Trains a `Twhin…ForPreTraining` to tell translations from other pairs of texts.
+
+    Args:
+        model: with a `tpp_weight` above 0 in its config.
+        args: the configuration.
+        train_dataset: translation pairs, with the columns `text_a`, `text_b`, `lang_a`, `lang_b`.
+        eval_dataset: held-out pairs. Beside the losses, evaluation gives the area under the ROC
+            curve, with negatives that stay the same, and bitext retrieval both ways
+            (`pair_metrics`).
+        processing_class: the tokenizer.
+        **kwargs: as `Trainer` takes.
+
+    Raises:
+        ValueError: a model whose objectives do not fit the data, a tokenizer that does not fit the
+            model, a missing column, pairs in one language, a language whose texts cannot be
+            replaced, or fewer pairs than a batch holds.
+    """
+
+    args: TPPConfig
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: TPPConfig,
+        train_dataset: Dataset,
+        eval_dataset: Dataset | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        **kwargs: Any,
+    ):
+        tokenizer = check_model(
+            model, args, processing_class, has_pairs=False, has_translation_pairs=True
+        )
+        tpp_loss = model.config.tpp_loss
+        source = translation_source(train_dataset, tokenizer, args, tpp_loss)
+        held_out = None
+        if eval_dataset is not None:
+            held_out = _batches(eval_dataset, tokenizer, args, tpp_loss, can_replace=True)
+            kwargs["compute_metrics"] = partial(_metrics, held_out, tpp_loss)
+        super().__init__(model, args, [source], held_out, tokenizer, **kwargs)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        """All rows in order; the last batch is filled up with the first rows."""
+        size = self.args.eval_batch_size * self.args.world_size
+        return np.resize(
+            np.arange(len(eval_dataset)), -(-len(eval_dataset) // size) * size
+        ).tolist()
+
+
+def translation_source(
+    pairs: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    args: PretrainingConfig,
+    tpp_loss: str,
+    proportion: float = 1.0,
+) -> Source:
+    """Batches of translation pairs to train on.
+
+    Args:
+        pairs: columns `text_a`, `text_b`, `lang_a`, `lang_b`.
+        tokenizer: the model's.
+        args: says how many negatives, and whether languages are up-sampled.
+        tpp_loss: of the model; `contrastive` takes translations alone.
+        proportion: of the run's batches.
+
+    Raises:
+        ValueError: as `TPPTrainer`.
+    """
+    batches = _batches(pairs, tokenizer, args, tpp_loss, can_replace=tpp_loss != "contrastive")
+    languages, size = batches.language_pairs(), None
+    if args.upsample_languages:
+        counts = np.bincount(languages)
+        size = int(len(counts) * counts.max())
+    exponent = 0.0 if args.upsample_languages else 1.0
+    sampler = LanguageSampler(languages, exponent, args.seed, size)
+    return Source("labelled translation pairs", batches, sampler, proportion)
+
+
+def _batches(
+    pairs: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    args: PretrainingConfig,
+    tpp_loss: str,
+    *,
+    can_replace: bool,
+) -> TranslationPairs:
+    names, languages = _languages(pairs)
+    items = translation_items(pairs)
+    num_negatives = 0 if tpp_loss == "contrastive" else args.num_negatives
+    negatives = NegativeSampler(languages, items, args.seed, names) if can_replace else None
+    sides = [
+        pairs.select_columns([f"text_{side}", f"lang_{side}"]).rename_columns(
+            {f"text_{side}": "text", f"lang_{side}": "lang"}
+        )
+        for side in "ab"
+    ]
+    texts = concatenate_datasets(sides)
+    texts = texts.add_column("post_id", np.arange(len(texts)).astype(str))
+    tokenized = tokenize(texts, tokenizer, args)
+    lengths = pc.list_value_length(tokenized.with_format("arrow")[:].column("input_ids"))
+    if cut := pc.sum(pc.equal(lengths, args.max_length)).as_py():
+        logger.warning(
+            "%d of %d texts were cut to %d tokens, or are as long (max_length)",
+            cut,
+            len(texts),
+            args.max_length,
+        )
+    return TranslationPairs(Posts(tokenized), languages, items, num_negatives, negatives)
+
+
+def _languages(pairs: Dataset) -> tuple[list[str], np.ndarray]:
+    """The languages' names, and the language of each text as an integer `[2 · num_pairs]`."""
+    missing = [name for name in COLUMNS if name not in pairs.column_names]
+    if missing:
+        raise ValueError(
+            f"translation pairs have the columns {pairs.column_names}; {missing} are needed"
+        )
+    if len(pairs) == 0:
+        raise ValueError("there are no translation pairs")
+    table = pairs.select_columns(list(COLUMNS)).with_format("arrow")[:]
+    empty = {name: table.column(name).null_count for name in COLUMNS}
+    if any(empty.values()):
+        raise ValueError(f"translation pairs lack values: {empty}; leave those pairs out")
+    column = pa.chunked_array([*table.column("lang_a").chunks, *table.column("lang_b").chunks])
+    encoded = column.combine_chunks().dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    if len(names) < 2 and names != [UNKNOWN_LANGUAGE]:
+        raise ValueError(
+            f"all texts are in {names[0]!r}; translation pairs need two languages, in lang_a and "
+            "lang_b"
+        )
+    return names, encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _metrics(
+    held_out: TranslationPairs, tpp_loss: str, prediction: EvalPrediction
+) -> dict[str, float]:
+    translations = np.asarray(prediction.label_ids)[: len(held_out)] == 1
+    projections: Any = prediction.predictions
+    sides = torch.from_numpy(projections[: len(held_out)][translations])
+    pairs = np.arange(len(held_out.items))
+    assert held_out.negatives is not None
+    # The first negative of each pair, as row and draw have it in the batches.
+    rows = pairs * (1 + held_out.num_negatives) + 1
+    negatives = held_out.negatives.replace(pairs, np.zeros_like(pairs), rows)
+    languages = held_out.languages.reshape(2, -1)
+    return pair_metrics(sides, held_out.items, languages, negatives, tpp_loss)
