@@ -1,0 +1,205 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from twhin_hf.commands.arguments import parse_arguments
+from twhin_hf.commands.cli import main
+from twhin_hf.commands.tpp import DataArguments, ModelArguments, parse_stages
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "examples" / "configs").glob("tpp_*.yaml"))
+TINY_BERT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 64,
+}
+
+
+@pytest.fixture
+def files(posts, pairs, translation_pairs, tokenizer, tmp_path):
+    posts.to_parquet(tmp_path / "posts.parquet")
+    pq.write_table(pairs, tmp_path / "pairs.parquet")
+    translation_pairs.to_parquet(tmp_path / "translations.parquet")
+    translation_pairs.select(range(40)).to_parquet(tmp_path / "human.parquet")
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    return tmp_path
+
+
+def write_config(folder, **values):
+    tiny = {
+        "config_name": "bert",
+        "config_overrides": TINY_BERT,
+        "tokenizer_name": str(folder / "tokenizer"),
+        "output_dir": str(folder / "out"),
+        "max_steps": 2,
+        "per_device_train_batch_size": 8,
+        "max_length": 32,
+        "save_strategy": "no",
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(tiny | values))
+    return str(path)
+
+
+def config_of(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+def test_from_scratch_with_held_out_pairs(files):
+    config = write_config(files, tpp_loss="cosine", tpp_margin=0.5)
+    options = ["--translation_pairs", str(files / "translations.parquet"), "--tpp_margin", "-0.5"]
+    held_out = ["--validation_translation_pairs", str(files / "human.parquet")]
+    assert main(["tpp", "--config", config, *options, *held_out]) == 0
+    saved = config_of(files / "out")
+    assert (saved["tpp_loss"], saved["tpp_margin"]) == ("cosine", -0.5)
+    assert (saved["tpp_weight"], saved["social_weight"], saved["mlm_weight"]) == (1, 0, 0)
+    results = json.loads((files / "out" / "eval_results.json").read_text())
+    assert {"eval_tpp_auc", "eval_retrieval_a_to_b", "eval_tpp_accuracy"} <= results.keys()
+
+
+def test_stages_follow_one_another_and_go_on_where_they_stopped(files):
+    from twhin_hf.modeling import TwhinBertForPreTraining
+
+    stages = [
+        {"translation_pairs": str(files / "human.parquet"), "output_dir": "one"},
+        {"translation_pairs": str(files / "translations.parquet"), "output_dir": "two"},
+    ]
+    # A rate of 0 in the second stage: it ends with the weights it began with.
+    stages[1]["learning_rate"] = 0.0
+    command = ["tpp", "--config", write_config(files, stages=stages, learning_rate=1e-2)]
+    assert main(command) == 0
+    first, second = files / "out" / "one", files / "out" / "two"
+    rates = [
+        json.loads((folder / "training_args.json").read_text())["learning_rate"]
+        for folder in (first, second)
+    ]
+    assert rates == [1e-2, 0.0]
+    one, two = (TwhinBertForPreTraining.from_pretrained(folder) for folder in (first, second))
+    for name, value in one.state_dict().items():
+        assert value.equal(two.state_dict()[name]), name
+
+    # A stage that has ended is left alone; one that is gone is trained again.
+    times = {
+        folder: (folder / "model.safetensors").stat().st_mtime_ns for folder in (first, second)
+    }
+    (second / "trainer_state.json").unlink()
+    assert main(command) == 0
+    assert (first / "model.safetensors").stat().st_mtime_ns == times[first]
+    assert (second / "model.safetensors").stat().st_mtime_ns > times[second]
+    assert (second / "trainer_state.json").exists()
+
+
+def test_a_broken_off_stage_goes_on_from_its_checkpoint(files):
+    stage = {"translation_pairs": str(files / "translations.parquet"), "output_dir": "one"}
+    values = {"stages": [stage], "save_strategy": "steps", "save_steps": 2, "logging_steps": 1}
+    config = write_config(files, **values, max_steps=3)
+    assert main(["tpp", "--config", config]) == 0
+    folder = files / "out" / "one"
+    (folder / "trainer_state.json").unlink()
+    shutil.rmtree(folder / "checkpoint-3")
+    before = json.loads((folder / "checkpoint-2" / "trainer_state.json").read_text())
+    assert main(["tpp", "--config", config]) == 0
+    after = json.loads((folder / "trainer_state.json").read_text())
+    assert after["log_history"][:2] == before["log_history"][:2]
+    assert after["global_step"] == 3
+
+
+def test_joint_run_by_pretrain(files):
+    config = write_config(files, logging_steps=1, max_steps=4)
+    options = [
+        "--posts", str(files / "posts.parquet"), "--pairs", str(files / "pairs.parquet"),
+        "--translation_pairs", str(files / "translations.parquet"),
+        "--translation_proportion", "0.25",
+    ]  # fmt: skip
+    assert main(["pretrain", "--config", config, *options]) == 0
+    saved = config_of(files / "out")
+    assert (saved["tpp_weight"], saved["social_weight"], saved["mlm_weight"]) == (1, 1, 0.05)
+    state = json.loads((files / "out" / "trainer_state.json").read_text())
+    assert ["tpp_loss" in entry for entry in state["log_history"][:4]].count(True) == 1
+
+
+def test_example_script_under_accelerate(files):
+    config = write_config(files, translation_pairs=str(files / "translations.parquet"))
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1",
+        str(ROOT / "examples" / "run_tpp.py"), "--config", config,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (files / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_recipes_hold_known_keys_and_the_papers_values(path):
+    from twhin_hf.training.translation_pair import TPPConfig
+
+    assert len(CONFIGS) == 3
+    groups = [ModelArguments, DataArguments, TPPConfig]
+    model, data, config = parse_arguments(groups, "tpp", ["--config", str(path), "--use_cpu"])
+    assert (config.num_train_epochs, config.per_device_train_batch_size) == (3, 32)
+    assert (config.warmup_steps, config.learning_rate, config.num_negatives) == (500, 1e-6, 1)
+    assert (model.tpp_weight, model.tpp_loss, model.social_weight, model.mlm_weight) == (
+        1, "bce", 0, 0,
+    )  # fmt: skip
+    assert config.upsample_languages == (path.stem == "tpp_all")
+    assert len(data.stage_options()) == (2 if path.stem == "tpp_bp" else 0)
+
+
+def test_stages_of_the_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("wikidata", "wikimatrix"):
+        (tmp_path / "pairs" / name).mkdir(parents=True)
+    path = next(path for path in CONFIGS if path.stem == "tpp_bp")
+    options = ["--model_name_or_path", "m", "--output_dir", "o", "--use_cpu"]
+    parsed = parse_stages(["--config", str(path), *options])
+    assert [config.output_dir for _, _, config in parsed] == ["o/wikidata", "o/wikimatrix"]
+    assert [model.model_name_or_path for model, _, _ in parsed] == ["m", "o/wikidata"]
+    assert [data.translation_pairs for _, data, _ in parsed] == [
+        "pairs/wikidata",
+        "pairs/wikimatrix",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tpp_los": "bce"}, "unknown key 'tpp_los'; did you mean 'tpp_loss'?"),
+        ({}, "translation_pairs is missing"),
+        ({"translation_pairs": "gone"}, "translation_pairs: there is no gone"),
+        ({"stages": {"a": 1}}, "stages must be a list"),
+        ({"stages": [{"translation_pairs": "x"}]}, "needs an output_dir of its own"),
+        (
+            {"stages": [{"output_dir": "a"}, {"output_dir": "a"}]},
+            "needs an output_dir of its own",
+        ),
+        (
+            {"stages": [{"output_dir": "a", "learning_rat": 1}]},
+            "a stage has an unknown key 'learning_rat'; did you mean 'learning_rate'?",
+        ),
+        ({"model_name_or_path": "a"}, "one of them"),
+        ({"tpp_margin": 1.5, "translation_pairs": "config.yaml"}, "tpp_margin is 1.5"),
+    ],
+)
+def test_mistakes_are_told_before_training(values, message, files, monkeypatch, capsys):
+    monkeypatch.chdir(files)
+    assert main(["tpp", "--config", write_config(files, **values)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_lists_all_options(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["tpp", "--options"])
+    assert stopped.value.code == 0
+    assert "--upsample_languages" in capsys.readouterr().out
