@@ -125,7 +125,7 @@ def firehose(item):
     }
 
 
-def test_a_decoded_firehose_gives_the_same(tmp_path, load, write_lines):
+def test_a_decoded_firehose_gives_the_same(load, write_lines):
     log = write_lines("log.jsonl", [firehose(item) for item in EVENTS])
     report, engagements, posts = load("bluesky", log)
     assert engagements == ENGAGEMENTS
@@ -133,7 +133,7 @@ def test_a_decoded_firehose_gives_the_same(tmp_path, load, write_lines):
     assert report.skipped["identities and other messages"] == 1
 
 
-def test_several_operations_of_one_commit(tmp_path, load, write_lines):
+def test_several_operations_of_one_commit(load, write_lines):
     message = firehose(EVENTS[0])
     message["ops"] += firehose(EVENTS[7])["ops"]
     report, engagements, posts = load("bluesky", write_lines("log.jsonl", [message]))
@@ -143,7 +143,7 @@ def test_several_operations_of_one_commit(tmp_path, load, write_lines):
 
 
 @pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.gz", "log.jsonl.zst"])
-def test_compressed_or_not(tmp_path, load, write_lines, name):
+def test_compressed_or_not(load, write_lines, name):
     _, engagements, posts = load("bluesky", write_lines(name, EVENTS))
     assert engagements == ENGAGEMENTS
     assert posts == POSTS
@@ -161,7 +161,7 @@ def test_the_revision_orders_events_not_the_line(tmp_path, load, write_lines):
 
 
 @pytest.mark.parametrize("shape", ["jetstream", "firehose"])
-def test_an_account_that_is_gone_takes_everything_along(tmp_path, load, write_lines, shape):
+def test_an_account_that_is_gone_takes_everything_along(load, write_lines, shape):
     def account(second, did, is_active):
         told = {"active": is_active, "did": did, "seq": second, "time": "2024-09-09T20:00:00Z"}
         if shape == "firehose":
@@ -188,7 +188,7 @@ def test_the_result_is_an_engagement_log(tmp_path, load, write_lines):
     assert graph.num_edges == 4
 
 
-def test_blocks_do_not_change_the_result(tmp_path, load, write_lines, monkeypatch):
+def test_blocks_do_not_change_the_result(load, write_lines, monkeypatch):
     monkeypatch.setattr(lines.read_blocks, "__defaults__", (300,))
     report, engagements, posts = load("bluesky", write_lines("log.jsonl", EVENTS))
     assert (engagements, posts, report.lines) == (ENGAGEMENTS, POSTS, 19)

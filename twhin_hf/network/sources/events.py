@@ -66,6 +66,8 @@ class EventStore:
         self._connection.execute(
             f"""
             CREATE TEMP VIEW all_posts AS FROM {self._parts("posts")};
+            CREATE TEMP TABLE repeated AS
+                SELECT post_id FROM all_posts GROUP BY post_id HAVING count(*) > 1;
             CREATE TEMP TABLE removed AS
                 SELECT record, max(version) AS version, bool_or(is_delete) AS is_deleted
                 FROM removals GROUP BY record;
@@ -139,7 +141,11 @@ class EventStore:
                 removed.is_deleted IS NOT DISTINCT FROM true OR inactive.user_id IS NOT NULL
                     AS is_gone
             FROM (
-                SELECT * FROM all_posts QUALIFY row_number() OVER (
+                SELECT post_id, text, lang, line FROM all_posts
+                WHERE post_id NOT IN (FROM repeated)
+                UNION ALL
+                SELECT post_id, text, lang, line FROM all_posts SEMI JOIN repeated USING (post_id)
+                QUALIFY row_number() OVER (
                     PARTITION BY post_id ORDER BY version DESC, lang IS NULL, length(text) DESC,
                     line) = 1
             )

@@ -36,35 +36,44 @@ _STATUS: dict[str, Any] = {
     "favourited_by": [_ACCOUNT],
     "reblogged_by": [_ACCOUNT],
 }
-_QUOTED = {"quoted_status": _STATUS, "quoted_status_id": "VARCHAR"}
-_POST = _STATUS | {"quote": _QUOTED}
+# A quote is rare and deep, so it is kept as JSON and taken apart where there is one.
+_POST = _STATUS | {"quote": "JSON"}
 _STRUCTURE = _POST | {"reblog": _POST}
 _PUBLIC_URIS = {"https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"}
 _SECONDS = ISO_SECONDS.format("created_at")
 
-_LEVELS = (
-    ("", "quote"),
-    ("reblog", "reblog.quote"),
-    ("quote.quoted_status", None),
-    ("reblog.quote.quoted_status", None),
-)
+_QUOTES = f"""
+    SELECT line, unnest(json_transform(json_extract(quote, '$.quoted_status'),
+        '{json.dumps(_STATUS)}'))
+    FROM (
+        SELECT line, quote FROM parsed WHERE quote IS NOT NULL
+        UNION ALL SELECT line, reblog.quote FROM parsed WHERE reblog.quote IS NOT NULL
+    )
+"""
 
 
-def _level(path: str, quote: str | None) -> str:
-    """The status at a path of `parsed`, with the columns of `_STATUS`."""
-    prefix = f"{path}." if path else ""
-    fields = ", ".join(f"{prefix}{name} AS {name}" for name in _STATUS)
+def _level(table: str, path: str = "", has_quote: bool = True, boosted: str = "NULL") -> str:
+    """The statuses at a path of a table, with the columns of `_STATUS`."""
+    fields = ", ".join(f"{path}{name} AS {name}" for name in _STATUS)
     quoted = (
-        f"coalesce({prefix}quote_uri, {quote}.quoted_status.uri) AS quoted, "
-        f"{quote}.quoted_status_id AS quoted_id"
-        if quote
+        f"coalesce({path}quote_uri, json_extract_string({path}quote, '$.quoted_status.uri'))"
+        f" AS quoted, json_extract_string({path}quote, '$.quoted_status_id') AS quoted_id"
+        if has_quote
         else "quote_uri AS quoted, NULL AS quoted_id"
     )
-    boosted = "reblog.uri" if not path else "NULL"
     return (
-        f"SELECT line, {fields}, {quoted}, {boosted} AS boosted FROM parsed "
-        f"WHERE {prefix}uri IS NOT NULL"
+        f"SELECT line, {fields}, {quoted}, {boosted} AS boosted FROM {table} "
+        f"WHERE {path}uri IS NOT NULL"
     )
+
+
+_STATUSES = " UNION ALL ".join(
+    (
+        _level("parsed", boosted="reblog.uri"),
+        _level("parsed", "reblog."),
+        _level(f"({_QUOTES})", has_quote=False),
+    )
+)
 
 
 # `https://host/@name` is the page of the account whose id is `https://host/users/name`.
@@ -193,7 +202,7 @@ FORMAT = LogFormat(
             SELECT *, coalesce(edited_at, created_at, '') AS version,
                 {_USER.format("account")} AS user_id,
                 coalesce(visibility, 'public') IN ('public', 'unlisted') AS is_public
-            FROM ({" UNION ALL ".join(_level(*level) for level in _LEVELS)})
+            FROM ({_STATUSES})
         """
     },
     posts="""

@@ -41,7 +41,8 @@ _V2: dict[str, Any] = {
     "note_tweet": {"text": "VARCHAR"},
     "referenced_tweets": [{"type": "VARCHAR", "id": "VARCHAR"}],
 }
-_SHARED = _V1 | {"quoted_status": _V1}
+# A quoted post is rare, so it is kept as JSON and taken apart where there is one.
+_SHARED = _V1 | {"quoted_status": "JSON"}
 _STRUCTURE = (
     _V2
     | _SHARED
@@ -57,25 +58,31 @@ _POST_LINK = re.compile(r"https?://(?:mobile\.|www\.)?(?:twitter|x)\.com/\w+/sta
 _FILES = re.compile(
     r"(tweets?|tweet|like|liked-tweets)(-part\d+)?\.js$|.*\.(json|jsonl|ndjson)(\.\w+)?$|.*\.(gz|zst)$"
 )
-_V1_LEVELS = (
-    ("", "retweeted_status.id_str"),
-    ("retweeted_status", "NULL"),
-    ("quoted_status", "NULL"),
-    ("retweeted_status.quoted_status", "NULL"),
-)
+_QUOTES = f"""
+    SELECT line, unnest(json_transform(quoted, '{json.dumps(_V1)}')) FROM (
+        SELECT line, quoted_status AS quoted FROM parsed WHERE quoted_status IS NOT NULL
+        UNION ALL SELECT line, retweeted_status.quoted_status FROM parsed
+        WHERE retweeted_status.quoted_status IS NOT NULL
+    )
+"""
 
 
-def _v1_level(path: str, shared: str) -> str:
-    prefix = f"{path}." if path else ""
+def _level(table: str, path: str = "", shared: str = "NULL") -> str:
+    """The posts of v1.1 at a path of a table."""
     return f"""
-        SELECT line, {prefix}id_str AS post_id, {prefix}user.id_str AS user_id,
-            coalesce({prefix}extended_tweet.full_text, {prefix}full_text, {prefix}text) AS text,
-            {prefix}lang AS lang, {prefix}created_at AS created_at, {shared} AS shared,
-            {prefix}in_reply_to_status_id_str AS parent, {prefix}quoted_status_id_str AS quoted
-        FROM parsed WHERE {prefix}id_str IS NOT NULL
+        SELECT line, {path}id_str AS post_id, {path}user.id_str AS user_id,
+            coalesce({path}extended_tweet.full_text, {path}full_text, {path}text) AS text,
+            {path}lang AS lang, {path}created_at AS created_at, {shared} AS shared,
+            {path}in_reply_to_status_id_str AS parent, {path}quoted_status_id_str AS quoted
+        FROM {table} WHERE {path}id_str IS NOT NULL
     """
 
 
+_V1_POSTS = (
+    _level("parsed", shared="retweeted_status.id_str"),
+    _level("parsed", "retweeted_status."),
+    _level(f"({_QUOTES})"),
+)
 _V2_POSTS = f"""
     SELECT line, post.id AS post_id, post.author_id AS user_id,
         coalesce(post.note_tweet.text, post.text) AS text, post.lang AS lang,
@@ -170,9 +177,7 @@ FORMAT = LogFormat(
     title="X/Twitter: tweets.js and like.js of an archive, JSON lines of the API v1.1 or v2",
     structure=_STRUCTURE,
     matches=matches,
-    tables={
-        "tweets": " UNION ALL ".join([*(_v1_level(*level) for level in _V1_LEVELS), _V2_POSTS])
-    },
+    tables={"tweets": " UNION ALL ".join([*_V1_POSTS, _V2_POSTS])},
     posts=f"""
         SELECT post_id, text, lang, '' AS version, {NO_ALIAS}, line FROM tweets
         WHERE shared IS NULL AND text IS NOT NULL
