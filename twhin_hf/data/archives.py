@@ -1,0 +1,103 @@
+"""Zip archives from elsewhere, unpacked without trusting them."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+_MOST_TIMES = 100
+_SMALL = 16 << 20
+
+
+@contextmanager
+def open_folder(path: str | Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
+    """A folder as it is, or a zip archive unpacked into one that goes away at the end.
+
+    Args:
+        path: A folder; a zip archive; or a folder that holds nothing wanted but one archive.
+        wanted: Of a file's path in the archive or folder: whether it is to be read.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder.
+        ValueError: The archive is cut short or damaged, holds a path that leaves its folder or a
+            link, is locked, or unpacks to more than 100 times its size.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {path}. Give the zip archive or its unpacked folder.")
+    if path.is_dir():
+        archives = sorted(path.glob("*.zip"))
+        if len(archives) != 1 or any(wanted(name) for name in list_files(path)):
+            yield path
+            return
+        path = archives[0]
+    with tempfile.TemporaryDirectory(prefix="twhin_hf-") as folder:
+        with _zip_errors(path), zipfile.ZipFile(path) as archive:
+            _check(archive, path)
+            for entry in archive.infolist():
+                if not entry.is_dir() and wanted(entry.filename):
+                    _unpack(archive, entry, Path(folder))
+        yield Path(folder)
+
+
+def list_files(folder: Path) -> list[str]:
+    """Paths of a folder's files, relative to it, with `/`, in order of names."""
+    return sorted(
+        file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
+    )
+
+
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+    target = folder / _relative(entry)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A member never gives more bytes than it states: what goes on fails its checksum.
+    with archive.open(entry) as packed, target.open("xb") as file:
+        shutil.copyfileobj(packed, file, 1 << 20)
+
+
+def _check(archive: zipfile.ZipFile, path: Path) -> None:
+    for entry in archive.infolist():
+        name = _relative(entry)
+        if name.is_absolute() or ".." in name.parts or ":" in entry.filename.split("/")[0]:
+            raise ValueError(
+                f"{path} holds the path {entry.filename!r}, which leaves the folder it is unpacked "
+                "into. Nothing was unpacked: fetch the archive from its publisher."
+            )
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise ValueError(
+                f"{path} holds the link {entry.filename!r}; needed are plain files. "
+                "Nothing was unpacked: fetch the archive from its publisher."
+            )
+    packed, stated = path.stat().st_size, sum(entry.file_size for entry in archive.infolist())
+    if stated > max(_SMALL, _MOST_TIMES * packed):
+        raise ValueError(
+            f"{path} has {packed:,} bytes and unpacks to {stated:,}, more than {_MOST_TIMES} times "
+            "as many, which tables of posts do not. Nothing was unpacked: if it is sound, unpack "
+            "it yourself and give the folder."
+        )
+
+
+def _relative(entry: zipfile.ZipInfo) -> PurePosixPath:
+    return PurePosixPath(entry.filename.replace("\\", "/"))
+
+
+@contextmanager
+def _zip_errors(path: Path) -> Iterator[None]:
+    """Turns what unpacking raises into a ValueError that names the archive."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, FileExistsError) as error:
+        raise ValueError(
+            f"{path} is no whole zip archive ({error}): it is cut short, damaged, or unpacks to "
+            "something else than it states. Fetch it again."
+        ) from error
+    except (RuntimeError, NotImplementedError) as error:
+        raise ValueError(
+            f"{path} cannot be unpacked ({error}). Unpack it yourself and give the folder."
+        ) from error

@@ -1,0 +1,186 @@
+"""A benchmark as a data set of the Hub: Parquet, one config a language, a card.
+
+What is written loads with `load_dataset(folder_or_repository, "en")`; no code of ours is needed,
+as `datasets` runs none any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from twhin_hf.data.posts import UNKNOWN_LANGUAGE
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What the card says.
+
+    Args:
+        title: Heading, and the data set's name on the Hub.
+        text: Markdown after the heading: what it is, how it was made, what may be done with it.
+        license: Identifier of the Hub, such as `cc-by-4.0`; none where nobody has chosen one.
+        task_categories: The Hub's names of tasks.
+        tags: Free words.
+    """
+
+    title: str
+    text: str
+    license: str | None = None
+    task_categories: Sequence[str] = ()
+    tags: Sequence[str] = field(default=("social-media", "multilingual", "twhin-bert"))
+
+
+class HubConfig(NamedTuple):
+    """A config of the data set.
+
+    Args:
+        name: What `load_dataset` calls it, such as `en`.
+        language: Its language.
+        folder: Where its files lie, such as `posts/en`.
+        splits: Its rows.
+    """
+
+    name: str
+    language: str
+    folder: str
+    splits: DatasetDict
+
+
+def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: DatasetCard) -> Path:
+    """Writes a folder that is a data set repository.
+
+    Configs are written one after the other as they are drawn, so that one language at a time is in
+    memory. The card comes last: a folder without it is unfinished.
+
+    Args:
+        configs: At least one.
+        folder: New, or empty.
+        card: What the card says beside the list of configs.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: The folder holds something.
+        ValueError: There is no config, or a name comes twice.
+    """
+    folder = Path(folder)
+    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+        raise FileExistsError(
+            f"{folder} holds something already. Give a new folder, so that no old file gets into "
+            "the data set."
+        )
+    written: dict[str, _Written] = {}
+    for config in configs:
+        if config.name in written:
+            raise ValueError(f"Two configs are called {config.name!r}; each needs its own name.")
+        (folder / config.folder).mkdir(parents=True, exist_ok=True)
+        for split, dataset in config.splits.items():
+            dataset.to_parquet(folder / _path(config.folder, split))
+        rows = {split: len(dataset) for split, dataset in config.splits.items()}
+        written[config.name] = _Written(config.language, config.folder, rows)
+    if not written:
+        raise ValueError("There is no config to write; needed is at least one language.")
+    (folder / CARD).write_text(_card(card, written), encoding="utf-8")
+    return folder
+
+
+def push_hub_folder(folder: str | Path, repo_id: str) -> str:
+    """Uploads a folder that `write_hub_folder` wrote; a new repository is private.
+
+    Args:
+        folder: The folder.
+        repo_id: Such as `name/hashtag-prediction`. The token is that of `hf auth login`.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        FileNotFoundError: The folder has no card, so it is none of ours or unfinished.
+    """
+    from huggingface_hub import HfApi
+
+    if not (Path(folder) / CARD).is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {CARD}, so it is no finished data set. Write it with the command "
+            "that makes the benchmark."
+        )
+    api = HfApi()
+    repository = api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
+    api.upload_folder(
+        folder_path=folder,
+        repo_id=repository.repo_id,
+        repo_type="dataset",
+        commit_message="Upload the benchmark",
+    )
+    return str(repository)
+
+
+class _Written(NamedTuple):
+    """A config whose files are there, and the rows of its splits."""
+
+    language: str
+    folder: str
+    rows: dict[str, int]
+
+
+def _path(folder: str, split: str) -> str:
+    return f"{folder}/{split}.parquet"
+
+
+def _card(card: DatasetCard, written: dict[str, _Written]) -> str:
+    import yaml
+
+    languages = dict.fromkeys(config.language for config in written.values())
+    header = {
+        "pretty_name": card.title,
+        "license": card.license,
+        "language": [language for language in languages if language != UNKNOWN_LANGUAGE],
+        "task_categories": list(card.task_categories),
+        "tags": list(card.tags),
+        "configs": [
+            {
+                "config_name": name,
+                "data_files": [
+                    {"split": split, "path": _path(config.folder, split)} for split in config.rows
+                ],
+            }
+            for name, config in written.items()
+        ],
+    }
+    header = {key: value for key, value in header.items() if value}
+    splits = list(dict.fromkeys(split for config in written.values() for split in config.rows))
+    table = [f"| config | {' | '.join(splits)} |", f"| --- |{' ---: |' * len(splits)}"]
+    table += [
+        f"| `{name}` | {' | '.join(f'{config.rows.get(split, 0):,}' for split in splits)} |"
+        for name, config in written.items()
+    ]
+    return "\n".join(
+        [
+            "---",
+            yaml.safe_dump(header, sort_keys=False, allow_unicode=True).rstrip(),
+            "---",
+            f"# {card.title}",
+            "",
+            card.text.strip(),
+            "",
+            "```python",
+            "from datasets import load_dataset",
+            "",
+            f'dataset = load_dataset("<repository or folder>", "{next(iter(written))}")',
+            "```",
+            "",
+            "Rows of each config and split:",
+            "",
+            *table,
+            "",
+        ]
+    )
