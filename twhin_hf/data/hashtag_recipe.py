@@ -1,0 +1,41 @@
+"""The options of `build_hashtag_benchmark`; importing nothing heavy, for the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class HashtagRecipe:
+    """How a benchmark is made.
+
+    Args:
+        num_hashtags: Most popular hashtags of a language that are its classes (paper: 500).
+        max_posts: Most posts of a language (paper: 20,000).
+        min_examples: Fewest different posts of a class; near-duplicates count as one. With 10 or
+            more, each class is in each split.
+        fractions: Shares of train, validation and test in each class (paper: 0.8, 0.1, 0.1).
+        max_text_similarity: From this similarity on two posts are near-duplicates.
+        seed: Of the draw of posts and of the splits.
+    """
+
+    num_hashtags: int = 500
+    max_posts: int = 20_000
+    min_examples: int = 10
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    max_text_similarity: float = 0.8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_hashtags", 2), ("max_posts", 1), ("min_examples", 3)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if (
+            len(self.fractions) != 3
+            or min(self.fractions) <= 0
+            or abs(sum(self.fractions) - 1) > 1e-9
+        ):
+            raise ValueError(
+                f"fractions={self.fractions}: three shares above 0 (train, validation, test) are "
+                "needed that add up to 1, such as (0.8, 0.1, 0.1)."
+            )
