@@ -139,7 +139,7 @@ def build_benchmark(
     if len(splits) != posts.num_rows:
         raise ValueError(f"{len(splits):,} splits for {posts.num_rows:,} posts; give one each.")
     rng = np.random.default_rng(seed)
-    edges = _distinct(graph.lhs, graph.rhs)
+    edges = distinct_records(graph.lhs, graph.rhs)
     user_of = _rows_in(graph.user_ids, network.user_ids)
     post_of = _rows_in(graph.post_ids, posts["post_id"])
     users, rows = user_of[edges.users], post_of[edges.posts]
@@ -183,7 +183,7 @@ def build_benchmark(
     )
 
 
-def _distinct(lhs: np.ndarray, rhs: np.ndarray) -> Records:
+def distinct_records(lhs: np.ndarray, rhs: np.ndarray) -> Records:
     """User and post rows without the repeats that several relations give."""
     keys = np.unique((lhs.astype(np.int64) << 32) | rhs.astype(np.int64))
     return Records(keys >> 32, keys & 0xFFFFFFFF)
