@@ -1,0 +1,135 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+
+import twhin_hf.data.hub_folder
+from twhin_hf.commands.cli import main
+from twhin_hf.data.splits import split_posts
+from twhin_hf.network.folder import Network, save_network
+
+WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi") for b in ("ra", "so", "tu") for c in "bdfgklmn"]
+
+
+@pytest.fixture
+def uploads(monkeypatch):
+    """Uploads that were asked for; none goes anywhere."""
+    asked = []
+
+    def push(folder, repo_id):
+        asked.append((str(folder), repo_id))
+        return f"https://hub/{repo_id}"
+
+    monkeypatch.setattr(twhin_hf.data.hub_folder, "push_hub_folder", push)
+    return asked
+
+
+def write_posts(path, count=200):
+    rng = np.random.default_rng(0)
+    texts = [f"{' '.join(rng.choice(WORDS, 9))} #{'ab'[i % 2]}" for i in range(count)]
+    table = {"post_id": [f"p{i}" for i in range(count)], "text": texts, "lang": ["en"] * count}
+    pq.write_table(pa.table(table), path)
+    return table["post_id"]
+
+
+def test_hashtag(tmp_path, capsys, uploads):
+    folder = tmp_path / "set" / "in"
+    folder.mkdir(parents=True)
+    for start, split in ((0, "train"), (10, "dev"), (20, "test")):
+        rows = "".join(f"{start + i}\t{'ab'[i % 2]}\n" for i in range(10))
+        (folder / f"{split}.tsv").write_text(f"ID\tlabel\n{rows}")
+    posts = [{"id": str(i), "text": f"text {i} #A #B"} for i in range(30)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, posts)))
+    command = ["data", "hashtag", "--data-dir", str(folder.parent)]
+    command += ["--hydration", str(tmp_path / "texts.jsonl"), "--output", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert uploads == []
+    loaded = load_dataset(str(tmp_path / "out"), "id", cache_dir=str(tmp_path / "cache"))
+    assert loaded["test"]["text"][:2] == ["text 20 #B", "text 21 #A"]
+    assert main(command) == 2
+    assert "holds something already" in capsys.readouterr().err
+    command[-1] = str(tmp_path / "again")
+    assert main([*command, "--push-to-hub", "me/tags", "--languages", "in"]) == 0
+    assert uploads == [(command[-1], "me/tags")]
+    assert "Uploaded to https://hub/me/tags" in capsys.readouterr().out
+
+
+def test_hashtag_build_and_contamination(tmp_path, capsys):
+    write_posts(tmp_path / "posts.parquet")
+    command = ["data", "hashtag-build", "--posts", str(tmp_path / "posts.parquet")]
+    assert main([*command, "--output", str(tmp_path / "out"), "--max-posts", "150"]) == 0
+    assert "en: 200 posts with a hashtag" in capsys.readouterr().out
+    loaded = load_dataset(str(tmp_path / "out"), "en", cache_dir=str(tmp_path / "cache"))
+    assert sum(len(own) for own in loaded.values()) == 150
+    assert "#" not in "".join(loaded["train"]["text"][:])
+    command = ["data", "contamination", "--pretraining", str(tmp_path / "posts.parquet")]
+    command += [
+        "--benchmark",
+        str(tmp_path / "out" / "en"),
+        "--output",
+        str(tmp_path / "c.parquet"),
+    ]
+    assert main(command) == 0
+    assert "150 of 150 posts (100.00%)" in capsys.readouterr().out
+    assert pq.read_table(tmp_path / "c.parquet").column_names == ["text", "id", "overlap"]
+
+
+def test_engagement_build_and_engagement(tmp_path, capsys, uploads):
+    ids = write_posts(tmp_path / "posts.parquet")
+    rng = np.random.default_rng(0)
+    log = {"user_id": rng.integers(30, size=2000), "post_id": rng.choice(ids, 2000)}
+    pq.write_table(pa.table(log), tmp_path / "log.parquet")
+    train = [key for key, split in zip(ids, split_posts(ids), strict=True) if split == "train"]
+    zeros = np.zeros((len(train), 3), np.float32)
+    save_network(
+        Network(
+            user_ids=pa.array([str(i) for i in range(30)]),
+            post_ids=pa.array(train),
+            relations=["engage"],
+            user_vectors=rng.random((30, 3), np.float32),
+            post_vectors=zeros,
+            relation_vectors=zeros[:1],
+            user_degrees=np.ones(30, np.int64),
+            post_degrees=np.ones(len(train), np.int64),
+        ),
+        tmp_path / "network",
+    )
+    (tmp_path / "seen.csv").write_text("post_id\n" + "\n".join(ids[:20]) + "\n")
+    (tmp_path / "salt").write_bytes(b"sixteen bytes or more")
+    command = ["data", "engagement-build"]
+    for name, path in {
+        "posts": "posts.parquet",
+        "engagements": "log.parquet",
+        "network": "network",
+        "exclude-posts": "seen.csv",
+        "salt-file": "salt",
+        "output": "made",
+    }.items():
+        command += [f"--{name}", str(tmp_path / path)]
+    assert main([*command, "--push-to-hub", "me/log"]) == 0
+    assert uploads == [(str(tmp_path / "made"), "me/log")]
+    assert "20 excluded posts" in capsys.readouterr().out
+    assert "sixteen bytes" not in (tmp_path / "made" / "README.md").read_text()
+    assert (
+        main(
+            [
+                "data",
+                "engagement",
+                "--data-dir",
+                str(tmp_path / "made"),
+                "--output",
+                str(tmp_path / "o"),
+            ]
+        )
+        == 0
+    )
+    for name in ("en", "en-posts"):
+        one, two = (
+            load_dataset(str(tmp_path / folder), name, cache_dir=str(tmp_path / "cache"))
+            for folder in ("made", "o")
+        )
+        assert one["test"][:] == two["test"][:]
+    assert len(one["train"]) > 100
