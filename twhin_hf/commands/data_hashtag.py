@@ -142,7 +142,7 @@ def _add_contamination(subparsers: argparse._SubParsersAction) -> None:
         "contamination",
         help="find posts of a benchmark that pretraining text holds",
         description="Counts the posts of a benchmark of which 50 characters in a row stand in a "
-        "pretraining text too (TwHIN-BERT, Section 3.3: 1.56 %% of the hashtag benchmark).",
+        "pretraining text too (TwHIN-BERT, Section 3.3: 1.56 % of the hashtag benchmark).",
     )
     parser.add_argument("--pretraining", required=True, help=f"column text. {_FORMATS}")
     parser.add_argument(
