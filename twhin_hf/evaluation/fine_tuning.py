@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+    from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 _EVAL_BATCH_SIZE = 64
 
@@ -101,7 +101,13 @@ def describe_classifier(classifier: Classifier) -> dict[str, Any]:
 
 
 def make_trainer(
-    classifier: Classifier, train: Dataset, folder: str, **training_arguments: Any
+    classifier: Classifier,
+    train: Dataset,
+    folder: str,
+    *,
+    validation: Dataset | None = None,
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+    **training_arguments: Any,
 ) -> Trainer:
     """A Trainer that pads each batch to its longest text, and predicts labels, not logits.
 
@@ -109,6 +115,8 @@ def make_trainer(
         classifier: What is trained.
         train: `input_ids`, `attention_mask` and `labels`.
         folder: Where Trainer may write; nothing is kept there.
+        validation: As `train`; judged while training where `eval_strategy` says so.
+        compute_metrics: Its figures, of labels, not logits.
         **training_arguments: As `TrainingArguments` takes.
     """
     from transformers import (
@@ -127,12 +135,13 @@ def make_trainer(
             output_dir=folder,
             per_device_eval_batch_size=_EVAL_BATCH_SIZE,
             train_sampling_strategy="group_by_length",
-            save_strategy="no",
             logging_strategy="no",
             report_to="none",
-            **training_arguments,
+            **{"save_strategy": "no", **training_arguments},
         ),
         train_dataset=train,
+        eval_dataset=validation,
+        compute_metrics=compute_metrics,
         data_collator=collator(classifier.tokenizer),
         processing_class=classifier.tokenizer,
         preprocess_logits_for_metrics=_best_label,

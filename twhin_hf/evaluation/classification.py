@@ -1,0 +1,315 @@
+"""Fine-tuning on a text classification benchmark.
+
+The protocol of TwHIN-BERT (Zhang et al., KDD 2023, Section 3.3 and Table 9): a linear layer on the
+pooled output of the last layer, all weights trained for up to 30 epochs, the epoch that is best on
+the development set is tested, and the median of three seeds is reported.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from twhin_hf.evaluation.classification_metrics import metric_named
+from twhin_hf.evaluation.fine_tuning import (
+    check_length,
+    describe_classifier,
+    load_classifier,
+    make_trainer,
+    predict_labels,
+)
+from twhin_hf.evaluation.results import Result
+from twhin_hf.evaluation.sentiment import encode_texts
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import EvalPrediction
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "validation", "test")
+_TEXT_LENGTH = 128
+_LARGE_HIDDEN_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class ClassificationConfig:
+    """How the encoder is fine-tuned; the paper's values for hashtags are the defaults.
+
+    Args:
+        epochs: Upper limit; the epoch that is best on validation is tested (paper: 30).
+        batch_size: Texts a step (paper: 128).
+        learning_rate: At its height, with linear decay (paper: Table 9, see `RECIPES`).
+        weight_decay: Of AdamW (paper: 0 for base models).
+        warmup_steps: Steps in which the learning rate rises; the paper names none.
+        patience: Epochs without a better validation figure after which training stops; the paper
+            names none, so that all epochs are run by default.
+        max_length: Tokens that a text is cut to; 128, or what the model reads if less, by default.
+        seeds: One run each; the median is reported (paper: 3 runs).
+        device: `cpu` to leave an accelerator alone; what Trainer finds by default.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    learning_rate: float = 4e-5
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    patience: int | None = None
+    max_length: int | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("seeds is empty: name at least one, the paper takes three.")
+        if self.epochs < 1 or (self.patience is not None and self.patience < 1):
+            raise ValueError(
+                f"epochs={self.epochs}, patience={self.patience}: each must be 1 or more."
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Learning rates and weight decay of a benchmark (Table 9); the batch size is always 128.
+
+    Args:
+        base_learning_rate: Of base models, without weight decay.
+        large_learning_rate: Of TwHIN-BERT-large.
+        large_weight_decay: Of TwHIN-BERT-large.
+    """
+
+    base_learning_rate: float
+    large_learning_rate: float
+    large_weight_decay: float
+
+
+RECIPES = {
+    "hashtag": Recipe(4e-5, 2e-5, 0.0),
+    "semeval2017": Recipe(4e-5, 2e-5, 0.0),
+    "semeval2018": Recipe(1e-5, 1e-5, 5e-4),
+    "asad": Recipe(1e-5, 1e-5, 5e-4),
+    "covid-ja": Recipe(2e-5, 1e-5, 0.0),
+    "semeval2020": Recipe(2e-5, 1e-5, 5e-4),
+}
+"""Table 9 of the paper."""
+
+
+@dataclass(frozen=True)
+class ClassificationRun:
+    """One seed of one fine-tuning.
+
+    Args:
+        value: The metric on test at the best epoch, 0 to 1.
+        validation: The metric on validation at that epoch.
+        best_epoch: Counted from 1.
+        epochs: Epochs that were run.
+        setup: The class that was fine-tuned, what of a text it reads, its weights that the
+            checkpoint did not hold, how many labels, the longest text, and texts of test cut off.
+    """
+
+    value: float
+    validation: float
+    best_epoch: int
+    epochs: int
+    setup: dict[str, Any]
+
+
+def recipe_config(benchmark: str, model: str, revision: str | None = None) -> ClassificationConfig:
+    """The paper's values for a benchmark and a model of that size.
+
+    Args:
+        benchmark: A key of `RECIPES`; `semeval2018-es` and the like mean `semeval2018`. The values
+            for hashtags where the paper has none.
+        model: Folder or repository; a hidden size of 1,024 or more makes it a large one.
+        revision: Of the repository.
+    """
+    from transformers import AutoConfig
+
+    recipe = RECIPES.get(benchmark) or RECIPES.get(benchmark.partition("-")[0], RECIPES["hashtag"])
+    hidden_size = AutoConfig.from_pretrained(model, revision=revision or "main").hidden_size
+    if hidden_size < _LARGE_HIDDEN_SIZE:
+        return ClassificationConfig(learning_rate=recipe.base_learning_rate)
+    return ClassificationConfig(
+        learning_rate=recipe.large_learning_rate, weight_decay=recipe.large_weight_decay
+    )
+
+
+def evaluate_classification(
+    model: str,
+    splits: Mapping[str, Dataset],
+    metric: str,
+    config: ClassificationConfig | None = None,
+    *,
+    revision: str | None = None,
+) -> list[ClassificationRun]:
+    """Fine-tunes and tests once for each seed.
+
+    Args:
+        model: Folder or repository; it is loaded without remote code.
+        splits: `train`, `validation` and `test` with `text` and `label` (strings or `ClassLabel`).
+        metric: A name of `METRICS`; by it the epoch is chosen, and it is reported.
+        config: The paper's protocol by default.
+        revision: Of the repository.
+
+    Returns:
+        A run a seed, in the order of the seeds.
+
+    Raises:
+        ValueError: An unknown metric, a split that is missing or empty, other columns, fewer than
+            two labels, a label that training has not seen, a tokenizer that does not fit the model
+            or a `max_length` beyond the model's.
+    """
+    config = config or ClassificationConfig()
+    metric_named(metric)
+    named = check_splits(splits)
+    return [
+        _fine_tune(model, named, metric, replace(config, seeds=(seed,)), revision)
+        for seed in config.seeds
+    ]
+
+
+def classification_row(
+    language: str,
+    metric: str,
+    runs: list[ClassificationRun],
+    seeds: tuple[int, ...],
+    **details: Any,
+) -> Result:
+    """A row for `results.json`: the median over the seeds, with each seed's value."""
+    values = [run.value for run in runs]
+    return Result(
+        language=language,
+        metric=metric,
+        value=float(np.median(values)),
+        seeds=list(seeds),
+        values=values,
+        details={
+            "validation": [run.validation for run in runs],
+            "best_epochs": [run.best_epoch for run in runs],
+            **runs[0].setup,
+            **details,
+        },
+    )
+
+
+def check_splits(splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """The three splits with string columns `text` and `label`, checked before anything long.
+
+    Raises:
+        ValueError: As `evaluate_classification` says of splits, columns and labels.
+    """
+    missing = [name for name in SPLITS if name not in splits]
+    if missing:
+        raise ValueError(
+            f"there is no {' and no '.join(missing)} split; found are {list(splits)}, needed are "
+            f"{list(SPLITS)}"
+        )
+    for name in SPLITS:
+        columns = splits[name].column_names
+        if not {"text", "label"} <= set(columns) or not len(splits[name]):
+            raise ValueError(
+                f"the {name} split has {len(splits[name])} rows of {columns}; needed are text and "
+                "label, and at least one row"
+            )
+    named = {name: with_label_names(splits[name]) for name in SPLITS}
+    seen = Counter(named["train"]["label"])
+    if len(seen) < 2:
+        raise ValueError(f"the training set has the labels {sorted(seen)}; at least two are needed")
+    for name in SPLITS[1:]:
+        unseen = Counter(named[name]["label"]).keys() - seen.keys()
+        if unseen:
+            raise ValueError(
+                f"the {name} split has {len(unseen)} labels that training has not seen: "
+                f"{', '.join(sorted(unseen)[:5])}. Take these texts out, or move some to train."
+            )
+    return named
+
+
+def with_label_names(dataset: Dataset) -> Dataset:
+    """Columns `text` and `label` with the labels' names where they are a `ClassLabel`'s numbers."""
+    import pyarrow as pa
+    from datasets import ClassLabel, Dataset
+
+    feature = dataset.features["label"]
+    table = dataset.with_format("arrow")[:]
+    labels = table["label"]
+    if isinstance(feature, ClassLabel):
+        labels = pa.chunked_array([pa.array(feature.names)]).take(labels)
+    return Dataset(pa.table({"text": table["text"], "label": labels.cast(pa.string())}))
+
+
+def options_of(config: ClassificationConfig) -> dict[str, Any]:
+    """Options for `results.json`."""
+    return {**asdict(config), "seeds": list(config.seeds)}
+
+
+def _fine_tune(
+    model: str,
+    splits: Mapping[str, Dataset],
+    metric: str,
+    config: ClassificationConfig,
+    revision: str | None,
+) -> ClassificationRun:
+    from transformers import EarlyStoppingCallback
+
+    (seed,) = config.seeds
+    labels = sorted(set(splits["train"]["label"]))
+    names = np.array(labels)
+    score = metric_named(metric)
+    classifier = load_classifier(model, labels, True, seed, revision)
+    length = check_length(classifier, config.max_length, _TEXT_LENGTH)
+    numbers = {label: number for number, label in enumerate(labels)}
+    encoded = {
+        name: encode_texts(dataset, classifier.tokenizer, numbers, length)
+        for name, dataset in splits.items()
+    }
+
+    def judge(found: EvalPrediction) -> dict[str, float]:
+        gold, predicted = names[found.label_ids], names[found.predictions]
+        return {"figure": score(gold.tolist(), predicted.tolist())}
+
+    with tempfile.TemporaryDirectory(prefix="twhin_hf-") as folder:
+        trainer = make_trainer(
+            classifier,
+            encoded["train"],
+            folder,
+            validation=encoded["validation"],
+            compute_metrics=judge,
+            num_train_epochs=config.epochs,
+            per_device_train_batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            warmup_steps=config.warmup_steps,
+            use_cpu=config.device == "cpu",
+            seed=seed,
+            eval_strategy="epoch",
+            save_strategy="epoch",
+            save_total_limit=1,
+            save_only_model=True,
+            load_best_model_at_end=True,
+            metric_for_best_model="figure",
+            greater_is_better=True,
+        )
+        if config.patience is not None:
+            trainer.add_callback(EarlyStoppingCallback(config.patience))
+        trainer.train()
+        predicted, gold = predict_labels(trainer, encoded["test"])
+    history = [log["eval_figure"] for log in trainer.state.log_history if "eval_figure" in log]
+    best = int(np.argmax(history))
+    value = score(names[gold].tolist(), names[predicted].tolist())
+    logger.info(
+        "seed %d: %s %.4f (validation %.4f, epoch %d)", seed, metric, value, history[best], best + 1
+    )
+    setup = describe_classifier(classifier) | {
+        "labels": len(labels),
+        "texts": {name: len(dataset) for name, dataset in splits.items()},
+        "texts_cut": sum(encoded["test"]["cut"]),
+        "max_length": length,
+    }
+    return ClassificationRun(value, history[best], best + 1, len(history), setup)
