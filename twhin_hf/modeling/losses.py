@@ -11,8 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_LOGITS = 2**25
-"""How many logits `masked_lm_loss` holds at once: 128 MiB in float32, 134 rows of 250,002."""
+MAX_LOGITS = 2**27
+"""How many logits `masked_lm_loss` holds at once: 512 MiB in float32, 536 rows of 250,002."""
+
+
+OWN_BLOCKS = ("cpu",)
+"""Devices where our own blocks of logits are used though torch has its own: they are faster."""
 
 
 def nt_xent_loss(
@@ -100,9 +104,9 @@ def masked_lm_loss(
     """Cross entropy of the decoder's logits, without ever holding all logits.
 
     Equal to `F.cross_entropy(F.linear(hidden_states, weight, bias), labels)`. The logits are
-    made a block of rows at a time (`MAX_LOGITS`), and their gradients with them: by
-    `torch.nn.functional.linear_cross_entropy` where torch has it (2.13), by the same method here
-    where it does not.
+    made a block of rows at a time (`MAX_LOGITS`), and their gradients with them: on accelerators by
+    `torch.nn.functional.linear_cross_entropy` where torch has it (2.13), else by the same method
+    here, which on CPU saves a copy of the weight's gradient.
 
     Args:
         hidden_states: `[num_masked, hidden]`, of the masked positions alone.
@@ -126,31 +130,42 @@ def masked_lm_loss(
     if bias is None:
         bias = weight.new_zeros(len(weight))
     block = max(1, MAX_LOGITS // len(weight))
-    options = getattr(torch.nn, "LinearCrossEntropyOptions", None)
-    if options is None:
-        total = _BlockwiseLinearCrossEntropy.apply(hidden_states, weight, bias, labels, block)
-    else:
-        total = F.linear_cross_entropy(
-            hidden_states,
-            weight,
-            labels,
-            linear_bias=bias,
-            reduction="sum",
-            # `auto` takes the order of twelve times as long on CPU: its accumulation is in float64.
-            options=options(batch_chunk_size=block, acc_policy="compact"),
+    scale = 1 / (len(labels) if num_items is None else num_items)
+    if not torch.is_grad_enabled():
+        parts = (
+            F.cross_entropy(F.linear(hidden, weight, bias).float(), label, reduction="sum")
+            for hidden, label in zip(hidden_states.split(block), labels.split(block), strict=True)
         )
-    return total.float() / (len(labels) if num_items is None else num_items)
+        return torch.stack(list(parts)).sum() * scale
+    options = getattr(torch.nn, "LinearCrossEntropyOptions", None)
+    if options is None or device in OWN_BLOCKS:
+        return _BlockwiseLinearCrossEntropy.apply(hidden_states, weight, bias, labels, scale, block)
+    total = F.linear_cross_entropy(
+        hidden_states,
+        weight,
+        labels,
+        linear_bias=bias,
+        reduction="sum",
+        options=options(batch_chunk_size=block, acc_policy="compact"),
+    )
+    return total.float() * scale
 
 
 class _BlockwiseLinearCrossEntropy(torch.autograd.Function):
-    """Sum of cross entropies; the gradients are made while a block's logits are at hand."""
+    """Scaled sum of cross entropies; the gradients are made while a block's logits are at hand."""
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, block: int
+        ctx: Any,
+        hidden_states: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        labels: Tensor,
+        scale: Tensor | float,
+        block: int,
     ) -> Tensor:
         grad_hidden = torch.empty_like(hidden_states)
-        grad_weight = torch.zeros_like(weight)
+        grad_weight = torch.empty_like(weight)
         grad_bias = torch.zeros_like(bias)
         total = hidden_states.new_zeros((), dtype=torch.float32)
         for start in range(0, len(labels), block):
@@ -164,19 +179,24 @@ class _BlockwiseLinearCrossEntropy(torch.autograd.Function):
             gradient.scatter_add_(1, label, torch.full_like(label, -1.0, dtype=gradient.dtype))
             gradient = gradient.to(weight.dtype)
             torch.mm(gradient, weight, out=grad_hidden[rows])
-            grad_weight.addmm_(gradient.T, hidden)
+            # The scale goes to the small factor: one pass less over the largest gradient.
+            if start == 0:
+                torch.mm(gradient.T, hidden * scale, out=grad_weight)
+            else:
+                grad_weight.addmm_(gradient.T, hidden * scale)
             grad_bias += gradient.sum(dim=0)
-        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
-        return total
+        # Not by `save_for_backward`, which would hold a reference: autograd copies a gradient that
+        # others hold, where it adds to it.
+        ctx.gradients = grad_hidden.mul_(scale), grad_weight, grad_bias.mul_(scale)
+        return total * scale
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
-        scale = grad_outputs[0]
-        return (
-            grad_hidden * scale.to(grad_hidden.dtype),
-            grad_weight * scale.to(grad_weight.dtype),
-            grad_bias * scale.to(grad_bias.dtype),
-            None,
-            None,
-        )
+        if ctx.gradients is None:
+            raise RuntimeError("the gradients of masked_lm_loss are made once; compute it again")
+        gradients, ctx.gradients = ctx.gradients, None
+        factor = grad_outputs[0]
+        # On an accelerator, to look at the factor would be to wait for it.
+        if factor.device.type != "cpu" or factor != 1:
+            gradients = tuple(gradient.mul_(factor) for gradient in gradients)
+        return (*gradients, None, None, None)
