@@ -69,6 +69,14 @@ def test_from_scratch_with_held_out_pairs(files):
     assert {"eval_tpp_auc", "eval_retrieval_a_to_b", "eval_tpp_accuracy"} <= results.keys()
 
 
+@pytest.mark.parametrize("family", ["modernbert", "roberta", "xlm-roberta"])
+def test_other_families(family, files):
+    config = write_config(files, config_name=family, tpp_loss="contrastive")
+    options = ["--translation_pairs", str(files / "translations.parquet"), "--mlm_weight", "0.1"]
+    assert main(["tpp", "--config", config, *options]) == 0
+    assert config_of(files / "out")["model_type"] == family
+
+
 def test_stages_follow_one_another_and_go_on_where_they_stopped(files):
     from twhin_hf.modeling import TwhinBertForPreTraining
 

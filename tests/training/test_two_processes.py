@@ -18,25 +18,49 @@ from datasets import Dataset, disable_progress_bars
 from transformers import AutoTokenizer
 from twhin_hf.modeling import TwhinBertForPreTraining
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
+from twhin_hf.training.translation_pair import TPPConfig, TPPTrainer
 
 disable_progress_bars()
-folder, batch_size = sys.argv[1], int(sys.argv[2])
+folder, batch_size, data = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 model = TwhinBertForPreTraining.from_pretrained(folder + "/model")
-args = SocialPretrainingConfig(
+options = dict(
     output_dir=folder + "/run", per_device_train_batch_size=batch_size, max_steps=1, use_cpu=True,
     logging_steps=1, save_strategy="no", report_to=[], disable_tqdm=True, max_length=64,
     max_grad_norm=0.0, learning_rate=1.0, optim="sgd", weight_decay=0.0, adam_beta2=0.98,
     lr_scheduler_type="constant", mlm_probability=0.3,
 )
+if data == "mixed":
+    # A step of pairs of posts and a step of translation pairs; some heads get no gradient in each.
+    options |= dict(max_steps=2, learning_rate=0.1, gradient_checkpointing=True)
+if data == "translations":
+    options |= dict(learning_rate=0.1)
 posts = Dataset.from_parquet(folder + "/posts.parquet", cache_dir=f"{folder}/cache{os.getpid()}")
-pairs = pa.parquet.read_table(folder + "/pairs.parquet") if sys.argv[3] == "pairs" else None
-trainer = SocialPretrainingTrainer(
-    model, args, posts, pairs, processing_class=AutoTokenizer.from_pretrained(folder + "/model")
+pairs = pa.parquet.read_table(folder + "/pairs.parquet") if data in ("pairs", "mixed") else None
+tokenizer = AutoTokenizer.from_pretrained(folder + "/model")
+translations = Dataset.from_parquet(
+    folder + "/translations.parquet", cache_dir=f"{folder}/cache{os.getpid()}"
 )
+if data != "translations":
+    args = SocialPretrainingConfig(**options)
+    trainer = SocialPretrainingTrainer(
+        model,
+        args,
+        posts,
+        pairs,
+        translation_pairs=translations if data == "mixed" else None,
+        processing_class=tokenizer,
+    )
+else:
+    args = TPPConfig(**options)
+    # 30 pairs and their negatives fill no whole number of batches.
+    held_out = translations.select(range(45, 75))
+    trainer = TPPTrainer(model, args, translations, held_out, processing_class=tokenizer)
 before = {name: value.clone() for name, value in model.named_parameters()}
 trainer.train()
+if data == "translations":
+    trainer.evaluate()
 if args.process_index == 0:
-    # One step of SGD at a rate of 1: what is subtracted is the gradient.
+    # One step of SGD at a rate of 1: what is subtracted is the gradient (else a part of it).
     gradients = {name: before[name] - value for name, value in model.named_parameters()}
     gradients = {name: value.detach().clone() for name, value in gradients.items()}
     torch.save(gradients, folder + f"/{args.world_size}.pt")
@@ -71,31 +95,57 @@ def run(folder, processes, batch_size, data):
             subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         )
     for worker in workers:
-        errors = worker.communicate(timeout=240)[1]
+        errors = worker.communicate(timeout=600)[1]
         assert worker.returncode == 0, errors[-3000:]
     logs = json.loads((folder / f"{processes}.json").read_text())
-    return logs[0], torch.load(folder / f"{processes}.pt", weights_only=True)
+    return logs, torch.load(folder / f"{processes}.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("data", ["pairs", "posts"])
-def test_two_processes_are_one(data, tiny_config, tokenizer, posts, pairs, tmp_path):
+WEIGHTS = {
+    "pairs": {},
+    "posts": {"social_weight": 0.0, "mlm_weight": 1.0},
+    "translations": {"social_weight": 0.0, "mlm_weight": 0.1, "tpp_weight": 1.0},
+    "mixed": {"tpp_weight": 1.0, "tpp_loss": "contrastive"},
+}
+LOGGED = {
+    "pairs": [["loss", "mlm_loss", "social_loss", "social_accuracy"]],
+    "posts": [["loss", "mlm_loss"]],
+    "translations": [
+        ["loss", "mlm_loss", "tpp_loss", "tpp_accuracy"],
+        [],
+        ["eval_tpp_auc", "eval_retrieval_a_to_b", "eval_retrieval_b_to_a"],
+    ],
+    "mixed": [
+        ["loss", "mlm_loss", "social_loss", "social_accuracy"],
+        ["loss", "mlm_loss", "tpp_loss", "tpp_accuracy"],
+    ],
+}
+
+
+@pytest.mark.parametrize("data", sorted(WEIGHTS))
+def test_two_processes_are_one(
+    data, tiny_config, tokenizer, posts, pairs, translation_pairs, tmp_path
+):
     import pyarrow.parquet as pq
 
     from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 
+    if data == "translations":
+        # Texts that differ clearly: with the usual weights one is as near as another.
+        tiny_config.initializer_range = 0.1
     torch.manual_seed(0)
-    weights = {} if data == "pairs" else {"social_weight": 0.0, "mlm_weight": 1.0}
-    model = TwhinBertForPreTraining(apply_settings(tiny_config, **weights))
+    model = TwhinBertForPreTraining(apply_settings(tiny_config, **WEIGHTS[data]))
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     posts.to_parquet(tmp_path / "posts.parquet")
     pq.write_table(pairs, tmp_path / "pairs.parquet")
+    translation_pairs.to_parquet(tmp_path / "translations.parquet")
 
-    log, gradients = run(tmp_path, 1, 16, data)
-    log_of_two, gradients_of_two = run(tmp_path, 2, 8, data)
-    names = ["loss", "mlm_loss"] + ["social_loss", "social_accuracy"] * (data == "pairs")
-    for name in names:
-        assert log_of_two[name] == pytest.approx(log[name], abs=2e-5), name
+    logs, gradients = run(tmp_path, 1, 16, data)
+    logs_of_two, gradients_of_two = run(tmp_path, 2, 8, data)
+    for step, names in enumerate(LOGGED[data]):
+        for name in names:
+            assert logs_of_two[step][name] == pytest.approx(logs[step][name], abs=2e-5), name
     assert max(gradient.abs().max() for gradient in gradients.values()) > 1e-3
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradients_of_two[name], gradient, atol=1e-5, rtol=1e-3)
