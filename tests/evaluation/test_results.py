@@ -75,3 +75,11 @@ def test_table():
     assert ["ours", "en", "0.2500", "0.1000"] in lines
     assert ["ours", "hi", "0.5000"] in lines
     assert ["other", "en", "0.7500"] in lines
+
+
+def test_table_of_one_model_names_it_in_the_title():
+    screen = io.StringIO()
+    Console(file=screen, width=100).print(results_table(RESULTS, title="Engagement"))
+    lines = [line.split() for line in screen.getvalue().replace("│", " ").splitlines()]
+    assert lines[0] == ["Engagement:", RESULTS.model]
+    assert ["en", "0.2500", "0.1000"] in lines

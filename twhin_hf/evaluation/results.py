@@ -115,7 +115,7 @@ def results_table(results: Mapping[str, Results] | Results, title: str | None = 
     """A table for the screen: a row a model and language, a column a metric.
 
     Args:
-        results: One evaluation, or several by the name to show.
+        results: One evaluation, whose model stands in the title, or several by the name to show.
         title: Above the table; the task's name where none is given.
     """
     from rich.table import Table
@@ -123,16 +123,20 @@ def results_table(results: Mapping[str, Results] | Results, title: str | None = 
     named = {results.model: results} if isinstance(results, Results) else dict(results)
     rows = [(name, row) for name, item in named.items() for row in item.results]
     metrics = list(dict.fromkeys(row.metric for _, row in rows))
-    table = Table(title=title or " / ".join(dict.fromkeys(r.task for r in named.values())))
-    table.add_column("model", overflow="fold")
-    table.add_column("language")
+    title = title or " / ".join(dict.fromkeys(r.task for r in named.values()))
+    is_one = isinstance(results, Results)
+    table = Table(title=f"{title}: {next(iter(named))}" if is_one else title)
+    names = ["language"] if is_one else ["model", "language"]
+    for name in names:
+        table.add_column(name, overflow="fold")
     for metric in metrics:
         table.add_column(metric, justify="right")
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for name, row in rows:
         cells.setdefault((name, row.language), {})[row.metric] = f"{row.value:.4f}"
     for (name, language), values in cells.items():
-        table.add_row(name, language, *(values.get(metric, "") for metric in metrics))
+        cell = [language] if is_one else [name, language]
+        table.add_row(*cell, *(values.get(metric, "") for metric in metrics))
     return table
 
 
