@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils import is_peft_available
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from .modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
 from .modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
@@ -50,14 +52,34 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
     """Loads the `Twhin…Model` of a checkpoint's family.
 
     Args:
-        name_or_path: a folder or a repository, of ours or of a plain encoder.
+        name_or_path: a folder or a repository, of ours or of a plain encoder, or of an adapter
+            (peft), which is merged into the encoder it stands on.
         revision: of the repository; `main` by default.
         **kwargs: as `from_pretrained` takes.
 
     Raises:
-        ValueError: an encoder of a family that has no class here.
+        ValueError: an encoder of a family that has no class here, an adapter that does not fit its
+            encoder, or an adapter where peft is not installed.
     """
     revision = revision or "main"
+    if is_adapter(name_or_path, revision):
+        # peft is an extra, which only adapters need.
+        from .adapters import load_adapted_encoder
+
+        return load_adapted_encoder(name_or_path, revision, **kwargs)
     config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     encoder = model_class(config, MODELS)
     return encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
+
+
+def is_adapter(name_or_path: str, revision: str | None = None) -> bool:
+    """Whether a folder or repository holds an adapter (peft) in place of a model.
+
+    Raises:
+        ValueError: it does, and peft is not installed.
+    """
+    if find_adapter_config_file(str(name_or_path), revision=revision) is None:
+        return False
+    if not is_peft_available():
+        raise ValueError(f"{name_or_path} is an adapter: `pip install 'twhin_hf[peft]'` to load it")
+    return True

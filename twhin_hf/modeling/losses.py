@@ -165,7 +165,8 @@ class _BlockwiseLinearCrossEntropy(torch.autograd.Function):
         block: int,
     ) -> Tensor:
         grad_hidden = torch.empty_like(hidden_states)
-        grad_weight = torch.empty_like(weight)
+        # A frozen decoder needs none: with LoRA it would be the largest tensor of the step.
+        grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
         grad_bias = torch.zeros_like(bias)
         total = hidden_states.new_zeros((), dtype=torch.float32)
         for start in range(0, len(labels), block):
@@ -180,7 +181,9 @@ class _BlockwiseLinearCrossEntropy(torch.autograd.Function):
             gradient = gradient.to(weight.dtype)
             torch.mm(gradient, weight, out=grad_hidden[rows])
             # The scale goes to the small factor: one pass less over the largest gradient.
-            if start == 0:
+            if grad_weight is None:
+                pass
+            elif start == 0:
                 torch.mm(gradient.T, hidden * scale, out=grad_weight)
             else:
                 grad_weight.addmm_(gradient.T, hidden * scale)
@@ -198,5 +201,5 @@ class _BlockwiseLinearCrossEntropy(torch.autograd.Function):
         factor = grad_outputs[0]
         # On an accelerator, to look at the factor would be to wait for it.
         if factor.device.type != "cpu" or factor != 1:
-            gradients = tuple(gradient.mul_(factor) for gradient in gradients)
+            gradients = tuple(g if g is None else g.mul_(factor) for g in gradients)
         return (*gradients, None, None, None)

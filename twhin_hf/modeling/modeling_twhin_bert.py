@@ -17,6 +17,8 @@ class TwhinBertModel(PostEncoderMixin, BertModel):
     It has no pooler: released TwHIN-BERT checkpoints hold none, and a random one is noise.
     """
 
+    _auto_class = "AutoModel"
+
     # A pretraining checkpoint holds heads, and a stock one perhaps a pooler: not ours to load.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^cls\.",
@@ -35,6 +37,8 @@ class TwhinBertForPreTraining(PreTrainingMixin, BertPreTrainedModel):
     Loads any BERT checkpoint, and adds the heads it lacks; what it saves loads as `BertModel`
     and `BertForMaskedLM` too.
     """
+
+    _auto_class = "AutoModelForPreTraining"
 
     _tied_weights_keys = {  # noqa: RUF012
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",

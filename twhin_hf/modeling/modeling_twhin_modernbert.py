@@ -17,6 +17,8 @@ from .settings import apply_settings
 class TwhinModernBertModel(PostEncoderMixin, ModernBertModel):
     """ModernBERT that gives an embedding of each post: `model.encode(texts)`."""
 
+    _auto_class = "AutoModel"
+
     # A pretraining checkpoint holds heads: not ours to load.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^head\.",
@@ -35,6 +37,8 @@ class TwhinModernBertForPreTraining(PreTrainingMixin, ModernBertPreTrainedModel)
     Loads any ModernBERT checkpoint, and adds the heads it lacks; what it saves loads as
     `ModernBertModel` and `ModernBertForMaskedLM` too.
     """
+
+    _auto_class = "AutoModelForPreTraining"
 
     _tied_weights_keys = {  # noqa: RUF012
         "decoder.weight": "model.embeddings.tok_embeddings.weight"

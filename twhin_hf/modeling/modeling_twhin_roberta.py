@@ -21,6 +21,8 @@ class TwhinRobertaModel(PostEncoderMixin, RobertaModel):
     It has no pooler: MLM checkpoints hold no trained one.
     """
 
+    _auto_class = "AutoModel"
+
     # A pretraining checkpoint holds heads, and a stock one perhaps a pooler: not ours to load.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^lm_head\.",
@@ -40,6 +42,8 @@ class TwhinRobertaForPreTraining(PreTrainingMixin, RobertaPreTrainedModel):
     Loads any RoBERTa checkpoint, and adds the heads it lacks; what it saves loads as
     `RobertaModel` and `RobertaForMaskedLM` too.
     """
+
+    _auto_class = "AutoModelForPreTraining"
 
     _tied_weights_keys = {  # noqa: RUF012
         "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",

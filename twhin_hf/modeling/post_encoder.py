@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,16 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from .packed_attention import packed_attention_arguments, wants_flat_rows
 from .pooling import pool, segment_ids_of_rows
+from .saving import SavingMixin
 from .settings import POOLINGS
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel as Backbone
-else:
-    Backbone = object
 
 POST_LENGTH = 128
 TOKENIZED_AT_ONCE = 65_536
+NO_POOLER = (
+    "there is no pooler_output: the checkpoint of a language model holds no trained pooler, and "
+    "what stock classes return by that name is noise that changes at every load. Read "
+    "`output.embeddings`, or call `model.encode(texts)`; `pooling=` says which tokens it reads"
+)
 
 
 @dataclass
@@ -36,12 +37,32 @@ class PostEncoderOutput(BaseModelOutput):
 
     embeddings: Tensor | None = None
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "pooler_output":
+            raise AttributeError(NO_POOLER)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-class PostEncoderMixin(Backbone):
+    def __getitem__(self, key: Any) -> Any:
+        if key == "pooler_output":
+            raise KeyError(NO_POOLER)
+        return super().__getitem__(key)
+
+
+class PostEncoderMixin(SavingMixin):
     """Put before a backbone without pooler: `class TwhinBertModel(PostEncoderMixin, BertModel)`."""
 
     position_offset: int = 0
     """The position id of a post's first token (RoBERTa's backbones begin at `padding_idx + 1`)."""
+
+    @property
+    def longest_post(self) -> int:
+        """Tokens that the model reads at most."""
+        return int(self.config.max_position_embeddings) - self.position_offset
+
+    @property
+    def post_length(self) -> int:
+        """Tokens a post is cut to by default: 128, or what the model reads if less."""
+        return min(POST_LENGTH, self.longest_post)
 
     def forward(
         self,
@@ -192,11 +213,12 @@ class PostEncoderMixin(Backbone):
                 f"the tokenizer has {len(tokenizer):,} tokens and the model embeds {vocabulary:,}; "
                 "load the model's own tokenizer, or call model.resize_token_embeddings"
             )
-        longest = int(self.config.max_position_embeddings) - self.position_offset
         if max_length is None:
-            return min(POST_LENGTH, longest)
-        if max_length > longest:
-            raise ValueError(f"max_length is {max_length}; this model reads {longest} at most")
+            return self.post_length
+        if max_length > self.longest_post:
+            raise ValueError(
+                f"max_length is {max_length}; this model reads {self.longest_post} at most"
+            )
         return max_length
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -12,17 +12,13 @@ from transformers.utils import ModelOutput
 
 from .heads import ProjectionHead, TranslationPairHead
 from .losses import masked_lm_loss, nt_xent_loss, social_exclusions
+from .saving import SavingMixin
 from .translation_losses import (
     translation_bce_loss,
     translation_contrastive_loss,
     translation_cosine_loss,
     translation_exclusions,
 )
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel as Backbone
-else:
-    Backbone = object
 
 
 @dataclass
@@ -53,7 +49,7 @@ class PreTrainingOutput(ModelOutput):
     tpp_projections: Tensor | None = None
 
 
-class PreTrainingMixin(Backbone):
+class PreTrainingMixin(SavingMixin):
     """The forward of every `Twhin…ForPreTraining`.
 
     A class that uses it holds its encoder (a `Twhin…Model`) under its `base_model_prefix`, calls

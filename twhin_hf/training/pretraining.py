@@ -17,12 +17,15 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import unwrap_peft_model
 
 from twhin_hf.data.tokenization import tokenize_posts
 from twhin_hf.modeling.packed_attention import attention_dropout, packed_attention_backend
+from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 
 from .collators import PackingCollator
 from .mixing import MixedBatches, MixedSampler, Source
+from .record import training_record, write_training_record
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +117,7 @@ class PretrainingTrainer(Trainer):
                     "lower per_device_train_batch_size, or bring more data"
                 )
         model.set_attn_implementation(_attention_backend(model, args))
+        self._data = {source.name: len(cast(Any, source.batches)) for source in sources}
         train: TorchDataset = sources[0].batches
         self._sampler: Sampler[int] = sources[0].sampler
         if len(sources) > 1:
@@ -215,6 +219,13 @@ class PretrainingTrainer(Trainer):
         if self.args.should_save:
             text = json.dumps(self.args.to_sanitized_dict(), indent=2, sort_keys=True)
             (folder / "training_args.json").write_text(text + "\n")
+            record = training_record(
+                cast(Any, self.model), self.args, self.state, self._data, type(self).__name__
+            )
+            write_training_record(folder, record)
+            # Now that the tokenizer is there: its special tokens are left out of a mean.
+            encoder = encoder_of(self.accelerator.unwrap_model(self.model))
+            write_sentence_transformer_files(folder, encoder.config, encoder.post_length)
 
 
 def check_model(
@@ -236,7 +247,7 @@ def check_model(
     if tokenizer is None:
         raise ValueError("give the tokenizer as processing_class=")
     config = model.config
-    cast(Any, model.base_model).check_tokenizer(tokenizer, args.max_length)
+    encoder_of(model).check_tokenizer(tokenizer, args.max_length)
     if not has_pairs and config.social_weight > 0:
         raise ValueError(
             f"the model's social_weight is {config.social_weight} and there are no pairs; give "
@@ -276,6 +287,11 @@ def check_model(
             config.pad_token_id,
         )
     return tokenizer
+
+
+def encoder_of(model: nn.Module) -> Any:
+    """The `Twhin…Model` of a `Twhin…ForPreTraining`, which may be within an adapter."""
+    return cast(Any, unwrap_peft_model(model)).base_model
 
 
 def mlm_probability(model: PreTrainedModel, args: PretrainingConfig) -> float:

@@ -1,0 +1,145 @@
+"""Saved models of every family, as a person would save them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from server import running_hub
+
+POOLINGS = {"bert": "cls", "modernbert": "mean", "roberta": "combined", "xlm-roberta": "mean"}
+"""The pooling of each family's model here: every pooling once at least."""
+
+
+@pytest.fixture(scope="session")
+def saved_models(texts, tokenizer, tmp_path_factory):
+    """A folder a family; the name holds a dot, as versions of models do."""
+    from transformers import BertConfig, ModernBertConfig, RobertaConfig, XLMRobertaConfig
+
+    from twhin_hf.modeling import PRETRAINING_MODELS, apply_settings
+
+    configs = {
+        "bert": BertConfig,
+        "modernbert": ModernBertConfig,
+        "roberta": RobertaConfig,
+        "xlm-roberta": XLMRobertaConfig,
+    }
+    special = ("pad", "bos", "eos", "cls", "sep")
+    ids = {f"{token}_token_id": getattr(tokenizer, f"{token}_token_id") for token in special}
+    torch.manual_seed(0)
+    folders = {}
+    for family, pooling in POOLINGS.items():
+        config = configs[family](
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=48,
+            max_position_embeddings=130,
+            initializer_range=0.2,
+            **ids if family == "modernbert" else {"pad_token_id": ids["pad_token_id"]},
+        )
+        folder = tmp_path_factory.mktemp("models") / f"{family}.v1"
+        tokenizer.save_pretrained(folder)
+        settings = {"tpp_weight": 1.0, "pooling": pooling}
+        PRETRAINING_MODELS[family](apply_settings(config, **settings)).save_pretrained(folder)
+        folders[family] = folder
+    return folders
+
+
+@pytest.fixture
+def without_package(tmp_path):
+    """Runs `without_package.py` in a fresh process: its vectors by number of the model and kind."""
+    from safetensors.torch import load_file
+
+    def run(models, texts, **environment):
+        tasks = {"texts": texts, "folder": str(tmp_path / "work"), "models": models}
+        (tmp_path / "tasks.json").write_text(json.dumps(tasks))
+        script, found = Path(__file__).parent / "without_package.py", tmp_path / "found.safetensors"
+        ended = subprocess.run(
+            [sys.executable, "-I", script, tmp_path / "tasks.json", found],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path)} | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stdout[-4000:]
+        return load_file(found)
+
+    return run
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A local Hub, and this process's client turned to it with the token of an owner."""
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_TOKEN", "hf_owner")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    with running_hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        yield hub
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Seconds that anybody wanted to wait; nobody does."""
+    seconds: list[float] = []
+    monkeypatch.setattr(time, "sleep", seconds.append)
+    return seconds
+
+
+@pytest.fixture
+def trained(saved_models, tmp_path):
+    """A folder as training and evaluation leave it, with what must stay behind."""
+    import shutil
+
+    folder = tmp_path / "stage2"
+    shutil.copytree(saved_models["bert"], folder)
+    record = {
+        "trainer": "SocialPretrainingTrainer",
+        "base_model": ["stage1", "Twitter/twhin-bert-base"],
+        "data": {"pairs": 1200},
+        "steps": 40,
+        "epochs": 2.5,
+        "tokens": 123456,
+        "seconds": 1800.0,
+        "hyper_parameters": {"learning_rate": 0.0001, "max_steps": 40},
+        "hardware": "2 CPU cores",
+        "processes": 1,
+        "versions": {"torch": "2.13.0", "transformers": "5.23.0"},
+    }
+    log = [{"step": step, "loss": 5.0 / step, "mlm_loss": 9.0 / step} for step in (10, 20, 40)]
+    rows = [
+        {"language": "en", "metric": "HITS@10", "value": 0.25, "seeds": [0], "values": [0.25]},
+        {"language": "average", "metric": "HITS@10", "value": 0.123456},
+    ]
+    results = {
+        "task": "engagement",
+        "model": "/home/somebody/runs/stage2",
+        "revision": None,
+        "results": rows,
+        "options": {"posts": "/home/somebody/posts.parquet", "k": [10]},
+        "versions": {"python": "3.11"},
+    }
+    for name, value in (
+        ("training_record.json", record),
+        ("trainer_state.json", {"log_history": log}),
+        ("results.json", results),
+        ("training_args.json", {"output_dir": "/home/somebody/runs/stage2"}),
+    ):
+        (folder / name).write_text(json.dumps(value))
+    for name in ("training_args.bin", "optimizer.pt", "scheduler.pt", "users.parquet"):
+        (folder / name).write_bytes(b"never to be seen")
+    (folder / "checkpoint-20").mkdir()
+    shutil.copy(folder / "model.safetensors", folder / "checkpoint-20")
+    return folder

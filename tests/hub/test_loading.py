@@ -1,0 +1,113 @@
+"""A saved folder loads as ours and as stock classes, with and without the package."""
+
+import json
+
+import pytest
+import torch
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+)
+
+from twhin_hf.hub.folder import auto_classes, code_files, complete_folder, missing_files
+from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel, load_post_encoder
+
+
+def pooling_of(folder):
+    return json.loads((folder / "config.json").read_text())["pooling"]
+
+
+def test_every_family_loads_without_the_package(saved_models, texts, without_package):
+    some = texts[:12]
+    tasks = [
+        {"name": str(folder), "trust": pooling_of(folder) == "combined"}
+        for folder in saved_models.values()
+    ]
+    found = without_package(tasks, some)
+    assert len(found) == 3 * len(saved_models)
+    assert {pooling_of(folder) for folder in saved_models.values()} == {"cls", "mean", "combined"}
+    for number, folder in enumerate(saved_models.values()):
+        expected = load_post_encoder(str(folder)).encode(some)
+        for kind in ("encode", "sentence", "again"):
+            torch.testing.assert_close(found[f"{number}.{kind}"], expected, atol=2e-6, rtol=1e-5)
+
+
+def test_a_folder_names_and_holds_its_code(saved_models):
+    for family, folder in saved_models.items():
+        config = json.loads((folder / "config.json").read_text())
+        file = f"modeling_twhin_{family.replace('-', '_')}"
+        assert config["auto_map"] == auto_classes(folder / f"{file}.py")
+        assert config["auto_map"].keys() == {"AutoModel", "AutoModelForPreTraining"}
+        assert config["model_type"] == family
+        needed = code_files(folder / f"{file}.py")
+        assert {path.name for path in folder.glob("*.py")} == set(needed)
+        assert missing_files(folder) == {}
+
+
+def test_saving_leaves_the_config_without_code(saved_models, tmp_path):
+    """Else a stock class made from it would name code that it does not save."""
+    model = TwhinBertForPreTraining(BertConfig(vocab_size=50, hidden_size=12))
+    model.save_pretrained(tmp_path / "ours")
+    BertModel(model.config).save_pretrained(tmp_path / "stock")
+    assert "auto_map" in json.loads((tmp_path / "ours" / "config.json").read_text())
+    assert "auto_map" not in json.loads((tmp_path / "stock" / "config.json").read_text())
+
+
+@pytest.mark.parametrize("auto_class", [AutoModel, AutoModelForSequenceClassification])
+def test_what_an_untrusted_load_saves_is_completed(saved_models, auto_class, texts, tmp_path):
+    source = saved_models["bert"]
+    stock = auto_class.from_pretrained(source)
+    stock.save_pretrained(tmp_path)
+    with pytest.raises(OSError, match=r"modeling_twhin_bert\.py"):
+        AutoModel.from_pretrained(tmp_path, trust_remote_code=True)
+    names = complete_folder(tmp_path)
+    assert {"config.json", "modeling_twhin_bert.py", "modules.json"} <= set(names)
+    assert complete_folder(tmp_path) == []
+    ours = AutoModel.from_pretrained(tmp_path, trust_remote_code=True)
+    assert type(ours).__name__ == "TwhinBertModel"
+    assert type(ours) is not TwhinBertModel  # the folder's own code
+    expected = load_post_encoder(str(source))
+    tokenizer = expected._own_tokenizer()
+    assert ours.encode(texts[:3], tokenizer=tokenizer).equal(expected.encode(texts[:3]))
+    again = auto_class.from_pretrained(tmp_path)
+    assert type(again) is type(stock)
+    for name, value in stock.state_dict().items():
+        assert again.state_dict()[name].equal(value) or "pooler" in name
+
+
+def test_a_resized_model_loads_both_ways(saved_models, tmp_path):
+    model = TwhinBertForPreTraining.from_pretrained(saved_models["bert"])
+    size = model.config.vocab_size + 8
+    model.resize_token_embeddings(size)
+    model.save_pretrained(tmp_path)
+    ours = AutoModel.from_pretrained(tmp_path, trust_remote_code=True)
+    mlm = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert type(mlm) is BertForMaskedLM
+    expected = model.get_input_embeddings().weight
+    for loaded in (ours, mlm):
+        assert loaded.get_input_embeddings().weight.shape == (size, 32)
+        assert loaded.get_input_embeddings().weight.equal(expected)
+
+
+def test_a_stock_encoder_without_our_settings_is_refused(tmp_path):
+    BertModel(BertConfig(vocab_size=50, hidden_size=12)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"'bert' model without our settings\); load it with"):
+        missing_files(tmp_path)
+
+
+def test_asking_for_a_pooler_tells_what_to_read_instead():
+    model = TwhinBertModel(BertConfig(vocab_size=50, hidden_size=12)).eval()
+    output = model(torch.tensor([[0, 5, 2]]))
+    with pytest.raises(AttributeError, match=r"no trained pooler.*Read `output\.embeddings`"):
+        _ = output.pooler_output
+    with pytest.raises(KeyError, match=r"Read `output\.embeddings`"):
+        _ = output["pooler_output"]
+    assert not hasattr(output, "pooler_output")
+    with pytest.raises(AttributeError, match="has no attribute 'poolers'"):
+        _ = output.poolers
+    assert output["embeddings"] is output.embeddings
+    assert output[1] is output.embeddings  # where a stock BERT's tuple has its pooler's

@@ -1,0 +1,106 @@
+"""Loads models in every way in a process that has no twhin_hf, and tells what it found.
+
+    python -I without_package.py TASKS.json FOUND.safetensors
+
+TASKS: `{"texts": […], "folder": …, "models": [{"name": …, "trust": …, "revision": …}]}`. Names are
+folders or repositories of the Hub that the environment names.
+"""
+
+# ruff: noqa: E402 (the package is refused before anything could import it)
+
+import json
+import sys
+from pathlib import Path
+
+
+class Refusal:
+    """Stands before all finders: the checkout may be installed in this environment."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "twhin_hf":
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+
+sys.meta_path.insert(0, Refusal())
+
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
+
+STOCK = {
+    "stock": AutoModel,
+    "mlm": AutoModelForMaskedLM,
+    "sequence": AutoModelForSequenceClassification,
+    "token": AutoModelForTokenClassification,
+}
+
+
+def is_stock(model) -> bool:
+    return type(model).__module__.startswith("transformers.")
+
+
+def encoder_weights(model) -> dict:
+    """Those of the encoder, without a pooler, under the names of the bare encoder."""
+    prefix = model.base_model_prefix + "."
+    state = model.state_dict()
+    inner = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+    return {n: v for n, v in (inner or state).items() if "pooler." not in n}
+
+
+def load_all(task: dict, texts: list, folder: Path) -> dict:
+    name, where = task["name"], {k: v for k, v in task.items() if k == "revision"}
+    trusted = {"trust_remote_code": True, **where}
+    ours = AutoModel.from_pretrained(name, **trusted)
+    assert type(ours).__module__.startswith("transformers_modules."), type(ours)
+    found = {"encode": ours.encode(texts)}
+    pretraining, info = AutoModelForPreTraining.from_pretrained(
+        name, output_loading_info=True, **trusted
+    )
+    assert type(pretraining).__name__ == type(ours).__name__.replace("Model", "ForPreTraining")
+    assert not info["missing_keys"], info
+    expected = encoder_weights(pretraining)
+    for kind, auto_class in STOCK.items():
+        # No answer can be given to a question: standard input is closed.
+        model = auto_class.from_pretrained(name, **where)
+        assert is_stock(model), type(model)
+        weights = encoder_weights(model)
+        assert weights.keys() >= expected.keys(), (kind, expected.keys() - weights.keys())
+        assert all(weights[key].equal(value) for key, value in expected.items()), kind
+    sentences = SentenceTransformer(
+        name, trust_remote_code=bool(task["trust"]), device="cpu", **where
+    )
+    assert is_stock(sentences[0].model) != bool(task["trust"])
+    found["sentence"] = torch.from_numpy(sentences.encode(texts))
+    assert sentences.get_embedding_dimension() == found["sentence"].shape[1]
+    # What was loaded with trust is saved with its code again.
+    again = folder / "again"
+    for model, auto_class in ((ours, AutoModel), (pretraining, AutoModelForPreTraining)):
+        model.save_pretrained(again)
+        AutoTokenizer.from_pretrained(name, **where).save_pretrained(again)
+        assert type(auto_class.from_pretrained(again, **trusted)).__name__ == type(model).__name__
+        assert is_stock(AutoModel.from_pretrained(again))
+    found["again"] = AutoModel.from_pretrained(again, trust_remote_code=True).encode(texts)
+    return found
+
+
+def main() -> None:
+    from safetensors.torch import save_file
+
+    tasks = json.loads(Path(sys.argv[1]).read_text())
+    found = {}
+    for number, task in enumerate(tasks["models"]):
+        vectors = load_all(task, tasks["texts"], Path(tasks["folder"]) / str(number))
+        found |= {f"{number}.{kind}": value.contiguous() for kind, value in vectors.items()}
+    assert not any(module.partition(".")[0] == "twhin_hf" for module in sys.modules)
+    save_file(found, sys.argv[2])
+
+
+if __name__ == "__main__":
+    main()

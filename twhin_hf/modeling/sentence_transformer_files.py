@@ -1,0 +1,104 @@
+"""The files that make a saved model a `SentenceTransformer` with the pooling of its config.
+
+`cls` and `mean` are made of stock modules and need no code of ours. `combined` has no stock
+counterpart: its vectors are the `embeddings` of our own class, loaded with `trust_remote_code`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+TRANSFORMER = "sentence_transformers.models.Transformer"
+POOLING = "sentence_transformers.models.Pooling"
+MASK = "sentence_transformers.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"
+
+
+def sentence_transformer_files(
+    config: PreTrainedConfig, max_length: int, special_tokens: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What each file of a SentenceTransformer holds.
+
+    Args:
+        config: with `pooling` and `hidden_size`.
+        max_length: tokens a text is cut to.
+        special_tokens: that frame every text, as `["[CLS]", "[SEP]"]`; without them `mean`, which
+            leaves them out, is made by our class too.
+
+    Returns:
+        JSON values by their path in the folder.
+
+    Example:
+        >>> from transformers import BertConfig
+        >>> from twhin_hf.modeling import apply_settings
+        >>> config = apply_settings(BertConfig(hidden_size=8), pooling="cls")
+        >>> sorted(sentence_transformer_files(config, 128))
+        ['1_Pooling/config.json', 'modules.json', 'sentence_bert_config.json']
+    """
+    steps: list[tuple[str, str, dict[str, Any]]] = []
+    transformer: dict[str, Any] = {"max_seq_length": max_length, "do_lower_case": False}
+    if config.pooling == "cls" or (config.pooling == "mean" and special_tokens):
+        if config.pooling == "mean":
+            skipped = {
+                "skiplist_words": list(special_tokens),
+                "skiplist_tasks": ["query", "document"],
+            }
+            steps.append(("MultiVectorMask", MASK, skipped))
+        pooling = {
+            "word_embedding_dimension": config.hidden_size,
+            "pooling_mode_cls_token": config.pooling == "cls",
+            "pooling_mode_mean_tokens": config.pooling == "mean",
+        }
+        steps.append(("Pooling", POOLING, pooling))
+    else:
+        transformer |= {
+            "transformer_task": "feature-extraction",
+            "modality_config": {"text": {"method": "forward", "method_output_name": "embeddings"}},
+            "module_output_name": "sentence_embedding",
+        }
+    modules = [{"idx": 0, "name": "0", "path": "", "type": TRANSFORMER}]
+    files: dict[str, Any] = {"modules.json": modules, "sentence_bert_config.json": transformer}
+    for number, (name, kind, options) in enumerate(steps, start=1):
+        path = f"{number}_{name}"
+        modules.append({"idx": number, "name": str(number), "path": path, "type": kind})
+        files[f"{path}/config.json"] = options
+    return files
+
+
+def write_sentence_transformer_files(
+    folder: str | os.PathLike[str], config: PreTrainedConfig, max_length: int
+) -> None:
+    """Writes the files; special tokens are those of the tokenizer in the folder.
+
+    Args:
+        folder: of the model.
+        config: of the model.
+        max_length: tokens a text is cut to.
+    """
+    folder = Path(folder)
+    tokens = special_tokens_of(folder)
+    for path, value in sentence_transformer_files(config, max_length, tokens).items():
+        file = folder / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def special_tokens_of(folder: Path) -> list[str]:
+    """First and last token of every text, of the tokenizer in a folder; none where there is none.
+
+    BERT frames a text by its `cls_token` and `sep_token`; where a tokenizer has `<s>` and `</s>`
+    these are the same two.
+    """
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return []
+    content = json.loads(path.read_text(encoding="utf-8"))
+    found = [content.get(key) for key in ("cls_token", "sep_token")]
+    # A token with options of its own is written as a mapping.
+    tokens = [token["content"] if isinstance(token, dict) else token for token in found]
+    return tokens if all(tokens) else []

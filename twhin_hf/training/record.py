@@ -1,0 +1,104 @@
+"""What a training run was: where it began, its data, its machine. Cards are made of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import PreTrainedModel, TrainerState, TrainingArguments
+
+RECORD_NAME = "training_record.json"
+
+_OF_THE_PLACE = ("dir", "path", "name", "token", "hub", "report_to", "push", "resume", "url")
+"""Options whose name holds one of these say where a run took place, not what it was."""
+
+
+def training_record(
+    model: PreTrainedModel,
+    args: TrainingArguments,
+    state: TrainerState,
+    data: Mapping[str, int],
+    trainer: str,
+) -> dict[str, Any]:
+    """What is worth telling of a run; no path, no id, no token.
+
+    Args:
+        model: that was trained.
+        args: of the run.
+        state: with its log.
+        data: how many of what it was trained on, as `{"posts": 1000}`.
+        trainer: the name of its class.
+
+    Returns:
+        JSON values: `trainer`, `base_model`, `data`, `steps`, `epochs`, `tokens` and `seconds`
+        where they were logged, `hyper_parameters` that differ from the defaults, `hardware`,
+        `processes` and `versions`.
+    """
+    log = state.log_history
+    seconds = [entry["train_runtime"] for entry in log if "train_runtime" in entry]
+    tokens = sum(entry["tokens"] for entry in log if "tokens" in entry)
+    return {
+        "trainer": trainer,
+        "base_model": base_model(model),
+        "data": dict(data),
+        "steps": state.global_step,
+        "epochs": round(state.epoch or 0.0, 3),
+        "tokens": int(tokens) or None,
+        "seconds": round(seconds[-1], 1) if seconds else None,
+        "hyper_parameters": changed_options(args),
+        "hardware": hardware(),
+        "processes": args.world_size,
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+
+
+def write_training_record(folder: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+    """Writes the record beside the model."""
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    (Path(folder) / RECORD_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def base_model(model: PreTrainedModel) -> list[str]:
+    """The models that this one goes back to, the nearest first; none where it began from scratch.
+
+    A folder is told by its name alone, and what it goes back to by its own record.
+    """
+    name = str(getattr(model.config, "_name_or_path", "") or "")
+    if not name:
+        return []
+    folder = Path(name)
+    if not folder.is_dir():
+        return [name]
+    record = folder / RECORD_NAME
+    earlier = (
+        json.loads(record.read_text(encoding="utf-8"))["base_model"] if record.exists() else []
+    )
+    return [folder.resolve().name, *earlier]
+
+
+def changed_options(args: TrainingArguments) -> dict[str, Any]:
+    """Options that differ from their defaults, and say what the run was."""
+    # Not against the defaults of the fields: arguments settle some of them among themselves.
+    values, defaults = args.to_dict(), type(args)(output_dir=args.output_dir).to_dict()
+    names = [entry.name for entry in fields(args) if entry.init]
+    return {
+        name: values[name]
+        for name in names
+        if values[name] != defaults[name]
+        and isinstance(values[name], bool | int | float | str | list)
+        and not any(word in name for word in _OF_THE_PLACE)
+    }
+
+
+def hardware() -> str:
+    """The accelerators of this process, or its CPU cores."""
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return f"{count} × {torch.cuda.get_device_name(0)}"
+    return f"{os.cpu_count()} CPU cores"
