@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from twhin_hf import __version__
 
-from . import data, evaluate, network, pretrain, run, split, synthesize, tokenizer, tpp
+from . import data, evaluate, network, pretrain, push, run, split, synthesize, tokenizer, tpp
 
-COMMANDS = (run, split, data, network, tokenizer, pretrain, tpp, evaluate, synthesize)
+COMMANDS = (run, split, data, network, tokenizer, pretrain, tpp, evaluate, push, synthesize)
 
 
 def build_parser() -> argparse.ArgumentParser:

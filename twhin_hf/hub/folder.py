@@ -38,7 +38,8 @@ _VOCABULARY = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "bpe.c
 _PLACE = re.compile(
     r"""(?:^|(?<=[\s"'`(=\[]))(?:file://)?
     (?:/(?:home|Users|root|mnt|media|tmp|var|opt|srv|work|workspace|data|scratch|content|kaggle)/
-    |[A-Za-z]:\\|~/)[^\s"'`)\]]*""",
+    |[A-Za-z]:\\|~/)[^\s"'`)\]]*
+    |(?<=")(?:/[\w.@-]+){2,}""",
     re.VERBOSE,
 )
 _USERS = re.compile(r'"user_ids?"\s*:\s*[\[{"\d]')
@@ -76,7 +77,7 @@ def model_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
             f"{folder} holds no config.json; save the model there: model.save_pretrained(folder)"
         )
     if not any(name.endswith(".safetensors") and "/" not in name for name in chosen):
-        pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+        pickles = [name for name in names if fnmatch(name, "pytorch_model*.bin")]
         found = f"its weights are a pickle ({pickles[0]})" if pickles else "it holds no weights"
         raise ValueError(
             f"{folder}: {found}, and model.safetensors is needed; load the model and save it again"
@@ -150,7 +151,7 @@ def missing_files(folder: Path) -> dict[str, bytes]:
         ValueError: a model that is none of ours.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    family = CODE / f"modeling_twhin_{str(config.get('model_type')).replace('-', '_')}.py"
+    family = family_file(str(config.get("model_type")))
     if not family.exists() or "pooling" not in config:
         raise ValueError(
             f"{folder} is no model of this package (a {config.get('model_type')!r} model without "
@@ -178,6 +179,11 @@ def complete_folder(folder: Path) -> list[str]:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     return sorted(missing)
+
+
+def family_file(model_type: str) -> Path:
+    """Where the classes of a family stand, or would stand."""
+    return CODE / f"modeling_twhin_{model_type.replace('-', '_')}.py"
 
 
 def auto_classes(file: Path) -> dict[str, str]:

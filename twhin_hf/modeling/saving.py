@@ -24,10 +24,11 @@ else:
 class SavingMixin(Backbone):
     """Put before a backbone; a family's file holds a class for each auto class."""
 
-    def save_pretrained(
+    def save_pretrained(  # type: ignore[override] # the rest goes by name
         self,
         save_directory: str | os.PathLike[str],
         is_main_process: bool = True,
+        state_dict: dict[str, Any] | None = None,
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -36,6 +37,7 @@ class SavingMixin(Backbone):
         Args:
             save_directory: the folder.
             is_main_process: false on the processes that must not write.
+            state_dict: in place of the model's own.
             push_to_hub: upload the model too, to `repo_id` or a repository of the folder's name.
             **kwargs: as `PreTrainedModel.save_pretrained` takes.
         """
@@ -46,7 +48,9 @@ class SavingMixin(Backbone):
         # Where sentence-transformers looks for the size of vectors that a model itself pools.
         self.config.projection_dim = pooled_width(self.config, self.config.pooling)
         try:
-            super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+            super().save_pretrained(
+                save_directory, is_main_process=is_main_process, state_dict=state_dict, **kwargs
+            )
         finally:
             # A stock class that is made from this config would name code and not save it.
             if named_before is None:

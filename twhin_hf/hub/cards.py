@@ -1,0 +1,269 @@
+"""The card of a model, made of what its folder tells: config, record of the training, results."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from twhin_hf.evaluation.results import Results, read_results
+
+from .folder import auto_classes, family_file
+from .sections import join_card, merge_cards
+
+LOSSES = "losses.png"
+
+_TASKS = {
+    "engagement": "text-ranking",
+    "retrieval": "sentence-similarity",
+    "ner": "token-classification",
+    "pos": "token-classification",
+    "sentiment": "text-classification",
+    "hashtag": "text-classification",
+}
+_CITATIONS = {
+    "social": """@inproceedings{zhang2023twhinbert,
+  title = {{TwHIN-BERT}: A Socially-Enriched Pre-trained Language Model for Multilingual Tweet
+           Representations at {Twitter}},
+  author = {Zhang, Xinyang and Malkov, Yury and Florez, Omar and Park, Serim and McWilliams, Brian
+            and Han, Jiawei and El-Kishky, Ahmed},
+  booktitle = {Proceedings of the 29th ACM SIGKDD Conference on Knowledge Discovery and Data
+               Mining},
+  year = {2023},
+  eprint = {2209.07562}
+}""",
+    "tpp": """@inproceedings{mishra2021improved,
+  title = {Improved Multilingual Language Model Pretraining for Social Media Text via Translation
+           Pair Prediction},
+  author = {Mishra, Shubhanshu and Haghighi, Aria},
+  booktitle = {Proceedings of the Seventh Workshop on Noisy User-generated Text (W-NUT 2021)},
+  year = {2021},
+  eprint = {2110.10318}
+}""",
+}
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a folder tells of its model.
+
+    Args:
+        config: of the model.
+        record: of the training (`training_record.json`); empty where there is none.
+        history: what the training logged (`trainer_state.json`).
+        results: of evaluations (`results*.json`).
+    """
+
+    config: dict[str, Any]
+    record: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    results: list[Results] = field(default_factory=list)
+
+
+def read_facts(folder: Path) -> CardFacts:
+    """Reads what a model's folder tells.
+
+    Raises:
+        FileNotFoundError: no config.
+        ValueError: a file that is not JSON, or results that lack a key.
+    """
+    state = _read(folder / "trainer_state.json")
+    return CardFacts(
+        config=_read(folder / "config.json", needed=True),
+        record=_read(folder / "training_record.json"),
+        history=state.get("log_history", []),
+        results=[read_results(path) for path in sorted(folder.glob("results*.json"))],
+    )
+
+
+def has_losses(facts: CardFacts) -> bool:
+    """Whether there is anything to draw."""
+    return any("loss" in entry and "step" in entry for entry in facts.history)
+
+
+def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> str:
+    """The text of a card.
+
+    Args:
+        facts: of the model.
+        repo_id: `owner/name`.
+        existing: the card that is there; what was written in it by hand stays (`merge_cards`).
+
+    Raises:
+        ValueError: metadata that the Hub's library does not read back as they were written.
+    """
+    settings, name = facts.config, repo_id.rpartition("/")[2]
+    data = ModelCardData(
+        model_name=name,
+        library_name="transformers",
+        pipeline_tag="feature-extraction",
+        tags=["twhin_hf", "sentence-transformers", *_objectives(settings)],
+        base_model=_hub_name(facts.record.get("base_model", [])),
+        eval_results=eval_results(facts.results) or None,
+    )
+    pooling = settings["pooling"]
+    width = settings["hidden_size"] * (2 if pooling == "combined" else 1)
+    body = _template("model.md.jinja").render(
+        name=name,
+        repo_id=repo_id,
+        summary=summary(settings),
+        base_models=facts.record.get("base_model", []),
+        model_class=model_class(settings),
+        stock_class=model_class(settings).removeprefix("Twhin"),
+        width=f"{width:,}",
+        needs_trust=pooling == "combined",
+        architecture=architecture(settings),
+        training=training(facts.record),
+        hyper_parameters=facts.record.get("hyper_parameters", {}),
+        picture=LOSSES if has_losses(facts) else None,
+        results=[_table(results) for results in facts.results],
+        citations=[text for key, text in _CITATIONS.items() if _learns(settings, key)]
+        or [_CITATIONS["social"]],
+    )
+    text = join_card(data.to_dict(), body.rstrip() + "\n")
+    text = merge_cards(existing, text) if existing else text
+    check_card(text)
+    return text
+
+
+def check_card(text: str) -> None:
+    """Checks that the Hub's library reads a card's metadata back.
+
+    Raises:
+        ValueError: it does not.
+    """
+    card = ModelCard(text)
+    again = ModelCard(str(card))
+    if card.data.to_dict() != again.data.to_dict():
+        raise ValueError("the card's metadata change when they are read and written again")
+
+
+def summary(settings: Mapping[str, Any]) -> str:
+    """One sentence on what the model has learnt."""
+    learnt = {
+        "social": "a contrastive social loss (posts that the same people engage with lie close)",
+        "mlm": "masked language modelling",
+        "tpp": "translation pair prediction",
+    }
+    found = [text for key, text in learnt.items() if _learns(settings, key)]
+    listed = " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
+    return f"An encoder of short posts ({settings['model_type']}), trained with {listed}."
+
+
+def model_class(settings: Mapping[str, Any]) -> str:
+    """The name of a family's `Twhin…Model`."""
+    return auto_classes(family_file(settings["model_type"]))["AutoModel"].rpartition(".")[2]
+
+
+def architecture(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What the model is: its sizes, pooling, heads and losses."""
+    heads = {
+        "Encoder": f"{settings['model_type']}, {settings['num_hidden_layers']} layers × "
+        f"{settings['hidden_size']}, {settings['vocab_size']:,} tokens",
+        "Embedding of a post": f"`{settings['pooling']}` pooling",
+    }
+    if _learns(settings, "mlm"):
+        heads["Masked language modelling"] = f"weight {settings['mlm_weight']:g}"
+    if _learns(settings, "social"):
+        heads["Social loss"] = (
+            f"weight {settings['social_weight']:g}, NT-Xent at temperature "
+            f"{settings['social_temperature']:g}, head {settings['social_projection_sizes']} on "
+            f"`{settings['social_pooling']}`"
+        )
+    if _learns(settings, "tpp"):
+        heads["Translation pair prediction"] = (
+            f"weight {settings['tpp_weight']:g}, `{settings['tpp_loss']}`, head "
+            f"{settings['tpp_projection_size']} on `{settings['tpp_pooling']}`"
+        )
+    return heads
+
+
+def training(record: Mapping[str, Any]) -> dict[str, str]:
+    """How it was trained; only what was recorded."""
+    if not record:
+        return {}
+    data = ", ".join(f"{count:,} {name}" for name, count in record["data"].items())
+    found = {"Data": data, "Steps": f"{record['steps']:,} ({record['epochs']:g} epochs)"}
+    if record.get("tokens"):
+        found["Tokens"] = f"{record['tokens']:,}"
+    if record.get("seconds"):
+        found["Time"] = f"{record['seconds'] / 3600:.2f} hours"
+    found["Hardware"] = record["hardware"]
+    if record["processes"] > 1:
+        found["Processes"] = str(record["processes"])
+    found["Versions"] = ", ".join(f"{name} {value}" for name, value in record["versions"].items())
+    return found
+
+
+def eval_results(results: Sequence[Results]) -> list[EvalResult]:
+    """Figures as the `model-index` of a card holds them."""
+    return [
+        EvalResult(
+            task_type=_TASKS.get(item.task, "feature-extraction"),
+            dataset_type=re.sub(r"[^\w-]+", "-", item.task),
+            dataset_name=item.task,
+            dataset_config=row.language,
+            metric_type=row.metric.lower(),
+            metric_name=row.metric,
+            metric_value=round(row.value, 4),
+        )
+        for item in results
+        for row in item.results
+    ]
+
+
+def _table(results: Results) -> dict[str, Any]:
+    metrics = list(dict.fromkeys(row.metric for row in results.results))
+    cells: dict[str, dict[str, str]] = {}
+    seeds = {len(row.values) for row in results.results if row.values}
+    for row in results.results:
+        cells.setdefault(row.language, {})[row.metric] = f"{row.value:.4f}"
+    return {
+        "task": results.task,
+        "note": f"median of {max(seeds)} runs" if seeds and max(seeds) > 1 else "",
+        "metrics": metrics,
+        "rows": [
+            (language, [values.get(metric, "") for metric in metrics])
+            for language, values in cells.items()
+        ],
+    }
+
+
+def _objectives(settings: Mapping[str, Any]) -> list[str]:
+    names = {
+        "mlm": "masked-lm",
+        "social": "social-loss",
+        "tpp": "translation-pairs",
+    }
+    return [name for key, name in names.items() if _learns(settings, key)]
+
+
+def _learns(settings: Mapping[str, Any], objective: str) -> bool:
+    return settings[f"{objective}_weight"] > 0
+
+
+def _hub_name(base_models: Sequence[str]) -> str | None:
+    """The nearest model that is on the Hub; a bare name may be a folder."""
+    return next((name for name in base_models if "/" in name), None)
+
+
+def _template(name: str) -> jinja2.Template:
+    folder = resources.files("twhin_hf.hub") / "templates"
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    return environment.from_string((folder / name).read_text(encoding="utf-8"))
+
+
+def _read(path: Path, needed: bool = False) -> dict[str, Any]:
+    if not path.exists() and not needed:
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
