@@ -188,6 +188,15 @@ def test_sentiment_of_a_table(tmp_path):
     }
 
 
+def test_two_digits_could_mean_either(tmp_path):
+    table = tmp_path / "reviews.csv"
+    table.write_text("text,label\ngood,1\nbad,0\n")
+    with pytest.raises(ValueError, match="labels 0 and 1 alone"):
+        read_sentiment(table)
+    named = read_sentiment(table, {"0": "negative", "1": "positive"})
+    assert named["label"][:] == ["positive", "negative"]
+
+
 def test_odd_sentiment(tmp_path):
     path = written(tmp_path, "a_text.txt", "a\nb\n")
     with pytest.raises(FileNotFoundError, match=r"There is no .*a_labels.txt"):

@@ -304,3 +304,12 @@ def test_languages():
             parse_language_pair(text)
     with pytest.raises(ValueError, match="comes twice"):
         parse_language_pairs(["en-ar", "ar-en"])
+
+
+def test_old_pairs_in_the_output_are_refused(tmp_path):
+    pairs = Dataset.from_dict(
+        {"text_a": ["one"], "text_b": ["uno"], "lang_a": ["en"], "lang_b": ["es"]}
+    )
+    write_translation_pairs(column_pairs(pairs), tmp_path / "pairs", progress=False)
+    with pytest.raises(ValueError, match=r"holds 1 Parquet files already, as en-es\.parquet"):
+        write_translation_pairs(column_pairs(pairs), tmp_path / "pairs", progress=False)

@@ -327,5 +327,7 @@ def test_columns_with_languages():
         draw(column_pairs(data, [EN_HI]))
     with pytest.raises(ValueError, match="lang_a but none lang_b"):
         draw(column_pairs(data.remove_columns("lang_b")))
+    with pytest.raises(ValueError, match="lang_b but none lang_a"):
+        draw(column_pairs(data.remove_columns("lang_a")))
     table = pa.table({"text_a": pa.array(["x"], pa.large_string()), "text_b": ["y"]})
     assert draw(column_pairs(Dataset(table))) == [("x", "y", "und-und")]

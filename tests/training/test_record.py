@@ -3,12 +3,15 @@
 import json
 
 import pytest
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from transformers import set_seed
 
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 from twhin_hf.training.initialization import load_pretraining_model
-from twhin_hf.training.record import RECORD_NAME, training_record
+from twhin_hf.training.record import RECORD_NAME, changed_options, training_record
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
+from twhin_hf.training.translation_pair import TPPConfig
 
 
 @pytest.fixture
@@ -74,3 +77,10 @@ def _state():
     from transformers import TrainerState
 
     return TrainerState()
+
+
+def test_naming_the_options_leaves_accelerate_as_it_is(tmp_path):
+    args = TPPConfig(output_dir=str(tmp_path), max_steps=3, use_cpu=True, report_to=[])
+    accelerator = Accelerator(cpu=True)
+    assert changed_options(args) == {"max_steps": 3, "use_cpu": True}
+    assert AcceleratorState().distributed_type == accelerator.distributed_type

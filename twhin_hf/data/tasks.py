@@ -113,7 +113,8 @@ def read_sentiment(
 
     Raises:
         FileNotFoundError: The file is not there, or the label file beside it.
-        ValueError: Another number of labels than of texts, a blank text or label, or no row.
+        ValueError: Another number of labels than of texts, a blank text or label, no row, or labels
+            of two classes by digits that `label_map` does not name.
     """
     from datasets import Dataset
 
@@ -123,6 +124,11 @@ def read_sentiment(
         for name, value in zip(("text", "label"), values, strict=True):
             if not value or not value.strip():
                 raise ValueError(f"{path}: the {name} of row {number} is blank; needed is one each")
+    if not label_map and {label.strip() for label in labels} == {"0", "1"}:
+        raise ValueError(
+            f"{path} has the labels 0 and 1 alone: with three classes 1 is neutral, with two it is "
+            "positive. Say which (`--label-map 0=negative 1=positive`)"
+        )
     names = [mapping.get(label.strip(), label.strip()) for label in labels]
     kept = [(text, name) for text, name in zip(texts, names, strict=True) if name not in dropped]
     if not kept:

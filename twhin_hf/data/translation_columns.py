@@ -67,7 +67,7 @@ def column_pairs(
             else _read_dataset(source, columns)
         )
         for table in tables:
-            if "lang_a" in table.column_names:
+            if {"lang_a", "lang_b"} & set(table.column_names):
                 yield from _of_languages(_fill(table), langs, found, dropped)
             else:
                 why = f"{describe(source)} has no columns of languages"
@@ -109,8 +109,11 @@ def _fill(table: pa.Table) -> pa.Table:
     Raises:
         ValueError: There is only one column of languages.
     """
-    if "lang_b" not in table.column_names:
-        raise ValueError("There is a column lang_a but none lang_b; needed are both or none.")
+    for found, missing in (("lang_a", "lang_b"), ("lang_b", "lang_a")):
+        if missing not in table.column_names:
+            raise ValueError(
+                f"There is a column {found} but none {missing}; needed are both or none."
+            )
     langs = [
         pc.if_else(has_text(table[side]), table[side], UNKNOWN_LANGUAGE) for side in _SIDES[2:]
     ]

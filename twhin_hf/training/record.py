@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ RECORD_NAME = "training_record.json"
 
 _OF_THE_PLACE = ("dir", "path", "name", "token", "hub", "report_to", "push", "resume", "url")
 """Options whose name holds one of these say where a run took place, not what it was."""
+
+_SETTLED = ("ddp_find_unused_parameters", "dataloader_pin_memory")
+"""Options that arguments settle among themselves, by the machine and the trainer."""
 
 
 def training_record(
@@ -84,14 +87,21 @@ def base_model(model: PreTrainedModel) -> list[str]:
 
 def changed_options(args: TrainingArguments) -> dict[str, Any]:
     """Options that differ from their defaults, and say what the run was."""
-    # Not against the defaults of the fields: arguments settle some of them among themselves.
-    values, defaults = args.to_dict(), type(args)(output_dir=args.output_dir).to_dict()
-    names = [entry.name for entry in fields(args) if entry.init]
+    # Against the fields' defaults, not those of other arguments: to make some resets Accelerate.
+    defaults = {
+        entry.name: entry.default if entry.default_factory is MISSING else entry.default_factory()
+        for entry in fields(args)
+        if entry.init
+    }
+    values = args.to_dict()
     return {
         name: values[name]
-        for name in names
-        if values[name] != defaults[name]
+        for name, default in defaults.items()
+        # None, False and nothing are one choice: arguments turn one into another.
+        if values[name] != default
+        and (values[name] or default)
         and isinstance(values[name], bool | int | float | str | list)
+        and name not in _SETTLED
         and not any(word in name for word in _OF_THE_PLACE)
     }
 

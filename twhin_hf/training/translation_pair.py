@@ -52,7 +52,7 @@ class TPPConfig(PretrainingConfig):
         tokenization_processes (`int`, *optional*): processes that tokenize the texts.
 
     The defaults that differ from `TrainingArguments`' are the paper's: `learning_rate` 1e-6,
-    `warmup_steps` 500, `per_device_train_batch_size` 32, with its 3 epochs; and `logging_steps` 50,
+    `warmup_steps` 500, `per_device_train_batch_size` 32 (and as many in evaluation), with its 3 epochs; and `logging_steps` 50,
     `remove_unused_columns` False, `dataloader_drop_last` True, which packed batches need.
     """
 
@@ -60,6 +60,9 @@ class TPPConfig(PretrainingConfig):
     warmup_steps: float = field(default=500, metadata={"help": "Steps of warm-up (paper)."})
     per_device_train_batch_size: int = field(
         default=32, metadata={"help": "Labelled pairs of a batch (paper: 32)."}
+    )
+    per_device_eval_batch_size: int = field(
+        default=32, metadata={"help": "The same in evaluation: the contrastive loss depends on it."}
     )
     mlm_probability: float | None = field(
         default=None,
@@ -207,7 +210,7 @@ def _batches(
     *,
     can_replace: bool,
 ) -> TranslationPairs:
-    names, languages = _languages(pairs)
+    names, languages = text_languages(pairs)
     items = translation_items(pairs)
     num_negatives = 0 if tpp_loss == "contrastive" else args.num_negatives
     negatives = NegativeSampler(languages, items, args.seed, names) if can_replace else None
@@ -231,7 +234,7 @@ def _batches(
     return TranslationPairs(Posts(tokenized), languages, items, num_negatives, negatives)
 
 
-def _languages(pairs: Dataset) -> tuple[list[str], np.ndarray]:
+def text_languages(pairs: Dataset) -> tuple[list[str], np.ndarray]:
     """The languages' names, and the language of each text as an integer `[2 · num_pairs]`."""
     missing = [name for name in COLUMNS if name not in pairs.column_names]
     if missing:
