@@ -1,6 +1,7 @@
 """A tiny checkpoint, and texts whose label is easy to learn."""
 
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, DatasetDict
 from transformers import BertConfig, BertForMaskedLM
 
@@ -21,7 +22,9 @@ def checkpoint(tmp_path_factory, tokenizer):
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    BertForMaskedLM(config).save_pretrained(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertForMaskedLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 

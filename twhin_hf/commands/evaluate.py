@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from . import evaluate_alignment, evaluate_engagement, evaluate_retrieval, evaluate_zero_shot
+from . import (
+    evaluate_alignment,
+    evaluate_engagement,
+    evaluate_hashtag,
+    evaluate_retrieval,
+    evaluate_zero_shot,
+)
 
-BENCHMARKS = (evaluate_engagement, evaluate_retrieval, evaluate_zero_shot, evaluate_alignment)
+BENCHMARKS = (
+    evaluate_engagement,
+    evaluate_hashtag,
+    evaluate_retrieval,
+    evaluate_zero_shot,
+    evaluate_alignment,
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

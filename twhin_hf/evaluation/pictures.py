@@ -1,4 +1,4 @@
-"""Pictures: losses over the steps, encoders side by side, translations before and after."""
+"""Pictures: losses over the steps, encoders side by side, few examples, translations."""
 
 from __future__ import annotations
 
@@ -126,6 +126,57 @@ def plot_comparison(
     axis.set_ylabel(metric)
     runs = max(len(seeds) for seeds in values.values())
     axis.set_title(f"{metric}, median of {runs} seeds" if runs > 1 else metric)
+    return _save(figure, path)
+
+
+def plot_few_shot(
+    curves: Mapping[str, Mapping[int, Sequence[float]]],
+    path: str | os.PathLike[str],
+    title: str,
+    metric: str = "macro F1",
+) -> Path:
+    """A line a model over the examples a class: the median of the seeds, and their range.
+
+    Args:
+        curves: Values of each seed by examples a class, by the model's name.
+        path: The picture; its ending tells the format.
+        title: Above the panel.
+        metric: Names the figure.
+
+    Raises:
+        ValueError: No model, or a model without a figure.
+    """
+    empty = [name for name, curve in curves.items() if not curve]
+    if empty or not curves:
+        raise ValueError(f"No {metric} of {empty or 'any model'}; give at least one figure each.")
+    figure, (axis,) = _figure(1)
+    shots = sorted({number for curve in curves.values() for number in curve})
+    for (name, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
+        places = sorted(curve)
+        axis.plot(
+            places,
+            [float(np.median(curve[place])) for place in places],
+            color=colour,
+            label=name,
+            linewidth=1.8,
+            marker="o",
+            markersize=4,
+        )
+        axis.fill_between(
+            places,
+            [min(curve[place]) for place in places],
+            [max(curve[place]) for place in places],
+            color=colour,
+            alpha=0.18,
+            linewidth=0,
+        )
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(shots, [str(number) for number in shots])
+    axis.minorticks_off()
+    axis.set_xlabel("training examples a class")
+    axis.set_ylabel(metric)
+    axis.set_title(title)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False)
     return _save(figure, path)
 
 

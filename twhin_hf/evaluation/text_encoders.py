@@ -1,0 +1,118 @@
+"""Frozen vectors of texts from any encoder, and which tokens they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from twhin_hf.modeling import load_post_encoder
+from twhin_hf.modeling.auto import MODELS
+
+
+class TextEncoder(NamedTuple):
+    """An encoder that is ready to use.
+
+    Attributes:
+        encode: Vectors `[texts, width]`, float32, of a list of texts.
+        pooling: Which tokens the vectors are made from, for `results.json`.
+        kind: The class that makes them.
+    """
+
+    encode: Callable[[Sequence[str]], np.ndarray]
+    pooling: str
+    kind: str
+
+
+def load_text_encoder(
+    name_or_path: str,
+    revision: str | None = None,
+    *,
+    pooling: str | None = None,
+    batch_size: int = 32,
+    max_length: int | None = None,
+    device: str | None = None,
+) -> TextEncoder:
+    """Loads any encoder: one of our families, or whatever sentence-transformers loads.
+
+    A sentence-transformers model (one with `modules.json`) keeps its own pooling, unless `pooling`
+    asks for another; so does a checkpoint that we saved. A checkpoint of one of our families
+    without a pooling of its own has that of `twhin_hf.modeling`. An encoder of another family
+    is read by sentence-transformers, which takes the mean of all tokens.
+
+    Args:
+        name_or_path: Folder or repository.
+        revision: Of the repository.
+        pooling: `cls`, `mean` (of tokens that are not special) or `combined` (both).
+        batch_size: Texts encoded at once.
+        max_length: Tokens a text is cut to; 128 by default, or the sentence-transformers model's.
+        device: `cuda` where there is one, else `cpu`, by default.
+
+    Raises:
+        ValueError: A pooling that is asked of a family that has no class here.
+    """
+    from transformers import AutoConfig
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    config = AutoConfig.from_pretrained(name_or_path, revision=revision or "main")
+    is_family = config.model_type in MODELS
+    is_ours = getattr(config, "pooling", None) is not None
+    if pooling and not is_family:
+        raise ValueError(
+            f"pooling={pooling!r} is asked of a {config.model_type!r} model; it can be chosen of "
+            f"{sorted(MODELS)} only. Leave it out."
+        )
+    if is_family and (pooling or is_ours or not _has_modules(name_or_path, revision)):
+        model = load_post_encoder(name_or_path, revision).to(device)
+        chosen = pooling or model.config.pooling
+
+        def encode(texts: Sequence[str]) -> np.ndarray:
+            return model.encode(
+                texts, batch_size=batch_size, max_length=max_length, pooling=chosen
+            ).numpy()
+
+        return TextEncoder(encode, chosen, type(model).__name__)
+    return _sentence_transformer(name_or_path, revision, batch_size, max_length, device)
+
+
+def _sentence_transformer(
+    name_or_path: str,
+    revision: str | None,
+    batch_size: int,
+    max_length: int | None,
+    device: str,
+) -> TextEncoder:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise ValueError(
+            f"{name_or_path} is read by sentence-transformers; install it: "
+            "pip install sentence-transformers"
+        ) from error
+    model: Any = SentenceTransformer(name_or_path, revision=revision, device=device)
+    if max_length is not None:
+        model.max_seq_length = max_length
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        vectors = model.encode(list(texts), batch_size=batch_size, show_progress_bar=False)
+        return np.asarray(vectors, dtype=np.float32)
+
+    modes = [getattr(module, "pooling_mode", None) for module in model]
+    named = next((mode for mode in modes if mode is not None), "that of its modules")
+    stated = named if isinstance(named, str) else "+".join(named)
+    return TextEncoder(encode, f"{stated} (sentence-transformers)", type(model).__name__)
+
+
+def _has_modules(name_or_path: str, revision: str | None) -> bool:
+    """Whether the checkpoint is a sentence-transformers model."""
+    from transformers.utils import cached_file
+
+    found = cached_file(
+        name_or_path,
+        "modules.json",
+        revision=revision or "main",
+        _raise_exceptions_for_missing_entries=False,
+    )
+    return found is not None
