@@ -9,6 +9,7 @@ from . import (
     evaluate_engagement,
     evaluate_hashtag,
     evaluate_retrieval,
+    evaluate_suite,
     evaluate_zero_shot,
 )
 
@@ -18,6 +19,7 @@ BENCHMARKS = (
     evaluate_retrieval,
     evaluate_zero_shot,
     evaluate_alignment,
+    evaluate_suite,
 )
 
 
