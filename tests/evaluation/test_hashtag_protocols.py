@@ -88,11 +88,16 @@ def test_features_are_standardised_and_judged(splits):
 
 
 def test_the_penalty_is_chosen_on_validation(splits):
-    config = FeatureConfig(inverse_penalties=(1e-9, 1.0))
-    few = few_shot_subset(splits["train"], 20, 0).select(range(30, 60))
-    weighted = {**splits, "train": few}
-    found = evaluate_features(TextEncoder(one_hot, "mean", "Fake"), weighted, "accuracy", config)
-    assert found.validation == 1.0
+    labels = np.array(splits["train"]["label"])
+    rows = np.concatenate([np.flatnonzero(labels == 0)[:15], np.flatnonzero(labels != 0)[:6]])
+    uneven = {**splits, "train": splits["train"].select(rows)}
+    # So strong a penalty leaves nothing but the most frequent label.
+    strong = FeatureConfig(inverse_penalties=(1e-9,))
+    both = FeatureConfig(inverse_penalties=(1e-9, 1.0))
+    encoder = TextEncoder(one_hot, "mean", "Fake")
+    assert evaluate_features(encoder, uneven, "accuracy", strong).value < 0.5
+    found = evaluate_features(encoder, uneven, "accuracy", both)
+    assert (found.inverse_penalty, found.validation, found.value) == (1.0, 1.0, 1.0)
 
 
 def test_bad_features(splits):
