@@ -305,7 +305,7 @@ def _take_from_train(train: Labelled, missing: Sequence[str]) -> dict[str, Label
                 f"there is no {split} split, and the {len(rows)} texts of train are too few to "
                 "take it from; add a file whose name says so"
             )
-        found[split] = Labelled(*map(list, zip(*own, strict=True)))
+        found[split] = Labelled([text for text, _ in own], [label for _, label in own])
     return found
 
 

@@ -86,8 +86,8 @@ def write_translation_pairs(
     folder = Path(output)
     if there := sorted(folder.rglob("*.parquet")):
         raise ValueError(
-            f"{folder} holds {len(there)} Parquet files already, as {there[0].name}: what reads the "
-            "folder would take old pairs for new ones. Choose another output, or remove them"
+            f"{folder} holds {len(there)} Parquet files already, as {there[0].name}: what reads "
+            "the folder would take old pairs for new ones. Choose another output, or remove them"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=folder) as scratch:
