@@ -27,6 +27,13 @@ With translation pairs too, every second batch (Translation Pair Prediction, `ru
         --model_name_or_path stage1 --posts posts.parquet --pairs pairs.parquet \\
         --translation_pairs pairs/tatoeba --translation_proportion 0.5 --output_dir joint
 
+Few weights in place of all (LoRA; `pip install 'twhin_hf[peft]'`); what is saved is an adapter:
+
+    accelerate launch examples/run_social_pretraining.py \\
+        --config examples/configs/twhin_bert_base.yaml --lora --learning_rate 1e-3 \\
+        --model_name_or_path Twitter/twhin-bert-base \\
+        --posts posts.parquet --pairs pairs.parquet --output_dir my-adapter
+
 `--help` lists all options; each may stand in the YAML file too, where an unknown key is an error.
 """
 

@@ -21,6 +21,13 @@ On all pairs of languages, small ones up-sampled (schedule ALL), with another lo
         --model_name_or_path FacebookAI/xlm-roberta-base \\
         --translation_pairs pairs/all --output_dir xlmr-tpp
 
+Few weights in place of all (LoRA; `pip install 'twhin_hf[peft]'`); what is saved is an adapter:
+
+    accelerate launch examples/run_tpp.py \\
+        --config examples/configs/tpp_one.yaml --lora --learning_rate 1e-3 \\
+        --model_name_or_path FacebookAI/xlm-roberta-base \\
+        --translation_pairs pairs/tatoeba --output_dir xlmr-tpp-adapter
+
 `--help` lists all options; each may stand in the YAML file too, where an unknown key is an error.
 """
 

@@ -164,3 +164,14 @@ def test_every_loss_has_a_test_by_hand():
     tests = [name for name in globals() if name.startswith("test_") and name.endswith("by_hand")]
     for name in names:
         assert any(name.removesuffix("_loss") in test for test in tests), name
+
+
+def test_masked_lm_loss_of_a_frozen_decoder_has_the_same_gradients():
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(5, 4, requires_grad=True), torch.randn(7, 4)
+    labels = torch.tensor([0, 6, 3, 3, 1])
+    (2 * masked_lm_loss(hidden, weight, None, labels)).backward()
+    found, hidden.grad = hidden.grad, None
+    (2 * F.cross_entropy(F.linear(hidden, weight), labels)).backward()
+    torch.testing.assert_close(found, hidden.grad)
+    assert weight.grad is None

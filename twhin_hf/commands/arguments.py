@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -65,6 +68,23 @@ class ModelArguments:
     tpp_temperature: float | None = field(
         default=None, metadata={"help": "Temperature of the contrastive loss."}
     )
+    lora: bool = field(
+        default=False,
+        metadata={
+            "help": "Train LoRA beside the frozen checkpoint, and the heads in full (needs peft); "
+            "an adapter as checkpoint is trained further, with the rank and layers it has."
+        },
+    )
+    lora_r: int = field(default=16, metadata={"help": "Rank of LoRA."})
+    lora_alpha: int = field(default=32, metadata={"help": "LoRA is scaled by lora_alpha / lora_r."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout of LoRA's input."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Ends of the names of the layers to adapt; by default the attention's queries "
+            "and values."
+        },
+    )
 
     def overrides(self) -> dict[str, Any] | None:
         """`config_overrides` as a mapping, whether of an option or of a YAML file."""
@@ -99,6 +119,15 @@ class ModelArguments:
             raise ValueError(
                 "config_overrides goes with config_name: a checkpoint's sizes are fixed"
             )
+        if self.lora:
+            from transformers.utils import is_peft_available
+
+            if self.config_name:
+                raise ValueError(
+                    "lora adapts a checkpoint; give model_name_or_path in place of config_name"
+                )
+            if not is_peft_available():
+                raise ValueError("lora needs peft: `pip install 'twhin_hf[peft]'`")
 
 
 def load_model(model_args: ModelArguments, seed: int, **defaults: Any) -> tuple[Any, Any]:
@@ -123,13 +152,34 @@ def load_model(model_args: ModelArguments, seed: int, **defaults: Any) -> tuple[
     # Before the model: heads that a checkpoint lacks are drawn from the global generator.
     set_seed(seed)
     if model_args.model_name_or_path:
-        name = model_args.model_name_or_path
-        return load_pretraining_model(name, tokenizer, **settings), tokenizer
+        model = load_pretraining_model(
+            model_args.model_name_or_path, tokenizer, trainable_adapter=model_args.lora, **settings
+        )
+        return (with_lora(model, model_args) if model_args.lora else model), tokenizer
     assert model_args.config_name is not None
     model = new_pretraining_model(
         model_args.config_name, tokenizer, model_args.overrides(), **settings
     )
     return model, tokenizer
+
+
+def with_lora(model: Any, model_args: ModelArguments) -> Any:
+    """The model with new LoRA as the arguments say; one that has an adapter goes on with it."""
+    from twhin_hf.modeling.adapters import PretrainingAdapter
+    from twhin_hf.training.lora import add_lora, lora_config
+
+    if not isinstance(model, PretrainingAdapter):
+        config = lora_config(
+            model,
+            r=model_args.lora_r,
+            alpha=model_args.lora_alpha,
+            dropout=model_args.lora_dropout,
+            target_modules=model_args.lora_target_modules,
+        )
+        model = add_lora(model, config)
+    trained, total = model.get_nb_trainable_parameters()
+    logger.info("LoRA: %s of %s parameters are trained", f"{trained:,}", f"{total:,}")
+    return model
 
 
 def check_paths(owner: Any, *names: str) -> None:

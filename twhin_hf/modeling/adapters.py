@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from peft import (
+    PeftConfig,
+    PeftModel,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, load_peft_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -32,11 +36,11 @@ PREFIX = "base_model.model."
 class PretrainingAdapter(PeftModel):
     """A `Twhin…ForPreTraining` with an adapter, in which encoder and heads are adapted together.
 
-    `save_pretrained` writes the adapter under the encoder's own names, `from_pretrained` and
-    `load_adapter` read it back; Trainer's saving and resuming go through them.
+    `save_pretrained` writes the adapter under the encoder's own names and `load_adapter` reads it
+    back; Trainer's saving and resuming go through them.
     """
 
-    def save_pretrained(
+    def save_pretrained(  # type: ignore[override] # the rest goes by name
         self, save_directory: str | os.PathLike[str], is_main_process: bool = True, **kwargs: Any
     ) -> None:
         """Saves adapter, heads and config.
@@ -60,7 +64,7 @@ class PretrainingAdapter(PeftModel):
         partial = path.with_suffix(".partial")
         save_file(weights, partial, metadata={"format": "pt"})
         os.replace(partial, path)
-        config = copy.deepcopy(self.get_base_model().config)
+        config: Any = copy.deepcopy(self.get_base_model().config)
         # There is no code beside an adapter that it could name.
         config.__dict__.pop("auto_map", None)
         config.save_pretrained(folder)
@@ -72,14 +76,38 @@ class PretrainingAdapter(PeftModel):
             ValueError: weights that do not fit; see `check_adapter_weights`.
         """
         base = self.get_base_model()
-        heads = [name for name, _ in base.named_children() if name != base.base_model_prefix]
-        names = {rf"^(?!({'|'.join(heads)})\.)": f"{base.base_model_prefix}."}
+        heads = {name for name, _ in base.named_children() if name != base.base_model_prefix}
+        if adapter_name in self.peft_config:
+            # Those that the adapter brings and the model has not are no part of the encoder either.
+            saved = getattr(self.peft_config[adapter_name], "modules_to_save", None) or ()
+            heads |= {module.split(".")[0] for module in saved}
+        names = {rf"^(?!({'|'.join(sorted(heads))})\.)": f"{base.base_model_prefix}."}
         if adapter_name in self.peft_config:
             hub = {"revision": kwargs["revision"]} if "revision" in kwargs else {}
             weights = load_peft_weights(model_id, device="cpu", key_mapping=names, **hub)
             check_adapter_weights(self, weights, str(model_id), adapter_name)
         kwargs["key_mapping"] = names
         return super().load_adapter(model_id, adapter_name, *args, **kwargs)
+
+
+def load_pretraining_adapter(
+    model: PreTrainedModel, name_or_path: str, trainable: bool = False
+) -> PretrainingAdapter:
+    """Loads an adapter onto a `Twhin…ForPreTraining`.
+
+    Args:
+        model: the base model with the heads; changed in place.
+        name_or_path: folder or repository of the adapter.
+        trainable: train it further.
+
+    Raises:
+        ValueError: weights that do not fit; see `check_adapter_weights`.
+    """
+    config = PeftConfig.from_pretrained(name_or_path)
+    config.inference_mode = not trainable
+    adapted = PretrainingAdapter(model, config)
+    adapted.load_adapter(name_or_path, "default", is_trainable=trainable, torch_device="cpu")
+    return adapted
 
 
 def check_adapter_weights(
@@ -102,7 +130,7 @@ def check_adapter_weights(
     needed = get_peft_model_state_dict(
         model, adapter_name=adapter_name, save_embedding_layers=False
     )
-    saved_modules = model.peft_config[adapter_name].modules_to_save or ()
+    saved_modules = getattr(model.peft_config[adapter_name], "modules_to_save", None) or ()
     heads = tuple(f"{PREFIX}{module}." for module in saved_modules)
     unknown = [key for key in weights if key not in needed and not key.startswith(heads)]
     missing = [key for key in needed if key not in weights]
@@ -117,7 +145,7 @@ def check_adapter_weights(
                 f"the adapter {name} {problem}: {len(keys)} of {len(needed)}, as "
                 f"{keys[0].removeprefix(PREFIX)!r}; it was made for another model than "
                 f"{type(model.get_base_model()).__name__} of "
-                f"{model.get_base_model().config._name_or_path!r}"
+                f"{cast(Any, model.get_base_model()).config._name_or_path!r}"
             )
 
 
@@ -159,9 +187,13 @@ def load_adapted_encoder(
     encoder = model_class(config, MODELS).from_pretrained(
         base, config=config, revision=base_revision or "main", **kwargs
     )
-    adapted = PeftModel.from_pretrained(
-        encoder, name_or_path, revision=revision, torch_device="cpu"
-    )
+    adapted = PeftModel(encoder, PeftConfig.from_pretrained(name_or_path, revision=revision))
     weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
     check_adapter_weights(adapted, weights, name_or_path)
-    return adapted.merge_and_unload()
+    set_peft_model_state_dict(adapted, weights)
+    return merged(adapted).eval()
+
+
+def merged(adapted: PeftModel) -> PreTrainedModel:
+    """The model with the adapter merged into its weights; all of them can be trained again."""
+    return adapted.merge_and_unload().requires_grad_(True)

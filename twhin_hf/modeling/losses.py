@@ -181,12 +181,11 @@ class _BlockwiseLinearCrossEntropy(torch.autograd.Function):
             gradient = gradient.to(weight.dtype)
             torch.mm(gradient, weight, out=grad_hidden[rows])
             # The scale goes to the small factor: one pass less over the largest gradient.
-            if grad_weight is None:
-                pass
-            elif start == 0:
-                torch.mm(gradient.T, hidden * scale, out=grad_weight)
-            else:
-                grad_weight.addmm_(gradient.T, hidden * scale)
+            if grad_weight is not None:
+                if start == 0:
+                    torch.mm(gradient.T, hidden * scale, out=grad_weight)
+                else:
+                    grad_weight.addmm_(gradient.T, hidden * scale)
             grad_bias += gradient.sum(dim=0)
         # Not by `save_for_backward`, which would hold a reference: autograd copies a gradient that
         # others hold, where it adds to it.

@@ -14,31 +14,72 @@ from transformers import (
 )
 
 from twhin_hf.modeling import PRETRAINING_MODELS, apply_settings, model_class
+from twhin_hf.modeling.auto import is_adapter
 
 logger = logging.getLogger(__name__)
 
 
 def load_pretraining_model(
-    name_or_path: str, tokenizer: PreTrainedTokenizerBase, **settings: Any
+    name_or_path: str,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    trainable_adapter: bool = False,
+    **settings: Any,
 ) -> PreTrainedModel:
     """Loads a checkpoint with our objectives; heads that it lacks are drawn at random.
 
     Seed before (`transformers.set_seed`): the heads' weights come from the global generator.
 
     Args:
-        name_or_path: a folder or a repository, of ours or of a plain encoder.
+        name_or_path: a folder or a repository, of ours or of a plain encoder, or of an adapter
+            (peft).
         tokenizer: whose padding token the model takes over.
+        trainable_adapter: give back an adapter as a `PretrainingAdapter` to train it further; by
+            default it is merged into the weights.
         **settings: keys of `twhin_hf.modeling.settings.DEFAULTS`, before the checkpoint's own.
 
     Raises:
-        ValueError: an encoder of a family that has no class here.
+        ValueError: an encoder of a family that has no class here, an adapter that does not fit its
+            base model, or an adapter to train further whose heads are not those of the settings.
     """
-    config = AutoConfig.from_pretrained(name_or_path)
+    base, revision = name_or_path, None
+    adapted = is_adapter(name_or_path)
+    if adapted:
+        # peft is an extra, which only adapters need.
+        from twhin_hf.modeling.adapters import adapter_origin
+
+        base, revision, config = adapter_origin(name_or_path)
+    else:
+        config = AutoConfig.from_pretrained(name_or_path)
     pretraining_model = model_class(config, PRETRAINING_MODELS)
     config.pad_token_id = tokenizer.pad_token_id
-    return pretraining_model.from_pretrained(
-        name_or_path, config=apply_settings(config, **settings)
+    model = pretraining_model.from_pretrained(
+        base, config=apply_settings(config, **settings), revision=revision or "main"
     )
+    return _with_adapter(model, name_or_path, trainable_adapter) if adapted else model
+
+
+def _with_adapter(model: PreTrainedModel, name_or_path: str, trainable: bool) -> Any:
+    from peft import PeftConfig
+
+    from twhin_hf.modeling.adapters import load_pretraining_adapter, merged
+
+    from .lora import heads_to_save
+
+    trained = PeftConfig.from_pretrained(name_or_path).modules_to_save or []
+    heads = heads_to_save(model)
+    if trainable and set(trained) != set(heads):
+        raise ValueError(
+            f"the adapter {name_or_path} was trained with the heads {sorted(trained)}, and the "
+            f"objectives ask for {sorted(heads)}; merge it first "
+            "(load_pretraining_model(…).save_pretrained(…)) and start from that folder"
+        )
+    adapted = load_pretraining_adapter(model, name_or_path, trainable)
+    if trainable:
+        return adapted
+    model = merged(adapted)
+    model.config._name_or_path = name_or_path
+    return model
 
 
 def new_pretraining_model(

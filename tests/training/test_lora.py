@@ -1,0 +1,149 @@
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+pytest.importorskip("peft")
+
+from safetensors.torch import load_file
+
+from twhin_hf.commands.cli import main
+from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings, load_post_encoder
+from twhin_hf.training.lora import add_lora, heads_to_save
+from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
+
+
+@pytest.fixture
+def base(tiny_config, tokenizer, tmp_path):
+    torch.manual_seed(0)
+    tiny_config.initializer_range = 0.2
+    model = TwhinBertForPreTraining(apply_settings(tiny_config, pooling="mean"))
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def trainer_of(model, posts, pairs, tokenizer, folder, **options):
+    config = SocialPretrainingConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=16,
+        max_length=32,
+        learning_rate=1e-2,
+        lr_scheduler_type="constant",
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        **{"max_steps": 4, "save_strategy": "no"} | options,
+    )
+    return SocialPretrainingTrainer(model, config, posts, pairs, processing_class=tokenizer)
+
+
+def test_the_base_stays_and_adapter_and_heads_move(base, posts, pairs, tokenizer, tmp_path):
+    model = add_lora(TwhinBertForPreTraining.from_pretrained(base))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer = trainer_of(model, posts, pairs, tokenizer, tmp_path / "out")
+    trainer.train()
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert all("lora_" in name or ".modules_to_save." in name for name in trained)
+    for name, value in model.state_dict().items():
+        assert value.equal(before[name]) == (name not in trained), name
+    for head in heads_to_save(model.get_base_model()):
+        assert any(f".{head}." in name for name in trained)
+
+    trainer.save_model()
+    saved = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert "adapter_model.safetensors" in saved
+    assert "model.safetensors" not in saved
+    texts = posts["text"][:5]
+    expected = torch.nn.functional.normalize(_mean(model, tokenizer, texts), dim=-1)
+    found = load_post_encoder(str(tmp_path / "out")).encode(texts, normalize=True)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def _mean(model, tokenizer, texts):
+    """Mean over the tokens between the special ones, post by post."""
+    model.eval()
+    inputs = [tokenizer(text, return_tensors="pt") for text in texts]
+    return torch.stack([model(**one).last_hidden_state[0, 1:-1].mean(dim=0) for one in inputs])
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(base, posts, pairs, tokenizer, tmp_path):
+    def run(folder, resume=None, **options):
+        torch.manual_seed(1)
+        model = add_lora(TwhinBertForPreTraining.from_pretrained(base))
+        trainer = trainer_of(model, posts, pairs, tokenizer, tmp_path / folder, **options)
+        trainer.train(resume_from_checkpoint=resume)
+        trainer.save_model()
+        return load_file(tmp_path / folder / "adapter_model.safetensors")
+
+    saving = {"save_strategy": "steps", "save_steps": 2}
+    whole = run("whole", **saving)
+    resumed = run("resumed", str(tmp_path / "whole" / "checkpoint-2"))
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, msg=name)
+    early = load_file(tmp_path / "whole" / "checkpoint-2" / "adapter_model.safetensors")
+    assert not all(early[name].equal(value) for name, value in whole.items())
+
+
+@pytest.fixture
+def files(base, posts, pairs, translation_pairs, tmp_path):
+    posts.to_parquet(tmp_path / "posts.parquet")
+    pq.write_table(pairs, tmp_path / "pairs.parquet")
+    translation_pairs.to_parquet(tmp_path / "translations.parquet")
+    config = {
+        "model_name_or_path": str(base),
+        "output_dir": str(tmp_path / "out"),
+        "lora": True,
+        "lora_r": 2,
+        "max_steps": 2,
+        "per_device_train_batch_size": 8,
+        "max_length": 32,
+        "save_strategy": "no",
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def test_pretrain_with_lora_and_further(files):
+    command = ["pretrain", "--config", str(files / "config.yaml")]
+    command += ["--posts", str(files / "posts.parquet"), "--pairs", str(files / "pairs.parquet")]
+    assert main(command) == 0
+    adapter = json.loads((files / "out" / "adapter_config.json").read_text())
+    assert (adapter["r"], adapter["base_model_name_or_path"]) == (2, str(files / "base"))
+    assert sorted(adapter["target_modules"]) == ["query", "value"]
+
+    further = [*command, "--model_name_or_path", str(files / "out")]
+    assert main([*further, "--output_dir", str(files / "further")]) == 0
+    again = json.loads((files / "further" / "adapter_config.json").read_text())
+    assert again["base_model_name_or_path"] == str(files / "base")
+    first, second = (load_file(files / f / "adapter_model.safetensors") for f in ("out", "further"))
+    assert first.keys() == second.keys()
+    assert not all(first[name].equal(second[name]) for name in first)
+
+
+def test_tpp_with_lora_in_stages(files):
+    pairs = str(files / "translations.parquet")
+    stages = [{"translation_pairs": pairs, "output_dir": name} for name in ("one", "two")]
+    command = ["tpp", "--config", str(files / "config.yaml"), "--stages", yaml.safe_dump(stages)]
+    assert main(command) == 0
+    one, two = (load_file(files / "out" / f / "adapter_model.safetensors") for f in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert any("tpp_head" in name for name in one)
+    assert not any("cls." in name for name in one)  # no MLM: its head has no part
+    vectors = load_post_encoder(str(files / "out" / "two")).encode(["a b c"])
+    assert np.isfinite(vectors.numpy()).all()
+
+
+def test_lora_needs_a_checkpoint(files, capsys):
+    command = ["tpp", "--config", str(files / "config.yaml"), "--translation_pairs", "x"]
+    (files / "config.yaml").write_text("lora: true\nconfig_name: bert\ntokenizer_name: base\n")
+    assert main([*command, "--output_dir", str(files / "out")]) == 2
+    assert "lora adapts a checkpoint" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""LoRA by peft: few weights to train beside a frozen checkpoint, and the heads in full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from peft import LoraConfig, TaskType
+from transformers import PreTrainedModel
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from twhin_hf.modeling.adapters import PretrainingAdapter
+
+LORA_TARGETS = {
+    "bert": ["query", "value"],
+    "modernbert": ["Wqkv"],
+    "roberta": ["query", "value"],
+    "xlm-roberta": ["query", "value"],
+}
+"""The layers of a family that are adapted: the attention's queries and values (LoRA, arXiv
+2106.09685, Section 7.1). ModernBERT makes them, and the keys, in one layer."""
+
+MLM_TRANSFORMS = {
+    "bert": ["cls.predictions.transform"],
+    "modernbert": ["head"],
+    "roberta": ["lm_head.dense", "lm_head.layer_norm"],
+    "xlm-roberta": ["lm_head.dense", "lm_head.layer_norm"],
+}
+"""What an MLM head has of its own; its decoder is tied to the embeddings, which stay frozen."""
+
+
+def heads_to_save(model: PreTrainedModel) -> list[str]:
+    """The modules that are trained in full and saved with the adapter.
+
+    The checkpoint may hold none of them: left frozen they would be noise.
+
+    Args:
+        model: a `Twhin…ForPreTraining`; an objective whose weight is 0 has no part in it.
+    """
+    heads = [name for name in ("social_head", "tpp_head") if getattr(model, name) is not None]
+    if model.config.mlm_weight > 0:
+        heads += MLM_TRANSFORMS[model.config.model_type]
+    return heads
+
+
+def lora_config(
+    model: PreTrainedModel,
+    *,
+    r: int = 16,
+    alpha: int = 32,
+    dropout: float = 0.05,
+    target_modules: Sequence[str] | None = None,
+) -> LoraConfig:
+    """What is adapted, and how: the encoder's layers by LoRA, the heads in full.
+
+    Args:
+        model: a `Twhin…ForPreTraining`.
+        r: rank of the two factors.
+        alpha: their product is scaled by alpha / r.
+        dropout: of their input.
+        target_modules: ends of the names of the encoder's linear layers; `LORA_TARGETS` by
+            default.
+
+    Raises:
+        ValueError: a rank below 1, or a dropout outside [0, 1).
+    """
+    if r < 1:
+        raise ValueError(f"lora_r is {r}; it must be 1 or more")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"lora_dropout is {dropout}; it must be in [0, 1)")
+    targets = tuple(target_modules or LORA_TARGETS[model.config.model_type])
+    encoder = f"{model.base_model_prefix}."
+    heads = [name for name, _ in model.named_modules() if not name.startswith(encoder)]
+    # An adapter of the encoder has no layer outside of it, nor in the pooler of a stock one.
+    excluded = [name for name in (*heads, "pooler.dense") if f".{name}".endswith(targets)]
+    return LoraConfig(
+        task_type=TaskType.FEATURE_EXTRACTION,
+        r=r,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(targets),
+        exclude_modules=excluded or None,
+        modules_to_save=heads_to_save(model),
+    )
+
+
+def add_lora(model: PreTrainedModel, config: LoraConfig | None = None) -> PretrainingAdapter:
+    """Freezes a model and puts LoRA beside its layers; the trainers take what comes back.
+
+    Args:
+        model: a `Twhin…ForPreTraining` that was loaded from a checkpoint; changed in place.
+        config: of `lora_config`; its defaults without one.
+
+    Raises:
+        ValueError: a model that is no checkpoint, or that has an adapter merged into it: whoever
+            loads the new adapter could not find the weights it stands on.
+    """
+    name = model.config._name_or_path
+    if not name:
+        raise ValueError(
+            "LoRA adapts a checkpoint, and this model has random weights: train it in full first, "
+            "save it, and load it"
+        )
+    if find_adapter_config_file(name) is not None:
+        raise ValueError(
+            f"this model has the adapter {name} merged into it; save it (save_pretrained) and load "
+            "it from there, or train that adapter further (load_pretraining_model with "
+            "trainable_adapter=True)"
+        )
+    config = config or lora_config(model)
+    config.base_model_name_or_path = name
+    return PretrainingAdapter(model, config)
