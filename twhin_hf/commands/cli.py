@@ -9,9 +9,24 @@ from collections.abc import Sequence
 
 from twhin_hf import __version__
 
-from . import data, evaluate, network, pretrain, push, run, split, synthesize, tokenizer, tpp
+from . import (
+    data,
+    embed,
+    evaluate,
+    network,
+    pretrain,
+    push,
+    run,
+    search,
+    split,
+    synthesize,
+    tokenizer,
+    tpp,
+)
 
-COMMANDS = (run, split, data, network, tokenizer, pretrain, tpp, evaluate, push, synthesize)
+COMMANDS = (
+    run, split, data, network, tokenizer, pretrain, tpp, evaluate, embed, search, push, synthesize,
+)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,0 +1,196 @@
+import os
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from twhin_hf.commands.cli import main
+from twhin_hf.modeling import TwhinBertModel, apply_settings
+from twhin_hf.serving import vectors as module
+from twhin_hf.serving.search import search_vectors, texts_of, vectors_made_with
+from twhin_hf.serving.vectors import EmbedConfig, embed_posts
+
+
+@pytest.fixture
+def encoder(tiny_config, tokenizer, tmp_path):
+    torch.manual_seed(0)
+    tiny_config.initializer_range = 0.2
+    model = TwhinBertModel(apply_settings(tiny_config))
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+@pytest.fixture
+def source(posts, tmp_path):
+    posts.to_parquet(tmp_path / "posts.parquet")
+    return tmp_path / "posts.parquet"
+
+
+def read(path):
+    table = pq.read_table(path)
+    width = table.schema.field("embedding").type.list_size
+    values = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return table["post_id"].to_pylist(), values.reshape(-1, width)
+
+
+def test_vectors_are_the_models_in_the_order_of_the_posts(encoder, source, posts, tmp_path):
+    output = tmp_path / "vectors.parquet"
+    report = embed_posts(source, output, EmbedConfig(encoder), posts_per_part=100, progress=False)
+    assert report == (240, 64, 3, 0)
+    ids, found = read(output)
+    assert ids == posts["post_id"]
+    expected = TwhinBertModel.from_pretrained(encoder).encode(posts["text"]).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    kind = pq.read_schema(output).field("embedding").type
+    assert kind == pa.list_(pa.float32(), 64)
+    assert pq.ParquetFile(output).num_row_groups == 3
+    assert vectors_made_with(output)["model"] == encoder
+    assert sorted(path.name for path in tmp_path.glob("*vectors*")) == ["vectors.parquet"]
+
+
+def test_half_precision_normalized_by_two_processes(encoder, source, posts, tmp_path):
+    output = tmp_path / "vectors.parquet"
+    config = EmbedConfig(encoder, pooling="cls", normalize=True, float16=True, processes=2)
+    embed_posts(source, output, config, posts_per_part=60, progress=False)
+    ids, found = read(output)
+    assert ids == posts["post_id"]
+    assert found.dtype == np.float16
+    model = TwhinBertModel.from_pretrained(encoder)
+    expected = model.encode(posts["text"], normalize=True, pooling="cls").numpy()
+    np.testing.assert_allclose(found.astype(np.float32), expected, atol=1e-3)
+
+
+def test_a_broken_run_goes_on_and_keeps_what_is_done(encoder, source, tmp_path, monkeypatch):
+    output, config = tmp_path / "vectors.parquet", EmbedConfig(encoder)
+    embed_posts(source, tmp_path / "whole.parquet", config, posts_per_part=60, progress=False)
+    write, written = module._Embedder.write, []
+
+    def broken(self, part):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(part.path)
+        return write(self, part)
+
+    monkeypatch.setattr(module._Embedder, "write", broken)
+    with pytest.raises(KeyboardInterrupt):
+        embed_posts(source, output, config, posts_per_part=60, progress=False)
+    assert not output.exists()
+    times = [path.stat().st_mtime_ns for path in written]
+    monkeypatch.setattr(module._Embedder, "write", write)
+
+    # Other options, and other weights under the same name: nothing of it can be used.
+    for path in written:
+        os.link(path, tmp_path / path.name)
+    half = embed_posts(
+        source, output, replace(config, float16=True), posts_per_part=60, progress=False
+    )
+    assert half.kept_parts == 0
+    output.unlink()
+    parts = tmp_path / "vectors.parquet.parts"
+    parts.mkdir()
+    for path in written:
+        os.rename(tmp_path / path.name, parts / path.name)
+    assert [path.stat().st_mtime_ns for path in written] == times
+
+    report = embed_posts(source, output, config, posts_per_part=60, progress=False)
+    assert (report.num_parts, report.kept_parts) == (4, 2)
+    assert pq.read_table(output).equals(pq.read_table(tmp_path / "whole.parquet"))
+    assert not parts.exists()
+
+
+def test_parts_are_named_by_posts_options_and_weights(encoder, posts, tmp_path):
+    def names(config, posts=posts):
+        return [name for _, name in module._part_names(posts, 60, config)]
+
+    config = EmbedConfig(encoder)
+    first = names(config)
+    assert len(set(first)) == 4
+    assert names(replace(config, batch_size=1, processes=3)) == first
+    assert not set(names(replace(config, pooling="cls"))) & set(first)
+    changed = posts.map(lambda row, i: row | {"text": row["text"] + "!" * (i == 0)}, True)
+    assert names(config, changed)[0] != first[0]
+    assert names(config, changed)[1:] == first[1:]
+    os.utime(tmp_path / "model" / "model.safetensors", ns=(1, 1))
+    assert not set(names(config)) & set(first)
+
+
+def test_what_cannot_be(encoder, source, tmp_path):
+    with pytest.raises(ValueError, match="processes is 0"):
+        EmbedConfig(encoder, processes=0)
+    with pytest.raises(FileExistsError, match="remove it"):
+        embed_posts(source, source, EmbedConfig(encoder))
+    model = TwhinBertModel.from_pretrained(encoder)
+    with torch.no_grad():
+        model.encoder.layer[-1].output.LayerNorm.weight.mul_(1e6)
+    model.save_pretrained(encoder)
+    config = EmbedConfig(encoder, float16=True)
+    with pytest.raises(ValueError, match="float16 cannot hold"):
+        embed_posts(source, tmp_path / "vectors.parquet", config, progress=False)
+
+
+def test_search_finds_the_nearest_by_hand(tmp_path):
+    vectors = np.array([[1, 0], [3, 4], [0, 2], [-1, 0], [0, 0]], np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 2)
+    table = pa.table({"post_id": list("abcde"), "embedding": column})
+    pq.write_table(table, tmp_path / "v.parquet")
+    hits = search_vectors(tmp_path / "v.parquet", np.array([[2, 0], [0, 1]], np.float32), 3)
+    assert [ids[:2] for ids in hits.post_ids] == [["a", "b"], ["c", "b"]]
+    np.testing.assert_allclose(hits.cosines, [[1, 0.6, 0], [1, 0.8, 0]], atol=1e-6)
+    everything = search_vectors(tmp_path / "v.parquet", vectors[:1], 50)
+    assert sorted(everything.post_ids[0]) == list("abcde")
+    assert vectors_made_with(tmp_path / "v.parquet") == {}
+    with pytest.raises(ValueError, match="2 dimensions"):
+        search_vectors(tmp_path / "v.parquet", np.ones((1, 3), np.float32), 1)
+    with pytest.raises(ValueError, match="k is 0"):
+        search_vectors(tmp_path / "v.parquet", vectors[:1], 0)
+
+
+def test_search_agrees_with_all_cosines_over_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("twhin_hf.serving.search._VECTORS_PER_BLOCK", 7)
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(100, 8)).astype(np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 8)
+    table = pa.table({"post_id": [f"p{i}" for i in range(100)], "embedding": column})
+    pq.write_table(table, tmp_path / "v.parquet", row_group_size=13)
+    queries = random.normal(size=(3, 8)).astype(np.float32)
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    scores = (queries / np.linalg.norm(queries, axis=1, keepdims=True)) @ units.T
+    order = np.argsort(-scores, axis=1)[:, :12]
+    hits = search_vectors(tmp_path / "v.parquet", queries, 12)
+    assert hits.post_ids == [[f"p{i}" for i in rows] for rows in order.tolist()]
+    np.testing.assert_allclose(hits.cosines, np.take_along_axis(scores, order, 1), atol=1e-5)
+
+
+def test_files_that_are_no_vectors(tmp_path, source):
+    with pytest.raises(FileNotFoundError, match="twhin-hf embed"):
+        search_vectors(tmp_path / "none.parquet", np.ones((1, 2), np.float32), 1)
+    with pytest.raises(ValueError, match=r"needed are post_id and embedding"):
+        search_vectors(source, np.ones((1, 2), np.float32), 1)
+    (tmp_path / "text.parquet").write_text("no")
+    with pytest.raises(ValueError, match="no Parquet file"):
+        search_vectors(tmp_path / "text.parquet", np.ones((1, 2), np.float32), 1)
+
+
+def test_texts_of_posts_take_the_first_of_an_id(tmp_path):
+    (tmp_path / "posts.csv").write_text("post_id,text\n1,first\n2,other\n1,second\n")
+    assert texts_of(tmp_path / "posts.csv", ["1", "9"]) == {"1": "first"}
+
+
+def test_commands(encoder, source, posts, tmp_path, capsys):
+    output = str(tmp_path / "vectors.parquet")
+    command = ["embed", "--model", encoder, "--input", str(source), "--output", output]
+    assert main([*command, "--pooling", "mean", "--device", "cpu"]) == 0
+    assert "240 vectors of 32 dimensions" in capsys.readouterr().out
+    search = ["search", "--vectors", output, "--model", encoder, "-k", "2"]
+    query = posts["text"][7]
+    assert main([*search, "--posts", str(source), "--query", query, "[unseen]"]) == 0
+    out = capsys.readouterr().out
+    assert "p7" in out
+    assert "1.0000" in out
+    assert "[unseen]" in out
+    assert main([*command]) == 2
+    assert "remove it" in capsys.readouterr().err

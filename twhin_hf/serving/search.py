@@ -1,0 +1,133 @@
+"""The posts nearest to a text, by cosine, among the vectors of a Parquet file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twhin_hf.network.neighbours import unit_vectors
+from twhin_hf.tables import Source, open_engine, read_errors, read_table
+
+from .vectors import METADATA_KEY
+
+_VECTORS_PER_BLOCK = 16_384
+
+
+class Hits(NamedTuple):
+    """The nearest posts of each query, nearest first.
+
+    Attributes:
+        post_ids: `[queries][k]`.
+        cosines: float32 `[queries, k]`.
+    """
+
+    post_ids: list[list[str]]
+    cosines: np.ndarray
+
+
+def search_vectors(vectors: str | Path, queries: np.ndarray, k: int) -> Hits:
+    """The k nearest posts of each query, by cosine, exactly.
+
+    The file is read once, block by block: a few queries take no longer than an index would take to
+    be filled, and memory holds a block.
+
+    Args:
+        vectors: The file of `embed_posts`.
+        queries: `[queries, dimension]`, of any length.
+        k: Posts to find; all of them where there are fewer.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: A file of other columns, or queries of another dimension than its vectors.
+
+    Zero vectors, which have no direction, are as far as anything can be at a right angle: cosine 0.
+    """
+    import faiss
+
+    if k < 1:
+        raise ValueError(f"k is {k}; it must be 1 or more.")
+    with _open(vectors) as file:
+        dimension = file.schema_arrow.field("embedding").type.list_size
+        if queries.ndim != 2 or queries.shape[1] != dimension:
+            raise ValueError(
+                f"The queries are of shape {list(queries.shape)} and the vectors of {vectors} have "
+                f"{dimension} dimensions: embed the queries with the model and pooling of the "
+                "vectors."
+            )
+        k = min(k, file.metadata.num_rows)
+        nearest = faiss.ResultHeap(len(queries), k, keep_max=True)
+        query_units, start = unit_vectors(queries), 0
+        for batch in file.iter_batches(_VECTORS_PER_BLOCK, columns=["embedding"]):
+            values = batch["embedding"].flatten().to_numpy(zero_copy_only=False)
+            units = unit_vectors(values.reshape(-1, dimension))
+            cosines, rows = faiss.knn(
+                query_units, units, min(k, len(units)), metric=faiss.METRIC_INNER_PRODUCT
+            )
+            nearest.add_result(cosines, rows + start)
+            start += len(units)
+        nearest.finalize()
+        ids = _ids_of_rows(file, np.unique(nearest.I))
+    return Hits([[ids[row] for row in rows] for rows in nearest.I.tolist()], nearest.D)
+
+
+def vectors_made_with(vectors: str | Path) -> dict[str, Any]:
+    """How the vectors of a file were made: `model`, `pooling`, …; empty where it does not tell.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: A file of other columns.
+    """
+    with _open(vectors) as file:
+        metadata = file.schema_arrow.metadata or {}
+    return json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else {}
+
+
+def texts_of(posts: Source, post_ids: Sequence[str]) -> dict[str, str]:
+    """The texts of some posts; a post that is not there is left out.
+
+    Args:
+        posts: With columns `post_id` and `text`.
+        post_ids: Which.
+    """
+    with open_engine() as engine, read_errors(posts):
+        table = read_table(posts, ["post_id", "text"], connection=engine)
+        found = table.filter(table.post_id.isin(list(post_ids))).to_pyarrow()
+    # The first row of an id is the post, as everywhere.
+    pairs = zip(found["post_id"].to_pylist(), found["text"].to_pylist(), strict=True)
+    return dict(reversed(list(pairs)))
+
+
+def _open(vectors: str | Path) -> pq.ParquetFile:
+    if not Path(vectors).is_file():
+        raise FileNotFoundError(f"There is no {vectors}; `twhin-hf embed` makes it.")
+    try:
+        file = pq.ParquetFile(vectors)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{vectors} is no Parquet file: {error}") from error
+    schema = file.schema_arrow
+    kinds = {name: schema.field(name).type for name in schema.names}
+    if "post_id" not in kinds or not pa.types.is_fixed_size_list(kinds.get("embedding", pa.null())):
+        file.close()
+        raise ValueError(
+            f"{vectors} has the columns {', '.join(f'{n} ({t})' for n, t in kinds.items())}; "
+            "needed are post_id and embedding, a list of fixed size, as `twhin-hf embed` writes."
+        )
+    return file
+
+
+def _ids_of_rows(file: pq.ParquetFile, rows: np.ndarray) -> dict[int, str]:
+    """The ids of rows, which are sorted."""
+    found: dict[int, str] = {}
+    start = 0
+    for batch in file.iter_batches(_VECTORS_PER_BLOCK, columns=["post_id"]):
+        own = rows[(rows >= start) & (rows < start + len(batch))]
+        ids = batch["post_id"].take(pa.array(own - start)).to_pylist()
+        found |= dict(zip(own.tolist(), ids, strict=True))
+        start += len(batch)
+    return found

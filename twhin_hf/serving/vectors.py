@@ -1,0 +1,267 @@
+"""Vectors of posts in a Parquet file: any number of posts, made part by part in their order.
+
+Each part is written when it is done and kept until all are: a run that was broken off goes on with
+the parts that lack. What a part is made of is in its name, a hash of its posts, the model and the
+options, so that a part of other posts or of another model is never taken for one of these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from datasets import Dataset
+from rich.progress import Progress
+
+from twhin_hf.data.posts import read_posts
+from twhin_hf.modeling import load_post_encoder
+from twhin_hf.tables import Source
+
+logger = logging.getLogger(__name__)
+
+POSTS_PER_PART = 16_384
+"""Posts whose vectors are held at once: 96 MiB of 1,536 dimensions in float32."""
+
+METADATA_KEY = b"twhin_hf"
+"""Where the file says how its vectors were made, as JSON."""
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """How posts are embedded.
+
+    Attributes:
+        model: Folder or repository of an encoder, or of an adapter.
+        revision: Of the repository.
+        pooling: `cls`, `mean` or `combined`; the model's own where it is None.
+        max_length: Tokens a post is cut to; 128, or the model's most if less, where it is None.
+        normalize: Scale vectors to length 1.
+        float16: Two bytes a number in place of four.
+        batch_size: Posts of `max_length` tokens that a batch may hold.
+        processes: That embed at the same time, each with a model of its own.
+        device: Such as `cuda`; several processes share out all devices of that kind.
+    """
+
+    model: str
+    revision: str | None = None
+    pooling: str | None = None
+    max_length: int | None = None
+    normalize: bool = False
+    float16: bool = False
+    batch_size: int = 64
+    processes: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "processes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+
+    def of_vectors(self) -> dict[str, Any]:
+        """The options that the vectors depend on, as a file of them tells."""
+        names = ("model", "revision", "pooling", "max_length", "normalize", "float16")
+        return {name: asdict(self)[name] for name in names}
+
+
+class EmbedReport(NamedTuple):
+    """What was written.
+
+    Attributes:
+        num_posts: Vectors of the file.
+        dimension: Of a vector.
+        num_parts: Parts it was made of.
+        kept_parts: Those that an earlier run had left.
+    """
+
+    num_posts: int
+    dimension: int
+    num_parts: int
+    kept_parts: int
+
+
+def embed_posts(
+    posts: Source,
+    output: str | Path,
+    config: EmbedConfig,
+    *,
+    columns: Mapping[str, str] | None = None,
+    posts_per_part: int = POSTS_PER_PART,
+    progress: bool = True,
+) -> EmbedReport:
+    """Writes the vectors of posts, in the order of the posts.
+
+    Args:
+        posts: What `read_posts` reads; rows that it leaves out (without id or text, or of an id
+            that came before) have no vector.
+        output: Parquet file with the columns `post_id`, string, and `embedding`, a list of fixed
+            size of float32 or float16. It appears when it is complete; until then its parts are
+            in a folder beside it, of its name with `.parts`.
+        config: The model, and how.
+        columns: What the posts call a column, such as `{"text": "body"}`.
+        posts_per_part: Of which the vectors are held in memory, by each process.
+        progress: Shows a progress bar.
+
+    Raises:
+        FileExistsError: The output is there.
+        FileNotFoundError: The posts are missing.
+        ValueError: Posts that cannot be read, a model that cannot be loaded or whose vectors are
+            not finite, or too large for float16.
+    """
+    output = Path(output)
+    if output.exists():
+        raise FileExistsError(f"{output} is there; remove it, or give another output.")
+    folder = output.with_name(f"{output.name}.parts")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="posts-", dir=folder) as scratch:
+        read = read_posts(posts, columns=columns, directory=scratch).dataset
+        parts = [
+            _Part(start, min(start + posts_per_part, len(read)), folder / name)
+            for start, name in _part_names(read, posts_per_part, config)
+        ]
+        missing = [part for part in parts if not part.path.exists()]
+        if len(missing) < len(parts):
+            logger.info("%d of %d parts are there already", len(parts) - len(missing), len(parts))
+        with Progress(disable=not progress) as bar:
+            task = bar.add_task("Embedding", total=sum(part.size for part in missing))
+            for part in _embed_parts(missing, read.cache_files[0]["filename"], config):
+                bar.advance(task, part.size)
+        dimension = _join([part.path for part in parts], output, config)
+    shutil.rmtree(folder)
+    return EmbedReport(len(read), dimension, len(parts), len(parts) - len(missing))
+
+
+class _Part(NamedTuple):
+    start: int
+    stop: int
+    path: Path
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+class _Embedder:
+    """A process's model and posts."""
+
+    def __init__(self, config: EmbedConfig, posts: str, device: str):
+        self.config = config
+        self.posts = Dataset.from_file(posts).with_format("arrow")
+        self.model = load_post_encoder(config.model, config.revision).to(device)
+
+    def write(self, part: _Part) -> _Part:
+        block = self.posts[part.start : part.stop]
+        vectors = self.model.encode(
+            block["text"].to_pylist(),
+            batch_size=self.config.batch_size,
+            max_length=self.config.max_length,
+            normalize=self.config.normalize,
+            pooling=self.config.pooling,
+        ).numpy()
+        largest = float(np.abs(vectors).max())
+        if not np.isfinite(largest):
+            raise ValueError(
+                f"{self.config.model} gives vectors that are not finite; check its training."
+            )
+        if self.config.float16:
+            if largest > float(np.finfo(np.float16).max):
+                raise ValueError(
+                    f"{self.config.model} gives numbers up to {largest:g}, which float16 cannot "
+                    "hold; normalize the vectors, or write float32."
+                )
+            vectors = vectors.astype(np.float16)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+        table = pa.table({"post_id": block["post_id"], "embedding": column})
+        partial = part.path.with_suffix(".partial")
+        pq.write_table(table, partial, use_dictionary=False)
+        os.replace(partial, part.path)
+        return part
+
+
+_embedder: _Embedder | None = None
+"""That of a worker process."""
+
+
+def _start_worker(config: EmbedConfig, posts: str, devices: Any) -> None:
+    global _embedder
+    torch.set_num_threads(max(1, torch.get_num_threads() // config.processes))
+    _embedder = _Embedder(config, posts, devices.get())
+
+
+def _write_part(part: _Part) -> _Part:
+    assert _embedder is not None
+    return _embedder.write(part)
+
+
+def _embed_parts(parts: list[_Part], posts: str, config: EmbedConfig) -> Iterator[_Part]:
+    if not parts:
+        return
+    if config.processes == 1:
+        yield from map(_Embedder(config, posts, config.device).write, parts)
+        return
+    # Not forked: threads of the engine and the accelerator do not survive it.
+    context = multiprocessing.get_context("spawn")
+    devices = context.Queue()
+    for number in range(config.processes):
+        devices.put(_device(config.device, number))
+    with ProcessPoolExecutor(
+        config.processes, context, _start_worker, (config, posts, devices)
+    ) as workers:
+        yield from workers.map(_write_part, parts)
+
+
+def _device(device: str, number: int) -> str:
+    """The device of a process: all of a kind are shared out, one that has a number is not."""
+    if device != "cuda":
+        return device
+    return f"cuda:{number % torch.cuda.device_count()}"
+
+
+def _part_names(
+    posts: Dataset, posts_per_part: int, config: EmbedConfig
+) -> Iterator[tuple[int, str]]:
+    """Start and file name of each part."""
+    made_with = json.dumps([config.of_vectors(), _weights_stamp(config.model)]).encode()
+    arrow = posts.select_columns(["post_id", "text"]).with_format("arrow")
+    for start in range(0, len(posts), posts_per_part):
+        block = arrow[start : start + posts_per_part].combine_chunks()
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, block.schema.remove_metadata()) as stream:
+            stream.write_table(block.replace_schema_metadata())
+        digest = hashlib.blake2b(made_with, digest_size=16)
+        digest.update(sink.getvalue())
+        yield start, f"{digest.hexdigest()}.parquet"
+
+
+def _weights_stamp(model: str) -> list[list[Any]]:
+    """Tells a folder's weights from others that take their place; of a repository it is empty."""
+    files = sorted(Path(model).glob("*.safetensors"))
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+def _join(parts: list[Path], output: Path, config: EmbedConfig) -> int:
+    """Writes the parts as one file, a row group each, and returns the dimension."""
+    made_with = {METADATA_KEY: json.dumps(config.of_vectors()).encode()}
+    schema = pq.read_schema(parts[0]).with_metadata(made_with)
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        with pq.ParquetWriter(partial, schema, use_dictionary=False) as writer:
+            for path in parts:
+                writer.write_table(pq.read_table(path).replace_schema_metadata(made_with))
+        os.replace(partial, output)
+    finally:
+        partial.unlink(missing_ok=True)
+    return schema.field("embedding").type.list_size
