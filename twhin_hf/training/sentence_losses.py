@@ -1,0 +1,301 @@
+"""The social loss and Translation Pair Prediction as losses of sentence-transformers.
+
+| loss | columns of the data set | `label` |
+| --- | --- | --- |
+| `SocialLoss` | `anchor`, `positive`, `label` (`social_sentences`) | number of the pair |
+| `TranslationPairLoss`, `bce` or `cosine` | `text_a`, `text_b`, `label` | 1 translation, 0 none |
+| `TranslationPairLoss`, `contrastive` | `text_a`, `text_b`, `label` | the pair's item |
+
+`social_sentences` and `translation_sentences` make these data sets. The losses are the functions of
+`twhin_hf.modeling`, and give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset, concatenate_datasets
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from twhin_hf.data.translation_pairs import translation_items
+from twhin_hf.modeling.heads import ProjectionHead
+from twhin_hf.modeling.losses import nt_xent_loss, social_exclusions
+from twhin_hf.modeling.pretraining import gather_from_processes, process_rank
+from twhin_hf.modeling.settings import TPP_LOSSES
+from twhin_hf.modeling.translation_losses import (
+    translation_bce_loss,
+    translation_contrastive_loss,
+    translation_cosine_loss,
+    translation_exclusions,
+)
+
+from .batches import Pairs, pair_rows
+from .negatives import NegativeSampler
+from .translation_pair import text_languages
+
+_TEXTS = ("text_a", "text_b")
+
+
+class SocialSentences(NamedTuple):
+    """Mined pairs for the trainer of sentence-transformers.
+
+    Attributes:
+        dataset: Columns `anchor` and `positive`, texts, and `label`, the number of the pair.
+        rows: int64 `[num_pairs, 2]`, the posts of each pair; `SocialLoss` knows by them which
+            posts of a batch are positives of each other.
+    """
+
+    dataset: Dataset
+    rows: np.ndarray
+
+
+def social_sentences(
+    posts: Dataset, pairs: Dataset | pa.Table, max_missing: float = 0.0
+) -> SocialSentences:
+    """Mined pairs with their texts.
+
+    Args:
+        posts: columns `post_id` and `text`.
+        pairs: columns `anchor_id` and `positive_id`.
+        max_missing: share of the pairs that may lack a post, and are left out.
+
+    Raises:
+        ValueError: a missing column, no pairs, too many pairs without their posts.
+    """
+    table = pairs.with_format("arrow")[:] if isinstance(pairs, Dataset) else pairs
+    rows, _ = pair_rows(posts, table, max_missing)
+    return SocialSentences(_texts_side_by_side(posts, rows.T, ("anchor", "positive")), rows)
+
+
+def translation_sentences(
+    pairs: Dataset, tpp_loss: str = "bce", *, num_negatives: int = 1, seed: int = 0
+) -> Dataset:
+    """Translation pairs with the labels that a loss takes.
+
+    Args:
+        pairs: columns `text_a`, `text_b`, `lang_a`, `lang_b`.
+        tpp_loss: `bce` or `cosine`: the label is 1 for a translation, and 0 for each of its
+            negatives, in which one side is replaced by another text of its language.
+            `contrastive`: translations alone; the label is the number of the pair's item.
+        num_negatives: of each pair. They are drawn once; `TPPTrainer` draws anew in every epoch.
+        seed: of the negatives.
+
+    Returns:
+        Columns `text_a`, `text_b` and `label`.
+
+    Raises:
+        ValueError: an unknown loss, a missing column, pairs in one language, or a language whose
+            texts cannot be replaced.
+    """
+    _check_loss(tpp_loss)
+    names, languages = text_languages(pairs)
+    items, numbers = translation_items(pairs), np.arange(len(pairs))
+    sides = [pairs.select_columns(name).rename_column(name, "text") for name in _TEXTS]
+    texts = concatenate_datasets(sides)
+    rows = np.stack([numbers, numbers + len(pairs)])
+    if tpp_loss == "contrastive":
+        return _texts_side_by_side(texts, rows, _TEXTS, items)
+    sampler = NegativeSampler(languages, items, seed, names)
+    repeated = np.repeat(numbers, num_negatives)
+    negatives = sampler.replace(repeated, np.zeros_like(repeated), np.arange(len(repeated)))
+    labels = np.concatenate([np.ones_like(numbers), np.zeros_like(repeated)])
+    rows = np.concatenate([rows, negatives], axis=1)
+    return _texts_side_by_side(texts, rows, _TEXTS, labels)
+
+
+class SocialLoss(nn.Module):
+    """NT-Xent over pairs of posts that the same users like (TwHIN-BERT, Section 2.2.2).
+
+    Every post looks for its partner among all posts of the batch, anchors and positives, on all
+    processes; posts that are known positives of each other are never negatives.
+    `MultipleNegativesRankingLoss` looks from anchors to positives alone and takes all others for
+    negatives.
+
+    Args:
+        model: a SentenceTransformer.
+        rows: of `social_sentences`. Without it, and for batches without `label`, a post's one
+            known positive is its partner.
+        temperature: τ (paper: 0.1).
+        projection_sizes: sizes of the layers of an MLP between embedding and loss, trained with the
+            model and thrown away with the loss (paper: `[768, 768]`); none by default, so that the
+            embeddings themselves are compared.
+
+    Inputs: `anchor` and `positive`, texts, and `label` of `social_sentences`.
+
+    Example:
+
+        pairs = social_sentences(posts, mined)
+        loss = SocialLoss(model, pairs.rows)
+        SentenceTransformerTrainer(model, args, train_dataset=pairs.dataset, loss=loss).train()
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        rows: np.ndarray | None = None,
+        temperature: float = 0.1,
+        projection_sizes: Sequence[int] | None = None,
+    ):
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+        self.projection_sizes = projection_sizes
+        self.rows = rows
+        self.known = None
+        if rows is not None:
+            # What it looks up has as many rows as posts; their texts are not needed.
+            self.known = Pairs(cast(Any, range(int(rows.max()) + 1)), rows)
+        self.head: nn.Module = nn.Identity()
+        if projection_sizes:
+            config = cast(Any, PreTrainedConfig)(
+                hidden_size=model.get_embedding_dimension(),
+                social_pooling="cls",
+                social_projection_sizes=list(projection_sizes),
+            )
+            self.head = ProjectionHead(config).to(model.device)
+
+    def forward(
+        self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None
+    ) -> Tensor:
+        """The loss of a batch, scalar; `labels` are `[num_pairs]`."""
+        projections = self.head(_embeddings(self.model, sentence_features))
+        num_posts, device = len(projections), projections.device
+        own = torch.arange(num_posts, device=device)
+        if self.rows is None or self.known is None or labels is None:
+            post_ids = process_rank() * num_posts + own
+            positive_ids = post_ids.new_empty(num_posts, 0)
+        else:
+            posts = self.rows[labels.cpu().numpy()].T.reshape(-1)
+            post_ids = torch.from_numpy(posts).to(device)
+            positive_ids = torch.from_numpy(self.known.known_positives(posts)).to(device)
+        keys, key_ids, first = gather_from_processes(projections, post_ids)
+        _check_negatives(len(keys))
+        partners = first + (own + num_posts // 2) % num_posts
+        excluded = social_exclusions(post_ids, positive_ids, key_ids)
+        return nt_xent_loss(projections, keys, partners, excluded, self.temperature)[0]
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """What the model card tells of the loss."""
+        return {
+            "temperature": self.temperature,
+            "projection_sizes": self.projection_sizes,
+            "known_positives": self.rows is not None,
+        }
+
+
+class TranslationPairLoss(nn.Module):
+    """Are two texts translations of each other? (Translation Pair Prediction, arXiv 2110.10318)
+
+    Args:
+        model: a SentenceTransformer.
+        tpp_loss: `bce` (the paper's: σ of the dot product), `cosine`, or `contrastive` (softmax
+            over the batch's other side); see `twhin_hf.modeling.translation_losses`.
+        margin: of `cosine` and `contrastive`.
+        temperature: of `contrastive`.
+        projection_size: of a linear layer between embedding and loss, the same for both sides,
+            trained with the model and thrown away with the loss (paper: 768); none by default.
+
+    Inputs: two texts, and `label` of `translation_sentences`. `contrastive` does without a label:
+    each pair is an item then.
+
+    Raises:
+        ValueError: an unknown loss.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        tpp_loss: str = "bce",
+        margin: float = 0.0,
+        temperature: float = 0.05,
+        projection_size: int | None = None,
+    ):
+        super().__init__()
+        _check_loss(tpp_loss)
+        self.model = model
+        self.tpp_loss, self.margin, self.temperature = tpp_loss, margin, temperature
+        self.projection_size = projection_size
+        self.head: nn.Module = nn.Identity()
+        if projection_size:
+            width = cast(int, model.get_embedding_dimension())
+            self.head = nn.Linear(width, projection_size).to(model.device)
+
+    def forward(
+        self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None
+    ) -> Tensor:
+        """The loss of a batch, scalar; `labels` are `[num_pairs]`."""
+        projections = self.head(_embeddings(self.model, sentence_features))
+        if self.tpp_loss == "contrastive":
+            return self._contrastive(projections, labels)
+        if labels is None:
+            raise ValueError(
+                f"{self.tpp_loss} needs a column `label`: 1 for a translation and 0 for none; "
+                "translation_sentences makes it"
+            )
+        if self.tpp_loss == "bce":
+            return translation_bce_loss(projections, labels)[0]
+        return translation_cosine_loss(projections, labels, self.margin)[0]
+
+    def _contrastive(self, projections: Tensor, labels: Tensor | None) -> Tensor:
+        num_posts, num_pairs = len(projections), len(projections) // 2
+        own = torch.arange(num_posts, device=projections.device)
+        if labels is None:
+            item_ids = process_rank() * num_pairs + own % num_pairs
+        else:
+            item_ids = labels.repeat(2)
+        keys, key_items, first = gather_from_processes(projections, item_ids)
+        _check_negatives(len(keys))
+        # Every process brings its sides a and then its sides b.
+        key_sides = torch.arange(len(keys), device=own.device) % num_posts // num_pairs
+        excluded = translation_exclusions(item_ids, own // num_pairs, key_items, key_sides)
+        partners = first + (own + num_pairs) % num_posts
+        return translation_contrastive_loss(
+            projections, keys, partners, excluded, self.temperature, self.margin
+        )[0]
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """What the model card tells of the loss."""
+        names = ("tpp_loss", "margin", "temperature", "projection_size")
+        return {name: getattr(self, name) for name in names}
+
+
+def _embeddings(
+    model: SentenceTransformer, sentence_features: Iterable[dict[str, Tensor]]
+) -> Tensor:
+    """Of both columns, `[2 · num_pairs, width]`, first one column, then the other."""
+    sides = [model(features)["sentence_embedding"] for features in sentence_features]
+    if len(sides) != 2:
+        raise ValueError(
+            f"the data set has {len(sides)} columns of texts; this loss takes two, and a label"
+        )
+    return torch.cat(sides)
+
+
+def _texts_side_by_side(
+    texts: Dataset, rows: np.ndarray, names: tuple[str, str], labels: np.ndarray | None = None
+) -> Dataset:
+    sides = [
+        texts.select_columns("text").select(side).rename_column("text", name)
+        for side, name in zip(rows, names, strict=True)
+    ]
+    labels = np.arange(rows.shape[1]) if labels is None else labels
+    return concatenate_datasets(sides, axis=1).add_column("label", labels)
+
+
+def _check_loss(tpp_loss: str) -> None:
+    if tpp_loss not in TPP_LOSSES:
+        raise ValueError(f"tpp_loss is {tpp_loss!r}; choose one of {TPP_LOSSES}")
+
+
+def _check_negatives(num_keys: int) -> None:
+    if num_keys < 4:
+        raise ValueError(
+            "a batch of one pair has no negatives; this loss needs at least two pairs (raise "
+            "per_device_train_batch_size)"
+        )
