@@ -212,7 +212,7 @@ def spoil_card(folder):
 
 
 def spoil_config(folder):
-    config = json.loads((folder / "config.json").read_text()) | {"trained_at": "/work/runs/a"}
+    config = json.loads((folder / "config.json").read_text()) | {"trained_at": "/home/me/runs/a"}
     (folder / "config.json").write_text(json.dumps(config))
 
 
@@ -225,7 +225,7 @@ def spoil_config(folder):
         (spoil_with_a_pickle, r"model\.safetensors is no safetensors file"),
         (spoil_results, r"results\.json holds ids of users"),
         (spoil_card, r"README\.md, line \d+, names a path of this machine: '/home/me/model'"),
-        (spoil_config, r"config\.json, line \d+, names a path of this machine: '/work/runs/a'"),
+        (spoil_config, r"config\.json, line \d+, names a path of this machine: '/home/me/runs/a'"),
         (lambda folder: (folder / "network.json").write_text("{}"), "is a network folder"),
         (lambda folder: (folder / "tokenizer_config.json").unlink(), "holds no tokenizer"),
         (lambda folder: (folder / "config.json").unlink(), r"holds no config\.json"),

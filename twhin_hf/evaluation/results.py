@@ -125,7 +125,8 @@ def results_table(results: Mapping[str, Results] | Results, title: str | None = 
     metrics = list(dict.fromkeys(row.metric for _, row in rows))
     title = title or " / ".join(dict.fromkeys(r.task for r in named.values()))
     is_one = isinstance(results, Results)
-    table = Table(title=f"{title}: {next(iter(named))}" if is_one else title)
+    title = f"{title}: {next(iter(named))}" if is_one else title
+    table = Table(title=title, min_width=min(len(title), 78))  # else it wraps at a narrow table
     names = ["language"] if is_one else ["model", "language"]
     for name in names:
         table.add_column(name, overflow="fold")
