@@ -52,9 +52,9 @@ class TPPConfig(PretrainingConfig):
         tokenization_processes (`int`, *optional*): processes that tokenize the texts.
 
     The defaults that differ from `TrainingArguments`' are the paper's: `learning_rate` 1e-6,
-    `warmup_steps` 500, `per_device_train_batch_size` 32, with its 3 epochs; and as many in
-    evaluation (`per_device_eval_batch_size`), `logging_steps` 50, `remove_unused_columns` False, `dataloader_drop_last` True,
-    which packed batches need.
+    `warmup_steps` 500, `per_device_train_batch_size` 32, with its 3 epochs; as many in evaluation
+    (`per_device_eval_batch_size`); and `logging_steps` 50, `remove_unused_columns` False,
+    `dataloader_drop_last` True, which packed batches need.
     """
 
     learning_rate: float = field(default=1e-6, metadata={"help": "Peak learning rate (paper)."})
