@@ -83,3 +83,11 @@ def test_table_of_one_model_names_it_in_the_title():
     lines = [line.split() for line in screen.getvalue().replace("│", " ").splitlines()]
     assert lines[0] == ["Engagement:", RESULTS.model]
     assert ["en", "0.2500", "0.1000"] in lines
+
+
+def test_many_metrics_stand_one_below_the_other():
+    rows = [Result(lang, f"metric {k}", k / 10) for lang in ("en", "hi") for k in range(7)]
+    screen = io.StringIO()
+    Console(file=screen, width=80).print(results_table(Results("alignment", "ours", rows)))
+    lines = [line.split() for line in screen.getvalue().replace("│", " ").splitlines()]
+    assert ["metric", "6", "0.6000", "0.6000"] in lines

@@ -111,8 +111,14 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     return Results(**{name: content[name] for name in needed} | {"results": rows})
 
 
+MOST_COLUMNS = 6
+"""Metrics that stand side by side on a screen of 80 columns."""
+
+
 def results_table(results: Mapping[str, Results] | Results, title: str | None = None) -> Table:
     """A table for the screen: a row a model and language, a column a metric.
+
+    One evaluation with more metrics than a screen is wide for has a row a metric instead.
 
     Args:
         results: One evaluation, whose model stands in the title, or several by the name to show.
@@ -127,14 +133,20 @@ def results_table(results: Mapping[str, Results] | Results, title: str | None = 
     is_one = isinstance(results, Results)
     title = f"{title}: {next(iter(named))}" if is_one else title
     table = Table(title=title, min_width=min(len(title), 78))  # else it wraps at a narrow table
-    names = ["language"] if is_one else ["model", "language"]
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for metric in metrics:
-        table.add_column(metric, justify="right")
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for name, row in rows:
         cells.setdefault((name, row.language), {})[row.metric] = f"{row.value:.4f}"
+    if is_one and len(metrics) > MOST_COLUMNS:
+        table.add_column("metric", overflow="fold")
+        for _, language in cells:
+            table.add_column(language, justify="right")
+        for metric in metrics:
+            table.add_row(metric, *(values.get(metric, "") for values in cells.values()))
+        return table
+    for name in ["language"] if is_one else ["model", "language"]:
+        table.add_column(name, overflow="fold")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
     for (name, language), values in cells.items():
         cell = [language] if is_one else [name, language]
         table.add_row(*cell, *(values.get(metric, "") for metric in metrics))
