@@ -106,7 +106,7 @@ def test_the_folder_tells_what_it_is(adapted, base):
     adapter = json.loads(Path(folder, "adapter_config.json").read_text())
     assert adapter["task_type"] == "FEATURE_EXTRACTION"
     assert adapter["base_model_name_or_path"] == base
-    config = json.loads(Path(folder, "config.json").read_text())
+    config = json.loads(Path(folder, "encoder_config.json").read_text())
     assert config["pooling"] == "mean"
     assert "auto_map" not in config
     names = list(load_file(f"{folder}/adapter_model.safetensors"))
@@ -150,8 +150,10 @@ class TestOneFamily:
 
     def test_weights_of_a_deeper_model_are_an_error(self, adapted, base):
         _, folder = adapted
-        config = json.loads(Path(folder, "config.json").read_text()) | {"num_hidden_layers": 1}
-        Path(folder, "config.json").write_text(json.dumps(config))
+        config = json.loads(Path(folder, "encoder_config.json").read_text()) | {
+            "num_hidden_layers": 1
+        }
+        Path(folder, "encoder_config.json").write_text(json.dumps(config))
         with pytest.raises(ValueError, match="no place for"):
             load_post_encoder(folder)
 

@@ -63,6 +63,21 @@ def test_the_base_stays_and_adapter_and_heads_move(base, posts, pairs, tokenizer
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_an_adapter_is_a_sentence_transformer(base, posts, pairs, tokenizer, tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    model = add_lora(TwhinBertForPreTraining.from_pretrained(base))
+    trainer = trainer_of(model, posts, pairs, tokenizer, tmp_path / "out")
+    trainer.train()
+    trainer.save_model()
+    texts = posts["text"][:5]
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    found = torch.from_numpy(theirs.encode(texts))
+    expected = load_post_encoder(str(tmp_path / "out")).encode(texts)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    before = load_post_encoder(str(base)).encode(texts)
+    assert not torch.allclose(found, before, atol=1e-2)
+
+
 @torch.no_grad()
 def _mean(model, tokenizer, texts):
     """Mean over the tokens between the special ones, post by post."""

@@ -25,12 +25,17 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME, load_peft_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
-from transformers.utils import CONFIG_NAME, cached_file
+from transformers.utils import cached_file
 
 from .auto import MODELS, model_class
+from .sentence_transformer_files import write_sentence_transformer_files
 
 PREFIX = "base_model.model."
 """What peft puts before the name of every weight."""
+
+ENCODER_CONFIG_NAME = "encoder_config.json"
+"""The config that the adapter was trained with. A `config.json` beside an adapter would make
+transformers look for the base model's weights there."""
 
 
 class PretrainingAdapter(PeftModel):
@@ -64,10 +69,12 @@ class PretrainingAdapter(PeftModel):
         partial = path.with_suffix(".partial")
         save_file(weights, partial, metadata={"format": "pt"})
         os.replace(partial, path)
-        config: Any = copy.deepcopy(self.get_base_model().config)
+        encoder: Any = self.get_base_model().base_model
+        config = copy.deepcopy(encoder.config)
         # There is no code beside an adapter that it could name.
         config.__dict__.pop("auto_map", None)
-        config.save_pretrained(folder)
+        config.to_json_file(Path(folder) / ENCODER_CONFIG_NAME)
+        write_sentence_transformer_files(folder, config, encoder.post_length)
 
     def load_adapter(self, model_id: Any, adapter_name: str, *args: Any, **kwargs: Any) -> Any:
         """Loads weights that `save_pretrained` wrote, or peft for the encoder alone.
@@ -160,13 +167,15 @@ def adapter_origin(
     """
     adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
     base, base_revision = str(adapter.base_model_name_or_path), adapter.revision
+    config = AutoConfig.from_pretrained(base, revision=base_revision or "main")
     own = cached_file(
-        name_or_path, CONFIG_NAME, revision=revision, _raise_exceptions_for_missing_entries=False
+        name_or_path,
+        ENCODER_CONFIG_NAME,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
     )
     if own is not None:
-        config = AutoConfig.from_pretrained(name_or_path, revision=revision)
-    else:
-        config = AutoConfig.from_pretrained(base, revision=base_revision)
+        config = type(config).from_json_file(own)
     return base, base_revision, config
 
 
