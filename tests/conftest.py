@@ -90,6 +90,46 @@ def tiny_config(tokenizer):
     )
 
 
+FAMILIES = {
+    "bert": "BertConfig",
+    "modernbert": "ModernBertConfig",
+    "roberta": "RobertaConfig",
+    "xlm-roberta": "XLMRobertaConfig",
+}
+"""The config of each encoder family, by its `model_type`."""
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request) -> str:
+    """The `model_type` of each family."""
+    return request.param
+
+
+@pytest.fixture
+def family_config(family, tokenizer):
+    """Two layers without dropout, its weights large enough that a wrong mask shows."""
+    import transformers
+
+    sizes = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 130,
+        "initializer_range": 0.2,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    if family == "modernbert":
+        # The second layer sees four tokens to either side.
+        special = {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
+        return transformers.ModernBertConfig(**sizes, **special, local_attention=8)
+    dropouts = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return getattr(transformers, FAMILIES[family])(**sizes, **dropouts)
+
+
 @pytest.fixture(scope="session")
 def translation_pairs(texts):
     """80 translation pairs: English post 4i with Spanish post 4i + 1, and 20 of them with Arabic.

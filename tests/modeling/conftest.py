@@ -1,48 +1,9 @@
-"""A tiny model of each encoder family, and batches for it."""
+"""Batches for a tiny model of each encoder family."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BertConfig, ModernBertConfig, RobertaConfig, XLMRobertaConfig
-
-from twhin_hf.modeling import MODELS
-
-CONFIGS = {
-    "bert": BertConfig,
-    "modernbert": ModernBertConfig,
-    "roberta": RobertaConfig,
-    "xlm-roberta": XLMRobertaConfig,
-}
-
-
-@pytest.fixture(params=sorted(MODELS))
-def family(request) -> str:
-    """The `model_type` of each family."""
-    return request.param
-
-
-@pytest.fixture
-def family_config(family, tokenizer):
-    """Two layers without dropout, its weights large enough that a wrong mask shows."""
-    sizes = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-        "max_position_embeddings": 130,
-        "initializer_range": 0.2,
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-    if family == "modernbert":
-        # The second layer sees four tokens to either side.
-        special = {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
-        return ModernBertConfig(**sizes, **special, local_attention=8)
-    dropouts = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    return CONFIGS[family](**sizes, **dropouts)
 
 
 @pytest.fixture

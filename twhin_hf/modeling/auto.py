@@ -63,8 +63,8 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
     """
     revision = revision or "main"
     if is_adapter(name_or_path, revision):
-        # peft is an extra, which only adapters need.
-        from .adapters import load_adapted_encoder
+        # Late: only an adapter needs peft, and the modules of training that know it.
+        from twhin_hf.training.adapters import load_adapted_encoder
 
         return load_adapted_encoder(name_or_path, revision, **kwargs)
     config = AutoConfig.from_pretrained(name_or_path, revision=revision)

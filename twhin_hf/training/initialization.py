@@ -46,7 +46,7 @@ def load_pretraining_model(
     adapted = is_adapter(name_or_path)
     if adapted:
         # peft is an extra, which only adapters need.
-        from twhin_hf.modeling.adapters import adapter_origin
+        from .adapters import adapter_origin
 
         base, revision, config = adapter_origin(name_or_path)
     else:
@@ -62,8 +62,7 @@ def load_pretraining_model(
 def _with_adapter(model: PreTrainedModel, name_or_path: str, trainable: bool) -> Any:
     from peft import PeftConfig
 
-    from twhin_hf.modeling.adapters import load_pretraining_adapter, merged
-
+    from .adapters import load_pretraining_adapter, merged
     from .lora import heads_to_save
 
     trained = PeftConfig.from_pretrained(name_or_path).modules_to_save or []

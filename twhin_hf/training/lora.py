@@ -8,7 +8,7 @@ from peft import LoraConfig, TaskType
 from transformers import PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from twhin_hf.modeling.adapters import PretrainingAdapter
+from .adapters import PretrainingAdapter
 
 LORA_TARGETS = {
     "bert": ["query", "value"],

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from twhin_hf.modeling import PRETRAINING_MODELS, apply_settings, load_post_encoder
-from twhin_hf.modeling.adapters import load_pretraining_adapter
+from twhin_hf.training.adapters import load_pretraining_adapter
 from twhin_hf.training.initialization import load_pretraining_model
 from twhin_hf.training.lora import add_lora, lora_config
 

@@ -3,8 +3,7 @@
 An adapter that was trained on a `Twhin…ForPreTraining` is saved under the names that its weights
 have in the encoder alone, and as one for feature extraction: `AutoPeftModelForFeatureExtraction`
 loads it onto the stock encoder. The heads lie in the same file, and the config with their settings
-beside it. Unlike the other files of this folder this one does not travel with a model, and it
-imports peft, which is an extra.
+beside it. Needs peft, which is an extra.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
-from .auto import MODELS, model_class
-from .sentence_transformer_files import write_sentence_transformer_files
+from twhin_hf.modeling.auto import MODELS, model_class
+from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 
 PREFIX = "base_model.model."
 """What peft puts before the name of every weight."""
