@@ -69,6 +69,18 @@ def test_the_package_without_a_model_file(monkeypatch):
     assert clean_languages(pa.array(codes)).to_pylist() == ["de", None]
 
 
+def test_the_package_itself():
+    pytest.importorskip("py3langid", reason="the extra languages is not installed")
+    texts = [
+        "Guten Morgen, wie geht es dir heute?",
+        "お茶が好きです",
+        "hola, ¿qué tal estás hoy?",
+        "🌋",
+    ]
+    codes = package_detector()(texts)
+    assert clean_languages(pa.array(codes)).to_pylist() == ["de", "ja", "es", None]
+
+
 def test_a_missing_package_names_its_extra(monkeypatch, tmp_path):
     for name in ("fasttext", "py3langid", "py3langid.langid"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -90,6 +102,15 @@ def test_html_of_links_lists_and_mentions():
     )
     texts = decode_entities(html_to_text(pa.array([content, None, "plain", "a & b"])))
     assert texts.to_pylist() == ["@a https://e.org/x\n1 &lt; 2\n'3'", None, "plain", "a & b"]
+
+
+def test_entities_common_and_rare():
+    texts = ["&lt;a&gt; &quot;b&quot; &#39;c&#39; &amp;amp;", "&eacute;&lt; &amp;lt; &copy x", "&"]
+    assert decode_entities(pa.array(texts)).to_pylist() == [
+        "<a> \"b\" 'c' &amp;",
+        "é< &lt; © x",
+        "&",
+    ]
 
 
 def test_language_codes():

@@ -16,6 +16,7 @@ import pyarrow as pa
 BLOCK_SIZE = 2**24
 MAX_LINE = 2**28
 MAX_DOCUMENT = 2**28
+_HEAD_SIZE = 2**20
 _ITEMS_PER_BLOCK = 10_000
 _LINES_LOOKED_AT = 100
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -119,7 +120,7 @@ def read_head(path: Path, collections: Collection[str]) -> Head:
     Raises:
         ValueError: The file holds no JSON, no text, or a document above 256 MiB.
     """
-    first = next(read_blocks(path), None)
+    first = next(read_blocks(path, _HEAD_SIZE), None)
     lines = [] if first is None else first.lines[:_LINES_LOOKED_AT].to_pylist()
     lines = [line for line in lines if line.strip()]
     if not lines:

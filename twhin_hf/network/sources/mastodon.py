@@ -77,9 +77,10 @@ _STATUSES = " UNION ALL ".join(
 
 
 # `https://host/@name` is the page of the account whose id is `https://host/users/name`.
-_USER = (
-    "coalesce({0}.uri, regexp_replace({0}.url, '^(https?://[^/]+)/@([^/@]+)$', '\\1/users/\\2'))"
-)
+_USER = """
+    coalesce({0}.uri, CASE WHEN {0}.url LIKE '%/@%@%' THEN {0}.url
+        ELSE replace({0}.url, '/@', '/users/') END)
+"""
 
 
 def _lists(name: str, relation: str) -> str:

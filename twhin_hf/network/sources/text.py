@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 # What servers let through is a short list of tags without ">" in their attributes
 # (https://docs.joinmastodon.org/spec/activitypub/#sanitization).
 _TAGS = (
-    (r"(?i)<br\s*/?>", "\n"),
     (r"(?i)</p>\s*<p[^>]*>", "\n\n"),
-    (r"(?i)</(?:p|div|li|blockquote|h[1-6]|pre)>", "\n"),
+    (r"(?i)<br\s*/?>|</(?:p|div|li|blockquote|h[1-6]|pre)>", "\n"),
     (r"<[^>]*>", ""),
 )
+# `&amp;` comes last: `&amp;lt;` is the text `&lt;`.
+_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&amp;": "&"}
 _OLD_CODES = {"in": "id", "iw": "he", "ji": "yi"}
 # Undetermined, no language, and X's codes of posts without words: hashtags, mentions, media, links.
 _NO_LANGUAGE = ["und", "zxx", "mul", "art", "qam", "qct", "qht", "qme", "qst"]
@@ -34,14 +35,22 @@ def html_to_text(texts: pa.Array) -> pa.Array:
 def decode_entities(texts: pa.Array) -> pa.Array:
     """Strings with `&amp;` and the like as the characters that they mean.
 
-    >>> decode_entities(pa.array(["a &lt; b", "plain"])).to_pylist()
-    ['a < b', 'plain']
+    >>> decode_entities(pa.array(["a &lt; b", "plain", "&amp;lt; &eacute;"])).to_pylist()
+    ['a < b', 'plain', '&lt; é']
     """
     has_entity = pc.fill_null(pc.match_substring(texts, "&"), False)
     if not has_entity.true_count:
         return texts
-    decoded = [html.unescape(text) for text in texts.filter(has_entity).to_pylist()]
-    return pc.replace_with_mask(texts, has_entity, pa.array(decoded, texts.type))
+    encoded = texts.filter(has_entity)
+    decoded = encoded
+    for entity, sign in _ENTITIES.items():
+        decoded = pc.replace_substring(decoded, entity, sign)
+    # Python knows all of them, at a tenth of the speed.
+    num_common = pc.count_substring_regex(encoded, "|".join(_ENTITIES))
+    has_other = pc.not_equal(pc.count_substring(encoded, "&"), num_common)
+    others = [html.unescape(text) for text in encoded.filter(has_other).to_pylist()]
+    decoded = pc.replace_with_mask(decoded, has_other, pa.array(others, texts.type))
+    return pc.replace_with_mask(texts, has_entity, decoded)
 
 
 def clean_languages(codes: pa.Array) -> pa.Array:

@@ -106,8 +106,8 @@ _V2_POSTS = f"""
 _ENGAGEMENT = f"""
     SELECT user_id, {{column}} AS post_id, {NO_ALIAS}, '{{relation}}' AS relation,
         coalesce(
-            {ISO_SECONDS.format("created_at")},
-            CAST(epoch(try_strptime(created_at, '%a %b %d %H:%M:%S +0000 %Y')) AS BIGINT)
+            CAST(epoch(try_strptime(created_at, '%a %b %d %H:%M:%S +0000 %Y')) AS BIGINT),
+            {ISO_SECONDS.format("created_at")}
         ) AS timestamp, post_id AS record, '' AS version
     FROM tweets WHERE {{column}} IS NOT NULL AND user_id IS NOT NULL {{condition}}
 """
