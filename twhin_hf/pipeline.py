@@ -26,7 +26,7 @@ from rich.console import Console
 from transformers import AutoTokenizer, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from twhin_hf.data.engagement import EngagementBenchmark, build_benchmark
+from twhin_hf.data.engagement.benchmark import EngagementBenchmark, build_benchmark
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import check_no_leak, split_posts
 from twhin_hf.data.tokenization import train_unigram_tokenizer

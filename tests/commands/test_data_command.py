@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from twhin_hf.commands.cli import main
-from twhin_hf.data.translation_pairs import read_translation_pairs
+from twhin_hf.data.translation.pairs import read_translation_pairs
 
 PAIR = ("Good morning", "صباح الخير")
 

@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 
 from twhin_hf.commands.cli import main
-from twhin_hf.data.translation_pairs import SCHEMA, read_translation_pairs, translation_items
+from twhin_hf.data.translation.pairs import SCHEMA, read_translation_pairs, translation_items
 
 SIZES = ("--users", "50", "--posts", "60", "--engagements", "200", "--translation-pairs", "80")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from twhin_hf.data.engagement import Records, build_benchmark
+from twhin_hf.data.engagement.benchmark import Records, build_benchmark
 
 POSTS = pa.table(
     {

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import List, Value
 
-from twhin_hf.data.engagement_builder import (
+from twhin_hf.data.engagement.builder import (
     EngagementPrediction,
     engagement_configs,
     load_engagement_prediction,

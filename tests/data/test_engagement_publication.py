@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twhin_hf.data.engagement_benchmark import build_engagement_benchmark, hash_ids
-from twhin_hf.data.engagement_builder import load_engagement_prediction
+from twhin_hf.data.engagement.builder import load_engagement_prediction
+from twhin_hf.data.engagement.publication import build_engagement_benchmark, hash_ids
 from twhin_hf.data.hub_folder import DatasetCard, write_hub_folder
 from twhin_hf.data.splits import split_posts
 from twhin_hf.network.folder import Network

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from twhin_hf.data.external_benchmarks import (
+from twhin_hf.data.external.benchmarks import (
     BENCHMARKS,
     UMSAB_LANGUAGES,
     find_benchmark,

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from twhin_hf.data.hashtag import (
+from twhin_hf.data.hashtag.builder import (
     HashtagPrediction,
     hashtag_configs,
     hashtag_languages,

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twhin_hf.data.hashtag_benchmark import build_hashtag_benchmark
-from twhin_hf.data.hashtag_recipe import HashtagRecipe
-from twhin_hf.data.hashtag_text import find_hashtags
+from twhin_hf.data.hashtag.benchmark import build_hashtag_benchmark
+from twhin_hf.data.hashtag.recipe import HashtagRecipe
+from twhin_hf.data.hashtag.text import find_hashtags
 
 TAGS = ("Cats", "ＤＯＧＳ", "猫", "سلام", "हिन्दी")
 NAMES = ["cats", "dogs", "سلام", "हिन्दी", "猫"]

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from twhin_hf.data.hashtag_text import find_hashtags, normalize_hashtag, remove_hashtags
+from twhin_hf.data.hashtag.text import find_hashtags, normalize_hashtag, remove_hashtags
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,17 @@ import pytest
 from datasets import Dataset
 
 from twhin_hf.data.language_codes import language_code, parse_language_pair, parse_language_pairs
-from twhin_hf.data.translation_columns import column_pairs
-from twhin_hf.data.translation_pairs import (
+from twhin_hf.data.translation.columns import column_pairs
+from twhin_hf.data.translation.pairs import (
     SCHEMA,
     read_translation_pairs,
     split_translation_pairs,
     translation_items,
     write_published_json_lines,
 )
-from twhin_hf.data.translation_sources import published_pairs
-from twhin_hf.data.translation_text import clean_texts
-from twhin_hf.data.translation_writing import write_translation_pairs
+from twhin_hf.data.translation.sources import published_pairs
+from twhin_hf.data.translation.text import clean_texts
+from twhin_hf.data.translation.writing import write_translation_pairs
 
 ROWS = [
     ("Hello\nworld ", "Hola\r\nmundo", "en", "es"),

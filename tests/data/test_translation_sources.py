@@ -12,10 +12,10 @@ import pytest
 from datasets import Dataset
 
 from twhin_hf.data import text_lines
-from twhin_hf.data.translation_columns import column_pairs
-from twhin_hf.data.translation_sources import wikimatrix_pairs
-from twhin_hf.data.translation_tatoeba import tatoeba_pairs
-from twhin_hf.data.translation_wikidata import wikidata_pairs
+from twhin_hf.data.translation.columns import column_pairs
+from twhin_hf.data.translation.sources import wikimatrix_pairs
+from twhin_hf.data.translation.tatoeba import tatoeba_pairs
+from twhin_hf.data.translation.wikidata import wikidata_pairs
 
 TATOEBA_TRAIN = Path(__file__).parents[3] / "shared" / "data" / "tatoeba_train"
 EN_AR, EN_HI = ("en", "ar"), ("en", "hi")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from . import data_engagement, data_hashtag
 
 if TYPE_CHECKING:
-    from twhin_hf.data.translation_sources import PairSource
-    from twhin_hf.data.translation_writing import TranslationPairsReport
+    from twhin_hf.data.translation.sources import PairSource
+    from twhin_hf.data.translation.writing import TranslationPairsReport
 
 _SOURCES = ("tatoeba", "wikimatrix", "wikidata", "published", "columns")
 _OF_SOURCE = {"min_score": "wikimatrix", "max_texts": "published", "columns": "columns"}
@@ -97,7 +97,7 @@ def run_translation_pairs(args: argparse.Namespace) -> None:
     """Checks the options, then reads, cleans and writes."""
     from rich.console import Console
 
-    from twhin_hf.data.translation_writing import write_translation_pairs
+    from twhin_hf.data.translation.writing import write_translation_pairs
 
     for option, source in _OF_SOURCE.items():
         if getattr(args, option) is not None and args.source != source:
@@ -120,10 +120,10 @@ def run_translation_pairs(args: argparse.Namespace) -> None:
 
 def _pair_source(args: argparse.Namespace) -> PairSource:
     from twhin_hf.data.language_codes import parse_language_pairs
-    from twhin_hf.data.translation_columns import column_pairs
-    from twhin_hf.data.translation_sources import published_pairs, wikimatrix_pairs
-    from twhin_hf.data.translation_tatoeba import tatoeba_pairs
-    from twhin_hf.data.translation_wikidata import wikidata_pairs
+    from twhin_hf.data.translation.columns import column_pairs
+    from twhin_hf.data.translation.sources import published_pairs, wikimatrix_pairs
+    from twhin_hf.data.translation.tatoeba import tatoeba_pairs
+    from twhin_hf.data.translation.wikidata import wikidata_pairs
 
     langs, progress = parse_language_pairs(args.langs), args.progress
     if args.source == "tatoeba":

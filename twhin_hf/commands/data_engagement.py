@@ -47,7 +47,7 @@ def _add_engagement(subparsers: argparse._SubParsersAction) -> None:
 
 def run_engagement(args: argparse.Namespace) -> None:
     """Loads language by language and writes."""
-    from twhin_hf.data.engagement_builder import engagement_configs
+    from twhin_hf.data.engagement.builder import engagement_configs
     from twhin_hf.data.hub_folder import DatasetCard, write_hub_folder
 
     card = DatasetCard(title="Engagement prediction", text=_TASK)
@@ -96,7 +96,7 @@ def run_build(args: argparse.Namespace) -> None:
     """Makes the benchmark and writes it."""
     from pathlib import Path
 
-    from twhin_hf.data.engagement_benchmark import build_engagement_benchmark
+    from twhin_hf.data.engagement.publication import build_engagement_benchmark
     from twhin_hf.data.hub_folder import DatasetCard, write_hub_folder
     from twhin_hf.data.posts import read_posts
     from twhin_hf.network.folder import load_network

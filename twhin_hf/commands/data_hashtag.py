@@ -69,7 +69,7 @@ def _add_hashtag(subparsers: argparse._SubParsersAction) -> None:
 
 def run_hashtag(args: argparse.Namespace) -> None:
     """Loads language by language and writes."""
-    from twhin_hf.data.hashtag import hashtag_configs
+    from twhin_hf.data.hashtag.builder import hashtag_configs
     from twhin_hf.data.hub_folder import DatasetCard, write_hub_folder
 
     card = DatasetCard(
@@ -84,7 +84,7 @@ def run_hashtag(args: argparse.Namespace) -> None:
 
 
 def _add_build(subparsers: argparse._SubParsersAction) -> None:
-    from twhin_hf.data.hashtag_recipe import HashtagRecipe
+    from twhin_hf.data.hashtag.recipe import HashtagRecipe
 
     recipe = HashtagRecipe()
     parser = subparsers.add_parser(
@@ -109,8 +109,8 @@ def _add_build(subparsers: argparse._SubParsersAction) -> None:
 
 def run_build(args: argparse.Namespace) -> None:
     """Makes the benchmark and writes it."""
-    from twhin_hf.data.hashtag_benchmark import build_hashtag_benchmark
-    from twhin_hf.data.hashtag_recipe import HashtagRecipe
+    from twhin_hf.data.hashtag.benchmark import build_hashtag_benchmark
+    from twhin_hf.data.hashtag.recipe import HashtagRecipe
     from twhin_hf.data.hub_folder import DatasetCard, HubConfig, write_hub_folder
 
     recipe = HashtagRecipe(

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
     from rich.console import Console
 
-    from twhin_hf.data.engagement import build_benchmark
+    from twhin_hf.data.engagement.benchmark import build_benchmark
     from twhin_hf.data.posts import read_posts
     from twhin_hf.data.splits import check_no_leak, split_posts
     from twhin_hf.evaluation.engagement import (

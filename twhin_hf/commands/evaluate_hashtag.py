@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
     from rich.console import Console
 
-    from twhin_hf.data.hashtag import hashtag_languages, load_hashtag_prediction
+    from twhin_hf.data.hashtag.builder import hashtag_languages, load_hashtag_prediction
     from twhin_hf.evaluation.classification import classification_row, options_of, recipe_config
     from twhin_hf.evaluation.frozen_features import evaluate_features, feature_row
     from twhin_hf.evaluation.hashtag import (

@@ -137,7 +137,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, config: Any) -> 
     Raises:
         ValueError: a model that does not fit the pairs; see `TPPTrainer`.
     """
-    from twhin_hf.data.translation_pairs import read_translation_pairs
+    from twhin_hf.data.translation.pairs import read_translation_pairs
     from twhin_hf.training.translation_pair import TPPTrainer
 
     model, tokenizer = load_model(model_args, config.seed, **SETTINGS)

@@ -155,7 +155,7 @@ def read_bitext(path: str | Path) -> Dataset:
     """
     from datasets import Dataset, concatenate_datasets
 
-    from twhin_hf.data.translation_pairs import read_translation_pairs
+    from twhin_hf.data.translation.pairs import read_translation_pairs
 
     path = Path(path)
     files = sorted(path.glob("*.tsv")) if path.is_dir() else [path]

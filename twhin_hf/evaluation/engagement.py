@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from twhin_hf.data.engagement import EngagementBenchmark, Records
+from twhin_hf.data.engagement.benchmark import EngagementBenchmark, Records
 from twhin_hf.evaluation.ranking import CandidateSets, hits_and_mrr, ranks
 from twhin_hf.evaluation.results import Result
 

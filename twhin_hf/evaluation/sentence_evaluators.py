@@ -15,7 +15,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.evaluation import SentenceEvaluator
 
-from twhin_hf.data.engagement import EngagementBenchmark
+from twhin_hf.data.engagement.benchmark import EngagementBenchmark
 
 from .engagement import EngagementConfig, engagement_rows, evaluate_engagement
 from .results import Result, Results, write_results

@@ -1,7 +1,7 @@
 """The tasks of each suite, found in a folder of data.
 
 - `twhin`: `engagement/`, `hashtag/` (or `hashtag-classification-id.zip`) and a folder an external
-  benchmark, named as in `twhin_hf.data.external_benchmarks` (`semeval2018-es/`, or `semeval2018/`
+  benchmark, named as in `twhin_hf.data.external.benchmarks` (`semeval2018-es/`, or `semeval2018/`
   for all its languages).
 - `tweeteval`: a folder a task (`emoji/`, …), as in TweetEval's `datasets`.
 - `tpp`: `ner/`, `sentiment/` and `pos/`, each with `train/en.…` and `test/LANG.…`, and perhaps
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twhin_hf.data.external_benchmarks import BENCHMARKS, load_benchmark
+from twhin_hf.data.external.benchmarks import BENCHMARKS, load_benchmark
 from twhin_hf.evaluation.classification import (
     ClassificationConfig,
     evaluate_classification,
@@ -109,8 +109,8 @@ def _twhin(root: Path, options: SuiteOptions) -> dict[str, Finder]:
 def _engagement(folder: Path, options: SuiteOptions) -> list[SuiteTask]:
     from twhin_hf.data.archives import list_files
     from twhin_hf.data.benchmark_files import find_layout, fingerprint
-    from twhin_hf.data.engagement_builder import load_engagement_prediction, to_benchmark
-    from twhin_hf.data.engagement_files import find_files
+    from twhin_hf.data.engagement.builder import load_engagement_prediction, to_benchmark
+    from twhin_hf.data.engagement.files import find_files
 
     if not folder.is_dir():
         return []
@@ -161,7 +161,7 @@ def _engagement(folder: Path, options: SuiteOptions) -> list[SuiteTask]:
 
 
 def _hashtag(root: Path, options: SuiteOptions) -> list[SuiteTask]:
-    from twhin_hf.data.hashtag import hashtag_languages
+    from twhin_hf.data.hashtag.builder import hashtag_languages
 
     places = (root / "hashtag", root / "hashtag-classification-id.zip")
     place = next((path for path in places if path.exists()), None)
@@ -177,7 +177,7 @@ def _hashtag(root: Path, options: SuiteOptions) -> list[SuiteTask]:
 
 
 def _hashtag_loader(language: str, place: Path, options: SuiteOptions) -> Callable[[], Loaded]:
-    from twhin_hf.data.hashtag import load_hashtag_prediction
+    from twhin_hf.data.hashtag.builder import load_hashtag_prediction
 
     @functools.cache
     def load() -> Loaded:

@@ -23,7 +23,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from twhin_hf.data.translation_pairs import translation_items
+from twhin_hf.data.translation.pairs import translation_items
 from twhin_hf.modeling.heads import ProjectionHead
 from twhin_hf.modeling.losses import nt_xent_loss, social_exclusions
 from twhin_hf.modeling.pretraining import gather_from_processes, process_rank

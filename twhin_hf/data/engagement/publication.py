@@ -19,8 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, DatasetInfo, Features, List, Value
 
-from twhin_hf.data.engagement import EngagementBenchmark, Records, build_benchmark, distinct_records
-from twhin_hf.data.engagement_builder import EngagementSplits, hub_configs
+from twhin_hf.data.engagement.benchmark import (
+    EngagementBenchmark,
+    Records,
+    build_benchmark,
+    distinct_records,
+)
+from twhin_hf.data.engagement.builder import EngagementSplits, hub_configs
 from twhin_hf.data.hub_folder import HubConfig
 from twhin_hf.data.splits import SPLITS, check_no_leak, split_posts
 

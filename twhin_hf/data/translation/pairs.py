@@ -1,7 +1,7 @@
 """Translation pairs as a memory-mapped `datasets.Dataset`, their items, and a held-out share.
 
 Pairs are a table with string columns `text_a`, `text_b`, `lang_a`, `lang_b` and `source`, which
-`twhin_hf.data.translation_writing` makes of the sources.
+`twhin_hf.data.translation.writing` makes of the sources.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.data.posts import UNKNOWN_LANGUAGE
+from twhin_hf.data.splits import split_posts
+from twhin_hf.data.text_lines import first_line
+from twhin_hf.data.translation.sources import PUBLISHED_COLUMN, published_pairs
 from twhin_hf.tables import describe, is_blank, open_engine, read_errors, read_table, table_batches
-
-from .posts import UNKNOWN_LANGUAGE
-from .splits import split_posts
-from .text_lines import first_line
-from .translation_sources import PUBLISHED_COLUMN, published_pairs
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

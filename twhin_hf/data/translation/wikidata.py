@@ -12,11 +12,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.data.language_codes import LanguagePair
+from twhin_hf.data.text_lines import LineBlock, first_line, read_blocks, split_columns
+from twhin_hf.data.translation.sources import (
+    PairSource,
+    add_languages,
+    check_languages,
+    json_values,
+    list_files,
+)
 from twhin_hf.tables import has_text, open_engine, read_errors, read_table, table_batches
-
-from .language_codes import LanguagePair
-from .text_lines import LineBlock, first_line, read_blocks, split_columns
-from .translation_sources import PairSource, add_languages, check_languages, json_values, list_files
 
 _FILES = re.compile(r"\.(?:json|jsonl|ndjson|csv|tsv)(?:\.gz|\.bz2)?$")
 _TABLES = re.compile(r"\.(csv|tsv)(?:\.gz|\.bz2)?$")

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.data.language_codes import LanguagePair
+from twhin_hf.data.posts import UNKNOWN_LANGUAGE
+from twhin_hf.data.translation.sources import PairSource, add_languages, check_languages, one_pair
 from twhin_hf.tables import (
     Source,
     describe,
@@ -19,10 +22,6 @@ from twhin_hf.tables import (
     read_table,
     table_batches,
 )
-
-from .language_codes import LanguagePair
-from .posts import UNKNOWN_LANGUAGE
-from .translation_sources import PairSource, add_languages, check_languages, one_pair
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset

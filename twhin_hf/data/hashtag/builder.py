@@ -33,8 +33,8 @@ from twhin_hf.data.benchmark_files import (
     is_split_table,
     modern_code,
 )
-from twhin_hf.data.hashtag_labels import read_labels
-from twhin_hf.data.hashtag_text import remove_hashtags
+from twhin_hf.data.hashtag.labels import read_labels
+from twhin_hf.data.hashtag.text import remove_hashtags
 from twhin_hf.data.hub_folder import HubConfig
 from twhin_hf.data.hydration import find_texts
 from twhin_hf.tables import has_text

@@ -15,12 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twhin_hf.data.language_codes import is_language_code
+from twhin_hf.data.translation.pairs import (
+    check_share,
+    read_translation_pairs,
+    split_translation_pairs,
+)
+from twhin_hf.data.translation.sources import PairSource
+from twhin_hf.data.translation.text import clean_texts
 from twhin_hf.tables import has_text, open_engine, read_errors
-
-from .language_codes import is_language_code
-from .translation_pairs import check_share, read_translation_pairs, split_translation_pairs
-from .translation_sources import PairSource
-from .translation_text import clean_texts
 
 logger = logging.getLogger(__name__)
 

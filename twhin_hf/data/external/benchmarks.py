@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from twhin_hf.data.external_formats import (
+from twhin_hf.data.external.formats import (
     TABLE_ENDINGS,
     Labelled,
     concatenate,

@@ -13,11 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from twhin_hf.tables import open_engine, read_errors, table_batches
-
-from .language_codes import LanguagePair, language_codes
-from .text_lines import first_line, numbers_of, read_blocks, split_columns
-from .translation_sources import (
+from twhin_hf.data.language_codes import LanguagePair, language_codes
+from twhin_hf.data.text_lines import first_line, numbers_of, read_blocks, split_columns
+from twhin_hf.data.translation.sources import (
     PairFile,
     PairSource,
     add_languages,
@@ -26,6 +24,7 @@ from .translation_sources import (
     list_files,
     side_by_side,
 )
+from twhin_hf.tables import open_engine, read_errors, table_batches
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Value
 
 from twhin_hf.data.duplicate_groups import group_near_duplicates
-from twhin_hf.data.hashtag_recipe import HashtagRecipe
-from twhin_hf.data.hashtag_text import find_hashtags, remove_hashtags
+from twhin_hf.data.hashtag.recipe import HashtagRecipe
+from twhin_hf.data.hashtag.text import find_hashtags, remove_hashtags
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import SPLITS
 from twhin_hf.tables import Source, has_text, open_engine

@@ -2,7 +2,7 @@
 
 Each source is a function that gives a `PairSource`: blocks of pairs as they stand, read as they are
 asked for, with a count of what the source itself dropped. Tatoeba, Wikidata and tables with two
-columns of text have modules of their own. `twhin_hf.data.translation_pairs` cleans and writes them.
+columns of text have modules of their own. `twhin_hf.data.translation.pairs` cleans and writes them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .language_codes import LanguagePair, language_code
-from .posts import UNKNOWN_LANGUAGE
-from .text_lines import LineBlock, numbers_of, read_blocks, split_columns
+from twhin_hf.data.language_codes import LanguagePair, language_code
+from twhin_hf.data.posts import UNKNOWN_LANGUAGE
+from twhin_hf.data.text_lines import LineBlock, numbers_of, read_blocks, split_columns
 
 PUBLISHED_COLUMN = "unique_label_desc"
 # Codes at the end of a name, such as those of WikiMatrix.ar-en.tsv.gz.

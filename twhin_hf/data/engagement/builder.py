@@ -1,8 +1,8 @@
 """The engagement prediction benchmark of TwHIN-BERT as a `datasets` builder.
 
 Zhang et al. (KDD 2023, Section 3.2): for each of 50 languages posts, split by post, and records of
-a user's network vector and a post the user engaged with. `twhin_hf.data.engagement_benchmark` makes
-such benchmarks; this module reads them, and other folders of the same columns.
+a user's network vector and a post the user engaged with. `twhin_hf.data.engagement.publication`
+makes such benchmarks; this module reads them, and other folders of the same columns.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from datasets.builder import Key
 
 from twhin_hf.data.archives import list_files
 from twhin_hf.data.benchmark_files import find_layout, fingerprint, modern_code
-from twhin_hf.data.engagement import EngagementBenchmark, Records
-from twhin_hf.data.engagement_files import (
+from twhin_hf.data.engagement.benchmark import EngagementBenchmark, Records
+from twhin_hf.data.engagement.files import (
     TableFile,
     check_ids,
     check_posts,

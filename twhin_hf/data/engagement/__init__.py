@@ -1,0 +1,1 @@
+"""The engagement prediction benchmark: loading, making and publishing it."""

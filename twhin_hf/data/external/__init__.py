@@ -1,0 +1,1 @@
+"""Benchmarks of text classification that others published."""

@@ -1,0 +1,1 @@
+"""Translation pairs: read, cleaned and written from each of their sources."""
