@@ -10,6 +10,8 @@ from twhin_hf.commands import evaluate
 from twhin_hf.commands.evaluate_zero_shot import read_label_map
 from twhin_hf.data.tasks import read_bitext, read_entities
 from twhin_hf.evaluation.results import Result, Results, read_results, write_results
+from twhin_hf.evaluation.retrieval import evaluate_retrieval
+from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings, load_pretraining_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ROOT = Path(__file__).parents[2]
@@ -57,6 +59,25 @@ def test_retrieval(folder, capsys):
     assert 0 < found["average", "MRR"].value <= 1
     assert results.options["pooling"] == "mean"
     assert "Translations found" in capsys.readouterr().out
+
+
+def test_retrieval_by_the_head(folder, tiny_config):
+    config = apply_settings(tiny_config, tpp_weight=1.0, tpp_pooling="mean", pooling="mean")
+    TwhinBertForPreTraining(config).save_pretrained(folder / "model")
+    arguments = ("retrieval", "--model", folder / "model", "--device", "cpu", "--projected")
+    arguments += ("--pairs", folder / "pairs", "--output", folder / "out")
+    run(*arguments)
+    results = read_results(folder / "out")
+    assert results.options["projected"]
+    assert results.options["pooling"] == "mean"
+    pairs = read_bitext(folder / "pairs")
+    model = load_pretraining_model(folder / "model")
+    expected = evaluate_retrieval(model, pairs, objective="tpp")["ar→en"].mrr
+    rows = {(row.language, row.metric): row.value for row in results.results}
+    assert rows["ar→en", "MRR"] == expected
+    assert expected != evaluate_retrieval(model.bert, pairs)["ar→en"].mrr
+    with pytest.raises(ValueError, match="exclude each other"):
+        run(*arguments, "--pooling", "mean")
 
 
 def test_alignment(folder, capsys):

@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from twhin_hf.modeling import TwhinBertModel
+from twhin_hf.modeling import (
+    TwhinBertForPreTraining,
+    TwhinBertModel,
+    apply_settings,
+    load_pretraining_model,
+)
 from twhin_hf.modeling import post_encoder as post_encoder_module
 
 
@@ -89,3 +94,27 @@ def test_a_tokenizer_larger_than_the_model(model, tokenizer, tiny_config):
 def test_no_tokenizer_to_be_found(tiny_config):
     with pytest.raises(ValueError, match="pass tokenizer="):
         TwhinBertModel(tiny_config).encode(["a"])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "combined"])
+def test_projections_of_texts(tiny_config, tokenizer, texts, tmp_path, pooling):
+    settings = {"tpp_pooling": pooling, "tpp_weight": 1.0, "social_weight": 0.0}
+    torch.manual_seed(0)
+    model = TwhinBertForPreTraining(apply_settings(tiny_config, **settings)).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = load_pretraining_model(tmp_path)
+    found = model.encode(texts[:6], "tpp", batch_size=2)
+    pooled = model.bert.encode(texts[:6], pooling=pooling)
+    head = model.tpp_head.projection
+    with torch.inference_mode():
+        torch.testing.assert_close(found, pooled @ head.weight.T + head.bias)
+    with pytest.raises(ValueError, match=r"'social'; this model has the heads of \['tpp'\]"):
+        model.encode(texts[:2], "social")
+
+
+def test_a_checkpoint_that_lost_its_heads(tiny_config, tmp_path):
+    config = apply_settings(tiny_config, tpp_weight=1.0)
+    TwhinBertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="its heads were left out when it was saved"):
+        load_pretraining_model(tmp_path)

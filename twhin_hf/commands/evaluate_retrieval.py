@@ -25,6 +25,12 @@ def add_parser(benchmarks: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--neighbours", type=int, default=4, help="k of the margin (default: %(default)s)"
     )
+    parser.add_argument(
+        "--projected",
+        action="store_true",
+        help="compare what the TPP head makes of the texts, as training does, in place of the "
+        "encoder's pooled vectors",
+    )
     add_encode_options(parser)
     parser.set_defaults(run=run)
 
@@ -50,19 +56,31 @@ def run(args: argparse.Namespace) -> None:
     from twhin_hf.data.tasks import read_bitext
     from twhin_hf.evaluation.results import Results, results_table, write_results
     from twhin_hf.evaluation.retrieval import evaluate_retrieval, retrieval_rows
-    from twhin_hf.modeling import load_post_encoder
+    from twhin_hf.modeling import load_post_encoder, load_pretraining_model
 
+    if args.projected and args.pooling:
+        raise ValueError(
+            "--projected and --pooling exclude each other: the TPP head reads the pooling that it "
+            "was trained on. Leave one out"
+        )
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     pairs = concatenate_datasets([read_bitext(path) for path in args.pairs])
-    model = load_post_encoder(args.model, args.revision).to(device)
+    vectors: dict[str, str]
+    if args.projected:
+        model = load_pretraining_model(args.model, args.revision).to(device)
+        vectors, pooling = {"objective": "tpp"}, model.config.tpp_pooling
+    else:
+        model = load_post_encoder(args.model, args.revision).to(device)
+        pooling = args.pooling or model.config.pooling
+        vectors = {"pooling": pooling}
     found = evaluate_retrieval(
         model,
         pairs,
         neighbours=args.neighbours,
         device=device,
-        pooling=args.pooling,
         batch_size=args.batch_size,
         max_length=args.max_length,
+        **vectors,
     )
     results = Results(
         task="retrieval",
@@ -71,7 +89,8 @@ def run(args: argparse.Namespace) -> None:
         results=retrieval_rows(found),
         options={
             "pairs": args.pairs,
-            "pooling": args.pooling or model.config.pooling,
+            "pooling": pooling,
+            "projected": args.projected,
             "max_length": args.max_length,
             "neighbours": args.neighbours,
         },

@@ -72,6 +72,32 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
     return encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
 
 
+def load_pretraining_model(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
+    """Loads the `Twhin…ForPreTraining` of a checkpoint's family, with its trained heads.
+
+    Args:
+        name_or_path: a folder or a repository that training here has made.
+        revision: of the repository; `main` by default.
+        **kwargs: as `from_pretrained` takes.
+
+    Raises:
+        ValueError: an encoder of a family that has no class here, or a checkpoint without the
+            heads that its config speaks of.
+    """
+    revision = revision or "main"
+    config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+    model, found = model_class(config, PRETRAINING_MODELS).from_pretrained(
+        name_or_path, config=config, revision=revision, output_loading_info=True, **kwargs
+    )
+    missing = sorted(name for name in found["missing_keys"] if "_head." in name)
+    if missing:
+        raise ValueError(
+            f"{name_or_path} holds no {missing}: its heads were left out when it was saved. Give "
+            "the folder that training wrote"
+        )
+    return model
+
+
 def is_adapter(name_or_path: str, revision: str | None = None) -> bool:
     """Whether a folder or repository holds an adapter (peft) in place of a model.
 

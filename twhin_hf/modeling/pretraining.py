@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,38 @@ class PreTrainingMixin(SavingMixin):
         config = self.config
         self.social_head = ProjectionHead(config) if config.social_weight > 0 else None
         self.tpp_head = TranslationPairHead(config) if config.tpp_weight > 0 else None
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], objective: str, **options: Any) -> Tensor:
+        """Texts in the space where an objective compares them: what its head makes of them.
+
+        Args:
+            texts: the posts.
+            objective: `social` or `tpp`.
+            **options: as `encode` of the `Twhin…Model` takes (`batch_size`, `max_length`,
+                `normalize`, which is of the pooled vectors, and `tokenizer`).
+
+        Returns:
+            float32 `[len(texts), size of the head]` on the CPU, in the order of `texts`.
+
+        Raises:
+            ValueError: the model has no head of that objective, or as the `Twhin…Model` says.
+        """
+        heads = {"social": self.social_head, "tpp": self.tpp_head}
+        head = heads.get(objective)
+        if head is None:
+            present = [name for name, module in heads.items() if module is not None]
+            raise ValueError(
+                f"objective is {objective!r}; this model has the heads of {present}. A head is "
+                "made by training with its weight (social_weight, tpp_weight) above 0"
+            )
+        encoder: Any = getattr(self, self.base_model_prefix)
+        pooling = getattr(self.config, f"{objective}_pooling")
+        pooled = encoder.encode(texts, pooling=pooling, **options)
+        device, dtype = next((p.device, p.dtype) for p in head.parameters())
+        return torch.cat(
+            [head(block.to(device, dtype)).float().cpu() for block in pooled.split(2**14)]
+        )
 
     def mlm_transform(self, hidden_states: Tensor) -> Tensor:
         """`[num_masked, hidden]` → the decoder's input of the same shape."""
