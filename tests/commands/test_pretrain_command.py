@@ -126,6 +126,10 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest(files, capsys):
         (["--model_name_or_path", "a", "--config_overrides", "{a: 1}"], "goes with config_name"),
         (["--model_name_or_path", "a"], "posts is missing"),
         (["--model_name_or_path", "a", "--posts", "gone.parquet"], "there is no gone.parquet"),
+        (
+            ["--model_name_or_path", "a", "--posts", ".", "--validation_translation_pairs", "."],
+            "goes with translation_pairs",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit(options, message):

@@ -130,12 +130,15 @@ def test_joint_run_by_pretrain(files):
         "--posts", str(files / "posts.parquet"), "--pairs", str(files / "pairs.parquet"),
         "--translation_pairs", str(files / "translations.parquet"),
         "--translation_proportion", "0.25",
+        "--validation_translation_pairs", str(files / "human.parquet"),
     ]  # fmt: skip
     assert main(["pretrain", "--config", config, *options]) == 0
     saved = config_of(files / "out")
     assert (saved["tpp_weight"], saved["social_weight"], saved["mlm_weight"]) == (1, 1, 0.05)
     state = json.loads((files / "out" / "trainer_state.json").read_text())
     assert ["tpp_loss" in entry for entry in state["log_history"][:4]].count(True) == 1
+    results = json.loads((files / "out" / "eval_results.json").read_text())
+    assert {"eval_tpp_auc", "eval_retrieval_a_to_b", "eval_tpp_accuracy"} <= results.keys()
 
 
 def test_example_script_under_accelerate(files):

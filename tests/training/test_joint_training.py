@@ -6,13 +6,14 @@ import torch
 from recording import assert_equal_batches, new_model, record_batches
 
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
+from twhin_hf.training.translation_pair import TPPConfig, TPPTrainer
 
 ALL = {"social_weight": 1.0, "mlm_weight": 0.05, "tpp_weight": 1.0}
 
 
 @pytest.fixture
 def trainer(tiny_config, posts, pairs, translation_pairs, tokenizer, tmp_path):
-    def make(settings=None, with_pairs=True, with_translations=True, **options):
+    def make(settings=None, with_pairs=True, with_translations=True, held_out=None, **options):
         defaults = {
             "output_dir": str(tmp_path / "run"),
             "per_device_train_batch_size": 8,
@@ -31,6 +32,7 @@ def trainer(tiny_config, posts, pairs, translation_pairs, tokenizer, tmp_path):
             pairs if with_pairs else None,
             processing_class=tokenizer,
             translation_pairs=translation_pairs if with_translations else None,
+            **held_out or {},
         )
 
     return make
@@ -97,6 +99,39 @@ def test_mlm_on_posts_beside_translation_pairs(trainer):
     first, second = training.state.log_history[:2]
     assert "tpp_loss" not in first
     assert {"mlm_loss", "tpp_loss"} <= second.keys()
+
+
+def test_held_out_posts_and_translations(
+    trainer, posts, pairs, translation_pairs, tiny_config, tokenizer, tmp_path
+):
+    # Neither is a whole number of batches of 8.
+    posts = {"eval_dataset": posts, "eval_pairs": pairs.slice(0, 20)}
+    translations = translation_pairs.select(range(45, 75))
+    both = trainer(held_out=posts | {"eval_translation_pairs": translations})
+    found = both.evaluate()
+    only_posts = trainer(held_out=posts).evaluate()
+    for name in ("eval_social_loss", "eval_social_accuracy"):
+        assert found[name] == pytest.approx(only_posts[name], abs=1e-6)
+    # The figures of translations are TPPTrainer's.
+    model = new_model(tiny_config, **ALL | {"social_weight": 0.0})
+    model.load_state_dict(both.model.state_dict(), strict=False)
+    options = {"per_device_eval_batch_size": 8, "max_length": 64, "use_cpu": True, "report_to": []}
+    args = TPPConfig(str(tmp_path / "tpp"), per_device_train_batch_size=8, **options)
+    alone = TPPTrainer(model, args, translations, translations, processing_class=tokenizer)
+    expected = alone.evaluate()
+    figures = ("tpp_loss", "tpp_accuracy", "tpp_auc", "retrieval_a_to_b", "retrieval_b_to_a")
+    for name in (f"eval_{figure}" for figure in figures):
+        assert found[name] == pytest.approx(expected[name], abs=1e-6), name
+    assert found["eval_tokens"] == expected["eval_tokens"] + only_posts["eval_tokens"]
+    assert not any("tpp" in name or "retrieval" in name for name in only_posts)
+    only = trainer(held_out={"eval_translation_pairs": translations}).evaluate()
+    assert only["eval_tpp_auc"] == found["eval_tpp_auc"]
+    with pytest.raises(ValueError, match="held-out translation pairs and none to train on"):
+        trainer(
+            {"tpp_weight": 0.0},
+            with_translations=False,
+            held_out={"eval_translation_pairs": translations},
+        )
 
 
 @pytest.mark.parametrize(

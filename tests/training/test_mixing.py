@@ -20,6 +20,10 @@ def sources(*sizes_and_shares):
     return made
 
 
+def mixed(made):
+    return MixedBatches([source.batches for source in made])
+
+
 def drawn(sampler, data, size, epoch):
     sampler.set_epoch(epoch)
     keys = list(sampler)
@@ -46,7 +50,7 @@ def test_proportions_that_are_none(shares):
 def test_batches_are_of_one_source_and_sources_go_on():
     # 10 batches of source 0 an epoch, 5 of source 1, which has 3 in an epoch of its own.
     made = sources((43, 2 / 3), (13, 1 / 3))
-    data, sampler = MixedBatches(made), MixedSampler(made, 4)
+    data, sampler = mixed(made), MixedSampler(made, 4)
     epochs = [drawn(sampler, data, 4, epoch) for epoch in range(3)]
     for number, source in enumerate(made):
         batches = [batch for epoch in epochs for who, batch in epoch if who == number]
@@ -63,7 +67,7 @@ def test_batches_are_of_one_source_and_sources_go_on():
 
 def test_an_epoch_is_the_same_whether_or_not_others_came_before():
     made = sources((43, 0.5), (13, 0.5))
-    data = MixedBatches(made)
+    data = mixed(made)
     sampler = MixedSampler(made, 4)
     first, second = (drawn(sampler, data, 4, epoch) for epoch in (0, 1))
     fresh = MixedSampler(sources((43, 0.5), (13, 0.5)), 4)
@@ -72,4 +76,11 @@ def test_an_epoch_is_the_same_whether_or_not_others_came_before():
 
 def test_a_batch_of_two_sources_is_refused():
     with pytest.raises(ValueError, match="a batch mixes sources"):
-        MixedBatches(sources((8, 0.5), (8, 0.5))).__getitems__([0, 1])
+        mixed(sources((8, 0.5), (8, 0.5))).__getitems__([0, 1])
+
+
+def test_in_order_every_row_comes_and_batches_are_of_one_source():
+    data = mixed(sources((7, 0.5), (2, 0.5)))
+    keys = data.in_order(4)
+    batches = [data.__getitems__(keys[start : start + 4]) for start in range(0, len(keys), 4)]
+    assert batches == [(0, [0, 1, 2, 3]), (0, [4, 5, 6, 0]), (1, [0, 1, 0, 1])]

@@ -253,6 +253,42 @@ def test_evaluation_on_held_out_pairs(name, trainer, tiny_config, translation_pa
         assert again[key] == metrics[key]
 
 
+def test_held_out_pairs_are_judged_by_texts_without_masks(trainer, tiny_config, translation_pairs):
+    tiny_config.initializer_range = 0.2
+    held_out = translation_pairs.select(range(45, 75))
+    alone, beside = (
+        trainer({"mlm_weight": weight}, eval_dataset=held_out, mlm_probability=share)
+        for weight, share in ((0.0, None), (0.5, 0.5))
+    )
+    expected, found = alone.evaluate(), beside.evaluate()
+    figures = ("tpp_loss", "tpp_accuracy", "tpp_auc", "retrieval_a_to_b", "retrieval_b_to_a")
+    for name in (*(f"eval_{figure}" for figure in figures), "eval_tokens"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-6), name
+    # The MLM loss is that of masked texts, the same at every evaluation.
+    losses = []
+    for batch in beside.get_eval_dataloader():
+        texts = {key: batch[key] for key in batch if key not in ("pair_labels", "item_ids")}
+        losses.append(beside.model(**texts).mlm_loss.item())
+    assert found["eval_mlm_loss"] == pytest.approx(np.mean(losses), abs=1e-5)
+    assert beside.evaluate()["eval_mlm_loss"] == found["eval_mlm_loss"]
+    assert beside.evaluate()["eval_loss"] == found["eval_loss"]
+
+
+def test_held_out_pairs_that_nothing_can_be_told_from(trainer, translation_pairs, caplog):
+    # One Arabic-English pair among English-Spanish ones.
+    lone = translation_pairs.select([*range(8), 60])
+    with caplog.at_level(logging.WARNING):
+        training = trainer(eval_dataset=lone)
+    assert "1 of 9 held-out translation pairs cannot be judged: all texts in ['ar']" in caplog.text
+    assert training.eval_dataset.items.tolist() == list(range(8))
+    assert training.evaluate()["eval_tpp_auc"] >= 0
+    # Without the pair of the Arabic text, English has one item left, and no pair remains.
+    with pytest.raises(ValueError, match=r"2 of 2 held-out .* texts in \['ar', 'en', 'es'\]"):
+        trainer(eval_dataset=translation_pairs.select([0, 61]))
+    with pytest.raises(ValueError, match="there are no held-out translation pairs"):
+        trainer(eval_dataset=translation_pairs.select([]))
+
+
 def test_small_languages_are_upsampled(trainer):
     training = trainer(upsample_languages=True)
     data, sampler = training.train_dataset, training._get_train_sampler()
@@ -352,6 +388,19 @@ def test_long_texts_and_accumulation_warn(trainer, caplog):
         trainer({"tpp_loss": "contrastive"}, max_length=20, gradient_accumulation_steps=2)
     assert re.search(r"\d+ of 160 texts were cut to 20 tokens", caplog.text)
     assert "negatives come from one small batch" in caplog.text
+
+
+def test_a_warm_up_that_never_ends_warns(trainer, caplog):
+    for steps, scheduler in ((2, "linear"), (3, "constant"), (2, "constant_with_warmup")):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            training = trainer(max_steps=2, warmup_steps=steps, lr_scheduler_type=scheduler)
+            training.create_optimizer_and_scheduler(2)
+        warned = "Training takes 2 steps, and the learning rate rises for 2: it never reaches 0.001"
+        assert (warned in caplog.text) == (scheduler != "constant")
+    caplog.clear()
+    trainer(warmup_steps=1).create_optimizer_and_scheduler(2)
+    assert "learning rate" not in caplog.text
 
 
 def test_config_says_what_it_has():

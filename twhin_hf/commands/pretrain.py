@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .arguments import ModelArguments, check_paths, load_model
@@ -28,6 +28,9 @@ class DataArguments:
     validation_posts: str | None = field(default=None, metadata={"help": "Held-out posts."})
     validation_pairs: str | None = field(
         default=None, metadata={"help": "Pairs among the held-out posts."}
+    )
+    validation_translation_pairs: str | None = field(
+        default=None, metadata={"help": "Held-out translation pairs."}
     )
 
 
@@ -69,29 +72,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A model learns from translation pairs where there are some.
     defaults = {"tpp_weight": 1.0} if data_args.translation_pairs else {}
     model, tokenizer = load_model(model_args, config.seed, **defaults)
-    translation_pairs = None
+    translations: list[Any] = [None, None]
     if data_args.translation_pairs:
-        from twhin_hf.data.translation_pairs import read_translation_pairs
+        from twhin_hf.data.translation.pairs import read_translation_pairs
 
-        translation_pairs = read_translation_pairs(data_args.translation_pairs)
+        paths = data_args.translation_pairs, data_args.validation_translation_pairs
+        translations = [read_translation_pairs(path) if path else None for path in paths]
     trainer = SocialPretrainingTrainer(
         model=model,
         args=config,
         train_dataset=read_posts(data_args.posts)[0],
         pairs=pq.read_table(data_args.pairs) if data_args.pairs else None,
-        translation_pairs=translation_pairs,
+        translation_pairs=translations[0],
         eval_dataset=read_posts(data_args.validation_posts)[0]
         if data_args.validation_posts
         else None,
         eval_pairs=pq.read_table(data_args.validation_pairs)
         if data_args.validation_pairs
         else None,
+        eval_translation_pairs=translations[1],
         processing_class=tokenizer,
     )
     trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
     trainer.save_model()
     trainer.save_state()
-    if data_args.validation_posts:
+    if data_args.validation_posts or data_args.validation_translation_pairs:
         trainer.save_metrics("eval", trainer.evaluate())
 
 
@@ -105,9 +110,9 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments) -> Non
     model_args.check()
     if not data_args.posts:
         raise ValueError("posts is missing: name a file or folder of posts")
-    check_paths(
-        data_args, "posts", "pairs", "translation_pairs", "validation_posts", "validation_pairs"
-    )
+    if data_args.validation_translation_pairs and not data_args.translation_pairs:
+        raise ValueError("validation_translation_pairs goes with translation_pairs; give both")
+    check_paths(data_args, *(entry.name for entry in fields(data_args)))
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[Any, ...]:

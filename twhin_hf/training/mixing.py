@@ -30,10 +30,14 @@ class Source(NamedTuple):
 
 
 class MixedBatches(TorchDataset):
-    """Batches of several sources; a key is `key of the source · num_sources + source`."""
+    """Batches of several sources; a key is `key of the source · num_sources + source`.
 
-    def __init__(self, sources: Sequence[Source]):
-        self.sources = [source.batches for source in sources]
+    Args:
+        sources: fetch a batch by keys (`Posts`, `Pairs`, `TranslationPairs`).
+    """
+
+    def __init__(self, sources: Sequence[Any]):
+        self.sources = sources
 
     def __len__(self) -> int:
         return sum(len(source) for source in self.sources)
@@ -46,6 +50,14 @@ class MixedBatches(TorchDataset):
         if (sources != sources[0]).any():
             raise ValueError("a batch mixes sources; batches must be as large as the sampler's")
         return self.sources[sources[0]].__getitems__(own_keys)
+
+    def in_order(self, batch_size: int) -> list[int]:
+        """Keys of all rows, a source after the other, each in `whole_batches`."""
+        keys = [
+            whole_batches(len(source), batch_size) * len(self.sources) + number
+            for number, source in enumerate(self.sources)
+        ]
+        return np.concatenate(keys).tolist()
 
 
 class MixedSampler(Sampler[int]):
@@ -94,6 +106,16 @@ class MixedSampler(Sampler[int]):
             while batch := list(islice(keys, size)):
                 yield [key * len(self.samplers) + source for key in batch]
             epoch, begin = epoch + 1, 0
+
+
+def whole_batches(num_rows: int, batch_size: int) -> np.ndarray:
+    """All rows in order; the last batch is filled with the first rows, over again if need be.
+
+    Example:
+        >>> whole_batches(5, 3).tolist()
+        [0, 1, 2, 3, 4, 0]
+    """
+    return np.resize(np.arange(num_rows), -(-num_rows // batch_size) * batch_size)
 
 
 def batch_schedule(proportions: Sequence[float], first_count: int) -> np.ndarray:

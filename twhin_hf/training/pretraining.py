@@ -17,14 +17,15 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import unwrap_peft_model
+from transformers.trainer_utils import SchedulerType, unwrap_peft_model
 
 from twhin_hf.data.tokenization import tokenize_posts
 from twhin_hf.modeling.packed_attention import attention_dropout, packed_attention_backend
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 
 from .collators import PackingCollator
-from .mixing import MixedBatches, MixedSampler, Source
+from .masking import IGNORED
+from .mixing import MixedBatches, MixedSampler, Source, whole_batches
 from .record import training_record, write_training_record
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,8 @@ class PretrainingTrainer(Trainer):
         train: TorchDataset = sources[0].batches
         self._sampler: Sampler[int] = sources[0].sampler
         if len(sources) > 1:
-            train, self._sampler = MixedBatches(sources), MixedSampler(sources, size)
+            train = MixedBatches([source.batches for source in sources])
+            self._sampler = MixedSampler(sources, size)
         # Our data sets fetch a batch at once: it takes a batch where Trainer's takes a list.
         collate: Any = PackingCollator(
             tokenizer, args.row_length, mlm_probability(model, args), args.seed
@@ -149,14 +151,40 @@ class PretrainingTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The model's weighted loss; each part is kept for the log."""
+        """The model's weighted loss; each part is kept for the log.
+
+        Of held-out translation pairs TPP sees the texts as they stand, and MLM the masked ones.
+        """
         if self.args.world_size > 1 and "labels" in inputs:
             # The mean over processes: their losses then average to the loss of the joint batch.
             masked = (inputs["labels"] != -100).sum().float()
             inputs = inputs | {"num_masked": self.accelerator.reduce(masked, reduction="mean")}
-        outputs = model(**inputs)
+        if not model.training and {"labels", "pair_labels"} <= inputs.keys():
+            outputs = held_out_outputs(model, inputs)
+        else:
+            outputs = model(**inputs)
         self._keep_for_log(outputs, inputs["segment_ids"])
         return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """As Trainer's; warns where the learning rate never reaches its height."""
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        if warmup >= num_training_steps and self.args.lr_scheduler_type != SchedulerType.CONSTANT:
+            logger.warning(
+                "Training takes %d steps, and the learning rate rises for %d: it never reaches %g. "
+                "Give fewer warmup_steps, or train for longer.",
+                num_training_steps,
+                warmup,
+                self.args.learning_rate,
+            )
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        """All rows in order, kind after kind; a kind's last batch is filled with its first rows."""
+        size = self.args.eval_batch_size * self.args.world_size
+        if isinstance(eval_dataset, MixedBatches):
+            return eval_dataset.in_order(size)
+        return whole_batches(len(eval_dataset), size).tolist()
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
@@ -287,6 +315,24 @@ def check_model(
             config.pad_token_id,
         )
     return tokenizer
+
+
+def held_out_outputs(model: nn.Module, inputs: dict[str, Any]) -> Any:
+    """What a model gives of translation pairs by their whole texts, with the MLM of masked ones.
+
+    Args:
+        model: a `Twhin…ForPreTraining`.
+        inputs: a masked batch of translation pairs, of `PackingCollator`.
+    """
+    labels = inputs["labels"]
+    pairs = {key: inputs[key] for key in inputs if key not in ("labels", "num_masked")}
+    pairs["input_ids"] = torch.where(labels == IGNORED, inputs["input_ids"], labels)
+    outputs = model(**pairs)
+    texts = {key: inputs[key] for key in inputs if key not in ("pair_labels", "item_ids")}
+    masked = model(**texts)
+    if masked.loss is not None:
+        outputs["loss"], outputs["mlm_loss"] = outputs.loss + masked.loss, masked.mlm_loss
+    return outputs
 
 
 def encoder_of(model: nn.Module) -> Any:

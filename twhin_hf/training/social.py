@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -16,9 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from twhin_hf.data.tokenization import language_codes
 
 from .batches import LanguageSampler, Pairs, Posts, pair_rows
-from .mixing import Source
+from .mixing import MixedBatches, Source
 from .pretraining import PretrainingConfig, PretrainingTrainer, check_model, tokenize
-from .translation_pair import translation_source
+from .translation_pair import held_out_metrics, held_out_translations, translation_source
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         eval_pairs: pairs among `eval_dataset`.
         processing_class: the tokenizer.
         translation_pairs: as `TPPTrainer` takes; a `translation_proportion` of the batches.
+        eval_translation_pairs: held-out ones; evaluation then gives the figures of `TPPTrainer`
+            too, and `eval_loss` is the mean over all held-out batches.
         **kwargs: as `Trainer` takes.
 
     Raises:
@@ -108,6 +111,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         eval_pairs: Dataset | pa.Table | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         translation_pairs: Dataset | None = None,
+        eval_translation_pairs: Dataset | None = None,
         **kwargs: Any,
     ):
         tokenizer = check_model(
@@ -126,10 +130,20 @@ class SocialPretrainingTrainer(PretrainingTrainer):
                     translation_pairs, tokenizer, args, model.config.tpp_loss, share
                 ),
             ]
-        held_out = None
+        held_out: list[Any] = []
         if eval_dataset is not None:
-            held_out = _batches(eval_dataset, eval_pairs, tokenizer, args)
-        super().__init__(model, args, sources, held_out, tokenizer, **kwargs)
+            held_out.append(_batches(eval_dataset, eval_pairs, tokenizer, args))
+        if eval_translation_pairs is not None:
+            if translation_pairs is None:
+                raise ValueError(
+                    "there are held-out translation pairs and none to train on; give both, or none"
+                )
+            tpp_loss = model.config.tpp_loss
+            translations = held_out_translations(eval_translation_pairs, tokenizer, args, tpp_loss)
+            held_out.append(translations)
+            kwargs["compute_metrics"] = partial(held_out_metrics, translations, tpp_loss)
+        evaluated = MixedBatches(held_out) if len(held_out) > 1 else next(iter(held_out), None)
+        super().__init__(model, args, sources, evaluated, tokenizer, **kwargs)
 
 
 def _source(

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
-from twhin_hf.data.translation_pairs import translation_items
+from twhin_hf.data.translation.pairs import translation_items
 
 from .batches import LanguageSampler, PostBatch, Posts
 from .mixing import Source
@@ -134,7 +134,8 @@ class TPPTrainer(PretrainingTrainer):
         train_dataset: translation pairs, with the columns `text_a`, `text_b`, `lang_a`, `lang_b`.
         eval_dataset: held-out pairs. Beside the losses, evaluation gives the area under the ROC
             curve, with negatives that stay the same, and bitext retrieval both ways
-            (`pair_metrics`).
+            (`pair_metrics`), of texts without masks. Pairs in a language that has no other text to
+            stand in their negatives are left out, with a warning.
         processing_class: the tokenizer.
         **kwargs: as `Trainer` takes.
 
@@ -162,16 +163,9 @@ class TPPTrainer(PretrainingTrainer):
         source = translation_source(train_dataset, tokenizer, args, tpp_loss)
         held_out = None
         if eval_dataset is not None:
-            held_out = _batches(eval_dataset, tokenizer, args, tpp_loss, can_replace=True)
-            kwargs["compute_metrics"] = partial(_metrics, held_out, tpp_loss)
+            held_out = held_out_translations(eval_dataset, tokenizer, args, tpp_loss)
+            kwargs["compute_metrics"] = partial(held_out_metrics, held_out, tpp_loss)
         super().__init__(model, args, [source], held_out, tokenizer, **kwargs)
-
-    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-        """All rows in order; the last batch is filled up with the first rows."""
-        size = self.args.eval_batch_size * self.args.world_size
-        return np.resize(
-            np.arange(len(eval_dataset)), -(-len(eval_dataset) // size) * size
-        ).tolist()
 
 
 def translation_source(
@@ -201,6 +195,45 @@ def translation_source(
     exponent = 0.0 if args.upsample_languages else 1.0
     sampler = LanguageSampler(languages, exponent, args.seed, size)
     return Source("labelled translation pairs", batches, sampler, proportion)
+
+
+def held_out_translations(
+    pairs: Dataset, tokenizer: PreTrainedTokenizerBase, args: PretrainingConfig, tpp_loss: str
+) -> TranslationPairs:
+    """Held-out translation pairs, less those that nothing can be told from.
+
+    A pair is left out, with a warning, where all texts of one of its languages are translations of
+    one another: no other text can stand in its negative, and nothing else could be retrieved.
+
+    Args:
+        pairs: columns `text_a`, `text_b`, `lang_a`, `lang_b`.
+        tokenizer: the model's.
+        args: says how many negatives.
+        tpp_loss: of the model.
+
+    Raises:
+        ValueError: as `TPPTrainer`, naming the held-out pairs; or none is left.
+    """
+    names, languages = text_languages(pairs, "held-out translation pairs")
+    sides, items = languages.reshape(2, -1), translation_items(pairs)
+    kept = np.ones(len(items), bool)
+    alone = np.ones_like(kept)
+    while alone.any():
+        own = np.stack([sides[:, kept].reshape(-1), np.tile(items[kept], 2)])
+        counts = np.bincount(np.unique(own, axis=1)[0], minlength=len(names))
+        alone = kept & (counts[sides] == 1).any(axis=0)
+        kept &= ~alone
+    if not kept.all():
+        lone = sorted({names[code] for code in np.setdiff1d(languages, sides[:, kept])})
+        told = (
+            f"{(~kept).sum():,} of {len(kept):,} held-out translation pairs cannot be judged: all "
+            f"texts in {lone} are translations of one another, and no other can stand in a negative"
+        )
+        if not kept.any():
+            raise ValueError(f"{told}; hold out more pairs, or none")
+        logger.warning("%s; they are left out", told)
+        pairs = pairs.select(np.flatnonzero(kept))
+    return _batches(pairs, tokenizer, args, tpp_loss, can_replace=True)
 
 
 def _batches(
@@ -235,33 +268,45 @@ def _batches(
     return TranslationPairs(Posts(tokenized), languages, items, num_negatives, negatives)
 
 
-def text_languages(pairs: Dataset) -> tuple[list[str], np.ndarray]:
-    """The languages' names, and the language of each text as an integer `[2 · num_pairs]`."""
+def text_languages(pairs: Dataset, what: str = "translation pairs") -> tuple[list[str], np.ndarray]:
+    """The languages' names, and the language of each text as an integer `[2 · num_pairs]`.
+
+    Args:
+        pairs: columns `text_a`, `text_b`, `lang_a`, `lang_b`.
+        what: they are; for messages.
+
+    Raises:
+        ValueError: a missing column or value, no pairs, or pairs in one language.
+    """
     missing = [name for name in COLUMNS if name not in pairs.column_names]
     if missing:
-        raise ValueError(
-            f"translation pairs have the columns {pairs.column_names}; {missing} are needed"
-        )
+        raise ValueError(f"{what} have the columns {pairs.column_names}; {missing} are needed")
     if len(pairs) == 0:
-        raise ValueError("there are no translation pairs")
+        raise ValueError(f"there are no {what}")
     table = pairs.select_columns(list(COLUMNS)).with_format("arrow")[:]
     empty = {name: table.column(name).null_count for name in COLUMNS}
     if any(empty.values()):
-        raise ValueError(f"translation pairs lack values: {empty}; leave those pairs out")
+        raise ValueError(f"{what} lack values: {empty}; leave those pairs out")
     column = pa.chunked_array([*table.column("lang_a").chunks, *table.column("lang_b").chunks])
     encoded = column.combine_chunks().dictionary_encode()
     names = encoded.dictionary.to_pylist()
     if len(names) < 2 and names != [UNKNOWN_LANGUAGE]:
         raise ValueError(
-            f"all texts are in {names[0]!r}; translation pairs need two languages, in lang_a and "
-            "lang_b"
+            f"all texts are in {names[0]!r}; {what} need two languages, in lang_a and lang_b"
         )
     return names, encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _metrics(
+def held_out_metrics(
     held_out: TranslationPairs, tpp_loss: str, prediction: EvalPrediction
 ) -> dict[str, float]:
+    """`pair_metrics` of the projections of held-out pairs, in their order.
+
+    Args:
+        held_out: of `held_out_translations`.
+        tpp_loss: of the model.
+        prediction: projections `[at least len(held_out), 2, size]` and labels.
+    """
     translations = np.asarray(prediction.label_ids)[: len(held_out)] == 1
     projections: Any = prediction.predictions
     sides = torch.from_numpy(projections[: len(held_out)][translations])
