@@ -67,6 +67,10 @@ class Hub:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.faults.append(Fault(method, part, status, times, named))
 
+    def add(self, repo: str, files: dict[str, bytes]) -> None:
+        """A public repository that is there already."""
+        self.repos[repo] = Repo(private=False, commits=[{}, files])
+
     def count(self, method: str, part: str) -> int:
         """How many requests there were."""
         return sum(line.startswith(method + " ") and part in line for line in self.requests)

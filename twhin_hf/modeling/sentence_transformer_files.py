@@ -49,18 +49,44 @@ def sentence_transformer_files(
                 "skiplist_tasks": ["query", "document"],
             }
             steps.append(("MultiVectorMask", MASK, skipped))
-        pooling = {
-            "word_embedding_dimension": config.hidden_size,
-            "pooling_mode_cls_token": config.pooling == "cls",
-            "pooling_mode_mean_tokens": config.pooling == "mean",
-        }
-        steps.append(("Pooling", POOLING, pooling))
+        steps.append(("Pooling", POOLING, _pooling(config.hidden_size, config.pooling)))
     else:
         transformer |= {
             "transformer_task": "feature-extraction",
             "modality_config": {"text": {"method": "forward", "method_output_name": "embeddings"}},
             "module_output_name": "sentence_embedding",
         }
+    return _module_files(transformer, steps)
+
+
+def plain_sentence_transformer_files(
+    config: PreTrainedConfig, pooling: str, max_length: int
+) -> dict[str, Any]:
+    """The same of an encoder for stock software, which reads `1_Pooling/config.json`.
+
+    Args:
+        config: with `hidden_size`.
+        pooling: `cls`, or `mean` of all tokens.
+        max_length: tokens a text is cut to.
+
+    Returns:
+        JSON values by their path in the folder.
+    """
+    steps = [("Pooling", POOLING, _pooling(config.hidden_size, pooling))]
+    return _module_files({"max_seq_length": max_length, "do_lower_case": False}, steps)
+
+
+def _pooling(width: int, pooling: str) -> dict[str, Any]:
+    return {
+        "word_embedding_dimension": width,
+        "pooling_mode_cls_token": pooling == "cls",
+        "pooling_mode_mean_tokens": pooling == "mean",
+    }
+
+
+def _module_files(
+    transformer: dict[str, Any], steps: Sequence[tuple[str, str, dict[str, Any]]]
+) -> dict[str, Any]:
     modules = [{"idx": 0, "name": "0", "path": "", "type": TRANSFORMER}]
     files: dict[str, Any] = {"modules.json": modules, "sentence_bert_config.json": transformer}
     for number, (name, kind, options) in enumerate(steps, start=1):

@@ -1,0 +1,169 @@
+"""Checkpoints as others have saved them: where they lie, their weights and old names."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors.torch import load_file
+from torch import Tensor
+
+_FILES = (
+    *("*.json", "*.txt", "*.model", "*.codes"),
+    *("model.safetensors", "model-*.safetensors", "adapter_model.safetensors"),
+)
+_PICKLES = ("pytorch_model.bin", "pytorch_model-*.bin")
+_REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_OLD_NAMES = (
+    (re.compile(r"^module\."), ""),
+    (re.compile(r"LayerNorm\.gamma$"), "LayerNorm.weight"),
+    (re.compile(r"LayerNorm\.beta$"), "LayerNorm.bias"),
+)
+
+
+def checkpoint_path(name_or_path: str, revision: str | None = None) -> Path:
+    """Where a checkpoint lies; the Hub is asked only where no such file or folder is there.
+
+    Args:
+        name_or_path: a folder, a file, or a repository of the Hub.
+        revision: of the repository.
+
+    Raises:
+        FileNotFoundError: nothing is there, and it is no name of a repository.
+        ValueError: the Hub does not give the repository.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.exists():
+        return path
+    if not _REPOSITORY.fullmatch(name_or_path):
+        raise FileNotFoundError(
+            f"there is no {name_or_path}; give a folder, or a repository of the Hub as owner/name"
+        )
+    folder = _download(name_or_path, revision, _FILES)
+    if not any(folder.glob("*.safetensors")):
+        folder = _download(name_or_path, revision, [*_FILES, *_PICKLES])
+    return folder
+
+
+def _download(repo_id: str, revision: str | None, patterns: Iterable[str]) -> Path:
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(patterns)))
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise ValueError(
+            f"there is no folder {repo_id}, and the Hub does not give a repository of that name: "
+            f"{error}"
+        ) from error
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of a folder that transformers has saved, in one file or in several.
+
+    Args:
+        folder: with `model.safetensors` or `pytorch_model.bin`; the former is taken where both
+            are there.
+
+    Returns:
+        Tensors on the CPU by the names of the file.
+
+    Raises:
+        FileNotFoundError: no weights, or a file that an index names is missing.
+        ValueError: a pickle that holds more than tensors.
+    """
+    for name, read in (("model.safetensors", load_file), ("pytorch_model.bin", load_tensors)):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return read(folder / name)
+        if index.is_file():
+            files = sorted(set(_read_json(index)["weight_map"].values()))
+            weights: dict[str, Tensor] = {}
+            for file in files:
+                if not (folder / file).is_file():
+                    raise FileNotFoundError(f"{index} names {file}, which is not there")
+                weights |= read(folder / file)
+            return weights
+    found = ", ".join(sorted(path.name for path in folder.iterdir())[:10])
+    raise FileNotFoundError(
+        f"{folder} holds no model.safetensors, pytorch_model.bin or model.pt (found: {found}); "
+        "weights of TensorFlow or Flax are converted by transformers 4 (from_tf, from_flax)"
+    )
+
+
+def load_tensors(path: Path, *more: Any) -> dict[str, Any]:
+    """Loads a file of `torch.save` that may hold tensors and plain values, and no code.
+
+    Args:
+        path: the file.
+        *more: classes that may stand in it too.
+
+    Raises:
+        ValueError: it holds other objects: to load them would run whatever code the file names.
+    """
+    with torch.serialization.safe_globals(list(more)):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            found = re.search(r"GLOBAL (\S+)", str(error))
+            what = found[1] if found else "objects that are no tensors"
+            raise ValueError(
+                f"{path} is a pickle that holds {what}: to load it would run code of the file. "
+                f"{EXPORT.format(name=path.name)}"
+            ) from error
+
+
+EXPORT = (
+    "If you trust where it comes from, write its weights alone, where the library that made it is "
+    "installed: python -c \"import torch; c = torch.load('{name}', map_location='cpu', "
+    "weights_only=False); m = c.get('model', c); a = c.get('args') or c.get('cfg', {{}}).get("
+    "'model'); torch.save({{'model': m, 'args': {{'encoder_attention_heads': "
+    "a.encoder_attention_heads}}}} if a else m, 'weights.pt')\", and give that file, under the "
+    "name of the old one"
+)
+
+
+def modern_name(name: str) -> str:
+    """The name that today's transformers gives to a weight.
+
+    Example:
+        >>> modern_name("bert.embeddings.LayerNorm.gamma")
+        'bert.embeddings.LayerNorm.weight'
+    """
+    for pattern, text in _OLD_NAMES:
+        name = pattern.sub(text, name)
+    return name
+
+
+def read_config(folder: Path, names: Iterable[str]) -> Any:
+    """The config of a folder; one that says no family has that of its weights' names.
+
+    Args:
+        folder: with `config.json`.
+        names: of the weights.
+
+    Raises:
+        FileNotFoundError: no config.
+        ValueError: a family that transformers does not know.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no config.json")
+    settings = _read_json(folder / "config.json")
+    if "model_type" in settings:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    # Before transformers 2 no config named its family.
+    family = "roberta" if any(name.startswith("roberta.") for name in names) else "bert"
+    return CONFIG_MAPPING[family].from_dict(settings)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error

@@ -1,0 +1,107 @@
+"""Models of ours into plain encoders: no code, no heads, none of our keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+from twhin_hf.modeling import load_post_encoder
+from twhin_hf.modeling.sentence_transformer_files import plain_sentence_transformer_files
+from twhin_hf.modeling.settings import DEFAULTS
+
+from .checkpoints import checkpoint_path, modern_name, read_weights
+from .convert import Conversion, check_output, compare_weights, load_tokenizer, new_folder
+
+POOLINGS = ("cls", "mean")
+"""What sentence-transformers, text-embeddings-inference and vLLM do without code of ours."""
+
+_OURS = {*DEFAULTS, "auto_map", "architectures", "projection_dim"}
+_POOLER = (
+    "The folder holds no pooler: stock AutoModel fills pooler_output with RANDOM numbers at every "
+    "load. What serves embeddings reads 1_Pooling/config.json ({pooling}) and not the pooler."
+)
+_MEAN = (
+    "Its mean is over ALL tokens, for stock pooling cannot leave out the special ones: vectors "
+    "differ from those of encode(), which leaves them out. `--pooling cls` gives equal ones."
+)
+
+
+def convert_to_encoder(
+    checkpoint: str,
+    output: str | Path,
+    *,
+    tokenizer: str | None = None,
+    revision: str | None = None,
+    pooling: str | None = None,
+) -> Conversion:
+    """Writes the encoder of a model of ours, or of an adapter merged into it, for stock software.
+
+    The folder holds weights and config of the backbone's own class, the tokenizer, and the modules
+    of a `SentenceTransformer`, whose `1_Pooling/config.json` text-embeddings-inference and vLLM
+    read too.
+
+    Args:
+        checkpoint: folder or repository of a model or an adapter.
+        output: a new folder.
+        tokenizer: folder or repository; by default the checkpoint's own.
+        revision: of the checkpoint's repository.
+        pooling: `cls` or `mean`; by default the model's own.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        FileExistsError: the output is there already.
+        ValueError: a pooling that stock software does not have, or weights that changed.
+    """
+    check_output(output)
+    path = checkpoint_path(checkpoint, revision)
+    encoder = load_post_encoder(checkpoint, revision)
+    pooling = pooling or encoder.config.pooling
+    if pooling not in POOLINGS:
+        raise ValueError(
+            f"the model's pooling is {pooling!r}, which stock software does not have; choose "
+            "--pooling cls or --pooling mean"
+        )
+    loaded_tokenizer = load_tokenizer(tokenizer, path)
+    encoder.check_tokenizer(loaded_tokenizer)
+    weights = encoder.state_dict()
+    stock: Any = next(
+        base for base in type(encoder).__mro__ if base.__module__.startswith("transformers.models.")
+    )
+    values = {key: value for key, value in encoder.config.to_dict().items() if key not in _OURS}
+    config = type(encoder.config).from_dict(values)
+    with new_folder(output) as folder:
+        options = {} if "modernbert" in config.model_type else {"add_pooling_layer": False}
+        plain = stock.from_pretrained(
+            None, config=config, state_dict=dict(weights), dtype=encoder.dtype, **options
+        )
+        plain.save_pretrained(folder)
+        loaded_tokenizer.save_pretrained(folder)
+        files = plain_sentence_transformer_files(config, pooling, encoder.post_length)
+        for name, value in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        again = AutoModel.from_pretrained(folder, local_files_only=True)
+        difference = compare_weights(weights, again.state_dict())
+    return Conversion(
+        model=stock.__name__,
+        compared=len(weights),
+        max_difference=difference,
+        dropped=_left_out(path, weights),
+        notes=[
+            *([] if config.model_type == "modernbert" else [_POOLER.format(pooling=pooling)]),
+            *([_MEAN] if pooling == "mean" else []),
+        ],
+    )
+
+
+def _left_out(path: Path, encoder_names: Iterable[str]) -> list[str]:
+    """The tensors of a checkpoint that are neither the encoder's nor merged into it."""
+    adapter = path / "adapter_model.safetensors"
+    names = load_file(adapter) if adapter.is_file() else read_weights(path)
+    kept = tuple(encoder_names)
+    return [name for name in names if "lora_" not in name and not modern_name(name).endswith(kept)]
