@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from twhin_hf import __version__
 
 from . import (
+    convert,
     data,
     embed,
     evaluate,
@@ -25,7 +26,8 @@ from . import (
 )
 
 COMMANDS = (
-    run, split, data, network, tokenizer, pretrain, tpp, evaluate, embed, search, push, synthesize,
+    run, split, data, network, tokenizer, pretrain, tpp, evaluate, embed, search, convert, push,
+    synthesize,
 )  # fmt: skip
 
 
