@@ -115,6 +115,21 @@ def test_posts_of_pretraining_and_leaks(made):
         build_engagement_benchmark(graph, network, posts, salt=SALT, split_seed=1)
 
 
+def test_what_pretraining_has_not_seen_is_split_anew(made):
+    graph, network, posts, _ = made
+    seen = network.post_ids.to_pylist()
+    with pytest.raises(ValueError, match="--split-seed"):
+        build_engagement_benchmark(graph, network, posts, exclude_posts=seen)
+    found = build_engagement_benchmark(
+        graph, network, posts, salt=SALT, exclude_posts=seen, split_seed=1
+    )
+    ids = [key for key in posts["post_id"].to_pylist() if key not in set(seen)]
+    split_of = dict(zip(hash_ids(ids, SALT), split_posts(ids, 1), strict=True))
+    for parts in found.languages.values():
+        for split, own in parts.posts.items():
+            assert {split_of[key] for key in own["id"][:]} == {split}
+
+
 def test_a_drawn_salt_is_forgotten(made):
     graph, network, posts, _ = made
     first, second = (build_engagement_benchmark(graph, network, posts) for _ in range(2))

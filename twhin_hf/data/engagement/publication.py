@@ -81,11 +81,12 @@ def build_engagement_benchmark(
         posts: `post_id`, `text` and optionally `lang`.
         salt: Key of the hashes that stand for post ids, 16 to 64 bytes; drawn where it is None.
             It is neither returned nor written: whoever has it can find out an id by trying.
-        exclude_posts: Ids of posts that text models were pretrained on.
+        exclude_posts: Ids of posts that text models were pretrained on; they take no part.
         min_user_engagements: Fewest different posts of the log that a user engaged with.
         min_post_engagements: Fewest different users of the log who engaged with a post.
         max_posts: Most posts of a language (paper: 10,000).
-        split_seed: Of `split_posts`; that of the network.
+        split_seed: Of `split_posts`: that of the network, or, where its train posts are excluded,
+            another one, which splits the rest anew.
         seed: Draws posts and records where there are more, and the order of the records.
 
     Returns:
@@ -99,19 +100,19 @@ def build_engagement_benchmark(
     for name, least in (("user", min_user_engagements), ("post", min_post_engagements)):
         if least < 1:
             raise ValueError(f"min_{name}_engagements is {least}; it must be at least 1.")
+    known = pc.is_in(posts["post_id"], value_set=pa.array(list(exclude_posts), pa.string()))
+    counts = {"excluded_posts": pc.sum(known).as_py() or 0}
+    posts = posts.filter(pc.invert(known))
     splits = split_posts(posts["post_id"], split_seed)
     check_no_leak(
         network.post_ids, posts["post_id"].filter(pa.array(splits != "train")), what="The network"
     )
-    known = pc.is_in(posts["post_id"], value_set=pa.array(list(exclude_posts), pa.string()))
-    kept = ~known.to_numpy()
-    counts = {"excluded_posts": int((~kept).sum())}
     popular, rare = _above_floors(graph, min_user_engagements, min_post_engagements)
     benchmark = build_benchmark(
         popular,
         network,
-        posts.filter(pa.array(kept)),
-        splits[kept],
+        posts,
+        splits,
         max_posts=max_posts,
         records_per_user=1,
         seed=seed,
@@ -128,7 +129,8 @@ def build_engagement_benchmark(
     if not languages:
         raise ValueError(
             f"No language has records in train, validation and test; counts: {counts}. Give a "
-            "larger log, lower the floors, or exclude fewer posts."
+            "larger log, lower the floors, or exclude fewer posts; where all posts of train are "
+            "excluded, another split_seed (`--split-seed`) splits the rest anew."
         )
     return PublishedBenchmark(languages, counts)
 
