@@ -93,7 +93,8 @@ def read_table(
         optional: Columns that may be missing; the table that comes back has those found.
         connection: The engine that reads files; see `open_engine`.
         columns: What a column is called in the source, where it is not called by our name.
-        option: What the caller names `columns`, for the message where one is missing.
+        option: What the caller names `columns`, for the message where one is missing; empty where
+            the caller has no such option.
 
     Returns:
         Table of string columns, the required ones first.
@@ -286,10 +287,14 @@ def _read_json(connection: ibis.BaseBackend, paths: list[str], wanted: _Columns)
 def _check_columns(found: Sequence[str], wanted: _Columns, where: str) -> None:
     for name, there in wanted.names.items():
         if name in wanted.required and there not in found:
-            raise ValueError(
-                f"{where} has no column {there!r}; found are {', '.join(found) or 'none'}. Say "
-                f'which one it is with {wanted.option}={{"{name}": "..."}} '
+            advice = (
+                f'Say which one it is with {wanted.option}={{"{name}": "..."}} '
                 f"(command line: `--{wanted.option.replace('_', '-')} {name}=...`)."
+                if wanted.option
+                else f"Rename the one that it is to {there!r}."
+            )
+            raise ValueError(
+                f"{where} has no column {there!r}; found are {', '.join(found) or 'none'}. {advice}"
             )
 
 

@@ -75,6 +75,12 @@ def test_hashtag_build_and_contamination(tmp_path, capsys):
     assert main(command) == 0
     assert "150 of 150 posts (100.00%)" in capsys.readouterr().out
     assert pq.read_table(tmp_path / "c.parquet").column_names == ["text", "id", "overlap"]
+    (tmp_path / "seen.csv").write_text("body\nanother text\n")
+    command[3:] = [str(tmp_path / "seen.csv"), "--benchmark", str(tmp_path / "out" / "en")]
+    assert main(command) == 2
+    assert "`--columns text=...`" in capsys.readouterr().err
+    assert main([*command, "--columns", "text=body"]) == 0
+    assert "0 of 150 posts" in capsys.readouterr().out
 
 
 def test_engagement_build_and_engagement(tmp_path, capsys, uploads):

@@ -73,7 +73,8 @@ def test_tables(tmp_path):
         ({"did": "did:plc:x", "kind": "commit", "commit": {}}, "it looks like Bluesky"),
         ({"id": "1", "text": "a", "subreddit": "x"}, "it looks like Reddit"),
         ({"name": "x"}, r"no posts of X/Twitter\. Its keys are name; needed are id"),
-        (["a"], "Its keys are none"),
+        ({}, "Its keys are none"),
+        ([{"id": "1", "text": "a"}], r"a line holds list, not an object.*jq -c"),
     ],
 )
 def test_other_platforms(tmp_path, post, message):
@@ -87,6 +88,9 @@ def test_bad_sources(tmp_path):
     (tmp_path / "a.json").write_text('[\n{"id": "1"}\n]')
     with pytest.raises(ValueError, match="not JSON lines"):
         texts(tmp_path / "a.json", "1")
+    (tmp_path / "a.csv").write_text("uid,text\n1,a\n")
+    with pytest.raises(ValueError, match=r"found are uid, text\. Rename the one that it is"):
+        texts(tmp_path / "a.csv", "1")
     source = lines(tmp_path / "b.jsonl", {"id": "1", "text": "a"})
     with pytest.raises(ValueError, match=r"none of the 2 posts; an id in it is '1', one .* 'x1'"):
         texts(source, "x1", "x2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .columns import add_columns
 from .data_hashtag import add_output, finish
 
 _FORMATS = "Parquet, CSV or JSON lines; one file or a folder"
@@ -68,10 +69,13 @@ def _add_build(subparsers: argparse._SubParsersAction) -> None:
         "--engagements", required=True, help=f"the whole log: user_id, post_id. {_FORMATS}"
     )
     parser.add_argument("--network", required=True, help="network folder with the users' vectors")
+    add_columns(parser, "--columns", "the log", "user_id=uid")
+    add_columns(parser, "--post-columns", "the posts file", "text=body")
     parser.add_argument(
         "--exclude-posts",
         metavar="FILE",
-        help=f"post_id of posts that a text model was pretrained on. {_FORMATS}",
+        help="post_id of posts that a text model was pretrained on; where these are all posts of "
+        f"train, another --split-seed splits the rest anew. {_FORMATS}",
     )
     parser.add_argument(
         "--salt-file",
@@ -82,7 +86,11 @@ def _add_build(subparsers: argparse._SubParsersAction) -> None:
         ("min-user-engagements", 5, "fewest posts a user engaged with"),
         ("min-post-engagements", 5, "fewest users who engaged with a post"),
         ("max-posts", 10_000, "posts of a language"),
-        ("split-seed", 0, "that of the network"),
+        (
+            "split-seed",
+            0,
+            "of train, validation and test; no post of the last two may be in the network",
+        ),
         ("seed", 0, "of the draw"),
     ):
         parser.add_argument(
@@ -104,11 +112,12 @@ def run_build(args: argparse.Namespace) -> None:
 
     salt = None if args.salt_file is None else Path(args.salt_file).read_bytes()
     excluded = [] if args.exclude_posts is None else _read_ids(args.exclude_posts)
+    columns, post_columns = dict(args.columns), dict(args.post_columns)
     network = load_network(args.network)
     benchmark = build_engagement_benchmark(
-        read_log(args.engagements, args.posts),
+        read_log(args.engagements, args.posts, columns=columns, post_columns=post_columns),
         network,
-        read_posts(args.posts).dataset.with_format("arrow")[:],
+        read_posts(args.posts, columns=post_columns).dataset.with_format("arrow")[:],
         salt=salt,
         exclude_posts=excluded,
         min_user_engagements=args.min_user_engagements,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .columns import add_columns
+
 _FORMATS = "Parquet, CSV or JSON lines; one file or a folder"
 _LOADED = """\
 Hashtag prediction (Zhang et al., [TwHIN-BERT](https://arxiv.org/abs/2209.07562), KDD 2023, Section
@@ -94,6 +96,7 @@ def _add_build(subparsers: argparse._SubParsersAction) -> None:
         "the most popular hashtags of each language, and posts with exactly one of them.",
     )
     parser.add_argument("--posts", required=True, help=f"post_id, text, lang. {_FORMATS}")
+    add_columns(parser, "--columns", "the posts file", "text=body")
     for option, default, text in (
         ("num-hashtags", recipe.num_hashtags, "classes of a language"),
         ("max-posts", recipe.max_posts, "posts of a language"),
@@ -119,7 +122,7 @@ def run_build(args: argparse.Namespace) -> None:
         min_examples=args.min_examples,
         seed=args.seed,
     )
-    benchmark = build_hashtag_benchmark(args.posts, recipe)
+    benchmark = build_hashtag_benchmark(args.posts, recipe, columns=dict(args.columns))
     card = DatasetCard(
         title="Hashtag prediction",
         text=_BUILT.format(
@@ -148,6 +151,7 @@ def _add_contamination(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--benchmark", required=True, help=f"columns text and, if there is one, id. {_FORMATS}"
     )
+    add_columns(parser, "--columns", "the pretraining text", "text=body")
     parser.add_argument(
         "--ngram", type=int, default=50, help="characters in a row (default: %(default)s)"
     )
@@ -161,7 +165,9 @@ def run_contamination(args: argparse.Namespace) -> None:
 
     from twhin_hf.data.contamination import check_contamination
 
-    found, posts = check_contamination(args.benchmark, args.pretraining, args.ngram)
+    found, posts = check_contamination(
+        args.benchmark, args.pretraining, args.ngram, columns=dict(args.columns)
+    )
     print(
         f"{int(found.contaminated.sum()):,} of {len(found.overlap):,} posts ({found.share:.2%}) "
         f"share {args.ngram} characters in a row with {found.num_texts:,} pretraining texts; "

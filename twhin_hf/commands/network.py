@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from .columns import add_columns, parse_column
+
 _FORMATS = "Parquet, CSV or JSON lines; one file or a folder"
 
 
@@ -133,7 +135,7 @@ def _add_import_options(parser: argparse.ArgumentParser) -> None:
     files.add_argument(
         "--map",
         action="append",
-        type=_column,
+        type=parse_column,
         default=[],
         metavar="NAME=THERE",
         help="for 'table', again for each: what it calls user_id, post_id, relation, timestamp, "
@@ -178,8 +180,8 @@ def _add_embed_options(parser: argparse.ArgumentParser) -> None:
         "--posts", help=f"post_id, text; engagements with other posts are left out. {_FORMATS}"
     )
     files.add_argument("--output", required=True, help="network folder to write")
-    _add_columns(files, "--columns", "the log", "user_id=uid")
-    _add_columns(files, "--post-columns", "the posts file", "text=body")
+    add_columns(files, "--columns", "the log", "user_id=uid")
+    add_columns(files, "--post-columns", "the posts file", "text=body")
     files.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
     log = parser.add_argument_group("log")
@@ -218,7 +220,7 @@ def _add_mine_options(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--network", required=True, help="network folder")
     files.add_argument("--posts", required=True, help=f"post_id, text. {_FORMATS}")
     files.add_argument("--output", required=True, help="Parquet file of pairs to write")
-    _add_columns(files, "--columns", "the posts file", "text=body")
+    add_columns(files, "--columns", "the posts file", "text=body")
     _add_config(parser, "mining", MiningConfig)
     _add_progress(parser)
 
@@ -276,24 +278,6 @@ def _plain_type(hint: Any) -> type:
 
 def _config_from(args: argparse.Namespace, config: Any) -> Any:
     return config(**{item.name: getattr(args, item.name) for item in fields(config)})
-
-
-def _add_columns(group: Any, option: str, what: str, example: str) -> None:
-    group.add_argument(
-        option,
-        nargs="+",
-        type=_column,
-        default=[],
-        metavar="NAME=THERE",
-        help=f"what {what} calls a column, where it is another name, such as {example}",
-    )
-
-
-def _column(text: str) -> tuple[str, str]:
-    name, separator, there = text.partition("=")
-    if not (name and separator and there):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=THERE, such as user_id=uid")
-    return name, there
 
 
 def _add_progress(parser: argparse.ArgumentParser) -> None:

@@ -126,7 +126,7 @@ def check_contamination(
         ValueError: A file cannot be read or has no text.
     """
     with open_engine(memory_limit, threads) as engine, read_errors(benchmark):
-        table = read_table(benchmark, ["text"], ["id"], connection=engine)
+        table = read_table(benchmark, ["text"], ["id"], connection=engine, option="")
         own = table.filter(~is_blank(table.text)).to_pyarrow().combine_chunks()
     texts = own["text"].combine_chunks() if len(own) else pa.array([], pa.string())
     with open_engine(memory_limit, threads) as engine, read_errors(pretraining):

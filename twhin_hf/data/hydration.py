@@ -84,7 +84,7 @@ def find_texts(
         if exported:
             posts = _read_export(engine, files)
         else:
-            posts = read_table(source, ["post_id", "text"], connection=engine)
+            posts = read_table(source, ["post_id", "text"], connection=engine, option="")
         import ibis
 
         wanted = ibis.memtable(pa.table({"post_id": ids.cast(pa.string())}))
@@ -130,14 +130,16 @@ def _kind(file: Path) -> bool:
     try:
         with opener(file, "rt", encoding="utf-8-sig") as lines:
             for line in islice(lines, _LINES_LOOKED_AT):
-                post = json.loads(line) if line.strip() else None
-                keys = set(post) if isinstance(post, dict) else set()
+                post = json.loads(line) if line.strip() else {}
+                if not isinstance(post, dict):
+                    raise ValueError(f"a line holds {type(post).__name__}, not an object")
+                keys = set(post)
                 found = found or sorted(keys)
                 if {"post_id", "text"} <= keys:
                     return False
                 if _is_post(keys):
                     return True
-    except (json.JSONDecodeError, UnicodeDecodeError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError) as error:
         raise ValueError(
             f"{file} is not JSON lines ({error}). Needed is one JSON object a line; write a JSON "
             "array as lines first (`jq -c '.[]'`)."
