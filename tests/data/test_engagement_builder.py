@@ -115,6 +115,14 @@ def test_vectors_of_mixed_lengths(tmp_path):
         load(folder)
 
 
+@pytest.mark.parametrize("number", [None, float("nan"), float("-inf")])
+def test_vectors_that_are_no_numbers(tmp_path, number):
+    make(tmp_path)
+    write_parquet(tmp_path, "dev", "c", records=[([1.0, number, 2.0], "c")])
+    with pytest.raises(ValueError, match=r"dev_records.*: 1 numbers of user vectors are null"):
+        load(tmp_path)
+
+
 def test_files_that_do_not_fit(tmp_path):
     folder = make(tmp_path / "set")
     with pytest.raises(ValueError, match=r"has no language 'fr'. It has en"):

@@ -130,12 +130,20 @@ def vector_lengths(table: ir.Table, file: TableFile) -> dict[int, Path]:
     """Lengths of the user vectors, and the file.
 
     Raises:
-        ValueError: A record has no vector.
+        ValueError: A record has no vector, or one that holds a null, NaN or infinity.
     """
     counted = table.group_by(length=table.user.length()).agg(rows=table.count()).to_pyarrow()
     lengths = counted["length"].to_pylist()
     if None in lengths or 0 in lengths:
         raise ValueError(f"{file.path} has records without a user vector; each needs one.")
+    number = table.select(value=table.user.unnest()).value
+    is_bad = number.isnull() | number.isnan() | number.isinf()
+    num_bad = is_bad.sum().to_pyarrow().as_py()
+    if num_bad:
+        raise ValueError(
+            f"{file.path}: {num_bad:,} numbers of user vectors are null, NaN or infinite. Check "
+            "the network that they are from."
+        )
     return dict.fromkeys(lengths, file.path)
 
 

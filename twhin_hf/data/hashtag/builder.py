@@ -227,6 +227,8 @@ def _files(source: str | Path | None) -> list[Path]:
     if source is None:
         return []
     path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {path}. Give the file or folder with the texts.")
     return [path / name for name in list_files(path)] if path.is_dir() else [path]
 
 
