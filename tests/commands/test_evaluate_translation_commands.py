@@ -9,9 +9,15 @@ import torch
 from twhin_hf.commands import evaluate
 from twhin_hf.commands.evaluate_zero_shot import read_label_map
 from twhin_hf.data.tasks import read_bitext, read_entities
+from twhin_hf.evaluation.alignment import pair_distances
 from twhin_hf.evaluation.results import Result, Results, read_results, write_results
 from twhin_hf.evaluation.retrieval import evaluate_retrieval
-from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings, load_pretraining_model
+from twhin_hf.modeling import (
+    TwhinBertForPreTraining,
+    apply_settings,
+    load_post_encoder,
+    load_pretraining_model,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ROOT = Path(__file__).parents[2]
@@ -27,11 +33,12 @@ def run(*arguments):
 
 @pytest.fixture
 def folder(tmp_path, tokenizer, tiny_config, texts):
-    """A tiny checkpoint of masked language modelling, translation pairs, and sentences."""
+    """Tiny checkpoints of masked language modelling, translation pairs, and sentences."""
     from transformers import BertForMaskedLM
 
     torch.manual_seed(0)
-    for name in ("model", "after"):
+    for name, pooling in (("model", "mean"), ("after", "cls")):
+        tiny_config.pooling = pooling
         BertForMaskedLM(tiny_config).save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
     pairs = tmp_path / "pairs"
@@ -80,7 +87,9 @@ def test_retrieval_by_the_head(folder, tiny_config):
         run(*arguments, "--pooling", "mean")
 
 
-def test_alignment(folder, capsys):
+def test_alignment(folder, capsys, caplog, monkeypatch):
+    # UMAP, where it is installed, compiles for a minute.
+    monkeypatch.setattr("twhin_hf.evaluation.alignment.available_methods", lambda: ["t-SNE"])
     run(
         *("alignment", "--before", folder / "model", "--after", folder / "after", "--device"),
         *("cpu", "--pairs", folder / "pairs" / "en-ar.tsv", "--output", folder / "out"),
@@ -88,6 +97,16 @@ def test_alignment(folder, capsys):
     results = read_results(folder / "out")
     assert {row.language for row in results.results} == {"en-ar"}
     assert results.options["before"] == str(folder / "model")
+    # One way to read a text for both, whose own differ: that of the encoder after.
+    assert (results.options["pooling"], results.options["max_length"]) == ("cls", 128)
+    assert "pooling: cls for both encoders, as the second has it; the first has mean" in caplog.text
+    distances = {row.metric: row.value for row in results.results}
+    texts = [line.split("\t") for line in (folder / "pairs" / "en-ar.tsv").read_text().splitlines()]
+    for when, name in (("before", "model"), ("after", "after")):
+        encoder = load_post_encoder(str(folder / name))
+        vectors = [encoder.encode(side, pooling="cls").numpy() for side in zip(*texts, strict=True)]
+        cosine = pair_distances(*vectors).cosine
+        assert distances[f"cosine distance {when}"] == pytest.approx(cosine, abs=1e-5)
     with (folder / "out" / "distances.csv").open() as file:
         assert [row["lang_b"] for row in csv.DictReader(file)] == ["ar"] * 4
     assert (folder / "out" / "distances.png").stat().st_size > 1000
@@ -130,6 +149,26 @@ def test_odd_options(arguments, message, capsys):
     with pytest.raises(SystemExit):
         run("zero-shot", "--model", "m", "--output", "o", "--task", "ner", *arguments)
     assert message in capsys.readouterr().err
+
+
+def test_results_of_another_task_are_refused_before_training(folder):
+    write_results(Results("zero-shot pos", "base", [Result("xx", "accuracy", 0.5)]), folder / "pos")
+    with pytest.raises(
+        ValueError, match=r"results of 'zero-shot pos'; needed are .* 'zero-shot ner'"
+    ):
+        run(
+            *("zero-shot", "--model", "no/model", "--output", "o", "--task", "ner"),
+            *("--train", "en=x", "--test", "hi=x", "--before", folder / "pos"),
+        )
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "gpu"])
+def test_a_device_that_cannot_be_had(folder, device):
+    with pytest.raises(ValueError, match=f"device is '{device}'; .* CUDA_VISIBLE_DEVICES=1"):
+        run(
+            *("zero-shot", "--model", "no/model", "--output", "o", "--task", "ner"),
+            *("--train", "en=x", "--test", "hi=x", "--device", device),
+        )
 
 
 def test_a_language_twice(folder):

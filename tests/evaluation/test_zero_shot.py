@@ -194,6 +194,7 @@ def test_what_is_refused():
         tests={"hi": unknown},
     )
     refused("the validation set has labels that training has not seen", validation=unknown)
+    refused("a test set is called 'validation'", tests={"validation": TAGGED}, validation=TAGGED)
     one = Dataset.from_dict({"tokens": [["a"]], "tags": [["X"]]})
     refused(r"the training set has the labels \['X'\]; at least two", task="pos", train=one)
     with pytest.raises(ValueError, match="seeds is empty"):

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
         METHODS,
         alignment_rows,
         available_methods,
+        common_options,
         evaluate_alignment,
         write_distances,
     )
@@ -52,15 +53,16 @@ def run(args: argparse.Namespace) -> None:
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     pairs = concatenate_datasets([read_bitext(path) for path in args.pairs])
+    before, after = (load_post_encoder(name).to(device) for name in (args.before, args.after))
+    options = common_options(before, after, args.pooling, args.max_length)
     found = evaluate_alignment(
-        load_post_encoder(args.before).to(device),
-        load_post_encoder(args.after).to(device),
+        before,
+        after,
         pairs,
         max_pairs=args.max_pairs,
         seed=args.seed,
-        pooling=args.pooling,
         batch_size=args.batch_size,
-        max_length=args.max_length,
+        **options,
     )
     methods, folder, console = available_methods(), Path(args.output), Console()
     results = Results(
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
             "pairs": args.pairs,
             "max_pairs": args.max_pairs,
             "seed": args.seed,
-            "pooling": args.pooling,
+            **options,
             "methods": methods,
         },
     )

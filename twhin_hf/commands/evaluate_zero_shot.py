@@ -69,7 +69,10 @@ def add_parser(benchmarks: argparse._SubParsersAction) -> None:
         action="store_true",
         help="count labels that training has not seen as wrong, instead of stopping",
     )
-    parser.add_argument("--device", help="cpu, to leave an accelerator alone")
+    parser.add_argument(
+        "--device",
+        help="cpu, to leave an accelerator alone; of several GPUs CUDA_VISIBLE_DEVICES chooses",
+    )
     parser.set_defaults(run=run)
 
 
@@ -90,6 +93,10 @@ def run(args: argparse.Namespace) -> None:
     if len(set(languages)) < len(languages):
         raise ValueError(f"--test names a language twice: {languages}; give each one file")
     before = read_results(args.before) if args.before else None
+    if before and before.task != (task := f"zero-shot {args.task}"):
+        raise ValueError(
+            f"--before {args.before} holds results of {before.task!r}; needed are those of {task!r}"
+        )
     config = ZeroShotConfig(
         epochs=args.epochs,
         batch_size=args.batch_size,

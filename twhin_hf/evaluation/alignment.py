@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from twhin_hf.evaluation.engagement import Encoder
+
+logger = logging.getLogger(__name__)
 
 Vectors = NDArray[np.float32]
 METHODS = ("t-SNE", "UMAP")
@@ -105,7 +108,8 @@ def evaluate_alignment(
         pairs: Columns `text_a`, `text_b`, `lang_a` and `lang_b`.
         max_pairs: Pairs of each two languages, drawn without replacement where there are more.
         seed: Of the draw.
-        **encode_options: Passed to `encode` (`pooling`, `batch_size`, `max_length`).
+        **encode_options: Passed to `encode` (`pooling`, `batch_size`, `max_length`); those of
+            `common_options`, where the encoders' own may differ.
 
     Raises:
         ValueError: Pairs of one language only, or fewer than 3 of two languages.
@@ -129,6 +133,29 @@ def evaluate_alignment(
         }
         found.append(Alignment(languages, distances, vectors))
     return found
+
+
+def common_options(
+    before: Any, after: Any, pooling: str | None = None, max_length: int | None = None
+) -> dict[str, Any]:
+    """How both encoders read a text: one pooling and one length, or their distances differ by it.
+
+    Args:
+        before: A `Twhin…Model`.
+        after: A `Twhin…Model`, whose pooling is taken where none is given.
+        pooling: `cls`, `mean` or `combined`.
+        max_length: Tokens a text is cut to; what both read by default, 128 at most.
+
+    Returns:
+        `pooling` and `max_length`, for `evaluate_alignment`.
+    """
+    own = before.config.pooling, after.config.pooling
+    if pooling is None and own[0] != own[1]:
+        logger.warning(
+            "pooling: %s for both encoders, as the second has it; the first has %s", own[1], own[0]
+        )
+    lengths = before.post_length, after.post_length
+    return {"pooling": pooling or own[1], "max_length": max_length or min(lengths)}
 
 
 def available_methods() -> list[str]:

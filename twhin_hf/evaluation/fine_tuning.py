@@ -89,6 +89,29 @@ def check_length(classifier: Classifier, max_length: int | None, default: int) -
     return max_length
 
 
+def check_device(device: str | None) -> None:
+    """Checks that fine-tuning can take place where it should: Trainer chooses an accelerator alone.
+
+    Args:
+        device: `cpu`, the kind of accelerator that is there, or None for what Trainer finds.
+
+    Raises:
+        ValueError: An accelerator that is not there, or one with a number.
+    """
+    import torch
+
+    if device in (None, "cpu"):
+        return
+    there = torch.accelerator.current_accelerator(check_available=True)
+    found = "cpu" if there is None else f"{there.type} and cpu"
+    if there is None or device != there.type:
+        raise ValueError(
+            f"device is {device!r}; fine-tuning runs on {found} here, and Trainer takes every "
+            "accelerator it sees. To choose one by its number set CUDA_VISIBLE_DEVICES, such as "
+            "CUDA_VISIBLE_DEVICES=1, and leave device out"
+        )
+
+
 def describe_classifier(classifier: Classifier) -> dict[str, Any]:
     """What was fine-tuned, for `results.json`: the class, what it reads, and what is new in it."""
     # ModernBERT says it in its config; the others read the first token, BERT through its pooler.

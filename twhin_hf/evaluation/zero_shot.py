@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twhin_hf.evaluation.fine_tuning import (
+    check_device,
     check_length,
     describe_classifier,
     load_classifier,
@@ -62,7 +63,7 @@ class ZeroShotConfig:
             entities and parts of speech, or what the model reads if less.
         seeds: One run each; the median is reported (the paper does not say).
         allow_unseen_labels: Test on labels that training has not seen; each counts as wrong.
-        device: `cpu` to leave an accelerator alone; what Trainer finds by default.
+        device: `cpu` to leave an accelerator alone; what Trainer finds by default (`check_device`).
     """
 
     epochs: float = 3
@@ -78,6 +79,7 @@ class ZeroShotConfig:
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("seeds is empty: name at least one.")
+        check_device(self.device)
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,18 @@ def evaluate_zero_shot(
 
     Raises:
         ValueError: An unknown task, columns of another task, no test set, fewer than two labels, a
-            label that training has not seen (unless allowed), a tokenizer that does not fit the
-            model, or a `max_length` beyond the model's.
+            label that training has not seen (unless allowed), a test set called `validation` beside
+            the one held out, a tokenizer that does not fit the model, or a `max_length` beyond the
+            model's.
     """
     config = config or ZeroShotConfig()
-    sets = {**tests, **({VALIDATION: validation} if validation is not None else {})}
+    held_out = {} if validation is None else {VALIDATION: validation}
+    if held_out.keys() & tests.keys():
+        raise ValueError(
+            f"a test set is called {VALIDATION!r}, as the set held out from training is in the "
+            "results; call it by its language"
+        )
+    sets = {**tests, **held_out}
     labels = _check_input(task, train, tests, sets, config)
     results: dict[str, list[float]] = {name: [] for name in sets}
     encoded: dict[str, Dataset] = {}
