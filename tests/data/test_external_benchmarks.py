@@ -7,6 +7,7 @@ from twhin_hf.data.external.benchmarks import (
     BENCHMARKS,
     UMSAB_LANGUAGES,
     find_benchmark,
+    find_files,
     load_benchmark,
 )
 from twhin_hf.evaluation.classification_metrics import METRICS
@@ -121,6 +122,37 @@ def test_semeval2020_reads_tokens_and_the_labels_of_the_test_set(tmp_path):
     (tmp_path / "Hinglish" / "Hinglish_test_labels.txt").unlink()
     with pytest.raises(ValueError, match=r"line 1: tweet '7' has no sentiment. Put the file with"):
         load_benchmark("semeval2020-hi", tmp_path)
+
+
+def test_semeval2020_of_spanish_has_heads_of_another_form(tmp_path):
+    head = "# sent_enum = {}\tneutral\nhola\tlang2\n# {}\tother\n\t\n".format
+    write(
+        tmp_path,
+        {
+            "Spanglish/train.conll": head(1, "all") + head(2, "all"),
+            "Spanglish/Spanglish_train.conll": head(1, "t"),
+            "Spanglish/Spanglish_dev.conll": head(1, "d"),
+            "Spanglish/Spanglish_test_conll_unlabeled.txt": "meta\t1\nsoy\tlang2\n",
+            "Spanglish/Spanglish_test_labels.txt": "Uid,Sentiment\n1,positive\n",
+        },
+    )
+    found = load_benchmark("semeval2020-es", tmp_path)
+    assert rows(found, "train") == [("hola # t", "neutral")]
+    assert rows(found, "validation") == [("hola # d", "neutral")]
+    assert rows(found, "test") == [("soy", "positive")]
+
+
+def test_another_benchmark_of_the_same_publication_is_not_taken_for_it(tmp_path):
+    for language in ("arabic", "english"):
+        for split in ("train", "val", "test"):
+            write(
+                tmp_path / "umsab" / language,
+                {f"{split}_text.txt": f"{split}\n", f"{split}_labels.txt": "1\n"},
+            )
+    with pytest.raises(ValueError, match=r"no file of umsab-de; it holds those of umsab-ar, umsab"):
+        load_benchmark("umsab-de", tmp_path / "umsab")
+    assert rows(load_benchmark("umsab-de", tmp_path / "umsab" / "arabic"), "test")
+    assert find_files("umsab-fr", tmp_path / "umsab") == []
 
 
 def test_semeval2017_trains_on_earlier_years(tmp_path):

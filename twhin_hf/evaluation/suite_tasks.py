@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twhin_hf.data.external.benchmarks import BENCHMARKS, load_benchmark
+from twhin_hf.data.external.benchmarks import BENCHMARKS, find_files, load_benchmark
 from twhin_hf.evaluation.classification import (
     ClassificationConfig,
     evaluate_classification,
@@ -191,7 +191,7 @@ def _external(root: Path, name: str, options: SuiteOptions) -> list[SuiteTask]:
     benchmark = BENCHMARKS[name]
     places = (root / name, root / name.partition("-")[0])
     place = next((path for path in places if path.exists()), None)
-    if place is None or not options.wants(benchmark.language):
+    if place is None or not options.wants(benchmark.language) or not find_files(name, place):
         return []
     return [
         _fine_tuned(

@@ -47,7 +47,8 @@ _HELD_OUT = 0.1
 _READ = (
     "files train_text.txt and train_labels.txt (val_…, test_…; TweetEval, UMSAB), us_train.text "
     "and us_train.labels (SemEval-2018), lines of id, sentiment and text (SemEval-2017), tokens "
-    "under 'meta' lines (SemEval-2020), or tables with a header whose names say train, dev or test"
+    "under 'meta' or '# sent_enum' lines (SemEval-2020), or tables with a header whose names "
+    "say train, dev or test"
 )
 
 
@@ -76,7 +77,7 @@ class LoadedBenchmark(NamedTuple):
     Attributes:
         splits: `train`, `validation` and `test` with string columns `text` and `label`.
         notes: What a reader of the figures should know: splits that were made here, labels
-            without a text, texts of train that stand in test too.
+            without a text, texts of train that stand in validation or test too.
         files: What was read.
     """
 
@@ -191,7 +192,12 @@ def load_benchmark(
     root = Path(path)
     if not root.exists():
         raise FileNotFoundError(f"There is no {root}; give the folder of the files of {name}.")
-    files = _files(root, benchmark.words)
+    files = find_files(name, root)
+    if not files:
+        raise ValueError(
+            f"{root} holds no file of {name}; it holds those of "
+            f"{', '.join(other for other in _siblings(name) if find_files(other, root))}."
+        )
     parts, used = _read(name, root, files, hydration)
     names = dict(benchmark.labels)
     if not names:
@@ -209,14 +215,19 @@ def load_benchmark(
     if missing:
         found |= _take_from_train(found["train"], missing)
         notes["splits_made_here"] = dict.fromkeys(missing, "a tenth of train")
-    both = set(found["train"].texts) & set(found["test"].texts)
-    if both:
-        notes["texts_of_train_in_test"] = len(both)
+    for split in SPLITS[1:]:
+        both = set(found["train"].texts) & set(found[split].texts)
+        if both:
+            notes[f"texts_of_train_in_{split}"] = len(both)
     return LoadedBenchmark(_dataset_dict(found), notes, used)
 
 
-def _files(root: Path, words: Sequence[str]) -> list[Path]:
-    """Visible files; those with one of the words in their path, where any file has one."""
+def find_files(name: str, root: Path) -> list[Path]:
+    """The visible files of a benchmark: those whose paths say so.
+
+    Where no path names any benchmark of the same publication, they are all files; where paths name
+    others only, there are none.
+    """
     files = (
         [file for file in sorted(root.rglob("*")) if file.is_file()] if root.is_dir() else [root]
     )
@@ -225,9 +236,19 @@ def _files(root: Path, words: Sequence[str]) -> list[Path]:
         for file in files
         if not any(part.startswith((".", "_")) for part in file.relative_to(root).parts)
     ]
+    words = set(BENCHMARKS[name].words)
     # The root's own name counts: it may be that of the benchmark.
-    chosen = [file for file in files if set(words) & set(_words(file, root.parent))]
-    return chosen or files
+    chosen = [file for file in files if words & set(_words(file, root.parent))]
+    others = {word for other in _siblings(name) for word in BENCHMARKS[other].words}
+    if chosen or any(others & set(_words(file, root)) for file in files):
+        return chosen
+    return files
+
+
+def _siblings(name: str) -> list[str]:
+    """Other benchmarks of the same publication, which one folder may hold."""
+    source = BENCHMARKS[name].source
+    return [other for other, own in BENCHMARKS.items() if own.source == source and other != name]
 
 
 def _words(file: Path, root: Path) -> list[str]:
@@ -257,6 +278,9 @@ def _read(
     plain = [file for file in files if file.suffix in (".txt", ".conll", ".tsv")]
     tweets = [file for file in plain if is_sentimix(file)]
     if tweets:
+        # A train.conll is published beside Spanglish_train.conll; only one of them can be train.
+        words = set(BENCHMARKS[name].words)
+        tweets = [file for file in tweets if words & set(_words(file, file.parent))] or tweets
         lists = [file for file in plain if is_label_list(file)]
         labels = {key: label for file in lists for key, label in read_label_list(file).items()}
         for file in tweets:

@@ -103,7 +103,7 @@ def read_mapping(path: Path) -> dict[str, str]:
 
 def is_sentimix(path: Path) -> bool:
     """Whether a file begins as the tweets of SemEval-2020 Task 9 do."""
-    return _first_line(path).split("\t")[0] == "meta"
+    return _tweet_head(_first_line(path).split("\t")) is not None
 
 
 def is_label_list(path: Path) -> bool:
@@ -119,8 +119,8 @@ def read_label_list(path: Path) -> dict[str, str]:
 def read_sentimix(path: Path, labels: Mapping[str, str]) -> Labelled:
     """Reads tweets of SemEval-2020 Task 9 (Patwa et al., 2020): a token and its language a line.
 
-    The first line of a tweet is `meta`, the id and, but for the test set, the sentiment; a blank
-    line ends the tweet. The text is the tokens with blanks between them.
+    The first line of a tweet is `meta` and the id, or `# sent_enum = ID`, and, but for the test
+    set, the sentiment; a blank line ends the tweet. The text is the tokens with blanks between.
 
     Args:
         path: The file.
@@ -138,20 +138,30 @@ def read_sentimix(path: Path, labels: Mapping[str, str]) -> Labelled:
             tokens = []
         elif len(texts) < len(found):
             tokens.append(columns[0].strip())
-        elif columns[0] != "meta" or len(columns) < 2:
-            raise ValueError(
-                f"{path}, line {number} is {line[:60]!r}; needed is 'meta', the id and the "
-                "sentiment, where a tweet begins"
-            )
         else:
-            label = columns[2].strip() if len(columns) > 2 else labels.get(columns[1].strip())
+            head = _tweet_head(columns)
+            if head is None:
+                raise ValueError(
+                    f"{path}, line {number} is {line[:60]!r}; needed is 'meta', the id and the "
+                    "sentiment, where a tweet begins"
+                )
+            tweet_id, *told = head
+            label = told[0] if told else labels.get(tweet_id)
             if not label:
                 raise ValueError(
-                    f"{path}, line {number}: tweet {columns[1]!r} has no sentiment. Put the file "
+                    f"{path}, line {number}: tweet {tweet_id!r} has no sentiment. Put the file "
                     "with the test labels (Uid,Sentiment) beside it."
                 )
             found.append(label)
     return _checked(path, Labelled(texts, found))
+
+
+def _tweet_head(columns: list[str]) -> list[str] | None:
+    """The id and perhaps the sentiment where a tweet of SemEval-2020 Task 9 begins, else None."""
+    if columns[0].startswith("# sent_enum"):
+        columns = ["meta", columns[0].partition("=")[2], *columns[1:]]
+    is_head = columns[0] == "meta" and len(columns) > 1
+    return [column.strip() for column in columns[1:3]] if is_head else None
 
 
 def is_semeval_lines(path: Path) -> bool:
