@@ -39,11 +39,14 @@ Few weights in place of all (LoRA; `pip install 'twhin_hf[peft]'`); what is save
 
 from __future__ import annotations
 
+import logging
 import sys
 
 if __name__ == "__main__":
+    from twhin_hf.commands.cli import configure_logging
     from twhin_hf.commands.pretrain import main
 
+    configure_logging(logging.INFO)
     try:
         main()
     except (ValueError, FileNotFoundError) as error:

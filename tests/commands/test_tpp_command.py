@@ -1,5 +1,7 @@
 import json
+import logging
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -77,7 +79,7 @@ def test_other_families(family, files):
     assert config_of(files / "out")["model_type"] == family
 
 
-def test_stages_follow_one_another_and_go_on_where_they_stopped(files):
+def test_stages_follow_one_another_and_go_on_where_they_stopped(files, capsys, monkeypatch):
     from twhin_hf.modeling import TwhinBertForPreTraining
 
     stages = [
@@ -107,6 +109,43 @@ def test_stages_follow_one_another_and_go_on_where_they_stopped(files):
     assert (first / "model.safetensors").stat().st_mtime_ns == times[first]
     assert (second / "model.safetensors").stat().st_mtime_ns > times[second]
     assert (second / "trainer_state.json").exists()
+
+    # The example script tells what it passes over; how often it logs and saves makes no model.
+    script = ROOT / "examples" / "run_tpp.py"
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    monkeypatch.setattr(sys, "argv", [str(script), *command[1:], "--logging_steps", "1"])
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().err.count("has ended: passed over") == 2
+
+    # A stage that was trained with other options is not taken for the one asked for.
+    stages[1]["translation_pairs"] = str(files / "human.parquet")
+    changed = ["tpp", "--config", write_config(files, stages=stages, learning_rate=1e-2)]
+    assert main(changed) == 2
+    message = capsys.readouterr().err
+    assert f"{second} was trained with other options: translation_pairs was " in message
+    assert "human.parquet'. Give those again, or remove the folder" in message
+    assert main([*changed, "--seed", "7"]) == 2
+    assert f"{first} was trained with other options: seed was None and is 7" in (
+        capsys.readouterr().err
+    )
+    # Nor is one that went on from a model that is to be trained anew.
+    shutil.rmtree(first)
+    assert main(changed) == 2
+    assert f"{second} was trained on the model of {first}, which has not ended" in (
+        capsys.readouterr().err
+    )
+    assert not first.exists()
+
+
+def test_an_option_of_the_stages_is_none_of_the_command_line(files, capsys):
+    stage = {"translation_pairs": str(files / "human.parquet"), "output_dir": "one"}
+    config = write_config(files, stages=[stage])
+    for option in ("--translation_pairs", "--translation-pairs"):
+        assert main(["tpp", "--config", config, option, str(files / "human.parquet")]) == 2
+        assert "--translation_pairs would go over what the stages say" in capsys.readouterr().err
+    parsed = parse_stages(["--config", config, "--output_dir", "o", "--seed", "3"])
+    assert [(config.output_dir, config.seed) for _, _, config in parsed] == [("o/one", 3)]
 
 
 def test_a_broken_off_stage_goes_on_from_its_checkpoint(files):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -58,15 +59,23 @@ def parse_known(
     return args
 
 
+def configure_logging(level: int) -> None:
+    """Shows messages of this level and above; of several processes the others only warn."""
+    level = level if os.environ.get("RANK", "0") == "0" else logging.WARNING
+    logging.basicConfig(format="%(message)s", level=level)
+    for library in ("httpx", "datasets", "faiss", "matplotlib", "numexpr"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; what a person can mend is told in one line, with exit status 2."""
     parser = build_parser()
     args = parse_known(parser, arguments)
-    logging.basicConfig(
-        format="%(message)s", level=logging.INFO if not args.debug else logging.DEBUG
-    )
-    for library in ("httpx", "datasets", "faiss", "matplotlib", "numexpr"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    configure_logging(logging.DEBUG if args.debug else logging.INFO)
+    if not getattr(args, "progress", True):
+        from datasets import disable_progress_bars
+
+        disable_progress_bars()
     try:
         args.run(args)
     except (ValueError, FileNotFoundError, FileExistsError) as error:

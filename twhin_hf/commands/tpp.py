@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .arguments import ModelArguments, check_paths, load_model, parse_arguments
+from .tpp_stages import check_not_in_stages, check_stages, has_ended, stage_options, write_stage
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +34,8 @@ class DataArguments:
         default=None,
         metadata={
             "help": "List of stages, as YAML: each holds options that go over the file's, and an "
-            "output_dir below the run's; a stage begins with the model of the one before."
+            "output_dir below the run's; a stage begins with the model of the one before. What a "
+            "stage says is no option of the command line."
         },
     )
 
@@ -77,20 +80,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Trains as options and YAML file say; stages that have ended are passed over.
 
     Raises:
-        ValueError: an unknown key or option, or arguments that do not fit together.
+        ValueError: an unknown key or option, arguments that do not fit together, or stages that
+            were trained with other ones.
         FileNotFoundError: a file that is not there.
     """
     from transformers.trainer_utils import get_last_checkpoint
 
-    for model_args, data_args, config in parse_stages(arguments):
-        folder = Path(config.output_dir)
-        if data_args.stages:
-            if (folder / "trainer_state.json").exists():
-                logger.info("%s has ended: passed over (remove it to train it anew)", folder)
-                continue
-            if folder.is_dir() and not config.resume_from_checkpoint:
-                config.resume_from_checkpoint = get_last_checkpoint(str(folder))
-        train(model_args, data_args, config)
+    parsed = parse_stages(arguments)
+    if not parsed[0][1].stages:
+        train(*parsed[0])
+        return
+    folders = [Path(config.output_dir) for _, _, config in parsed]
+    options = [stage_options(*stage, is_first=not i) for i, stage in enumerate(parsed)]
+    check_stages(list(zip(folders, options, strict=True)))
+    for stage, folder, own in zip(parsed, folders, options, strict=True):
+        config = stage[2]
+        if has_ended(folder):
+            logger.info("%s has ended: passed over (remove it to train it anew)", folder)
+            continue
+        if folder.is_dir() and not config.resume_from_checkpoint:
+            config.resume_from_checkpoint = get_last_checkpoint(str(folder))
+        if config.should_save:
+            write_stage(folder, own)
+        train(*stage)
 
 
 def parse_stages(arguments: Sequence[str] | None = None) -> list[tuple[Any, Any, Any]]:
@@ -108,7 +120,9 @@ def parse_stages(arguments: Sequence[str] | None = None) -> list[tuple[Any, Any,
     model_args, data_args, config = parse_arguments(groups, "tpp", arguments)
     model_args.check()
     parsed: list[tuple[Any, Any, Any]] = []
-    for stage in data_args.stage_options() or [{}]:
+    stages = data_args.stage_options()
+    check_not_in_stages(sys.argv[1:] if arguments is None else arguments, stages)
+    for stage in stages or [{}]:
         own = parse_arguments(groups, "tpp", arguments, stage) if stage else None
         stage_model, stage_data, stage_config = own or (model_args, data_args, config)
         if stage:
