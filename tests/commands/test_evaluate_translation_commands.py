@@ -16,7 +16,7 @@ from twhin_hf.modeling import (
     TwhinBertForPreTraining,
     apply_settings,
     load_post_encoder,
-    load_pretraining_model,
+    load_with_heads,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -78,7 +78,7 @@ def test_retrieval_by_the_head(folder, tiny_config):
     assert results.options["projected"]
     assert results.options["pooling"] == "mean"
     pairs = read_bitext(folder / "pairs")
-    model = load_pretraining_model(folder / "model")
+    model = load_with_heads(folder / "model")
     expected = evaluate_retrieval(model, pairs, objective="tpp")["ar→en"].mrr
     rows = {(row.language, row.metric): row.value for row in results.results}
     assert rows["ar→en", "MRR"] == expected

@@ -5,7 +5,7 @@ from twhin_hf.modeling import (
     TwhinBertForPreTraining,
     TwhinBertModel,
     apply_settings,
-    load_pretraining_model,
+    load_with_heads,
 )
 from twhin_hf.modeling import post_encoder as post_encoder_module
 
@@ -103,7 +103,7 @@ def test_projections_of_texts(tiny_config, tokenizer, texts, tmp_path, pooling):
     model = TwhinBertForPreTraining(apply_settings(tiny_config, **settings)).eval()
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    model = load_pretraining_model(tmp_path)
+    model = load_with_heads(tmp_path)
     found = model.encode(texts[:6], "tpp", batch_size=2)
     pooled = model.bert.encode(texts[:6], pooling=pooling)
     head = model.tpp_head.projection
@@ -117,4 +117,4 @@ def test_a_checkpoint_that_lost_its_heads(tiny_config, tmp_path):
     config = apply_settings(tiny_config, tpp_weight=1.0)
     TwhinBertModel(config).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="its heads were left out when it was saved"):
-        load_pretraining_model(tmp_path)
+        load_with_heads(tmp_path)

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     from twhin_hf.data.tasks import read_bitext
     from twhin_hf.evaluation.results import Results, results_table, write_results
     from twhin_hf.evaluation.retrieval import evaluate_retrieval, retrieval_rows
-    from twhin_hf.modeling import load_post_encoder, load_pretraining_model
+    from twhin_hf.modeling import load_post_encoder, load_with_heads
 
     if args.projected and args.pooling:
         raise ValueError(
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     pairs = concatenate_datasets([read_bitext(path) for path in args.pairs])
     vectors: dict[str, str]
     if args.projected:
-        model = load_pretraining_model(args.model, args.revision).to(device)
+        model = load_with_heads(args.model, args.revision).to(device)
         vectors, pooling = {"objective": "tpp"}, model.config.tpp_pooling
     else:
         model = load_post_encoder(args.model, args.revision).to(device)

@@ -4,7 +4,7 @@ The files of this folder are flat siblings that import only torch and transforme
 can travel with a model as remote code.
 """
 
-from .auto import MODELS, PRETRAINING_MODELS, load_post_encoder, load_pretraining_model, model_class
+from .auto import MODELS, PRETRAINING_MODELS, load_post_encoder, load_with_heads, model_class
 from .modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
 from .modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
 from .modeling_twhin_roberta import TwhinRobertaForPreTraining, TwhinRobertaModel
@@ -24,6 +24,6 @@ __all__ = [
     "TwhinXLMRobertaModel",
     "apply_settings",
     "load_post_encoder",
-    "load_pretraining_model",
+    "load_with_heads",
     "model_class",
 ]

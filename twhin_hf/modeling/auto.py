@@ -72,7 +72,7 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
     return encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
 
 
-def load_pretraining_model(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
+def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
     """Loads the `Twhin…ForPreTraining` of a checkpoint's family, with its trained heads.
 
     Args:
