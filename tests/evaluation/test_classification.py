@@ -121,6 +121,7 @@ def test_label_names_of_numbers_and_of_strings():
 def test_recipes_are_those_of_table_9(checkpoint, tmp_path):
     assert recipe_config("hashtag", checkpoint).learning_rate == 4e-5
     assert recipe_config("semeval2018-es", checkpoint).learning_rate == 1e-5
+    assert recipe_config("tweeteval-emoji", checkpoint).learning_rate == 1e-5
     assert recipe_config("umsab-english", checkpoint).learning_rate == 4e-5
     from transformers import BertConfig
 

@@ -207,6 +207,30 @@ def test_tweeteval_by_command(checkpoint, splits, tmp_path, capsys):
     assert "weight_decay (0.0 there, 0.1 now)" in capsys.readouterr().err
 
 
+def test_one_benchmark_by_its_name(checkpoint, splits, tmp_path, capsys):
+    write_splits(tmp_path / "umsab" / "arabic", splits, None)
+    arguments = [
+        "evaluate", "classification", "--benchmark", "umsab-ar", "--model", checkpoint,
+        "--data-dir", str(tmp_path / "umsab"), "--output", str(tmp_path / "out"),
+        "--protocols", "fine-tuning", "features", "--pooling", "mean", *QUICK,
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    found = read_results(tmp_path / "out")
+    assert (found.task, found.options["source"][:8]) == ("umsab-ar", "Barbieri")
+    features, fine_tuned = found.results
+    assert (features.language, features.metric) == ("ar", "macro F1 (frozen features)")
+    assert features.details["pooling"] == "mean"
+    assert (fine_tuned.metric, fine_tuned.seeds) == ("macro F1", [0, 1])
+    assert features.value > 0.8
+    assert "Saved in" in capsys.readouterr().out
+    arguments[3] = "umsab-de"
+    assert main(arguments) == 2
+    assert "no file of umsab-de; it holds those of umsab-ar" in capsys.readouterr().err
+    arguments[3:6] = ["umsab-ar", "--model", str(tmp_path / "gone")]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith("twhin-hf: ")
+
+
 def test_tpp_trains_on_english_and_tests_on_others(checkpoint, tmp_path):
     for name, tag in (("train/en", "NOUN"), ("test/hi", "NOUN"), ("test/ja", "VERB")):
         path = tmp_path / "pos" / f"{name}.conllu"

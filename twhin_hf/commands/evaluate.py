@@ -6,6 +6,7 @@ import argparse
 
 from . import (
     evaluate_alignment,
+    evaluate_classification,
     evaluate_engagement,
     evaluate_hashtag,
     evaluate_retrieval,
@@ -16,6 +17,7 @@ from . import (
 BENCHMARKS = (
     evaluate_engagement,
     evaluate_hashtag,
+    evaluate_classification,
     evaluate_retrieval,
     evaluate_zero_shot,
     evaluate_alignment,

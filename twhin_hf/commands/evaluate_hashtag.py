@@ -139,8 +139,14 @@ def run(args: argparse.Namespace) -> None:
         if "features" in args.protocols
         else None
     )
-    for language in languages:
-        splits = load_hashtag_prediction(language, data_dir=args.data_dir, hydration=args.hydration)
+    # All of them before anything long: the last one may be missing or damaged.
+    loaded = {
+        language: load_hashtag_prediction(
+            language, data_dir=args.data_dir, hydration=args.hydration
+        )
+        for language in languages
+    }
+    for language, splits in loaded.items():
         if "fine-tuning" in args.protocols:
             runs = evaluate_hashtag(args.model, splits, config, revision=args.revision)
             rows.append(classification_row(language, METRIC, runs, config.seeds))

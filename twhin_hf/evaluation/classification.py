@@ -98,6 +98,8 @@ RECIPES = {
     "semeval2020": Recipe(2e-5, 1e-5, 5e-4),
 }
 """Table 9 of the paper."""
+# TweetEval's emoji is SemEval-2018 Task 2, its sentiment SemEval-2017 Task 4A.
+_SAME = {"tweeteval-emoji": "semeval2018", "tweeteval-sentiment": "semeval2017"}
 
 
 @dataclass(frozen=True)
@@ -124,14 +126,15 @@ def recipe_config(benchmark: str, model: str, revision: str | None = None) -> Cl
     """The paper's values for a benchmark and a model of that size.
 
     Args:
-        benchmark: A key of `RECIPES`; `semeval2018-es` and the like mean `semeval2018`. The values
-            for hashtags where the paper has none.
+        benchmark: A key of `RECIPES`, or a benchmark's name: `semeval2018-es` and
+            `tweeteval-emoji` mean `semeval2018`. The values for hashtags where the paper has none.
         model: Folder or repository; a hidden size of 1,024 or more makes it a large one.
         revision: Of the repository.
     """
     from transformers import AutoConfig
 
-    recipe = RECIPES.get(benchmark) or RECIPES.get(benchmark.partition("-")[0], RECIPES["hashtag"])
+    name = _SAME.get(benchmark, benchmark)
+    recipe = RECIPES.get(name) or RECIPES.get(name.partition("-")[0], RECIPES["hashtag"])
     hidden_size = AutoConfig.from_pretrained(model, revision=revision or "main").hidden_size
     if hidden_size < _LARGE_HIDDEN_SIZE:
         return ClassificationConfig(learning_rate=recipe.base_learning_rate)

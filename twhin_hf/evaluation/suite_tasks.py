@@ -217,9 +217,7 @@ def _tweeteval(root: Path, options: SuiteOptions) -> dict[str, Finder]:
             return []
         benchmark = BENCHMARKS[f"tweeteval-{task}"]
         load = _loader(f"tweeteval-{task}", root / task, options)
-        # TweetEval's emoji is SemEval-2018 Task 2, its sentiment SemEval-2017 Task 4A.
-        recipe = {"emoji": "semeval2018", "sentiment": "semeval2017"}.get(task, "hashtag")
-        return [_fine_tuned(task, recipe, benchmark.metric, "en", load, options)]
+        return [_fine_tuned(task, f"tweeteval-{task}", benchmark.metric, "en", load, options)]
 
     return {
         **{task: functools.partial(find, task) for task in _TWEETEVAL},
