@@ -215,6 +215,15 @@ def test_writes_a_held_out_share(tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+def test_both_parts_of_a_split_are_not_read_as_one(tmp_path):
+    for part in ("train", "validation"):
+        (tmp_path / part).mkdir()
+        dataset([(f"{part} a", f"{part} b")]).to_parquet(tmp_path / part / "en-ar.parquet")
+    with pytest.raises(ValueError, match=r"name one of them: .*train or .*validation$"):
+        read_translation_pairs(tmp_path)
+    assert read_translation_pairs(tmp_path / "validation")["text_a"][:] == ["validation a"]
+
+
 def test_impossible_shares():
     with pytest.raises(ValueError, match="share to hold out is 1; needed"):
         split_translation_pairs(dataset([("a", "b")]), 1)
@@ -242,23 +251,31 @@ def test_published_items_give_all_combinations_in_order(tmp_path):
         {"id": 1, "unique_label_desc": ["p", "q", "r"]},
         {"id": "2", "unique_label_desc": ["s"]},
         {"id": "3", "unique_label_desc": list("tuvwxyz")},
+        {"id": "4", "unique_label_desc": []},
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "items.jsonl").write_text(text)
-    source = published_pairs(tmp_path / "items.jsonl", [("en", "ar")], progress=False)
+    source = published_pairs(tmp_path / "items.jsonl", progress=False)
     (table,) = source.batches
     found = [a + b for a, b in texts(table)]
     assert found == [
         *("pq", "pr", "qr"),
         *("tu", "tv", "tw", "tx", "uv", "uw", "ux", "vw", "vx", "wx"),
     ]
-    assert table["lang_a"].to_pylist() == ["en"] * 2 + ["ar"] + ["en"] * 4 + ["ar"] * 6
-    assert set(table["lang_b"].to_pylist()) == {"ar"}
+    assert set(table["lang_a"].to_pylist()) == set(table["lang_b"].to_pylist()) == {"und"}
     beyond = 7 * 6 // 2 - 10
     assert source.dropped == {
+        "items without texts": 1,
         "items of one text": 1,
         "texts beyond the first 5 of an item": beyond,
     }
+    # The first text of an item is English, the others are Arabic: no pair is of Arabic alone.
+    arabic = published_pairs(tmp_path / "items.jsonl", [("en", "ar")], progress=False)
+    (table,) = arabic.batches
+    assert [a + b for a, b in texts(table)] == ["pq", "pr", "tu", "tv", "tw", "tx"]
+    assert set(table["lang_a"].to_pylist()) == {"en"}
+    assert set(table["lang_b"].to_pylist()) == {"ar"}
+    assert arabic.dropped == {**source.dropped, "pairs of ar alone": 1 + 6}
     two = published_pairs(tmp_path / "items.jsonl", max_texts=2, progress=False)
     assert [a + b for table in two.batches for a, b in texts(table)] == ["pq", "tu"]
 
@@ -267,6 +284,7 @@ def test_published_items_give_all_combinations_in_order(tmp_path):
     ("line", "message"),
     [
         ('{"id": 1, "texts": []}', r'items\.jsonl, line 3: no list "unique_label_desc"'),
+        ('{"id": 1, "unique_label_desc": "a"}', r"line 3: no list"),
         ("{nothing", r"items\.jsonl, line 3: this is not JSON"),
     ],
 )

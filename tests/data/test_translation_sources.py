@@ -91,6 +91,20 @@ def test_tatoeba_pairs_with_ids(tmp_path):
     assert draw(tatoeba(path, EN_AR)) == [("Hi.", "مرحبا", "en-ar")]
 
 
+def test_tatoeba_exports_as_they_are_named(tmp_path):
+    write(tmp_path / "Sentence pairs in English-Arabic - 2024-01-01.tsv", ["1\tHi.\t2\tمرحبا"])
+    name = "Sentence pairs in Mandarin Chinese-Norwegian Bokmål - 2024-01-01 (1).tsv"
+    write(tmp_path / name, ["3\t你好\t4\tHei."])
+    english, chinese = ("Hi.", "مرحبا", "en-ar"), ("你好", "Hei.", "zh-nb")
+    assert draw(tatoeba(tmp_path)) == [english, chinese]
+    # The name tells which column is which.
+    assert draw(tatoeba(tmp_path, ("ar", "en"))) == [("مرحبا", "Hi.", "ar-en")]
+    path = tmp_path / "Sentence pairs in Elvish-Arabic - 2024-01-01.tsv"
+    (tmp_path / name).rename(path)
+    with pytest.raises(ValueError, match=r"Arabic - 2024-01-01\.tsv does not tell its languages"):
+        tatoeba(path)
+
+
 def test_tatoeba_two_columns(tmp_path):
     write(tmp_path / "en-ar.tsv", ["Hi.\tمرحبا\r", "", "a\u2028b\tج", "one\ttab\ttoo many"])
     write(tmp_path / "en-hi.tsv.gz", ["Hi.\tनमस्ते"])
@@ -234,6 +248,22 @@ def test_wikidata_dump(tmp_path, name):
         draw(wikidata_pairs(path, [("en", "ja")], progress=False))
 
 
+def test_wikidata_in_the_variants_of_a_language(tmp_path):
+    lines = [
+        item(
+            1, {"en": "Cairo", "zh-hant": "開羅", "zh-hans": "开罗"}, {"en": "city", "zh": "城市"}
+        ),
+        item(2, {"en": "Delhi", "zh": "德里", "zh-cn": "x"}, {"en": "city", "zh-hk": "都市"}),
+        item(3, {"en": "label only", "zh-tw": "標籤"}, {"en": "text"}),
+    ]
+    source = wikidata_pairs(write(tmp_path / "all.json", lines), [("en", "zh")], progress=False)
+    assert draw(source) == [
+        ("Cairo city", "开罗 城市", "en-zh"),
+        ("Delhi city", "德里 都市", "en-zh"),
+    ]
+    assert source.dropped.total() == 1
+
+
 def test_wikidata_query_answers(tmp_path):
     names = ["item", "label_en", "description_en", "label_ar", "description_ar"]
     rows = [
@@ -321,6 +351,12 @@ def test_columns_with_languages():
     assert source.dropped == {"other languages": 2}
     whole = [("a", "A", "en-ar"), ("b", "B", "ar-en"), ("c", "C", "en-de"), ("d", "D", "en-und")]
     assert draw(column_pairs(data)) == whole
+    # Three-letter codes are those of two letters.
+    longer = data.remove_columns(["lang_a", "lang_b"])
+    longer = longer.add_column("lang_a", ["eng", "arb", "eng", "cmn"])
+    longer = longer.add_column("lang_b", ["ara", "eng", "deu", None])
+    assert draw(column_pairs(longer, [EN_AR])) == [("a", "A", "en-ar"), ("B", "b", "en-ar")]
+    assert draw(column_pairs(longer)) == [*whole[:3], ("d", "D", "zh-und")]
     with pytest.raises(
         ValueError, match="the table given has no text in hi; found are en, ar, de, und"
     ):

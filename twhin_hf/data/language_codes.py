@@ -27,6 +27,36 @@ _ISO_639_1 = """
 # Tatoeba tells the member of a macrolanguage where ISO 639-1 has a code for the whole.
 _MEMBERS = "arb:ar cmn:zh ekk:et khk:mn lvs:lv npi:ne ory:or pes:fa swh:sw zsm:ms"
 _SHORT = dict(entry.split(":") for entry in f"{_ISO_639_1} {_MEMBERS}".split())
+# English names as Tatoeba gives them to its exports.
+_NAMES = """
+    Abkhaz:ab|Afrikaans:af|Albanian:sq|Algerian Arabic:arq|Amharic:am|Ancient Greek:grc|Arabic:ar|
+    Aragonese:an|Armenian:hy|Assamese:as|Asturian:ast|Avar:av|Aymara:ay|Azerbaijani:az|Bambara:bm|
+    Bashkir:ba|Basque:eu|Belarusian:be|Bengali:bn|Berber:ber|Bislama:bi|Bosnian:bs|Breton:br|
+    Bulgarian:bg|Burmese:my|Cantonese:yue|Catalan:ca|Cebuano:ceb|Central Kurdish (Soranî):ckb|
+    Chamorro:ch|Chechen:ce|Chinyanja:ny|Chuvash:cv|Cornish:kw|Corsican:co|Crimean Tatar:crh|
+    Croatian:hr|Czech:cs|Danish:da|Dhivehi:dv|Dutch:nl|Dzongkha:dz|Egyptian Arabic:arz|English:en|
+    Erzya:myv|Esperanto:eo|Estonian:et|Ewe:ee|Faroese:fo|Fijian:fj|Finnish:fi|French:fr|Frisian:fy|
+    Galician:gl|Georgian:ka|German:de|Greek:el|Greenlandic:kl|Guarani:gn|Gujarati:gu|
+    Haitian Creole:ht|Hausa:ha|Hawaiian:haw|Hebrew:he|Hindi:hi|Hungarian:hu|Icelandic:is|Ido:io|
+    Igbo:ig|Ilocano:ilo|Indonesian:id|Interlingua:ia|Interlingue:ie|Inuktitut:iu|Irish:ga|
+    Italian:it|Japanese:ja|Javanese:jv|Kabyle:kab|Kannada:kn|Kashmiri:ks|Kazakh:kk|Khmer:km|
+    Kinyarwanda:rw|Klingon:tlh|Korean:ko|Kyrgyz:ky|Ladino:lad|Lao:lo|Latin:la|Latvian:lv|
+    Limburgish:li|Lingala:ln|Literary Chinese:lzh|Lithuanian:lt|Lojban:jbo|
+    Low German (Low Saxon):nds|Luxembourgish:lb|Macedonian:mk|Malagasy:mg|Malay:ms|Malayalam:ml|
+    Maltese:mt|Mandarin Chinese:zh|Manx:gv|Maori:mi|Marathi:mr|Marshallese:mh|Mongolian:mn|
+    Moroccan Arabic:ary|Nauruan:na|Navajo:nv|Nepali:ne|North Levantine Arabic:apc|
+    Northern Kurdish (Kurmancî):kmr|Northern Sami:se|Norwegian Bokmål:nb|Norwegian Nynorsk:nn|
+    Occitan:oc|Odia (Oriya):or|Old English:ang|Oromo:om|Ossetian:os|Ottoman Turkish:ota|Pali:pi|
+    Pashto:ps|Persian:fa|Polish:pl|Portuguese:pt|Punjabi (Eastern):pa|Quechua:qu|Romanian:ro|
+    Romansh:rm|Rundi:rn|Russian:ru|Samoan:sm|Sango:sg|Sanskrit:sa|Sardinian:sc|Scottish Gaelic:gd|
+    Serbian:sr|Shanghainese:wuu|Shona:sn|Sicilian:scn|Sindhi:sd|Sinhala:si|Slovak:sk|Slovenian:sl|
+    Somali:so|Southern Sotho:st|Spanish:es|Sundanese:su|Swahili:sw|Swazi:ss|Swedish:sv|
+    Swiss German:gsw|Tagalog:tl|Tahitian:ty|Tajik:tg|Tamil:ta|Tatar:tt|Telugu:te|Thai:th|
+    Tibetan:bo|Tigrinya:ti|Toki Pona:tok|Tongan:to|Tsonga:ts|Tswana:tn|Turkish:tr|Turkmen:tk|
+    Twi:tw|Ukrainian:uk|Urdu:ur|Uyghur:ug|Uzbek:uz|Vietnamese:vi|Volapük:vo|Walloon:wa|Welsh:cy|
+    Wolof:wo|Xhosa:xh|Yakut:sah|Yiddish:yi|Yoruba:yo|Zulu:zu
+"""
+_CODES_OF_NAMES = dict(entry.strip().split(":") for entry in _NAMES.split("|"))
 _CODE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
 
 LanguagePair = tuple[str, str]
@@ -46,6 +76,15 @@ def language_codes(codes: pa.Array) -> pa.Array:
     encoded = codes.dictionary_encode()
     names = [None if code is None else language_code(code) for code in encoded.dictionary.tolist()]
     return pa.array(names, pa.string()).take(encoded.indices)
+
+
+def code_of_name(name: str) -> str | None:
+    """The code of a language by its English name; None for one that is not known.
+
+    >>> code_of_name("Mandarin Chinese"), code_of_name("Elvish")
+    ('zh', None)
+    """
+    return _CODES_OF_NAMES.get(name)
 
 
 def is_language_code(code: str) -> bool:

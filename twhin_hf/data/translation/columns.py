@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twhin_hf.data.language_codes import LanguagePair
+from twhin_hf.data.language_codes import LanguagePair, language_codes
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.translation.sources import PairSource, add_languages, check_languages, one_pair
 from twhin_hf.tables import (
@@ -103,7 +103,7 @@ def _read_dataset(
 
 
 def _fill(table: pa.Table) -> pa.Table:
-    """The languages, "und" where one is blank.
+    """The languages, "und" where one is blank; three-letter codes become two-letter ones.
 
     Raises:
         ValueError: There is only one column of languages.
@@ -113,9 +113,10 @@ def _fill(table: pa.Table) -> pa.Table:
             raise ValueError(
                 f"There is a column {found} but none {missing}; needed are both or none."
             )
-    langs = [
-        pc.if_else(has_text(table[side]), table[side], UNKNOWN_LANGUAGE) for side in _SIDES[2:]
-    ]
+    langs = []
+    for side in _SIDES[2:]:
+        filled = pc.if_else(has_text(table[side]), table[side], UNKNOWN_LANGUAGE)
+        langs.append(language_codes(filled.combine_chunks()))
     return pa.table([table["text_a"], table["text_b"], *langs], names=_SIDES)
 
 

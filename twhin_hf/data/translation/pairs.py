@@ -58,11 +58,13 @@ def read_translation_pairs(
 
     Raises:
         FileNotFoundError: The source is missing.
-        ValueError: A column is missing, a text is blank, there is no pair, or a file cannot be
-            read.
+        ValueError: A column is missing, a text is blank, there is no pair, a file cannot be read,
+            or a folder holds pairs to train on and held-out ones.
     """
     from datasets import Dataset
 
+    if isinstance(source, (str, Path)):
+        _check_one_part(Path(source))
     folder = Path(directory or _process_folder().name)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"translation-pairs-{uuid.uuid4().hex}.arrow"
@@ -219,6 +221,16 @@ def _is_published(path: Path) -> bool:
         and ".json" in files[0].name
         and f'"{PUBLISHED_COLUMN}"' in first_line(files[0])
     )
+
+
+def _check_one_part(folder: Path) -> None:
+    """Refuses what `write_translation_pairs` has split: it is never wanted as one."""
+    train, held_out = (folder / part for part in ("train", "validation"))
+    if train.is_dir() and held_out.is_dir():
+        raise ValueError(
+            f"{folder} holds pairs to train on and held-out ones; name one of them: {train} or "
+            f"{held_out}"
+        )
 
 
 def _check_texts(table: ir.Table, where: str) -> None:

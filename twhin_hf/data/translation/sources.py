@@ -19,13 +19,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twhin_hf.data.language_codes import LanguagePair, language_code
+from twhin_hf.data.language_codes import LanguagePair, code_of_name, language_code
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.text_lines import LineBlock, numbers_of, read_blocks, split_columns
 
 PUBLISHED_COLUMN = "unique_label_desc"
 # Codes at the end of a name, such as those of WikiMatrix.ar-en.tsv.gz.
 _PAIR_NAME = re.compile(r"(?:^|[^A-Za-z])([a-z]{2,3})-([a-z]{2,3})\.(?:tsv|txt)(?:\.gz|\.bz2)?$")
+# As Tatoeba names an export: Sentence pairs in English-Arabic - 2024-01-01.tsv.
+_TATOEBA_NAME = re.compile(r"^Sentence pairs in (.+)-(.+) - [\d-]+(?: \(\d+\))?\.(?:tsv|txt)")
 _TSV_ENDINGS = re.compile(r"\.(?:tsv|txt)(?:\.gz|\.bz2)?$")
 
 
@@ -97,7 +99,8 @@ def published_pairs(
 
     All combinations of an item's first texts are pairs (paper: up to 5). The format does not tell
     languages. With a pair of languages, the first text of an item is taken to be of the first and
-    the others of the second, as `write_published_json_lines` writes them; without, all are "und".
+    the others of the second, as `write_published_json_lines` writes them, so that the combinations
+    of the others are of one language and dropped; without, all are "und" and kept.
 
     Args:
         path: The file, or a folder of them (`.jsonl`, `.json`, packed or not).
@@ -120,22 +123,17 @@ def published_pairs(
         for block in (block for file in files for block in read_blocks(file, progress=progress)):
             (lists,) = json_values(block, [f"$.{PUBLISHED_COLUMN}[*]"])
             sizes = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-            if not sizes.all():
-                row = int(np.argmin(sizes > 0))
-                raise block.error(row, f'no list "{PUBLISHED_COLUMN}" of texts is there.')
+            dropped["items without texts"] += _count_empty(block, sizes == 0)
             first, second, at_start = _combinations(sizes, max_texts)
             dropped["items of one text"] += int((sizes == 1).sum())
             beyond = int((sizes * (sizes - 1) // 2).sum()) - len(first)
             dropped[f"texts beyond the first {max_texts} of an item"] += beyond
+            if langs:
+                dropped[f"pairs of {lang_b} alone"] += int((~at_start).sum())
+                first, second = first[at_start], second[at_start]
             texts = lists.combine_chunks().flatten()
-            yield pa.table(
-                {
-                    "text_a": texts.take(pa.array(first)),
-                    "text_b": texts.take(pa.array(second)),
-                    "lang_a": pa.array(np.where(at_start, lang_a, lang_b), pa.string()),
-                    "lang_b": pa.repeat(pa.scalar(lang_b), len(first)),
-                }
-            )
+            sides = [texts.take(pa.array(places)) for places in (first, second)]
+            yield add_languages(pa.table(sides, names=["text_a", "text_b"]), (lang_a, lang_b))
 
     return PairSource("published", batches(), dropped)
 
@@ -164,7 +162,10 @@ def list_files(path: str | Path, ending: re.Pattern[str]) -> list[Path]:
 
 
 def find_pair_files(path: str | Path, langs: Sequence[LanguagePair]) -> list[PairFile]:
-    """The files of the languages asked for, by their names (`en-ar.tsv`, `eng-ara.tsv.bz2`).
+    """The files of the languages asked for, by their names.
+
+    Names are such as `en-ar.tsv`, `eng-ara.tsv.bz2` and those of Tatoeba's own exports, `Sentence
+    pairs in English-Arabic - 2024-01-01.tsv`.
 
     One file whose name tells nothing holds the one pair asked for, in this order.
 
@@ -175,8 +176,7 @@ def find_pair_files(path: str | Path, langs: Sequence[LanguagePair]) -> list[Pai
     paths = list_files(path, _TSV_ENDINGS)
     named: dict[LanguagePair, list[Path]] = {}
     for file in paths:
-        if codes := _PAIR_NAME.search(file.name):
-            pair = language_code(codes[1]), language_code(codes[2])
+        if pair := _languages_of_name(file.name):
             named.setdefault(pair, []).append(file)
     if len(paths) == 1 and not named:
         if len(langs) != 1:
@@ -241,7 +241,7 @@ def add_languages(table: pa.Table, langs: LanguagePair) -> pa.Table:
 
 
 def json_values(block: LineBlock, paths: Sequence[str]) -> list[pa.ChunkedArray]:
-    """What JSON paths (RFC 9535) find in each line: strings, or lists where a path has `[*]`.
+    """What JSON paths (RFC 9535) find in each line: strings, or lists of one path with `[*]`.
 
     Raises:
         ValueError: A line is not JSON.
@@ -250,15 +250,42 @@ def json_values(block: LineBlock, paths: Sequence[str]) -> list[pa.ChunkedArray]
 
     with duckdb.connect() as connection:
         connection.register("block", pa.table({"line": block.lines}))
-        query = ", ".join(f"json_extract_string(line, $p{i}) AS c{i}" for i in range(len(paths)))
-        values = {f"p{i}": path for i, path in enumerate(paths)}
+        # A list of paths, which may hold no [*], has a line parsed once.
+        many, found = len(paths) > 1, "json_extract_string(line, $paths)"
+        columns = ", ".join(f"found[{i + 1}] AS c{i}" for i in range(len(paths)))
+        rows = f"SELECT {found if many else f'[{found}]'} AS found FROM block"
+        query, values = f"SELECT {columns} FROM ({rows})", {"paths": paths if many else paths[0]}
         try:
-            table = connection.sql(f"SELECT {query} FROM block", params=values).to_arrow_table()
+            table = connection.sql(query, params=values).to_arrow_table()
         except duckdb.InvalidInputException:
             valid = connection.sql("SELECT json_valid(line) AS valid FROM block").to_arrow_table()
             row = valid["valid"].to_pylist().index(False)
             raise block.error(row, "this is not JSON.") from None
     return table.columns
+
+
+def _languages_of_name(name: str) -> LanguagePair | None:
+    """The languages that a file's name tells, if it does."""
+    if codes := _PAIR_NAME.search(name):
+        return language_code(codes[1]), language_code(codes[2])
+    names = _TATOEBA_NAME.match(name)
+    first, second = (code_of_name(part) for part in names.groups()) if names else (None, None)
+    return (first, second) if first and second else None
+
+
+def _count_empty(block: LineBlock, empty: np.ndarray) -> int:
+    """How many items hold an empty list.
+
+    Raises:
+        ValueError: One holds no list.
+    """
+    lines = block.lines.filter(pa.array(empty))
+    (values,) = json_values(block._replace(lines=lines), [f"$.{PUBLISHED_COLUMN}"])
+    is_list = pc.fill_null(pc.starts_with(values, "["), False).to_numpy()
+    if not is_list.all():
+        row = int(np.flatnonzero(empty)[np.argmin(is_list)])
+        raise block.error(row, f'no list "{PUBLISHED_COLUMN}" of texts is there.')
+    return len(lines)
 
 
 def _combinations(sizes: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -28,6 +28,12 @@ _TABLES = re.compile(r"\.(csv|tsv)(?:\.gz|\.bz2)?$")
 _SPARQL_JSON = re.compile(r'\s*\{\s*(?:"head"|$)')
 _INCOMPLETE = "items without label or description in a language"
 _ROWS_PER_BATCH = 50_000
+# What Wikidata writes in a script or region of a language, in the order in which MediaWiki falls
+# back on them.
+_VARIANTS = {
+    "zh": ("zh-hans", "zh-cn", "zh-sg", "zh-my", "zh-hant", "zh-tw", "zh-hk", "zh-mo"),
+    "sr": ("sr-ec", "sr-el"),
+}
 # The TSV of SPARQL (W3C, SPARQL 1.1 Query Results CSV and TSV Formats) quotes and tags a text.
 _TURTLE = r'^"(.*)"(?:@[A-Za-z0-9-]+)?$'
 # An escaped backslash is out of the way while the others are replaced.
@@ -54,7 +60,8 @@ def wikidata_pairs(
       `label_en`, `description_en`, `label_ar`, `description_ar` and so on. SPARQL JSON is read
       whole; the others in blocks.
 
-    An item is a pair where its label and its description are there in both languages.
+    An item is a pair where its label and its description are there in both languages. In the dump
+    a text in `zh` or `sr` that is not there is found in one of its variants, such as `zh-hans`.
 
     Args:
         path: A file, or a folder of files.
@@ -114,9 +121,13 @@ def _texts(file: Path, codes: Sequence[str], progress: bool) -> Iterator[pa.Tabl
 def _read_dump(
     file: Path, codes: Sequence[str], names: list[str], progress: bool
 ) -> Iterator[pa.Table]:
-    paths = [f'$.{kind}."{code}".value' for code in codes for kind in ("labels", "descriptions")]
+    fields = [(kind, code) for code in codes for kind in ("labels", "descriptions")]
+    written = [(kind, (code, *_VARIANTS.get(code, ()))) for kind, code in fields]
+    paths = [f'$.{kind}."{variant}".value' for kind, variants in written for variant in variants]
     for block in read_blocks(file, progress=progress):
-        yield pa.table(json_values(_items(block), paths), names=names)
+        values = iter(json_values(_items(block), paths))
+        columns = [pc.coalesce(*itertools.islice(values, len(own))) for _, own in written]
+        yield pa.table(columns, names=names)
 
 
 def _items(block: LineBlock) -> LineBlock:
