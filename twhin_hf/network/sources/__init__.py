@@ -2,7 +2,8 @@
 
 A network is one short module: which lines it knows, what to take from their JSON, and SQL views
 that turn it into posts, engagements and what takes them back. The rest is common: `lines` reads
-files in blocks, `events` applies deletions and drops repeats, `importing` puts it together.
+files in blocks, `reading` takes their events, `events` applies deletions and drops repeats,
+`importing` puts it together.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 _MODULES = {
     "import_log": "importing",
-    "ImportReport": "importing",
+    "ImportReport": "report",
     "SOURCES": "importing",
     "LanguageDetector": "languages",
     "fasttext_detector": "languages",

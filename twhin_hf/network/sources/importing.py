@@ -7,85 +7,28 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from twhin_hf.tables import has_text, open_engine, read_errors
 
-from . import bluesky, mastodon, table, x
+from . import table
 from .events import EventStore
 from .languages import LanguageDetector
-from .lines import Block, Head, as_blocks, list_files, read_blocks, read_head, shorten
+from .lines import list_files
 from .log_format import LogFormat
+from .reading import FORMATS, LogReader, select_files
+from .report import ImportReport
 from .text import clean_languages, decode_entities, html_to_text
 
 logger = logging.getLogger(__name__)
 
-FORMATS = {log.name: log for log in (bluesky.FORMAT, mastodon.FORMAT, x.FORMAT)}
 SOURCES = (*FORMATS, "table")
 _POSTS = pa.schema({"post_id": pa.string(), "text": pa.string(), "lang": pa.string()})
-_LINES_BEFORE_REFUSAL = 100_000
-
-
-@dataclass
-class ImportReport:
-    """What was read, what was left out and why, and what was written.
-
-    `engagements_read = undone + deleted_posts + inactive_accounts + unknown_posts + repeats +
-    num_engagements` and `posts_read = post_repeats + deleted_texts + blank_texts + num_posts`.
-
-    Attributes:
-        source: The network, or `table`.
-        files: Files read.
-        lines: Lines, or rows, or items of documents.
-        bad_lines: Lines that are no JSON.
-        blank_lines: Lines of white space.
-        skipped: Events that bring no post and no engagement, by reason.
-        engagements_read: Engagements that the log tells of.
-        undone: Those that their user took back, or replaced.
-        deleted_posts: Those with a post that was deleted.
-        inactive_accounts: Those by or with the post of an account that is deleted or not active.
-        unknown_posts: Those with a post that is named only by a number that the log does not know.
-        repeats: Those that repeat a user, post and relation.
-        num_engagements: Engagements written.
-        relations: The same by relation.
-        posts_read: Texts that the log tells of.
-        post_repeats: Texts of a post that comes again.
-        deleted_texts: Posts that were deleted, or whose account is not active.
-        blank_texts: Posts without text, such as a picture alone.
-        num_posts: Posts written.
-        detected_languages: Posts whose language was identified here.
-        unknown_languages: Posts without a language.
-    """
-
-    source: str
-    files: int = 0
-    lines: int = 0
-    bad_lines: int = 0
-    blank_lines: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    engagements_read: int = 0
-    undone: int = 0
-    deleted_posts: int = 0
-    inactive_accounts: int = 0
-    unknown_posts: int = 0
-    repeats: int = 0
-    num_engagements: int = 0
-    relations: dict[str, int] = field(default_factory=dict)
-    posts_read: int = 0
-    post_repeats: int = 0
-    deleted_texts: int = 0
-    blank_texts: int = 0
-    num_posts: int = 0
-    detected_languages: int = 0
-    unknown_languages: int = 0
 
 
 def import_log(
@@ -146,8 +89,8 @@ def import_log(
             log = None
         else:
             log = FORMATS[source]
-            reader = _Reader(log, store, connection, report, max_bad_lines)
-            reader.read(_select_files(path, log), user_id, progress)
+            reader = LogReader(log, store, connection, report, max_bad_lines)
+            reader.read(select_files(path, log), user_id, progress)
             report.skipped = store.skipped()
         store.resolve()
         engagements, posts = Path(scratch) / "engagements", Path(scratch) / "posts"
@@ -169,106 +112,6 @@ def import_log(
     (folder / "import.json").write_text(text + "\n", encoding="utf-8")
     logger.info("Import: %s", asdict(report))
     return report
-
-
-class _Reader:
-    """Reads files of one network into the store."""
-
-    def __init__(
-        self,
-        log: LogFormat,
-        store: EventStore,
-        connection: Any,
-        report: ImportReport,
-        max_bad_lines: float,
-    ):
-        self._log, self._store, self._connection = log, store, connection
-        self._report, self._max_bad_lines = report, max_bad_lines
-        self._structure = json.dumps(log.structure)
-
-    def read(self, files: list[Path], user_id: str | None, progress: bool) -> None:
-        sizes = [file.stat().st_size for file in files]
-        with _progress(progress) as bar:
-            task = bar.add_task("Reading", total=sum(sizes), lines=0)
-            for i, path in enumerate(files):
-                head = read_head(path, self._log.collections)
-                _check_network(path, head, self._log)
-                is_document = head.document is not None
-                blocks = (
-                    as_blocks(self._unwrap(head.document, path, user_id), sizes[i])
-                    if is_document
-                    else read_blocks(path)
-                )
-                for position in self._read_file(path, blocks):
-                    done = sum(sizes[:i]) + position
-                    bar.update(task, completed=done, lines=self._report.lines)
-                self._report.files += 1
-
-    def _unwrap(
-        self, document: Any, path: Path, user_id: str | None
-    ) -> Iterator[Mapping[str, Any]]:
-        if self._log.unwrap is not None:
-            return self._log.unwrap(document, path, user_id)
-        return iter(document if isinstance(document, list) else [document])
-
-    def _read_file(self, path: Path, blocks: Iterator[Block]) -> Iterator[int]:
-        """Yields the position after each block."""
-        num_lines, num_bad, first_bad = 0, 0, ""
-        for block in blocks:
-            bad = self._parse(block.lines)
-            if len(bad) and not num_bad:
-                line = bad[0].as_py()
-                first_bad = f"line {num_lines + line + 1:,}: {shorten(block.lines[line].as_py())}"
-            num_bad += len(bad)
-            num_lines += len(block.lines)
-            self._report.lines += len(block.lines)
-            self._report.bad_lines += len(bad)
-            if num_lines >= _LINES_BEFORE_REFUSAL:
-                self._check_bad(path, num_bad, num_lines, first_bad)
-            self._store.append(self._log)
-            yield block.position
-        self._check_bad(path, num_bad, num_lines, first_bad)
-        if num_bad:
-            logger.warning("%s: %d lines are no JSON; the first is %s", path, num_bad, first_bad)
-
-    def _parse(self, lines: pa.Array) -> pa.Array:
-        """Fills the table `parsed`; returns the rows of the lines that are no JSON."""
-        import duckdb
-
-        start = self._report.lines
-        rows = pa.array(np.arange(len(lines), dtype=np.int64))
-        query = (
-            "CREATE OR REPLACE TEMP TABLE parsed AS SELECT unnest(json), line FROM ("
-            f"SELECT json_transform(text, '{self._structure}') AS json, {start} + row AS line "
-            "FROM block)"
-        )
-        self._connection.register("block", pa.table({"text": lines, "row": rows}))
-        bad = rows[:0]
-        try:
-            self._connection.execute(query)
-        except duckdb.InvalidInputException:
-            found = self._connection.sql(
-                "SELECT row, trim(text, E' \\t\\r\\n') = '' AS is_blank FROM block "
-                "WHERE NOT json_valid(text) ORDER BY row"
-            ).to_arrow_table()
-            is_blank = found["is_blank"].combine_chunks()
-            self._report.blank_lines += is_blank.true_count
-            unread = found["row"].combine_chunks()
-            bad = unread.filter(pc.invert(is_blank))
-            keep = pc.invert(pc.is_in(rows, value_set=unread))
-            kept = pa.table({"text": lines.filter(keep), "row": rows.filter(keep)})
-            self._connection.register("block", kept)
-            self._connection.execute(query)
-        self._connection.unregister("block")
-        return bad
-
-    def _check_bad(self, path: Path, bad: int, lines: int, first: str) -> None:
-        if bad > self._max_bad_lines * lines:
-            raise ValueError(
-                f"{path}: {bad:,} of {lines:,} lines are no JSON, more than the share of "
-                f"{self._max_bad_lines:g} that is allowed; the first is {first}. Mend the file, or "
-                "raise max_bad_lines (`--max-bad-lines`)."
-            )
 
 
 def _write_posts(
@@ -311,33 +154,6 @@ def _fill_languages(texts: pa.Array, languages: pa.Array, detect: LanguageDetect
     return pc.replace_with_mask(languages, missing, codes)
 
 
-def _select_files(path: Path, log: LogFormat) -> list[Path]:
-    files = list_files(path)
-    if path.is_file():
-        return files
-    chosen = [file for file in files if log.reads_file(file.name)]
-    if not chosen:
-        found = ", ".join(file.name for file in files[:10])
-        raise ValueError(f"{path} holds no file of {log.title}. Found are {found}.")
-    return chosen
-
-
-def _check_network(path: Path, head: Head, log: LogFormat) -> None:
-    if any(log.matches(item) for item in head.objects) or head.document == []:
-        return
-    keys = ", ".join(map(str, list(head.objects[0])[:12])) if head.objects else "no object"
-    others = [
-        other for other in FORMATS.values() if any(other.matches(item) for item in head.objects)
-    ]
-    advice = (
-        f"It looks like {others[0].title}: `--source {others[0].name}`."
-        if others
-        else "For logs of other kinds there is `--source table --map user_id=... "
-        "--map post_id=...`."
-    )
-    raise ValueError(f"{path} is not {log.title}: the first entry has {keys}. {advice}")
-
-
 def _check_arguments(
     source: str, columns: Mapping[str, str] | None, user_id: str | None, max_bad_lines: float
 ) -> None:
@@ -359,15 +175,4 @@ def _explain_nothing(path: Path, report: ImportReport) -> str:
         f"{path} holds no post and no engagement that stands: {report.lines:,} lines, "
         f"{report.engagements_read:,} engagements and {report.posts_read:,} texts read, of which "
         f"none is left. Skipped were {skipped or 'none'}."
-    )
-
-
-def _progress(show: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TextColumn("{task.fields[lines]:,} lines"),
-        TimeRemainingColumn(),
-        disable=not show,
     )
