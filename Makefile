@@ -6,7 +6,7 @@ TORCH ?= torch -c constraints.txt
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format benchmarks clean
+.PHONY: help install quickstart test test-oldest lint format benchmarks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,6 +27,15 @@ quickstart: install ## Run the whole main job on generated data (at most 8 minut
 test: install ## Run the tests
 	$(BIN)/python -m pytest tests twhin_hf
 
+test-oldest: $(VENV)-oldest/.installed ## Load, save, publish and pull with the oldest libraries supported
+	$(VENV)-oldest/bin/python -m pytest tests/hub/test_matrix.py
+
+$(VENV)-oldest/.installed: setup.cfg constraints-oldest.txt
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/pip install --quiet --upgrade pip
+	$(VENV)-oldest/bin/pip install --quiet torch --editable '.[test]' -c constraints-oldest.txt
+	touch $@
+
 lint: install ## Check style, types and spelling
 	$(BIN)/ruff check twhin_hf tests examples
 	$(BIN)/ruff format --check twhin_hf tests examples
@@ -42,4 +51,4 @@ benchmarks: install ## Run the speed comparisons (about 15 minutes)
 	$(BIN)/python examples/benchmarks/network_embedding.py
 
 clean: ## Remove what was made, but for runs/
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest build *.egg-info .pytest_cache .mypy_cache .ruff_cache
