@@ -105,9 +105,10 @@ def test_held_out_posts_and_translations(
     trainer, posts, pairs, translation_pairs, tiny_config, tokenizer, tmp_path
 ):
     # Neither is a whole number of batches of 8.
-    posts = {"eval_dataset": posts, "eval_pairs": pairs.slice(0, 20)}
+    posts = {"eval_dataset": posts, "eval_pairs": pairs.slice(0, 21)}
     translations = translation_pairs.select(range(45, 75))
-    both = trainer(held_out=posts | {"eval_translation_pairs": translations})
+    both_held_out = posts | {"eval_translation_pairs": translations}
+    both = trainer(held_out=both_held_out)
     found = both.evaluate()
     only_posts = trainer(held_out=posts).evaluate()
     for name in ("eval_social_loss", "eval_social_accuracy"):
@@ -124,6 +125,8 @@ def test_held_out_posts_and_translations(
         assert found[name] == pytest.approx(expected[name], abs=1e-6), name
     assert found["eval_tokens"] == expected["eval_tokens"] + only_posts["eval_tokens"]
     assert not any("tpp" in name or "retrieval" in name for name in only_posts)
+    short = trainer(held_out=both_held_out, dataloader_drop_last=False).evaluate()
+    assert short["eval_tpp_auc"] == found["eval_tpp_auc"]
     only = trainer(held_out={"eval_translation_pairs": translations}).evaluate()
     assert only["eval_tpp_auc"] == found["eval_tpp_auc"]
     with pytest.raises(ValueError, match="held-out translation pairs and none to train on"):

@@ -51,6 +51,11 @@ class MixedBatches(TorchDataset):
             raise ValueError("a batch mixes sources; batches must be as large as the sampler's")
         return self.sources[sources[0]].__getitems__(own_keys)
 
+    @property
+    def total_dataset_length(self) -> int:
+        """Rows of the last source: Accelerate takes off what fills the last held-out batch."""
+        return len(self.sources[-1])
+
     def in_order(self, batch_size: int) -> list[int]:
         """Keys of all rows, a source after the other, each in `whole_batches`."""
         keys = [
