@@ -3,7 +3,7 @@
 Any checkpoint that sentence-transformers loads will do, those of this project among them:
 
     pip install 'twhin_hf[sentence-transformers]'
-    python examples/sentence_transformers_training.py \\
+    accelerate launch examples/sentence_transformers_training.py \\
         --model sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2 \\
         --posts posts.parquet --pairs pairs.parquet --output sentence-models
 
@@ -11,42 +11,63 @@ Both losses start from the same weights and see the same batches. `SocialLoss` l
 post for its partner among all posts of the batch, and never takes a known positive for a negative;
 `MultipleNegativesRankingLoss` looks from anchors to positives. Held-out pairs, of which the
 training has seen neither post, tell how often a post finds its partner among all of them.
+
+Each option may stand in a YAML file too (`--config`; `batch_size: 64`), where an unknown key is an
+error.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options."""
+    """The options, over those of a YAML file.
+
+    Raises:
+        ValueError: an unknown key in the file.
+        FileNotFoundError: the file is not there.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", required=True, help="folder or repository to start from")
-    parser.add_argument("--posts", required=True, help="posts: post_id, text")
-    parser.add_argument("--pairs", required=True, help="pairs of `twhin-hf network mine`")
-    parser.add_argument("--output", required=True, help="folder of the models and results")
+    parser.add_argument("--config", help="YAML file with any of the options")
+    parser.add_argument("--model", help="folder or repository to start from")
+    parser.add_argument("--posts", help="posts: post_id, text")
+    parser.add_argument("--pairs", help="pairs of `twhin-hf network mine`")
+    parser.add_argument("--output", help="folder of the models and results")
     parser.add_argument("--held-out-share", type=float, default=0.1, help="default: %(default)s")
     parser.add_argument("--epochs", type=float, default=1.0, help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=64, help="pairs (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=2e-5, help="default: %(default)s")
     parser.add_argument("--temperature", type=float, default=0.05, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.config:
+        from twhin_hf.commands.arguments import read_yaml
+
+        parser.set_defaults(**read_yaml(args.config, set(vars(args))))
+        args = parser.parse_args(arguments)
+    missing = [name for name in ("model", "posts", "pairs", "output") if not getattr(args, name)]
+    if missing:
+        parser.error(f"{', '.join(missing)} missing: give them as options or in the YAML file")
+    return args
 
 
 def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     """Trains with both losses and prints a table.
 
     Returns:
-        The figures on held-out pairs of each loss, and those before the training.
+        The figures on held-out pairs of each loss, and those before the training; of several
+        processes only the first has them.
     """
     args = parse_arguments(arguments)
 
     import pyarrow.parquet as pq
+    from accelerate import PartialState
     from rich.console import Console
     from rich.table import Table
     from sentence_transformers import SentenceTransformer
@@ -72,14 +93,17 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
         elif name == "MultipleNegativesRankingLoss":
             loss = MultipleNegativesRankingLoss(model, scale=1 / args.temperature)
             fit(model, loss, train.remove_columns("label"), folder, args)
-        folder.mkdir(parents=True, exist_ok=True)
-        found[name] = evaluator(model, str(folder))
+        if PartialState().is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            found[name] = evaluator(model, str(folder))
+        PartialState().wait_for_everyone()
 
     metrics = ("accuracy@1", "accuracy@10", "MRR")
     table = Table("loss", *metrics, title=f"Partners found among {len(held_out_rows):,} pairs")
     for name, figures in found.items():
         table.add_row(name, *(f"{figures[f'average_{metric}']:.4f}" for metric in metrics))
-    Console().print(table)
+    if found:
+        Console().print(table)
     return found
 
 
@@ -101,8 +125,12 @@ def fit(model: Any, loss: Any, dataset: Any, folder: Path, args: argparse.Namesp
         report_to="none",
         seed=args.seed,
     )
-    SentenceTransformerTrainer(model=model, args=options, train_dataset=dataset, loss=loss).train()
-    model.save_pretrained(str(folder))
+    trainer = SentenceTransformerTrainer(
+        model=model, args=options, train_dataset=dataset, loss=loss
+    )
+    trainer.train()
+    if trainer.is_world_process_zero():
+        model.save_pretrained(str(folder))
 
 
 def split_pairs(rows: Any, share: float, seed: int) -> tuple[Any, Any]:
@@ -139,4 +167,7 @@ def as_bitext(pairs: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"sentence_transformers_training.py: {error}")

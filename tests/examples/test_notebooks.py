@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,10 @@ def test_notebooks_are_stored_without_outputs():
                 assert not cell.outputs, f"{path.name}: clear the outputs before you save"
                 assert cell.execution_count is None, path.name
         assert notebook.metadata.kernelspec.name == "python3"
+        links = [
+            link
+            for cell in notebook.cells
+            if cell.cell_type == "markdown"
+            for link in re.findall(r"\]\(([^)]+)\)", cell.source)
+        ]
+        assert not [link for link in links if not (FOLDER / link).exists()], path.name

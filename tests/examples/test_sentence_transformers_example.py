@@ -67,6 +67,19 @@ def test_held_out_pairs_share_no_post(example):
         example.split_pairs(rows, 0.0, 0)
 
 
+def test_options_go_over_those_of_a_file(example, tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text("{model: m, posts: p, pairs: q, batch_size: 8, learning_rate: 1.0e-3}")
+    args = example.parse_arguments(["--config", str(config), "--output", "o", "--batch-size", "4"])
+    assert (args.model, args.output, args.batch_size, args.learning_rate) == ("m", "o", 4, 1e-3)
+    with pytest.raises(SystemExit):
+        example.parse_arguments(["--config", str(config)])
+    assert "output missing" in capsys.readouterr().err
+    config.write_text("batch_sizes: 8")
+    with pytest.raises(ValueError, match="unknown key 'batch_sizes'; did you mean 'batch_size'"):
+        example.parse_arguments(["--config", str(config)])
+
+
 def test_help_is_fast_and_imports_no_torch():
     code = """if True:
         import runpy, sys

@@ -208,7 +208,7 @@ def parse_arguments(
 
     Args:
         groups: dataclasses whose fields are the options.
-        command: the name of the `twhin-hf` command.
+        command: the name of the `twhin-hf` command, or of a script, as `run_joint.py`.
         arguments: the options; by default the process's.
         stage: values that go over the file's.
 
@@ -222,7 +222,8 @@ def parse_arguments(
     from transformers import HfArgumentParser
 
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = HfArgumentParser(list(groups), prog=f"twhin-hf {command}", allow_abbrev=False)
+    program = command if command.endswith(".py") else f"twhin-hf {command}"
+    parser = HfArgumentParser(list(groups), prog=program, allow_abbrev=False)
     parser.add_argument("--config", help="YAML file with any of the options.")
     if any(option in ("-h", "--help") for option in arguments):
         parser.parse_args(["--help"])
@@ -235,7 +236,8 @@ def parse_arguments(
         parser.set_defaults(**stage)
     *parsed, _, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
     if rest:
-        raise ValueError(f"unknown options {rest}; `twhin-hf {command} --options` lists them")
+        listing = "--help" if program == command else "--options"
+        raise ValueError(f"unknown options {rest}; `{program} {listing}` lists them")
     return tuple(parsed)
 
 
