@@ -15,6 +15,7 @@ from . import (
     data,
     embed,
     evaluate,
+    export,
     network,
     pretrain,
     push,
@@ -27,8 +28,8 @@ from . import (
 )
 
 COMMANDS = (
-    run, split, data, network, tokenizer, pretrain, tpp, evaluate, embed, search, convert, push,
-    synthesize,
+    run, split, data, network, tokenizer, pretrain, tpp, evaluate, embed, search, convert, export,
+    push, synthesize,
 )  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         disable_progress_bars()
     try:
         args.run(args)
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
+    except (ValueError, OSError) as error:
         if args.debug:
             raise
         print(f"twhin-hf: {error}", file=sys.stderr)

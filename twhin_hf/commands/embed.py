@@ -14,7 +14,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "columns post_id and embedding. Posts are embedded part by part, so that memory is "
         "bounded; a run that was broken off goes on with the parts that lack.",
     )
-    parser.add_argument("--model", required=True, help="folder or repository of the encoder")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="folder or repository of the encoder, or folder of `twhin-hf export`",
+    )
     parser.add_argument("--revision", help="revision of the repository")
     parser.add_argument(
         "--input",

@@ -27,11 +27,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Searches and prints a table for each query."""
+    import numpy as np
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from twhin_hf.modeling import load_post_encoder
+    from twhin_hf.serving.exported import load_encoder
     from twhin_hf.serving.search import search_vectors, texts_of, vectors_made_with
 
     made_with = vectors_made_with(args.vectors)
@@ -40,11 +41,11 @@ def run(args: argparse.Namespace) -> None:
             "the vectors were made with %s; those of another model cannot be compared with them",
             made_with["model"],
         )
-    encoder = load_post_encoder(args.model, args.revision)
+    encoder = load_encoder(args.model, args.revision)
     queries = encoder.encode(
         args.query, max_length=made_with.get("max_length"), pooling=made_with.get("pooling")
     )
-    hits = search_vectors(args.vectors, queries.numpy(), args.k)
+    hits = search_vectors(args.vectors, np.asarray(queries), args.k)
     found = sorted({post_id for post_ids in hits.post_ids for post_id in post_ids})
     texts = texts_of(args.posts, found) if args.posts else {}
     console = Console()

@@ -175,7 +175,7 @@ class PostEncoderMixin(SavingMixin):
             for start in range(0, len(texts), TOKENIZED_AT_ONCE):
                 block = texts[start : start + TOKENIZED_AT_ONCE]
                 ids = tokenizer(block, truncation=True, max_length=max_length)["input_ids"]
-                for rows, batch in _sorted_batches(
+                for rows, batch in sorted_batches(
                     ids, batch_size * max_length, tokenizer.pad_token_id
                 ):
                     inputs: dict[str, Any] = {n: ids.to(self.device) for n, ids in batch.items()}
@@ -222,10 +222,20 @@ class PostEncoderMixin(SavingMixin):
         return max_length
 
 
-def _sorted_batches(
+def sorted_batches(
     ids: list[list[int]], budget: int, pad_token_id: int
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """Padded batches of at most `budget` tokens, longest posts first, with their rows in `ids`."""
+    """Padded batches, longest posts first.
+
+    Args:
+        ids: the tokens of each post.
+        budget: tokens of a batch at most, padding among them; a longer post is a batch alone.
+        pad_token_id: what fills the rows.
+
+    Yields:
+        The rows in `ids` of a batch's posts, and its `input_ids` and `attention_mask`
+        `[rows, width]`.
+    """
     lengths = torch.tensor([len(post) for post in ids])
     tokens = torch.tensor(list(chain.from_iterable(ids)))
     offsets = lengths.cumsum(0) - lengths

@@ -28,8 +28,9 @@ from datasets import Dataset
 from rich.progress import Progress
 
 from twhin_hf.data.posts import read_posts
-from twhin_hf.modeling import load_post_encoder
 from twhin_hf.tables import Source
+
+from .exported import EXPORT_NAME, load_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +46,10 @@ class EmbedConfig:
     """How posts are embedded.
 
     Attributes:
-        model: Folder or repository of an encoder, or of an adapter.
+        model: Folder or repository of an encoder, or of an adapter; or folder of an export.
         revision: Of the repository.
-        pooling: `cls`, `mean` or `combined`; the model's own where it is None.
+        pooling: `cls`, `mean` or `combined`; the model's own where it is None, as it must be for
+            an export.
         max_length: Tokens a post is cut to; 128, or the model's most if less, where it is None.
         normalize: Scale vectors to length 1.
         float16: Two bytes a number in place of four.
@@ -160,17 +162,18 @@ class _Embedder:
     def __init__(self, config: EmbedConfig, posts: str, device: str):
         self.config = config
         self.posts = Dataset.from_file(posts).with_format("arrow")
-        self.model = load_post_encoder(config.model, config.revision).to(device)
+        self.model = load_encoder(config.model, config.revision, device)
 
     def write(self, part: _Part) -> _Part:
         block = self.posts[part.start : part.stop]
-        vectors = self.model.encode(
+        found = self.model.encode(
             block["text"].to_pylist(),
             batch_size=self.config.batch_size,
             max_length=self.config.max_length,
             normalize=self.config.normalize,
             pooling=self.config.pooling,
-        ).numpy()
+        )
+        vectors = np.asarray(found)
         largest = float(np.abs(vectors).max())
         if not np.isfinite(largest):
             raise ValueError(
@@ -248,7 +251,7 @@ def _part_names(
 
 def _weights_stamp(model: str) -> list[list[Any]]:
     """Tells a folder's weights from others that take their place; of a repository it is empty."""
-    files = sorted(Path(model).glob("*.safetensors"))
+    files = sorted([*Path(model).glob("*.safetensors"), *Path(model).glob(EXPORT_NAME)])
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 

@@ -1,0 +1,190 @@
+"""An encoder as a folder for ONNX Runtime, OpenVINO or PyTorch without our code.
+
+What is written is compared with PyTorch before it is kept: its vectors must point where the model's
+do, and its speed beside the model's is told.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twhin_hf import __version__
+from twhin_hf.modeling import load_post_encoder
+
+from .conversion import (
+    EXPORTERS,
+    ONNX_INT8,
+    quantize_onnx,
+    trace,
+    write_onnx,
+    write_openvino,
+    write_torch,
+)
+from .embedding_settings import EmbeddingSettings, embedding_settings, sentence_transformer_paths
+from .exported import EXPORT_NAME, MODEL_FILES, ExportedEncoder, check_libraries, load_exported
+from .parity import Comparison, compare
+from .pooled_encoder import PooledEncoder
+
+REQUIRED_COSINE = {"float32": 0.999, "int8": 0.98}
+"""The least cosine of an exported vector with PyTorch's, by the precision of the weights."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What is exported, and how.
+
+    Attributes:
+        model: Folder or repository of an encoder, or of an adapter.
+        format: `onnx`, `openvino` or `torch`.
+        revision: Of the repository.
+        int8: Weights of one byte (`onnx` and `openvino`).
+    """
+
+    model: str
+    format: str
+    revision: str | None = None
+    int8: bool = False
+
+    def __post_init__(self) -> None:
+        if self.format not in MODEL_FILES:
+            raise ValueError(f"format is {self.format!r}; choose one of {tuple(MODEL_FILES)}")
+        if self.int8 and self.format == "torch":
+            raise ValueError("int8 is made for onnx and openvino; leave it out, or choose one")
+
+    @property
+    def precision(self) -> str:
+        """Of the weights."""
+        return "int8" if self.int8 else "float32"
+
+
+def export_encoder(config: ExportConfig, output: str | Path) -> Comparison:
+    """Exports an encoder.
+
+    The folder holds the model with pooling inside (`input_ids` and `attention_mask` to
+    `sentence_embedding` and `last_hidden_state`), the tokenizer, the stock config, `export.json`,
+    and the files of sentence-transformers where stock modules make the same vectors.
+
+    Args:
+        config: What, and how.
+        output: The folder, which appears when it is complete and as near as it must be.
+
+    Returns:
+        How it compares with PyTorch.
+
+    Raises:
+        FileExistsError: The output is there.
+        ValueError: Libraries are missing, a model that cannot be loaded or whose modules are not
+            ours to export, or vectors that are too far from PyTorch's.
+    """
+    output = Path(output)
+    if output.exists():
+        raise FileExistsError(f"{output} is there; remove it, or give another output.")
+    check_libraries(config.format, EXPORTERS[config.format])
+    encoder = load_post_encoder(config.model, config.revision).float().eval()
+    settings = embedding_settings(config.model, encoder, config.revision)
+    tokenizer = encoder._own_tokenizer()
+    encoder.check_tokenizer(tokenizer, settings.max_length)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
+        folder = Path(scratch) / "export"
+        _write_beside(folder, config, encoder, tokenizer)
+        told = _told(config, encoder, settings)
+        pooled = PooledEncoder(encoder, settings).eval()
+        pytorch = ExportedEncoder(_run_by(pooled), tokenizer, told)
+        for options in _write_model(folder / MODEL_FILES[config.format], config, pooled):
+            told |= {"quantization": options} if config.int8 else {}
+            _write_json(folder / EXPORT_NAME, told)
+            found = compare(pytorch.encode, load_exported(folder, trust=True).encode)
+            if found.min_cosine >= told["required_cosine"]:
+                break
+        else:
+            raise ValueError(
+                f"the vectors of {config.model} as {config.format} in {config.precision} have a "
+                f"cosine of {found.min_cosine:.4f} with PyTorch's at worst and "
+                f"{found.mean_cosine:.4f} on average; {told['required_cosine']} is needed at "
+                "worst. Nothing was written" + ("; export it without int8." if config.int8 else ".")
+            )
+        told |= {"comparison": found._asdict() | {"threads": torch.get_num_threads()}}
+        _write_json(folder / EXPORT_NAME, told)
+        os.replace(folder, output)
+    return found
+
+
+def _write_model(path: Path, config: ExportConfig, pooled: PooledEncoder) -> Iterator[dict]:
+    """Writes the model in one way after the other, and tells which."""
+    program = trace(pooled)
+    if config.format == "torch":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_torch(program, path)
+        yield {}
+        return
+    plain = config.format == "onnx" and not config.int8
+    with tempfile.TemporaryDirectory(dir=path.parents[2]) as scratch:
+        source = path if plain else Path(scratch) / "model.onnx"
+        write_onnx(program, source)
+        del program
+        if plain:
+            yield {}
+        elif config.format == "openvino":
+            write_openvino(source, path, config.int8)
+            yield {"mode": "int8_asym"} if config.int8 else {}
+        else:
+            for options in ONNX_INT8:
+                shutil.rmtree(path.parent, ignore_errors=True)
+                quantize_onnx(source, path, **options)
+                yield options
+
+
+def _write_beside(folder: Path, config: ExportConfig, encoder: Any, tokenizer: Any) -> None:
+    """Tokenizer, stock config, and modules of sentence-transformers."""
+    folder.mkdir()
+    tokenizer.save_pretrained(folder)
+    config_of_stock = copy.deepcopy(encoder.config)
+    # No code lies beside it that it could name.
+    config_of_stock.__dict__.pop("auto_map", None)
+    config_of_stock.architectures = [type(encoder).__bases__[-1].__name__]
+    config_of_stock.to_json_file(folder / "config.json")
+    for name, path in sentence_transformer_paths(config.model, config.revision).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / name)
+
+
+def _told(config: ExportConfig, encoder: Any, settings: EmbeddingSettings) -> dict[str, Any]:
+    libraries = ("torch", "transformers", *EXPORTERS[config.format])
+    return {
+        "model": config.model,
+        "revision": config.revision,
+        "format": config.format,
+        "precision": config.precision,
+        "model_file": MODEL_FILES[config.format],
+        **asdict(settings),
+        "longest": encoder.longest_post,
+        "dimension": encoder.config.hidden_size * len(settings.pooling),
+        "required_cosine": REQUIRED_COSINE[config.precision],
+        "versions": {"twhin_hf": __version__} | {name: version(name) for name in libraries},
+    }
+
+
+def _run_by(model: PooledEncoder) -> Any:
+    @torch.inference_mode()
+    def run(input_ids: Tensor, attention_mask: Tensor) -> np.ndarray:
+        return model(input_ids, attention_mask)[0].numpy()
+
+    return run
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
