@@ -5,11 +5,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from twhin_hf.commands import evaluate, synthesize
 from twhin_hf.data.splits import split_posts
 from twhin_hf.evaluation.results import read_results
+from twhin_hf.evaluation.text_encoders import TextEncoder
 from twhin_hf.network.folder import Network, load_network, save_network
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -67,21 +67,17 @@ def fake_model(folder, monkeypatch):
     topic = dict(zip(posts["text"].to_pylist(), posts["topic"].to_pylist(), strict=True))
     loaded = []
 
-    class FakeModel:
-        def to(self, device):
-            return self
+    def encode(texts):
+        features = np.eye(16, dtype=np.float32)[[topic[text] for text in texts]]
+        noise = np.random.default_rng(0).standard_normal(features.shape, dtype=np.float32)
+        return features + 0.1 * noise
 
-        def encode(self, texts, *, batch_size, max_length, pooling):
-            assert (batch_size, max_length, pooling) == (32, 64, "combined")
-            features = torch.nn.functional.one_hot(torch.tensor([topic[t] for t in texts]), 16)
-            noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
-            return features + 0.1 * noise
-
-    def load(name, revision):
+    def load(name, revision, *, pooling, batch_size, max_length, device):
+        assert (batch_size, max_length, device) == (32, 64, "cpu")
         loaded.append((name, revision))
-        return FakeModel()
+        return TextEncoder(encode, pooling or "mean (sentence-transformers)", "Fake")
 
-    monkeypatch.setattr("twhin_hf.modeling.load_post_encoder", load)
+    monkeypatch.setattr("twhin_hf.evaluation.text_encoders.load_text_encoder", load)
     return loaded
 
 
@@ -104,6 +100,7 @@ def test_evaluate_engagement(folder, fake_model, capsys):
     assert all(row.value > 0.3 for row in results.results[:3])
     assert results.results[0].details["candidates"] < 100
     assert results.options["records_per_user"] is None
+    assert results.options["pooling"] == "mean (sentence-transformers)"
     assert results.options["benchmark"]["users_without_vector"] == 0
     assert "Engagement prediction on posts never seen" in capsys.readouterr().out
 

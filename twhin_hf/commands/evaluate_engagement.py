@@ -46,6 +46,11 @@ def add_parser(benchmarks: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--max-length", type=int, help="tokens a post is cut to (default: 128, or the model's most)"
     )
+    parser.add_argument(
+        "--pooling",
+        help="cls, mean or combined (default: the model's own, combined where it names none, as in "
+        "the paper; the result states it)",
+    )
     parser.add_argument("--device", help="default: cuda where there is one, else cpu")
     parser.set_defaults(run=run)
 
@@ -61,10 +66,10 @@ def run(args: argparse.Namespace) -> None:
     from twhin_hf.evaluation.engagement import (
         EngagementConfig,
         engagement_rows,
-        evaluate_engagement,
+        evaluate_post_features,
     )
     from twhin_hf.evaluation.results import Results, results_table, write_results
-    from twhin_hf.modeling import load_post_encoder
+    from twhin_hf.evaluation.text_encoders import load_text_encoder
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
 
@@ -74,7 +79,14 @@ def run(args: argparse.Namespace) -> None:
     posts = read_posts(args.posts).dataset.with_format("arrow")[:]
     splits = split_posts(posts["post_id"], args.split_seed)
     check_no_leak(network.post_ids, posts["post_id"].filter(splits != "train"), what="The network")
-    model = load_post_encoder(args.model, args.revision).to(device)
+    encoder = load_text_encoder(
+        args.model,
+        args.revision,
+        pooling=args.pooling,
+        batch_size=args.batch_size,
+        max_length=args.max_length,
+        device=device,
+    )
     benchmark = build_benchmark(
         read_log(args.engagements, args.posts),
         network,
@@ -83,9 +95,7 @@ def run(args: argparse.Namespace) -> None:
         max_posts=args.max_posts,
         records_per_user=args.records_per_user,
     )
-    found = evaluate_engagement(
-        model, benchmark, config, batch_size=args.batch_size, max_length=args.max_length
-    )
+    found = evaluate_post_features(encoder.encode(benchmark.texts), benchmark, config)
     results = Results(
         task="engagement",
         model=args.model,
@@ -96,6 +106,8 @@ def run(args: argparse.Namespace) -> None:
             "max_posts": args.max_posts,
             "records_per_user": args.records_per_user,
             "max_length": args.max_length,
+            "class": encoder.kind,
+            "pooling": encoder.pooling,
             "benchmark": benchmark.counts,
         },
     )

@@ -354,10 +354,18 @@ def evaluate_engagement(
         ValueError: The model gives another number of rows than there are posts, or a language
             cannot be judged (see `predict_engagement`).
     """
-    features = np.asarray(
-        model.encode(benchmark.texts, **{"pooling": "combined", **encode_options}),
-        dtype=np.float32,
-    )
+    encoded = model.encode(benchmark.texts, **{"pooling": "combined", **encode_options})
+    return evaluate_post_features(np.asarray(encoded, dtype=np.float32), benchmark, config)
+
+
+def evaluate_post_features(
+    features: np.ndarray, benchmark: EngagementBenchmark, config: EngagementConfig | None = None
+) -> dict[str, EngagementResult]:
+    """The same with features that are there already, float32 `[posts, width]`.
+
+    Raises:
+        ValueError: As `evaluate_engagement`.
+    """
     if features.ndim != 2 or len(features) != len(benchmark.texts):
         raise ValueError(
             f"The model gave features of shape {list(features.shape)} for "
