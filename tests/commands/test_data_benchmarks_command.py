@@ -6,9 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
-import twhin_hf.data.hub_folder
+import twhin_hf.hub.datasets
 from twhin_hf.commands.cli import main
 from twhin_hf.data.splits import split_posts
+from twhin_hf.hub.client import Push
 from twhin_hf.network.folder import Network, save_network
 
 WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi") for b in ("ra", "so", "tu") for c in "bdfgklmn"]
@@ -19,11 +20,12 @@ def uploads(monkeypatch):
     """Uploads that were asked for; none goes anywhere."""
     asked = []
 
-    def push(folder, repo_id):
+    def push(folder, repo_id, *, private):
+        assert private
         asked.append((str(folder), repo_id))
-        return f"https://hub/{repo_id}"
+        return Push(repo_id, {}, url=f"https://hub/{repo_id}")
 
-    monkeypatch.setattr(twhin_hf.data.hub_folder, "push_hub_folder", push)
+    monkeypatch.setattr(twhin_hf.hub.datasets, "push_dataset", push)
     return asked
 
 
@@ -54,7 +56,7 @@ def test_hashtag(tmp_path, capsys, uploads):
     command[-1] = str(tmp_path / "again")
     assert main([*command, "--push-to-hub", "me/tags", "--languages", "in"]) == 0
     assert uploads == [(command[-1], "me/tags")]
-    assert "Uploaded to https://hub/me/tags" in capsys.readouterr().out
+    assert "Uploaded: https://hub/me/tags" in capsys.readouterr().out
 
 
 def test_hashtag_build_and_contamination(tmp_path, capsys):

@@ -2,7 +2,7 @@ import pytest
 import yaml
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset
 
-from twhin_hf.data.hub_folder import DatasetCard, HubConfig, push_hub_folder, write_hub_folder
+from twhin_hf.data.hub_folder import DatasetCard, HubConfig, write_hub_folder
 
 FEATURES = Features(
     {
@@ -62,5 +62,3 @@ def test_refusals(tmp_path):
     twice = [HubConfig("en", "en", "en", splits())] * 2
     with pytest.raises(ValueError, match="Two configs are called 'en'"):
         write_hub_folder(twice, tmp_path / "twice", CARD)
-    with pytest.raises(FileNotFoundError, match="no finished data set"):
-        push_hub_folder(tmp_path / "twice", "name/set")

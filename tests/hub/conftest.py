@@ -53,13 +53,37 @@ def saved_models(texts, tokenizer, tmp_path_factory):
     return folders
 
 
+@pytest.fixture(scope="session")
+def saved_adapters(saved_models, tmp_path_factory):
+    """A folder a family: an adapter of its saved model, with weights that make a difference."""
+    pytest.importorskip("peft")
+    from transformers import AutoTokenizer
+
+    from twhin_hf.modeling import PRETRAINING_MODELS
+    from twhin_hf.training.lora import add_lora
+
+    torch.manual_seed(1)
+    folders = {}
+    for family, base in saved_models.items():
+        model = add_lora(PRETRAINING_MODELS[family].from_pretrained(base))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
+        folders[family] = tmp_path_factory.mktemp("adapters") / f"{family}.lora"
+        AutoTokenizer.from_pretrained(base).save_pretrained(folders[family])
+        model.save_pretrained(folders[family])
+    return folders
+
+
 @pytest.fixture
 def without_package(tmp_path):
     """Runs `without_package.py` in a fresh process: its vectors by number of the model and kind."""
     from safetensors.torch import load_file
 
-    def run(models, texts, **environment):
+    def run(models, texts, dataset=None, **environment):
         tasks = {"texts": texts, "folder": str(tmp_path / "work"), "models": models}
+        tasks |= {"package": str(Path(__file__).parents[2]), "dataset": dataset}
         (tmp_path / "tasks.json").write_text(json.dumps(tasks))
         script, found = Path(__file__).parent / "without_package.py", tmp_path / "found.safetensors"
         ended = subprocess.run(

@@ -15,14 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 DATE = "2026-01-01T00:00:00.000Z"
 CUT = 0
 """In place of a status: the connection is closed without an answer."""
 ROLES = {"hf_owner": "write", "hf_reader": "read"}
 """Tokens, all of the user `me`."""
-LARGE = (".safetensors", ".png")
+LARGE = (".safetensors", ".png", ".parquet")
+REPO = r"(?P<repo>(?:datasets/)?[^/]+/[^/]+)"
+"""A repository as it is called here: that of a data set has its kind in front."""
 
 
 @dataclass
@@ -119,26 +121,19 @@ class _Handler(BaseHTTPRequestHandler):
         ("GET", r"/api/whoami-v2", "whoami"),
         ("POST", r"/api/repos/create", "create"),
         ("POST", r"/api/validate-yaml", "validate"),
-        ("POST", r"/api/models/(?P<repo>[^/]+/[^/]+)/preupload/(?P<revision>[^/]+)", "preupload"),
-        ("POST", r"/api/models/(?P<repo>[^/]+/[^/]+)/commit/(?P<revision>[^/]+)", "commit"),
+        ("POST", rf"/api/(?:models/)?{REPO}/preupload/(?P<revision>[^/]+)", "preupload"),
+        ("POST", rf"/api/(?:models/)?{REPO}/commit/(?P<revision>[^/]+)", "commit"),
+        ("POST", rf"/api/(?:models/)?{REPO}/paths-info/(?P<revision>[^/]+)", "paths_info"),
         (
             "GET",
-            r"/api/models/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?",
+            rf"/api/(?:models/)?{REPO}/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?",
             "tree",
         ),
-        (
-            "GET",
-            r"/api/models/(?P<repo>[^/]+/[^/]+)(?:/revision/(?P<revision>[^/]+))?",
-            "info",
-        ),
-        ("POST", r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch", "batch"),
+        ("GET", rf"/api/(?:models/)?{REPO}(?:/revision/(?P<revision>[^/]+))?", "info"),
+        ("POST", rf"/{REPO}\.git/info/lfs/objects/batch", "batch"),
         ("POST", r"/lfs/verify", "verify"),
         ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", "put"),
-        (
-            "GET",
-            r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
-            "resolve",
-        ),
+        ("GET", rf"/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
     ]
 
     def log_message(self, *args: Any) -> None:
@@ -243,6 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         wanted = json.loads(self.body())
         repo = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
+        if wanted.get("type") == "dataset":
+            repo = f"datasets/{repo}"
         url = f"{self.hub.endpoint}/{repo}"
         if repo in self.hub.repos:
             self.answer(409, {"error": "exists", "url": url})
@@ -302,7 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
                 200,
                 {
                     "_id": repo,
-                    "id": repo,
+                    "id": repo.removeprefix("datasets/"),
                     "modelId": repo,
                     "author": "me",
                     "sha": files[0],
@@ -327,7 +324,31 @@ class _Handler(BaseHTTPRequestHandler):
         if path and not names:
             self.answer(404, {"error": "?"}, **{"X-Error-Code": "EntryNotFound"})
             return
-        self.answer(200, [_tree_entry(name, files[1][name]) for name in names])
+        entries = [_tree_entry(name, files[1][name]) for name in names]
+        if parse_qs(urlsplit(self.path).query).get("recursive", ["true"])[0].lower() != "true":
+            inner = {
+                name[len(prefix) :].partition("/")[0]
+                for name in names
+                if "/" in name[len(prefix) :]
+            }
+            entries = [e for e in entries if "/" not in e["path"][len(prefix) :]]
+            entries += [_folder_entry(prefix + name) for name in sorted(inner)]
+        self.answer(200, entries)
+
+    def paths_info(self, repo: str, revision: str) -> None:
+        content = self.body().decode()
+        is_json = "json" in self.headers.get("Content-Type", "")
+        asked = json.loads(content)["paths"] if is_json else parse_qs(content)["paths"]
+        files = self.files_seen(repo, revision)
+        if not files:
+            return
+        found = []
+        for path in asked if isinstance(asked, list) else [asked]:
+            if path in files[1]:
+                found.append(_tree_entry(path, files[1][path]))
+            elif any(name.startswith(f"{path}/") for name in files[1]):
+                found.append(_folder_entry(path))
+        self.answer(200, found)
 
     def batch(self, repo: str) -> None:
         if not self.may_write():
@@ -375,6 +396,10 @@ class _Handler(BaseHTTPRequestHandler):
         first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
         headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
         self.answer(206, content[first : last + 1], **headers)
+
+
+def _folder_entry(name: str) -> dict[str, Any]:
+    return {"type": "directory", "oid": blob_oid(name.encode()), "size": 0, "path": name}
 
 
 def _tree_entry(name: str, content: bytes) -> dict[str, Any]:

@@ -17,25 +17,6 @@ from twhin_hf.hub.folder import auto_classes, code_files, complete_folder, missi
 from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel, load_post_encoder
 
 
-def pooling_of(folder):
-    return json.loads((folder / "config.json").read_text())["pooling"]
-
-
-def test_every_family_loads_without_the_package(saved_models, texts, without_package):
-    some = texts[:12]
-    tasks = [
-        {"name": str(folder), "trust": pooling_of(folder) == "combined"}
-        for folder in saved_models.values()
-    ]
-    found = without_package(tasks, some)
-    assert len(found) == 3 * len(saved_models)
-    assert {pooling_of(folder) for folder in saved_models.values()} == {"cls", "mean", "combined"}
-    for number, folder in enumerate(saved_models.values()):
-        expected = load_post_encoder(str(folder)).encode(some)
-        for kind in ("encode", "sentence", "again"):
-            torch.testing.assert_close(found[f"{number}.{kind}"], expected, atol=2e-6, rtol=1e-5)
-
-
 def test_a_folder_names_and_holds_its_code(saved_models):
     for family, folder in saved_models.items():
         config = json.loads((folder / "config.json").read_text())

@@ -5,15 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.numpy import save_file
 from server import CUT
 
 from twhin_hf.commands.cli import main
-from twhin_hf.hub.push import TRIES, plan_push, push_model
-from twhin_hf.modeling import load_post_encoder
+from twhin_hf.hub.client import TRIES
+from twhin_hf.hub.push import plan_push, push_model
 
 
 def published(hub, repo):
@@ -266,30 +265,3 @@ def test_the_command_publishes(hub, trained, capsys):
     assert f"{hub.endpoint}/me/command/commit/" in capsys.readouterr().out.replace("\n", "")
     assert hub.repos["me/command"].private
     assert published(hub, "me/command").keys() == plan_push(trained, "me/command").files.keys()
-
-
-def test_loading_from_the_hub_in_a_fresh_process(
-    hub, trained, saved_models, texts, without_package
-):
-    push_model(trained, "me/fresh")
-    pinned = hub.repos["me/fresh"].sha()
-    spoilt = {"modeling_twhin_bert.py": b"raise RuntimeError('newer code')"}
-    hub.repos["me/fresh"].commits.append(published(hub, "me/fresh") | spoilt)
-    push_model(saved_models["roberta"], "me/secret.v1", private=True)
-    models = [
-        {"name": "me/fresh", "trust": False, "revision": pinned},
-        {"name": "me/secret.v1", "trust": True},
-    ]
-    found = without_package(
-        models,
-        texts[:6],
-        HF_ENDPOINT=hub.endpoint,
-        HF_HUB_OFFLINE="0",
-        HF_HUB_DISABLE_XET="1",
-        DISABLE_SAFETENSORS_CONVERSION="1",
-        HF_TOKEN="hf_reader",
-    )
-    for number, folder in enumerate((trained, saved_models["roberta"])):
-        expected = load_post_encoder(str(folder)).encode(texts[:6])
-        for kind in ("encode", "sentence", "again"):
-            torch.testing.assert_close(found[f"{number}.{kind}"], expected, atol=2e-6, rtol=1e-5)

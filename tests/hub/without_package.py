@@ -1,9 +1,10 @@
-"""Loads models in every way in a process that has no twhin_hf, and tells what it found.
+"""Loads models in every way in a process that has no twhin_hf, then with it, and tells the vectors.
 
     python -I without_package.py TASKS.json FOUND.safetensors
 
-TASKS: `{"texts": […], "folder": …, "models": [{"name": …, "trust": …, "revision": …}]}`. Names are
-folders or repositories of the Hub that the environment names.
+TASKS: `{"texts": […], "folder": …, "package": …, "dataset": …, "models": [{"name": …, "trust": …,
+"revision": …, "adapter": …}]}`. Names are folders or repositories of the Hub that the environment
+names; `package` is where the package lies.
 """
 
 # ruff: noqa: E402 (the package is refused before anything could import it)
@@ -21,8 +22,9 @@ class Refusal:
             raise ModuleNotFoundError(f"No module named {name!r}")
 
 
+REFUSAL = Refusal()
 if __name__ == "__main__":  # not where tests are collected
-    sys.meta_path.insert(0, Refusal())
+    sys.meta_path.insert(0, REFUSAL)
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -91,15 +93,67 @@ def load_all(task: dict, texts: list, folder: Path) -> dict:
     return found
 
 
+def load_adapter(task: dict, texts: list) -> dict:
+    """The adapter on the stock encoder, and as a SentenceTransformer where that needs no code."""
+    from peft import AutoPeftModelForFeatureExtraction
+
+    name = task["adapter"]
+    model = AutoPeftModelForFeatureExtraction.from_pretrained(name).eval()
+    assert is_stock(model.get_base_model()), type(model.get_base_model())
+    inputs = AutoTokenizer.from_pretrained(name)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        found = {"adapter.hidden": model(**inputs).last_hidden_state}
+    if not task["trust"]:
+        sentences = SentenceTransformer(name, device="cpu")
+        found["adapter.sentence"] = torch.from_numpy(sentences.encode(texts))
+    return found
+
+
+def load_with_package(task: dict, texts: list) -> dict:
+    """By the package, which asks for no trust."""
+    import twhin_hf
+    from twhin_hf.modeling import load_post_encoder
+
+    ours = load_post_encoder(task["name"], task.get("revision"))
+    assert type(ours) is getattr(twhin_hf, type(ours).__name__)
+    found = {"package": ours.encode(texts)}
+    if "adapter" in task:
+        found["adapter.package"] = load_post_encoder(task["adapter"]).encode(texts)
+    return found
+
+
+def load_data(name: str) -> dict:
+    """The rows of each config of a data set, as numbers."""
+    from datasets import get_dataset_config_names, load_dataset
+
+    configs = get_dataset_config_names(name)
+    return {
+        f"dataset.{config}.{split}": torch.tensor(rows["label"])
+        for config in configs
+        for split, rows in load_dataset(name, config).items()
+    }
+
+
 def main() -> None:
     from safetensors.torch import save_file
 
     tasks = json.loads(Path(sys.argv[1]).read_text())
-    found = {}
+    texts, found = tasks["texts"], {}
+
+    def keep(number: int, vectors: dict) -> None:
+        found.update({f"{number}.{kind}": value.contiguous() for kind, value in vectors.items()})
+
     for number, task in enumerate(tasks["models"]):
-        vectors = load_all(task, tasks["texts"], Path(tasks["folder"]) / str(number))
-        found |= {f"{number}.{kind}": value.contiguous() for kind, value in vectors.items()}
+        keep(number, load_all(task, texts, Path(tasks["folder"]) / str(number)))
+        if "adapter" in task:
+            keep(number, load_adapter(task, texts))
+    if tasks.get("dataset"):
+        found |= load_data(tasks["dataset"])
     assert not any(module.partition(".")[0] == "twhin_hf" for module in sys.modules)
+    sys.meta_path.remove(REFUSAL)
+    sys.path.insert(0, tasks["package"])
+    for number, task in enumerate(tasks["models"]):
+        keep(number, load_with_package(task, texts))
     save_file(found, sys.argv[2])
 
 

@@ -34,17 +34,18 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--push-to-hub",
         metavar="REPOSITORY",
-        help="also upload it to the Hub, to a private repository where it is new",
+        help="also upload it to a private repository of the Hub (`twhin-hf push --dataset` "
+        "publishes)",
     )
 
 
 def finish(args: argparse.Namespace) -> None:
     """Says where the data set is, and uploads it where that was asked for."""
-    from twhin_hf.data.hub_folder import push_hub_folder
-
     print(f"Saved in {args.output}")
     if args.push_to_hub:
-        print(f"Uploaded to {push_hub_folder(args.output, args.push_to_hub)}")
+        from twhin_hf.hub.datasets import push_dataset
+
+        print(f"Uploaded: {push_dataset(args.output, args.push_to_hub, private=True).url}")
 
 
 def _add_hashtag(subparsers: argparse._SubParsersAction) -> None:

@@ -93,37 +93,6 @@ def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: Dat
     return folder
 
 
-def push_hub_folder(folder: str | Path, repo_id: str) -> str:
-    """Uploads a folder that `write_hub_folder` wrote; a new repository is private.
-
-    Args:
-        folder: The folder.
-        repo_id: Such as `name/hashtag-prediction`. The token is that of `hf auth login`.
-
-    Returns:
-        The address of the repository.
-
-    Raises:
-        FileNotFoundError: The folder has no card, so it is none of ours or unfinished.
-    """
-    from huggingface_hub import HfApi
-
-    if not (Path(folder) / CARD).is_file():
-        raise FileNotFoundError(
-            f"{folder} has no {CARD}, so it is no finished data set. Write it with the command "
-            "that makes the benchmark."
-        )
-    api = HfApi()
-    repository = api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
-    api.upload_folder(
-        folder_path=folder,
-        repo_id=repository.repo_id,
-        repo_type="dataset",
-        commit_message="Upload the benchmark",
-    )
-    return str(repository)
-
-
 class _Written(NamedTuple):
     """A config whose files are there, and the rows of its splits."""
 
@@ -170,8 +139,11 @@ def _card(card: DatasetCard, written: dict[str, _Written]) -> str:
             "---",
             f"# {card.title}",
             "",
+            "<!-- twhin_hf:begin summary -->",
             card.text.strip(),
+            "<!-- twhin_hf:end summary -->",
             "",
+            "<!-- twhin_hf:begin data -->",
             "```python",
             "from datasets import load_dataset",
             "",
@@ -181,6 +153,7 @@ def _card(card: DatasetCard, written: dict[str, _Written]) -> str:
             "Rows of each config and split:",
             "",
             *table,
+            "<!-- twhin_hf:end data -->",
             "",
         ]
     )

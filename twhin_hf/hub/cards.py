@@ -59,12 +59,14 @@ class CardFacts:
         record: of the training (`training_record.json`); empty where there is none.
         history: what the training logged (`trainer_state.json`).
         results: of evaluations (`results*.json`).
+        adapter: the adapter's config (`adapter_config.json`); empty for a whole model.
     """
 
     config: dict[str, Any]
     record: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     results: list[Results] = field(default_factory=list)
+    adapter: dict[str, Any] = field(default_factory=dict)
 
 
 def read_facts(folder: Path) -> CardFacts:
@@ -75,11 +77,13 @@ def read_facts(folder: Path) -> CardFacts:
         ValueError: a file that is not JSON, or results that lack a key.
     """
     state = _read(folder / "trainer_state.json")
+    adapter = _read(folder / "adapter_config.json")
     return CardFacts(
-        config=_read(folder / "config.json", needed=True),
+        config=_read(folder / ("encoder_config.json" if adapter else "config.json"), needed=True),
         record=_read(folder / "training_record.json"),
         history=state.get("log_history", []),
         results=[read_results(path) for path in sorted(folder.glob("results*.json"))],
+        adapter=adapter,
     )
 
 
@@ -102,10 +106,15 @@ def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> s
     settings, name = facts.config, repo_id.rpartition("/")[2]
     data = ModelCardData(
         model_name=name,
-        library_name="transformers",
+        library_name="peft" if facts.adapter else "transformers",
         pipeline_tag="feature-extraction",
-        tags=["twhin_hf", "sentence-transformers", *_objectives(settings)],
-        base_model=_hub_name(facts.record.get("base_model", [])),
+        tags=[
+            *("twhin_hf", "sentence-transformers"),
+            *(["lora"] if facts.adapter else []),
+            *_objectives(settings),
+        ],
+        base_model=facts.adapter.get("base_model_name_or_path")
+        or _hub_name(facts.record.get("base_model", [])),
         eval_results=eval_results(facts.results) or None,
     )
     pooling = settings["pooling"]
@@ -119,7 +128,8 @@ def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> s
         stock_class=model_class(settings).removeprefix("Twhin"),
         width=f"{width:,}",
         needs_trust=pooling == "combined",
-        architecture=architecture(settings),
+        architecture=architecture(settings) | adaptation(facts.adapter),
+        adapter=facts.adapter,
         training=training(facts.record),
         hyper_parameters=facts.record.get("hyper_parameters", {}),
         picture=LOSSES if has_losses(facts) else None,
@@ -183,6 +193,18 @@ def architecture(settings: Mapping[str, Any]) -> dict[str, str]:
             f"{settings['tpp_projection_size']} on `{settings['tpp_pooling']}`"
         )
     return heads
+
+
+def adaptation(adapter: Mapping[str, Any]) -> dict[str, str]:
+    """What an adapter adds to its base model; nothing for a whole model."""
+    if not adapter:
+        return {}
+    heads = ", ".join(f"`{name}`" for name in adapter.get("modules_to_save") or ())
+    return {
+        "Adapter": f"LoRA, rank {adapter['r']}, alpha {adapter['lora_alpha']}, on "
+        + ", ".join(f"`{name}`" for name in sorted(adapter["target_modules"])),
+        **({"Trained in full": heads} if heads else {}),
+    }
 
 
 def training(record: Mapping[str, Any]) -> dict[str, str]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 CODE = Path(__file__).parent.parent / "modeling"
 
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER = (ADAPTER_CONFIG, "adapter_model.safetensors", "encoder_config.json")
+"""Files of an adapter (peft)."""
+
 BELONGS = (
+    *ADAPTER,
     "config.json",
     "generation_config.json",
     "model.safetensors",
@@ -32,7 +38,7 @@ BELONGS = (
     "[0-9]_*/config.json",
     "[0-9]_*/model.safetensors",
 )
-"""Files of a model, as patterns; beside them go its code, card, results and pictures."""
+"""Files of a model or an adapter, as patterns; beside them go code, card, results and pictures."""
 
 _VOCABULARY = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "*.model")
 _PLACE = re.compile(
@@ -72,7 +78,9 @@ def model_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
         if any(fnmatch(name, pattern) for pattern in BELONGS) or name in code
         if "checkpoint-" not in name
     }
-    if "config.json" not in chosen:
+    if ADAPTER_CONFIG in chosen:
+        _check_adapter(folder, names)
+    elif "config.json" not in chosen:
         raise FileNotFoundError(
             f"{folder} holds no config.json; save the model there: model.save_pretrained(folder)"
         )
@@ -82,11 +90,32 @@ def model_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
         raise ValueError(
             f"{folder}: {found}, and model.safetensors is needed; load the model and save it again"
         )
+    if ADAPTER_CONFIG in chosen:
+        # Trainer leaves the config of the whole model there; an adapter has no use for its code.
+        chosen = {n: path for n, path in chosen.items() if not n.endswith(".py")}
+        chosen.pop("config.json", None)
     if "tokenizer_config.json" not in chosen:
         raise ValueError(
             f"{folder} holds no tokenizer; save it there: tokenizer.save_pretrained(folder)"
         )
     return chosen, sorted(names.keys() - chosen.keys())
+
+
+def _check_adapter(folder: Path, names: Iterable[str]) -> None:
+    """Checks that an adapter is one of ours and no pickle.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if ADAPTER[1] not in names:
+        raise ValueError(
+            f"{folder} holds no {ADAPTER[1]}; save the adapter again, a pickle never goes out"
+        )
+    if ADAPTER[2] not in names:
+        raise ValueError(
+            f"{folder} is no adapter of this package (no {ADAPTER[2]}, which says how it pools); "
+            "publish what training with --lora has saved"
+        )
 
 
 def check_files(files: dict[str, bytes | Path]) -> None:
@@ -150,6 +179,8 @@ def missing_files(folder: Path) -> dict[str, bytes]:
     Raises:
         ValueError: a model that is none of ours.
     """
+    if (folder / ADAPTER_CONFIG).exists():
+        return {}
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     family = family_file(str(config.get("model_type")))
     if not family.exists() or "pooling" not in config:
@@ -165,7 +196,7 @@ def missing_files(folder: Path) -> dict[str, bytes]:
     if not whole:
         # What its classes read and write must fit each other: all of the code is taken anew.
         config["auto_map"] = wanted
-        missing["config.json"] = _as_json(config)
+        missing["config.json"] = as_json(config)
         missing |= {file: (CODE / file).read_bytes() for file in code_files(family)}
     if not (folder / "modules.json").exists():
         missing |= _sentence_transformer(folder)
@@ -224,8 +255,9 @@ def _sentence_transformer(folder: Path) -> dict[str, bytes]:
     with torch.device("meta"):
         length = model_class(config, MODELS)(config).post_length
     files = sentence_transformer_files(config, length, special_tokens_of(folder))
-    return {name: _as_json(value) for name, value in files.items()}
+    return {name: as_json(value) for name, value in files.items()}
 
 
-def _as_json(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:
+    """A value as the content of a file."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

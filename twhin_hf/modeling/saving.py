@@ -8,6 +8,7 @@ the backbone's own. Beside it lie the files that make it a `SentenceTransformer`
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ class SavingMixin(Backbone):
             push_to_hub: upload the model too, to `repo_id` or a repository of the folder's name.
             **kwargs: as `PreTrainedModel.save_pretrained` takes.
         """
-        names = ("repo_id", "commit_message", "create_pr", "private", "token")
+        names = ("repo_id", "commit_message", "private", "token")
         hub = {name: kwargs.pop(name) for name in names if push_to_hub and name in kwargs}
         named_before = getattr(self.config, "auto_map", None)
         self.config.auto_map = auto_map(type(self))
@@ -63,6 +64,22 @@ class SavingMixin(Backbone):
             if push_to_hub:
                 name = os.path.basename(os.path.normpath(save_directory))
                 self.push_to_hub(hub.pop("repo_id", name), **hub)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:  # type: ignore[override]
+        """Publishes the model with its tokenizer, code and card in one commit.
+
+        Args:
+            repo_id: `owner/name`.
+            **kwargs: as `twhin_hf.hub.saved.push_saved` takes, which checks what goes out; of a
+                model that was loaded by remote code, as every model of transformers takes.
+
+        Returns:
+            The address of the commit.
+        """
+        if not type(self).__module__.startswith("twhin_hf."):
+            return super().push_to_hub(repo_id, **kwargs)
+        # By name: a plain import would be needed by whoever loads this file without the package.
+        return importlib.import_module("twhin_hf.hub.saved").push_saved(self, repo_id, **kwargs)
 
 
 def auto_map(model_class: type) -> dict[str, str]:

@@ -75,6 +75,22 @@ class PretrainingAdapter(PeftModel):
         config.to_json_file(Path(folder) / ENCODER_CONFIG_NAME)
         write_sentence_transformer_files(folder, config, encoder.post_length)
 
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:  # type: ignore[override]
+        """Publishes the adapter with its tokenizer and card in one commit.
+
+        Args:
+            repo_id: `owner/name`.
+            **kwargs: as `twhin_hf.hub.saved.push_saved` takes; `base_model` names the base model's
+                repository where the adapter was trained on a folder.
+
+        Returns:
+            The address of the commit.
+        """
+        # Late: the hub is a later stage, which only publishing needs.
+        from twhin_hf.hub.saved import push_saved
+
+        return push_saved(self, repo_id, **kwargs)
+
     def load_adapter(self, model_id: Any, adapter_name: str, *args: Any, **kwargs: Any) -> Any:
         """Loads weights that `save_pretrained` wrote, or peft for the encoder alone.
 

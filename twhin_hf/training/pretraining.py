@@ -15,7 +15,7 @@ from datasets import Dataset
 from torch import nn
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import SchedulerType, unwrap_peft_model
 
@@ -26,6 +26,7 @@ from twhin_hf.modeling.sentence_transformer_files import write_sentence_transfor
 from .collators import PackingCollator
 from .masking import IGNORED
 from .mixing import MixedBatches, MixedSampler, Source, whole_batches
+from .publishing import PublishingMixin
 from .record import training_record, write_training_record
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class PretrainingConfig(TrainingArguments):
             )
 
 
-class PretrainingTrainer(Trainer):
+class PretrainingTrainer(PublishingMixin):
     """Trains a `Twhin…ForPreTraining` on batches of one source, or of several, mixed.
 
     Args:

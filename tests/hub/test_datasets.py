@@ -1,0 +1,147 @@
+"""Benchmarks on a Hub of this machine: the same checks, the same care, as for models."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from huggingface_hub import DatasetCard as HubCard
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+from server import CUT
+
+from twhin_hf.commands.cli import main
+from twhin_hf.hub.client import TRIES
+from twhin_hf.hub.datasets import plan_dataset_push, push_dataset
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    """A folder that `twhin-hf data hashtag` has written, with what must stay behind."""
+    source = tmp_path / "source" / "en"
+    source.mkdir(parents=True)
+    for start, split in ((0, "train"), (10, "dev"), (20, "test")):
+        rows = "".join(f"{start + i}\t{'ab'[i % 2]}\n" for i in range(10))
+        (source / f"{split}.tsv").write_text(f"ID\tlabel\n{rows}")
+    posts = [{"id": str(i), "text": f"text {i} #A #B"} for i in range(30)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, posts)))
+    command = ["data", "hashtag", "--data-dir", str(source.parent)]
+    command += ["--hydration", str(tmp_path / "texts.jsonl"), "--output", str(tmp_path / "set")]
+    assert main(command) == 0
+    (tmp_path / "set" / "users.csv").write_text("user_id\nu1\n")
+    return tmp_path / "set"
+
+
+def published(hub, repo):
+    return hub.repos[f"datasets/{repo}"].commits[-1]
+
+
+def test_one_commit_of_tables_and_card(hub, benchmark):
+    done = push_dataset(benchmark, "me/tags")
+    assert (
+        done.url == f"{hub.endpoint}/datasets/me/tags/commit/{hub.repos['datasets/me/tags'].sha()}"
+    )
+    assert len(hub.repos["datasets/me/tags"].commits) == 2
+    files = published(hub, "me/tags")
+    assert files.keys() == done.files.keys()
+    assert {name.rpartition("/")[2] for name in files} == {
+        "README.md",
+        "train.parquet",
+        "validation.parquet",
+        "test.parquet",
+    }
+    assert done.left_behind == ["users.csv"]
+    card = HubCard(files["README.md"].decode())
+    assert [config["config_name"] for config in card.data.configs] == ["en"]
+    assert 'load_dataset("me/tags", "en")' in card.content
+
+
+def test_what_was_written_by_hand_survives(hub, benchmark):
+    push_dataset(benchmark, "me/hand")
+    text = published(hub, "me/hand")["README.md"].decode()
+    edited = text.replace("license: cc-by-4.0", "license: mit") + "\nNot for ads.\n"
+    edited = edited.replace("| `en` | 10 |", "| `en` | 99 |")
+    stale = {"README.md": edited.encode(), "old/train.parquet": b"", "notes.md": b"mine"}
+    commits = hub.repos["datasets/me/hand"].commits
+    commits.append(commits[-1] | stale)
+    assert push_dataset(benchmark, "me/hand").deleted == ["old/train.parquet"]
+    files = published(hub, "me/hand")
+    again = files["README.md"].decode()
+    assert "Not for ads." in again
+    assert "license: mit" in again
+    assert "| `en` | 10 |" in again
+    assert files["notes.md"] == b"mine"
+    assert "old/train.parquet" not in files
+
+
+def test_private_and_public(hub, benchmark, monkeypatch, capsys):
+    command = ["push", "--dataset", str(benchmark), "--repo", "me/open"]
+    assert main([*command, "--dry-run"]) == 0
+    assert hub.requests == []
+    assert "users.csv" in capsys.readouterr().out.partition("Left behind")[2]
+    assert main(command) == 0
+    assert main([*command, "--private"]) == 2
+    assert "me/open is public already" in capsys.readouterr().err
+    push_dataset(benchmark, "me/secret", private=True)
+    assert HfApi().dataset_info("me/secret").private
+    with pytest.raises(RepositoryNotFoundError):
+        HfApi(token=False).dataset_info("me/secret")
+    assert main([*command, "--base-model", "a/b"]) == 2
+    assert "a data set stands on no model" in capsys.readouterr().err
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    with pytest.raises(ValueError, match="the token may only read"):
+        push_dataset(benchmark, "me/other")
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(ValueError, match="there is no token"):
+        push_dataset(benchmark, "me/other")
+
+
+def test_a_hub_that_stumbles_and_one_that_stays_down(hub, benchmark, waits):
+    for method, part, status in (
+        ("POST", "/preupload/", 500),
+        ("PUT", "/lfs/", CUT),
+        ("POST", "/commit/", 429),
+    ):
+        hub.fail(method, part, status)
+    push_dataset(benchmark, "me/stumbles")
+    assert len(hub.repos["datasets/me/stumbles"].commits) == 2
+    sent = hub.count("PUT", "/lfs/")
+    hub.large.clear()
+    hub.fail("POST", "/commit/", 500, times=1000)
+    with pytest.raises(ValueError, match=rf"did not answer in {TRIES} tries \(status 500\)"):
+        push_dataset(benchmark, "me/down")
+    assert len(hub.repos["datasets/me/down"].commits) == 1  # nothing half published
+    assert hub.count("PUT", "/lfs/") == sent + 3  # three tables
+    hub.faults.clear()
+    push_dataset(benchmark, "me/down")
+    assert hub.count("PUT", "/lfs/") == sent + 3  # they were there already
+    assert published(hub, "me/down").keys() == published(hub, "me/stumbles").keys()
+
+
+def spoil_with_users(folder):
+    table = pa.table({"user_id": ["u1"], "label": [0]})
+    pq.write_table(table, folder / "en" / "train.parquet")
+
+
+def spoil_card(folder):
+    card = folder / "README.md"
+    card.write_text(card.read_text() + "\nFrom /home/me/posts\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_with_users, r"en/train\.parquet holds ids of users in the column 'user_id'"),
+        (spoil_card, r"README\.md, line \d+, names a path of this machine"),
+        (lambda f: (f / "en" / "test.parquet").write_bytes(b"\x80\x04"), "is no Parquet file"),
+        (lambda f: [path.unlink() for path in f.rglob("*.parquet")], "holds no Parquet file"),
+        (lambda f: (f / "README.md").unlink(), "no finished data set"),
+    ],
+)
+def test_what_must_not_go_is_refused_before_anything_is_asked(hub, benchmark, spoil, message):
+    spoil(benchmark)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        plan_dataset_push(benchmark, "me/never")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        push_dataset(benchmark, "me/never")
+    assert hub.requests == []
