@@ -80,6 +80,11 @@ def convert_to_encoder(
             None, config=config, state_dict=dict(weights), dtype=encoder.dtype, **options
         )
         plain.save_pretrained(folder)
+        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        written |= _keys_of_transformers_4(config)
+        (folder / "config.json").write_text(
+            json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        )
         loaded_tokenizer.save_pretrained(folder)
         files = plain_sentence_transformer_files(config, pooling, encoder.post_length)
         for name, value in files.items():
@@ -97,6 +102,22 @@ def convert_to_encoder(
             *([_MEAN] if pooling == "mean" else []),
         ],
     )
+
+
+def _keys_of_transformers_4(config: Any) -> dict[str, Any]:
+    """What ModernBERT's config said before version 5, and text-embeddings-inference reads."""
+    if config.model_type != "modernbert":
+        return {}
+    types, ropes = config.layer_types, config.rope_parameters
+    full = [row for row, kind in enumerate(types) if kind == "full_attention"]
+    every = full[1] if len(full) > 1 else len(types)
+    if full != list(range(0, len(types), every)):
+        return {}
+    return {
+        "global_attn_every_n_layers": every,
+        "global_rope_theta": ropes["full_attention"]["rope_theta"],
+        "local_rope_theta": ropes.get("sliding_attention", ropes["full_attention"])["rope_theta"],
+    }
 
 
 def _left_out(path: Path, encoder_names: Iterable[str]) -> list[str]:

@@ -81,6 +81,9 @@ def _pooling(width: int, pooling: str) -> dict[str, Any]:
         "word_embedding_dimension": width,
         "pooling_mode_cls_token": pooling == "cls",
         "pooling_mode_mean_tokens": pooling == "mean",
+        # Some versions of text-embeddings-inference ask for these too.
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
     }
 
 
