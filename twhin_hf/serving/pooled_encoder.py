@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,8 @@ class PooledEncoder(nn.Module):
             `[rows, parts · hidden]` and `[rows, width, hidden]`.
         """
         # That of the backbone: the padded path.
-        hidden = super(PostEncoderMixin, self.encoder).forward(
+        backbone: Any = super(PostEncoderMixin, cast(PostEncoderMixin, self.encoder))
+        hidden = backbone.forward(
             input_ids=input_ids, attention_mask=attention_mask, return_dict=True
         )[0]
         pooled = [_pool(part, hidden, attention_mask) for part in self.settings.pooling]
