@@ -30,12 +30,12 @@ def test_a_repository_and_back(hub, stock, tmp_path):
     convert_to_encoder(str(tmp_path / "from_folder"), tmp_path / "plain", pooling="cls")
     assert hub.requests == []
     files = {path.name: path.read_bytes() for path in stock.iterdir()}
-    hub.add("owner/theirs", files | {"rust_model.ot": b"not to be fetched"})
+    hub.add("owner/theirs", files | {"flax_model.msgpack": b"not to be fetched"})
     from_hub = convert_checkpoint("owner/theirs", tmp_path / "from_hub")
     assert from_hub == done
     assert from_hub.max_difference == 0
     assert hub.count("GET", "/resolve/")
-    assert not hub.count("GET", "rust_model.ot")
+    assert not hub.count("GET", "flax_model.msgpack")
     names = ("model.safetensors", "config.json")
     for first, second in ((tmp_path / f / n for f in ("from_folder", "from_hub")) for n in names):
         assert first.read_bytes() == second.read_bytes()

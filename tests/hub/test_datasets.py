@@ -1,6 +1,7 @@
 """Benchmarks on a Hub of this machine: the same checks, the same care, as for models."""
 
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,8 @@ from server import CUT
 from twhin_hf.commands.cli import main
 from twhin_hf.hub.client import TRIES
 from twhin_hf.hub.datasets import plan_dataset_push, push_dataset
+
+CARDS = Path(__file__).parents[2] / "model_cards"
 
 
 @pytest.fixture
@@ -72,6 +75,16 @@ def test_what_was_written_by_hand_survives(hub, benchmark):
     assert "| `en` | 10 |" in again
     assert files["notes.md"] == b"mine"
     assert "old/train.parquet" not in files
+
+
+def test_a_released_card_tells_the_rows_and_keeps_its_words(benchmark):
+    own = (CARDS / "hashtag-prediction.md").read_text()
+    text = plan_dataset_push(benchmark, "me/tags", own).files["README.md"].decode()
+    assert "| `en` | 10 | 10 | 10 |" in text
+    assert "Say here" not in text
+    for line in own.partition("# Hashtag prediction")[2].splitlines():
+        assert line in text, line
+    assert [config["config_name"] for config in HubCard(text).data.configs] == ["en"]
 
 
 def test_private_and_public(hub, benchmark, monkeypatch, capsys):

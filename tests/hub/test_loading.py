@@ -8,6 +8,7 @@ from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
     BertModel,
@@ -58,6 +59,47 @@ def test_what_an_untrusted_load_saves_is_completed(saved_models, auto_class, tex
     assert type(again) is type(stock)
     for name, value in stock.state_dict().items():
         assert again.state_dict()[name].equal(value) or "pooler" in name
+
+
+def test_a_merged_adapter_loads_both_ways(saved_adapters, saved_models, texts, tmp_path):
+    """By our class the folder is whole; by peft's merging of a stock encoder it is completed."""
+    from peft import AutoPeftModelForFeatureExtraction
+
+    adapter = str(saved_adapters["bert"])
+    merged = load_post_encoder(adapter)
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    expected = merged.encode(texts[:3], tokenizer=tokenizer)
+    merged.save_pretrained(tmp_path / "ours")
+    assert missing_files(tmp_path / "ours") == {}
+    stock = AutoPeftModelForFeatureExtraction.from_pretrained(adapter).merge_and_unload()
+    stock.save_pretrained(tmp_path / "stock")
+    assert "modeling_twhin_bert.py" in complete_folder(tmp_path / "stock")
+    for folder in (tmp_path / "ours", tmp_path / "stock"):
+        assert type(AutoModel.from_pretrained(folder)) is BertModel
+        ours = AutoModel.from_pretrained(folder, trust_remote_code=True)
+        found = ours.encode(texts[:3], tokenizer=tokenizer)
+        torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-5)
+
+
+def test_what_a_stock_trainer_has_tuned_loads_both_ways(saved_models, texts, tokenizer, tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    model = AutoModelForSequenceClassification.from_pretrained(saved_models["bert"])
+    rows = [tokenizer(text, truncation=True, max_length=20) | {"labels": 1} for text in texts[:4]]
+    options = {"max_steps": 1, "report_to": [], "use_cpu": True, "disable_tqdm": True}
+    arguments = TrainingArguments(str(tmp_path), learning_rate=1e-2, **options)
+    trainer = Trainer(model, arguments, train_dataset=rows, processing_class=tokenizer)
+    trainer.train()
+    trainer.save_model()
+    assert "modeling_twhin_bert.py" in complete_folder(tmp_path)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path, trust_remote_code=True)
+    assert again.classifier.weight.equal(model.classifier.weight)
+    expected = model.bert.embeddings.word_embeddings.weight
+    before = TwhinBertModel.from_pretrained(saved_models["bert"])
+    assert not before.get_input_embeddings().weight.equal(expected)  # it was tuned
+    for trust in (True, False):
+        encoder = AutoModel.from_pretrained(tmp_path, trust_remote_code=trust)
+        assert encoder.get_input_embeddings().weight.equal(expected)
 
 
 def test_a_resized_model_loads_both_ways(saved_models, tmp_path):
