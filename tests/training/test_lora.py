@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from twhin_hf.commands.cli import main
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings, load_post_encoder
+from twhin_hf.training.initialization import load_pretraining_model
 from twhin_hf.training.lora import add_lora, heads_to_save
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
@@ -155,6 +156,39 @@ def test_tpp_with_lora_in_stages(files):
     assert not any("cls." in name for name in one)  # no MLM: its head has no part
     vectors = load_post_encoder(str(files / "out" / "two")).encode(["a b c"])
     assert np.isfinite(vectors.numpy()).all()
+
+
+def test_qlora_holds_the_encoder_alone_in_four_bits(tiny_config, posts, pairs, tokenizer, tmp_path):
+    pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
+    tiny_config.hidden_size, tiny_config.intermediate_size = 64, 128  # whole blocks of 64
+    TwhinBertForPreTraining(apply_settings(tiny_config)).save_pretrained(tmp_path / "wide")
+    tokenizer.save_pretrained(tmp_path / "wide")
+    loaded = load_pretraining_model(str(tmp_path / "wide"), tokenizer, four_bit=True)
+    kinds = {n: type(m).__name__ for n, m in loaded.named_modules() if "Linear" in type(m).__name__}
+    assert {n for n, kind in kinds.items() if kind == "Linear4bit"} == {
+        n for n in kinds if n.startswith("bert.")
+    }
+    model = add_lora(loaded)
+    trainer = trainer_of(model, posts, pairs, tokenizer, tmp_path / "out", max_steps=2)
+    before = {n: p.clone() for n, p in model.named_parameters() if p.requires_grad}
+    trainer.train()
+    moved = [n for n, p in model.named_parameters() if p.requires_grad and not p.equal(before[n])]
+    assert len(moved) == len(before)
+    trainer.save_model()
+    # On the base in full precision, as whoever loads the adapter has it.
+    vectors = load_post_encoder(str(tmp_path / "out")).encode(posts["text"][:3])
+    assert np.isfinite(vectors.numpy()).all()
+    with pytest.raises(ValueError, match="cannot be merged into weights of 4 bits"):
+        load_pretraining_model(str(tmp_path / "out"), tokenizer, four_bit=True)
+
+
+def test_four_bits_need_bitsandbytes_and_lora(files, monkeypatch, capsys):
+    command = ["tpp", "--config", str(files / "config.yaml"), "--translation_pairs", "x"]
+    monkeypatch.setattr("transformers.utils.is_bitsandbytes_available", lambda: False)
+    assert main([*command, "--lora_4bit", "true"]) == 2
+    assert "`pip install bitsandbytes`" in capsys.readouterr().err
+    assert main([*command, "--lora_4bit", "true", "--lora", "false"]) == 2
+    assert "lora_4bit goes with lora" in capsys.readouterr().err
 
 
 def test_lora_needs_a_checkpoint(files, capsys):

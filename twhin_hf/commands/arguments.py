@@ -78,6 +78,10 @@ class ModelArguments:
     lora_r: int = field(default=16, metadata={"help": "Rank of LoRA."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA is scaled by lora_alpha / lora_r."})
     lora_dropout: float = field(default=0.05, metadata={"help": "Dropout of LoRA's input."})
+    lora_4bit: bool = field(
+        default=False,
+        metadata={"help": "Hold the frozen checkpoint in 4 bits (QLoRA; needs bitsandbytes)."},
+    )
     lora_target_modules: list[str] | None = field(
         default=None,
         metadata={
@@ -119,8 +123,10 @@ class ModelArguments:
             raise ValueError(
                 "config_overrides goes with config_name: a checkpoint's sizes are fixed"
             )
+        if self.lora_4bit and not self.lora:
+            raise ValueError("lora_4bit goes with lora: weights of 4 bits cannot be trained")
         if self.lora:
-            from transformers.utils import is_peft_available
+            from transformers.utils import is_bitsandbytes_available, is_peft_available
 
             if self.config_name:
                 raise ValueError(
@@ -128,6 +134,8 @@ class ModelArguments:
                 )
             if not is_peft_available():
                 raise ValueError("lora needs peft: `pip install 'twhin_hf[peft]'`")
+            if self.lora_4bit and not is_bitsandbytes_available():
+                raise ValueError("lora_4bit needs bitsandbytes: `pip install bitsandbytes`")
 
 
 def load_model(model_args: ModelArguments, seed: int, **defaults: Any) -> tuple[Any, Any]:
@@ -153,7 +161,11 @@ def load_model(model_args: ModelArguments, seed: int, **defaults: Any) -> tuple[
     set_seed(seed)
     if model_args.model_name_or_path:
         model = load_pretraining_model(
-            model_args.model_name_or_path, tokenizer, trainable_adapter=model_args.lora, **settings
+            model_args.model_name_or_path,
+            tokenizer,
+            trainable_adapter=model_args.lora,
+            four_bit=model_args.lora_4bit,
+            **settings,
         )
         return (with_lora(model, model_args) if model_args.lora else model), tokenizer
     assert model_args.config_name is not None

@@ -70,8 +70,10 @@ class PretrainingAdapter(PeftModel):
         os.replace(partial, path)
         encoder: Any = self.get_base_model().base_model
         config = copy.deepcopy(encoder.config)
-        # There is no code beside an adapter that it could name.
-        config.__dict__.pop("auto_map", None)
+        # There is no code beside an adapter that it could name; and whether the base was held in 4
+        # bits for training is no matter of the adapter.
+        for key in ("auto_map", "quantization_config", "_pre_quantization_dtype"):
+            config.__dict__.pop(key, None)
         config.to_json_file(Path(folder) / ENCODER_CONFIG_NAME)
         write_sentence_transformer_files(folder, config, encoder.post_length)
 

@@ -24,6 +24,7 @@ def load_pretraining_model(
     tokenizer: PreTrainedTokenizerBase,
     *,
     trainable_adapter: bool = False,
+    four_bit: bool = False,
     **settings: Any,
 ) -> PreTrainedModel:
     """Loads a checkpoint with our objectives; heads that it lacks are drawn at random.
@@ -36,14 +37,24 @@ def load_pretraining_model(
         tokenizer: whose padding token the model takes over.
         trainable_adapter: give back an adapter as a `PretrainingAdapter` to train it further; by
             default it is merged into the weights.
+        four_bit: hold the encoder's layers in 4 bits, for LoRA beside them (QLoRA).
         **settings: keys of `twhin_hf.modeling.settings.DEFAULTS`, before the checkpoint's own.
 
     Raises:
         ValueError: an encoder of a family that has no class here, an adapter that does not fit its
-            base model, or an adapter to train further whose heads are not those of the settings.
+            base model, an adapter to train further whose heads are not those of the settings, or
+            4 bits without bitsandbytes or for an adapter that is to be merged.
     """
     base, revision = name_or_path, None
+    options: dict[str, Any] = {}
+    if four_bit:
+        # peft and bitsandbytes are extras, which only adapters need.
+        from .lora import four_bit_config
+
+        options["quantization_config"] = four_bit_config()
     adapted = is_adapter(name_or_path)
+    if adapted and four_bit and not trainable_adapter:
+        raise ValueError(f"the adapter {name_or_path} cannot be merged into weights of 4 bits")
     if adapted:
         # peft is an extra, which only adapters need.
         from .adapters import adapter_origin
@@ -54,7 +65,7 @@ def load_pretraining_model(
     pretraining_model = model_class(config, PRETRAINING_MODELS)
     config.pad_token_id = tokenizer.pad_token_id
     model = pretraining_model.from_pretrained(
-        base, config=apply_settings(config, **settings), revision=revision or "main"
+        base, config=apply_settings(config, **settings), revision=revision or "main", **options
     )
     return _with_adapter(model, name_or_path, trainable_adapter) if adapted else model
 

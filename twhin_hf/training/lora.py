@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from peft import LoraConfig, TaskType
-from transformers import PreTrainedModel
+import torch
+from peft import LoraConfig, TaskType, prepare_model_for_kbit_training
+from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.utils import is_bitsandbytes_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from .adapters import PretrainingAdapter
@@ -26,6 +28,27 @@ MLM_TRANSFORMS = {
     "xlm-roberta": ["lm_head.dense", "lm_head.layer_norm"],
 }
 """What an MLM head has of its own; its decoder is tied to the embeddings, which stay frozen."""
+
+HEADS = ("social_head", "tpp_head", "cls", "lm_head", "head", "decoder")
+"""The heads of all families, which are trained in full and so never held in 4 bits."""
+
+
+def four_bit_config() -> BitsAndBytesConfig:
+    """How QLoRA holds the frozen layers of the encoder: NF4 with double quantisation, computed in
+    bfloat16 (arXiv 2305.14314, Section 3).
+
+    Raises:
+        ValueError: bitsandbytes is not installed.
+    """
+    if not is_bitsandbytes_available():
+        raise ValueError("4 bits (QLoRA) need bitsandbytes: `pip install bitsandbytes`")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=list(HEADS),
+    )
 
 
 def heads_to_save(model: PreTrainedModel) -> list[str]:
@@ -87,7 +110,8 @@ def add_lora(model: PreTrainedModel, config: LoraConfig | None = None) -> Pretra
     """Freezes a model and puts LoRA beside its layers; the trainers take what comes back.
 
     Args:
-        model: a `Twhin…ForPreTraining` that was loaded from a checkpoint; changed in place.
+        model: a `Twhin…ForPreTraining` that was loaded from a checkpoint, its encoder perhaps in 4
+            bits (`four_bit_config`); changed in place.
         config: of `lora_config`; its defaults without one.
 
     Raises:
@@ -107,5 +131,7 @@ def add_lora(model: PreTrainedModel, config: LoraConfig | None = None) -> Pretra
             "trainable_adapter=True)"
         )
     config = config or lora_config(model)
+    if getattr(model, "is_loaded_in_4bit", False):
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     config.base_model_name_or_path = name
     return PretrainingAdapter(model, config)
