@@ -33,7 +33,7 @@ test-oldest: $(VENV)-oldest/.installed ## Load, save, publish and pull with the 
 $(VENV)-oldest/.installed: setup.cfg constraints-oldest.txt
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/pip install --quiet --upgrade pip
-	$(VENV)-oldest/bin/pip install --quiet torch --editable '.[test]' -c constraints-oldest.txt
+	$(VENV)-oldest/bin/pip install --quiet torch pytest --editable '.[peft,sentence-transformers]' -c constraints-oldest.txt
 	touch $@
 
 lint: install ## Check style, types and spelling
