@@ -129,7 +129,7 @@ def open_repository(
         lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True),
         repo_id,
     )
-    info = _ask(lambda: api.repo_info(repo_id, repo_type=repo_type), repo_id)
+    info: Any = _ask(lambda: api.repo_info(repo_id, repo_type=repo_type), repo_id)
     if private and not info.private:
         raise ValueError(
             f"{repo_id} is public already and a private repository is asked for; make it private "

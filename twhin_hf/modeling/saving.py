@@ -77,7 +77,8 @@ class SavingMixin(Backbone):
             The address of the commit.
         """
         if not type(self).__module__.startswith("twhin_hf."):
-            return super().push_to_hub(repo_id, **kwargs)
+            stock: Any = super().push_to_hub
+            return stock(repo_id, **kwargs)
         # By name: a plain import would be needed by whoever loads this file without the package.
         return importlib.import_module("twhin_hf.hub.saved").push_saved(self, repo_id, **kwargs)
 

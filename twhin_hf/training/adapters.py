@@ -77,7 +77,7 @@ class PretrainingAdapter(PeftModel):
         config.to_json_file(Path(folder) / ENCODER_CONFIG_NAME)
         write_sentence_transformer_files(folder, config, encoder.post_length)
 
-    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:  # type: ignore[override]
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
         """Publishes the adapter with its tokenizer and card in one commit.
 
         Args:

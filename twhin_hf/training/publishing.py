@@ -20,6 +20,8 @@ class PublishingMixin(Trainer):
     Trainer itself uploads its folder as it is, with `training_args.bin`, a pickle, in it.
     """
 
+    hub_model_id: Any
+
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Makes the repository, or sees that it can be written to, before any training.
 
