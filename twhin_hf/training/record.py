@@ -53,7 +53,7 @@ def training_record(
         "steps": state.global_step,
         "epochs": round(state.epoch or 0.0, 3),
         "tokens": int(tokens) or None,
-        "seconds": round(seconds[-1], 1) if seconds else None,
+        "seconds": round(seconds[-1], 3) if seconds else None,
         "hyper_parameters": changed_options(args),
         "hardware": hardware(),
         "processes": args.world_size,
