@@ -17,6 +17,7 @@ BLOCK_SIZE = 2**24
 MAX_LINE = 2**28
 MAX_DOCUMENT = 2**28
 _HEAD_SIZE = 2**20
+_READ_SIZE = 2**19  # fresh memory for larger pieces takes longer than reading them
 _ITEMS_PER_BLOCK = 10_000
 _LINES_LOOKED_AT = 100
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -29,11 +30,11 @@ class Block(NamedTuple):
     """Whole lines.
 
     Attributes:
-        lines: Strings, `[num_lines]`.
+        lines: Strings, `[num_lines]`, in pieces as they were read.
         position: Bytes of the file read so far, compressed as it is.
     """
 
-    lines: pa.Array
+    lines: pa.ChunkedArray
     position: int
 
 
@@ -85,10 +86,12 @@ def read_blocks(path: Path, block_size: int = BLOCK_SIZE) -> Iterator[Block]:
         ValueError: The file is cut off or damaged, an archive, or has a line above 256 MiB.
     """
     num_lines, rest, is_first = 0, b"", True
+    pieces: list[pa.Array] = []
     with pa.OSFile(str(path)) as file, _open(path, file) as stream:
         while True:
             with _damage(path, num_lines):
-                data = stream.read(block_size)
+                # As much again for a line that goes on, or long lines would be copied many times.
+                data = stream.read(max(_READ_SIZE, len(rest)))
             is_last = not data
             if is_first:
                 data, is_first = data.removeprefix(_BOM), False
@@ -97,9 +100,11 @@ def read_blocks(path: Path, block_size: int = BLOCK_SIZE) -> Iterator[Block]:
                 data += b"\n"
             cut = data.rfind(b"\n") + 1
             if cut:
-                lines = _split(data, cut)
-                num_lines += len(lines)
-                yield Block(lines, file.tell())
+                pieces.append(_split(data, cut))
+                num_lines += len(pieces[-1])
+            if pieces and (is_last or sum(piece.nbytes for piece in pieces) >= block_size):
+                yield Block(pa.chunked_array(pieces), file.tell())
+                pieces = []
             rest = data[cut:]
             if is_last:
                 return
@@ -145,7 +150,8 @@ def as_blocks(items: Iterable[Mapping[str, Any]], position: int) -> Iterator[Blo
     """Items of a document as the lines that they would be."""
     items = iter(items)
     while part := list(islice(items, _ITEMS_PER_BLOCK)):
-        yield Block(pa.array([json.dumps(item) for item in part], pa.string()), position)
+        lines = pa.chunked_array([[json.dumps(item) for item in part]], pa.string())
+        yield Block(lines, position)
 
 
 def shorten(text: str, length: int = 80) -> str:

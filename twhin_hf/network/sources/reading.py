@@ -99,7 +99,7 @@ class LogReader:
         if num_bad:
             logger.warning("%s: %d lines are no JSON; the first is %s", path, num_bad, first_bad)
 
-    def _parse(self, lines: pa.Array) -> pa.Array:
+    def _parse(self, lines: pa.ChunkedArray) -> pa.Array:
         """Fills the table `parsed`; returns the rows of the lines that are no JSON."""
         import duckdb
 
