@@ -203,8 +203,9 @@ def missing_files(folder: Path) -> dict[str, bytes]:
     return missing
 
 
-def complete_folder(folder: Path) -> list[str]:
+def complete_folder(folder: str | Path) -> list[str]:
     """Writes what a folder lacks (`missing_files`), and returns the names."""
+    folder = Path(folder)
     missing = missing_files(folder)
     for name, content in missing.items():
         (folder / name).parent.mkdir(exist_ok=True)
