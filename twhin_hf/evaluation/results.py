@@ -79,6 +79,15 @@ def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
     path = _file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = asdict(results) | {"versions": results.versions or library_versions()}
+    return write_json(content, path)
+
+
+def write_json(content: Any, path: Path) -> Path:
+    """Writes a JSON file in one step: a reader never sees half of it.
+
+    Raises:
+        ValueError: A number is NaN or infinite, which JSON does not know.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

@@ -24,6 +24,7 @@ from twhin_hf.evaluation.results import (
     Results,
     library_versions,
     read_results,
+    write_json,
     write_results,
 )
 
@@ -184,14 +185,7 @@ def write_suite_results(
         "published": list(sources),
         "versions": library_versions(),
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_json(content, path)
 
 
 def _check_names(models: Sequence[Model], tasks: Sequence[SuiteTask]) -> None:

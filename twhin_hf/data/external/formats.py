@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import bz2
 import csv
-import gzip
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,8 +17,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from twhin_hf.data.column_names import column_names
 from twhin_hf.data.hydration import find_texts
 from twhin_hf.tables import open_engine, read_table
 
@@ -212,7 +210,7 @@ def read_labelled_table(path: Path, hydration: str | Path | None = None) -> Labe
             no text.
     """
     with _unpacked(path) as plain:
-        columns = _column_names(plain)
+        columns = column_names(plain)
         named = {
             ours: next((name for name in columns if name.lower().strip() in usual), None)
             for ours, usual in _COLUMNS.items()
@@ -289,19 +287,3 @@ def _unpacked(path: Path) -> Iterator[Path]:
         except (OSError, EOFError) as error:
             raise ValueError(f"{path} cannot be unpacked: {error}. Fetch it again.") from error
         yield plain
-
-
-def _column_names(path: Path) -> list[str]:
-    name = path.name.lower()
-    if name.endswith(".parquet"):
-        return pq.read_schema(path).names
-    opener = gzip.open if name.endswith(".gz") else open
-    try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as lines:
-            if ".tsv" in name or ".csv" in name:
-                return next(csv.reader(lines, delimiter="\t" if ".tsv" in name else ","), [])
-            return list(json.loads(next(lines, "{}")))
-    except (UnicodeDecodeError, json.JSONDecodeError, EOFError, OSError) as error:
-        raise ValueError(
-            f"{path} cannot be read: {error}. Files must be whole, regular and UTF-8."
-        ) from error

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twhin_hf.data.column_names import column_names
 from twhin_hf.tables import has_text, open_engine, read_table
 
 _NAMES = {
@@ -64,7 +62,7 @@ def read_labels(splits: Mapping[str, Sequence[Path]]) -> dict[str, pa.Table]:
 
 def _read(file: Path) -> pa.Table:
     """`id`, `label` and perhaps `text` of a file, as strings without nulls."""
-    found = _columns(file)
+    found = column_names(file)
     names = {
         name: next((there for there in found if there.lower() in known), None)
         for name, known in _NAMES.items()
@@ -104,22 +102,6 @@ def _merge(tables: Mapping[str, pa.Table]) -> pa.Table:
     return pa.concat_tables(
         table.append_column("split", pa.repeat(name, len(table))) for name, table in tables.items()
     )
-
-
-def _columns(file: Path) -> list[str]:
-    name = file.name.lower()
-    if name.endswith(".parquet"):
-        return pq.read_schema(file).names
-    opener = gzip.open if name.endswith(".gz") else open
-    try:
-        with opener(file, "rt", encoding="utf-8-sig", newline="") as lines:
-            if ".tsv" in name or ".csv" in name:
-                return next(csv.reader(lines, delimiter="\t" if ".tsv" in name else ","), [])
-            return list(json.loads(next(lines, "{}")))
-    except (UnicodeDecodeError, json.JSONDecodeError, EOFError, OSError) as error:
-        raise ValueError(
-            f"{file} cannot be read: {error}. Files must be whole, regular and UTF-8."
-        ) from error
 
 
 def _label_names(file: Path, column: str, labels: pa.ChunkedArray) -> pa.ChunkedArray:
