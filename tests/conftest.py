@@ -105,29 +105,39 @@ def family(request) -> str:
     return request.param
 
 
-@pytest.fixture
-def family_config(family, tokenizer):
-    """Two layers without dropout, its weights large enough that a wrong mask shows."""
+@pytest.fixture(scope="session")
+def small_config(tokenizer):
+    """Makes the config of a family, small, its weights large enough that a wrong mask shows."""
     import transformers
 
-    sizes = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-        "max_position_embeddings": 130,
-        "initializer_range": 0.2,
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
+    def make(family: str, **settings):
+        sizes = {
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 48,
+            "max_position_embeddings": 130,
+            "initializer_range": 0.2,
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        }
+        if family == "modernbert":
+            sizes["cls_token_id"] = tokenizer.cls_token_id
+            sizes["sep_token_id"] = tokenizer.sep_token_id
+            sizes["local_attention"] = 8  # the second layer sees four tokens to either side
+        return getattr(transformers, FAMILIES[family])(**sizes | settings)
+
+    return make
+
+
+@pytest.fixture
+def family_config(family, small_config):
+    """Two layers without dropout."""
     if family == "modernbert":
-        # The second layer sees four tokens to either side.
-        special = {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
-        return transformers.ModernBertConfig(**sizes, **special, local_attention=8)
-    dropouts = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    return getattr(transformers, FAMILIES[family])(**sizes, **dropouts)
+        return small_config(family)
+    return small_config(family, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
 
 @pytest.fixture(scope="session")
