@@ -60,8 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     from twhin_hf.commands.arguments import parse_arguments
     from twhin_hf.evaluation.engagement import engagement_rows
-    from twhin_hf.evaluation.results import Results, results_table, write_results
-    from twhin_hf.modeling import load_post_encoder
+    from twhin_hf.loading.auto import load_post_encoder
+    from twhin_hf.results import Results, results_table, write_results
 
     (args,) = parse_arguments([EngagementArguments], "run_engagement.py", arguments)
     args.check()
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def judge(model: Any, language: str, args: EngagementArguments, device: Any) -> Any:
     """Vectors of the posts of a language, and how well the predictor does with them."""
-    from twhin_hf.data.engagement.builder import to_benchmark
+    from twhin_hf.benchmarks.engagement.loading import to_benchmark
     from twhin_hf.evaluation.engagement import predict_engagement
 
     benchmark = to_benchmark({language: load_language(args.benchmark, language)})
@@ -110,22 +110,22 @@ def predictor(args: EngagementArguments, device: Any) -> Any:
 
 def languages_of(benchmark: str) -> list[str]:
     """The languages that a folder or a data set on the Hub holds."""
-    from twhin_hf.data.engagement.builder import POSTS_SUFFIX
+    from twhin_hf.benchmarks.engagement.loading import POSTS_SUFFIX
 
     if not Path(benchmark).exists():
         from datasets import get_dataset_config_names
 
         configs = get_dataset_config_names(benchmark)
         return [name for name in configs if not name.endswith(POSTS_SUFFIX)]
-    from twhin_hf.data.archives import list_files
-    from twhin_hf.data.benchmark_files import find_layout
+    from twhin_hf.benchmarks.archives import list_files
+    from twhin_hf.benchmarks.layout import find_layout
 
     return sorted(find_layout(list_files(Path(benchmark))))
 
 
 def load_language(benchmark: str, language: str) -> Any:
     """Posts and records of a language."""
-    from twhin_hf.data.engagement.builder import (
+    from twhin_hf.benchmarks.engagement.loading import (
         POSTS_SUFFIX,
         EngagementSplits,
         load_engagement_prediction,

@@ -113,7 +113,7 @@ def load_benchmark(args: HashtagArguments) -> Any:
     if not (args.model_name_or_path and args.benchmark):
         raise ValueError("model_name_or_path or benchmark missing: name the encoder and the data")
     if Path(args.benchmark).exists():
-        from twhin_hf.data.hashtag.builder import load_hashtag_prediction
+        from twhin_hf.benchmarks.hashtag.loading import load_hashtag_prediction
 
         return load_hashtag_prediction(
             args.language, data_dir=args.benchmark, hydration=args.hydration

@@ -86,9 +86,9 @@ def evaluate(model: str, pairs: str, max_length: int) -> None:
     from rich.console import Console
 
     from twhin_hf.data.translation.pairs import read_translation_pairs
-    from twhin_hf.evaluation.results import Results, results_table, write_results
     from twhin_hf.evaluation.retrieval import evaluate_retrieval, retrieval_rows
-    from twhin_hf.modeling import load_post_encoder
+    from twhin_hf.loading.auto import load_post_encoder
+    from twhin_hf.results import Results, results_table, write_results
 
     encoder = load_post_encoder(model)
     found = evaluate_retrieval(encoder, read_translation_pairs(pairs), max_length=max_length)

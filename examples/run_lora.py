@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from twhin_hf.commands.arguments import ModelArguments, load_model, parse_arguments
     from twhin_hf.data.posts import read_posts
-    from twhin_hf.modeling import load_post_encoder
+    from twhin_hf.loading.auto import load_post_encoder
     from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
     model_args, data, config = parse_arguments(

@@ -26,18 +26,18 @@ from rich.console import Console
 from transformers import AutoTokenizer, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from twhin_hf.data.engagement.benchmark import EngagementBenchmark, build_benchmark
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, build_benchmark
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import check_no_leak, split_posts
 from twhin_hf.data.tokenization import train_unigram_tokenizer
 from twhin_hf.evaluation.engagement import EngagementConfig, engagement_rows, evaluate_engagement
-from twhin_hf.evaluation.pictures import plot_comparison, plot_losses
-from twhin_hf.evaluation.results import Result, Results, results_table, write_results
-from twhin_hf.modeling import load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.network.embedding import EmbeddingConfig, embed_network
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
 from twhin_hf.network.mining import MiningConfig, mine_pairs
+from twhin_hf.plots import plot_comparison, plot_losses
+from twhin_hf.results import Result, Results, results_table, write_results
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 

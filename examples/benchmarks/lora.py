@@ -91,7 +91,7 @@ def evaluate(
     """HITS@10 of the checkpoint that all began from, and of each folder."""
     import pyarrow as pa
 
-    from twhin_hf.data.engagement.benchmark import build_benchmark
+    from twhin_hf.benchmarks.engagement.benchmark import build_benchmark
     from twhin_hf.data.posts import read_posts
     from twhin_hf.data.splits import split_posts
     from twhin_hf.evaluation.engagement import (
@@ -99,7 +99,7 @@ def evaluate(
         engagement_rows,
         evaluate_engagement,
     )
-    from twhin_hf.modeling import load_post_encoder
+    from twhin_hf.loading.auto import load_post_encoder
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
 

@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prepare import prepare, read_lists, tag_words
 
-from twhin_hf.data.hashtag.benchmark import HashtagBenchmark, build_hashtag_benchmark
-from twhin_hf.data.hashtag.recipe import HashtagRecipe
-from twhin_hf.data.hub_folder import DatasetCard, HubConfig, write_hub_folder
+from twhin_hf.benchmarks.hashtag.building import HashtagBenchmark, build_hashtag_benchmark
+from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
+from twhin_hf.benchmarks.hub_folder import DatasetCard, HubConfig, write_hub_folder
 
 
 def posts_with_hashtags(data: Path, num_hashtags: int) -> pa.Table:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twhin_hf.data.tasks import read_bitext
+from twhin_hf.benchmarks.zero_shot.readers import read_bitext
 
 TWEETS = {"english": "en", "arabic": "ar", "hindi": "hi", "spanish": "es"}
 

@@ -8,9 +8,9 @@ import pytest
 
 from twhin_hf.commands import evaluate, synthesize
 from twhin_hf.data.splits import split_posts
-from twhin_hf.evaluation.results import read_results
 from twhin_hf.evaluation.text_encoders import TextEncoder
 from twhin_hf.network.folder import Network, load_network, save_network
+from twhin_hf.results import read_results
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -6,18 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from twhin_hf.benchmarks.zero_shot.readers import read_bitext, read_entities
 from twhin_hf.commands import evaluate
 from twhin_hf.commands.evaluate_zero_shot import read_label_map
-from twhin_hf.data.tasks import read_bitext, read_entities
 from twhin_hf.evaluation.alignment import pair_distances
-from twhin_hf.evaluation.results import Result, Results, read_results, write_results
 from twhin_hf.evaluation.retrieval import evaluate_retrieval
-from twhin_hf.modeling import (
-    TwhinBertForPreTraining,
-    apply_settings,
-    load_post_encoder,
-    load_with_heads,
-)
+from twhin_hf.loading.auto import load_post_encoder, load_with_heads
+from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
+from twhin_hf.results import Result, Results, read_results, write_results
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,9 @@ from transformers import (
 from twhin_hf.commands.cli import main
 from twhin_hf.conversion.convert import compare_weights, convert_checkpoint
 from twhin_hf.conversion.encoder import convert_to_encoder
-from twhin_hf.modeling import MODELS, PRETRAINING_MODELS, apply_settings, load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS
+from twhin_hf.modeling import apply_settings
 
 
 @pytest.fixture

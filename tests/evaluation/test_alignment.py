@@ -19,7 +19,7 @@ from twhin_hf.evaluation.alignment import (
     project,
     write_distances,
 )
-from twhin_hf.evaluation.pictures import plot_alignment, plot_distances
+from twhin_hf.evaluation.alignment_plots import plot_alignment, plot_distances
 
 
 def test_distances_by_hand():

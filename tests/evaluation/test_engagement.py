@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from twhin_hf.data.engagement.benchmark import EngagementBenchmark, Records
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
 from twhin_hf.evaluation import ranking
 from twhin_hf.evaluation.engagement import (
     EngagementConfig,

@@ -14,9 +14,9 @@ from twhin_hf.evaluation.hashtag import (
     read_curves,
     write_curves,
 )
-from twhin_hf.evaluation.pictures import plot_few_shot
-from twhin_hf.evaluation.results import read_results
 from twhin_hf.evaluation.text_encoders import TextEncoder, load_text_encoder
+from twhin_hf.plots import plot_few_shot
+from twhin_hf.results import read_results
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUICK = ClassificationConfig(epochs=3, batch_size=8, learning_rate=5e-3, seeds=(0, 1), device="cpu")

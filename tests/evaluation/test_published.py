@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twhin_hf.evaluation.published import AVERAGE, published_tables, read_published
+from twhin_hf.evaluation.suite.published import AVERAGE, published_tables, read_published
 
 ROOT = Path(__file__).parents[2]
 BASE, LARGE, MLM = "TwHIN-BERT base", "TwHIN-BERT large", "TwHIN-BERT base, MLM only"
@@ -70,6 +70,6 @@ def test_unknown_table():
 def test_the_tables_are_packaged():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    patterns = setup["options.package_data"]["twhin_hf.evaluation"]
-    for pattern in ("published/*.csv", "published/*.json"):
+    patterns = setup["options.package_data"]["twhin_hf.evaluation.suite"]
+    for pattern in ("published_tables/*.csv", "published_tables/*.json"):
         assert pattern in patterns

@@ -7,7 +7,7 @@ pytest.importorskip("sentence_transformers")
 
 from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
 
-from twhin_hf.data.engagement.benchmark import EngagementBenchmark, Records
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
 from twhin_hf.evaluation.engagement import EngagementConfig, engagement_rows, evaluate_engagement
 from twhin_hf.evaluation.retrieval import evaluate_retrieval
 from twhin_hf.evaluation.sentence_evaluators import EngagementEvaluator, RetrievalEvaluator

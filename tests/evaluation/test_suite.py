@@ -6,8 +6,7 @@ import pytest
 
 from twhin_hf.commands import evaluate_suite
 from twhin_hf.commands.cli import main
-from twhin_hf.evaluation.results import read_results
-from twhin_hf.evaluation.suite import (
+from twhin_hf.evaluation.suite.running import (
     Figure,
     Model,
     SuiteOptions,
@@ -15,14 +14,15 @@ from twhin_hf.evaluation.suite import (
     figures_of,
     run_suite,
 )
-from twhin_hf.evaluation.suite_tables import (
+from twhin_hf.evaluation.suite.tables import (
     averages,
     markdown_table,
     published_figures,
     screen_table,
     suite_tables,
 )
-from twhin_hf.evaluation.suite_tasks import SUITES, find_tasks
+from twhin_hf.evaluation.suite.tasks import SUITES, find_tasks
+from twhin_hf.results import read_results
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

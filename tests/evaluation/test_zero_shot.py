@@ -12,7 +12,6 @@ from transformers import (
     RobertaModel,
 )
 
-from twhin_hf.evaluation.results import Result, Results
 from twhin_hf.evaluation.sentiment import encode_texts, macro_f1
 from twhin_hf.evaluation.zero_shot import (
     ZeroShotConfig,
@@ -21,6 +20,7 @@ from twhin_hf.evaluation.zero_shot import (
     zero_shot_rows,
     zero_shot_table,
 )
+from twhin_hf.results import Result, Results
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUICK = ZeroShotConfig(epochs=8, learning_rate=5e-3, warmup_steps=2, seeds=(0, 1), device="cpu")

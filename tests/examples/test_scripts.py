@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings, load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))

@@ -10,7 +10,8 @@ import torch
 
 pytest.importorskip("sentence_transformers")
 
-from twhin_hf.modeling import TwhinBertModel, apply_settings, load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.modeling import TwhinBertModel, apply_settings
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "sentence_transformers_training.py"
 

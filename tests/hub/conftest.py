@@ -22,7 +22,8 @@ def saved_models(texts, tokenizer, tmp_path_factory):
     """A folder a family; the name holds a dot, as versions of models do."""
     from transformers import BertConfig, ModernBertConfig, RobertaConfig, XLMRobertaConfig
 
-    from twhin_hf.modeling import PRETRAINING_MODELS, apply_settings
+    from twhin_hf.loading.families import PRETRAINING_MODELS
+    from twhin_hf.modeling import apply_settings
 
     configs = {
         "bert": BertConfig,
@@ -59,7 +60,7 @@ def saved_adapters(saved_models, tmp_path_factory):
     pytest.importorskip("peft")
     from transformers import AutoTokenizer
 
-    from twhin_hf.modeling import PRETRAINING_MODELS
+    from twhin_hf.loading.families import PRETRAINING_MODELS
     from twhin_hf.training.lora import add_lora
 
     torch.manual_seed(1)

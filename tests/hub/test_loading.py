@@ -15,7 +15,8 @@ from transformers import (
 )
 
 from twhin_hf.hub.folder import auto_classes, code_files, complete_folder, missing_files
-from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel, load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel
 
 
 def test_a_folder_names_and_holds_its_code(saved_models):

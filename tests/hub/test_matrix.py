@@ -19,11 +19,11 @@ pytest.importorskip("sentence_transformers")
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from transformers import AutoTokenizer
 
-from twhin_hf.data.hub_folder import DatasetCard, HubConfig, write_hub_folder
+from twhin_hf.benchmarks.hub_folder import DatasetCard, HubConfig, write_hub_folder
 from twhin_hf.hub.datasets import push_dataset
 from twhin_hf.hub.push import push_model
-from twhin_hf.modeling import load_post_encoder
-from twhin_hf.modeling.auto import MODELS
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.families import MODELS
 
 LABELS = {"en": [0, 1, 1, 0], "und": [1, 1, 0, 0]}
 

@@ -9,8 +9,9 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load
 
 from twhin_hf.commands.cli import main
-from twhin_hf.hub.push import plan_push, push_model
-from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel, load_post_encoder
+from twhin_hf.hub.push import plan_push, push_model, push_to_hub
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 from twhin_hf.training.translation_pair import TPPConfig, TPPTrainer
 
@@ -106,12 +107,17 @@ def test_what_a_trainer_refuses(
         trainer()
 
 
-def test_a_model_in_memory(hub, saved_models, texts):
-    folder = saved_models["bert"]
-    model = TwhinBertModel.from_pretrained(folder)
+@pytest.fixture
+def doubled(saved_models):
+    """A model that is no longer what its folder holds."""
+    model = TwhinBertModel.from_pretrained(saved_models["bert"])
     with torch.no_grad():
         model.embeddings.word_embeddings.weight.mul_(2)
-    url = model.push_to_hub("mine", private=True, commit_message="Twice")
+    return model
+
+
+def test_a_model_in_memory(hub, doubled, texts):
+    url = push_to_hub(doubled, "mine", private=True, commit_message="Twice").url
     assert url == f"{hub.endpoint}/me/mine/commit/{hub.repos['me/mine'].sha()}"
     files = published(hub, "me/mine")
     assert {"tokenizer.json", "modeling_twhin_bert.py", "1_Pooling/config.json"} <= files.keys()
@@ -119,14 +125,32 @@ def test_a_model_in_memory(hub, saved_models, texts):
     assert 'TwhinBertModel.from_pretrained("me/mine")' in card
     assert "There is no record of the training" in card
     found = load_post_encoder("me/mine").encode(texts[:3])
-    torch.testing.assert_close(found, model.encode(texts[:3]))
-    # And by the argument that every model's saving takes.
-    model.save_pretrained(folder.parent / "again", push_to_hub=True, repo_id="me/again")
-    assert published(hub, "me/again").keys() == files.keys()
-    fresh = TwhinBertModel(model.config)
+    torch.testing.assert_close(found, doubled.encode(texts[:3]))
+    fresh = TwhinBertModel(doubled.config)
     fresh.config._name_or_path = ""
     with pytest.raises(ValueError, match="pass tokenizer="):
-        fresh.push_to_hub("me/none")
+        push_to_hub(fresh, "me/none")
+
+
+def test_the_push_of_every_transformers_model(hub, doubled, saved_models, texts, tokenizer):
+    url = doubled.push_to_hub("stock", private=True, commit_message="Twice")
+    assert url.endswith(f"/me/stock/commit/{hub.repos['me/stock'].sha()}")
+    files = published(hub, "me/stock")
+    assert {"tokenizer.json", "modeling_twhin_bert.py", "1_Pooling/config.json"} <= files.keys()
+    found = load_post_encoder("me/stock").encode(texts[:3])
+    torch.testing.assert_close(found, doubled.encode(texts[:3]))
+    # And by the argument that every model's saving takes.
+    doubled.save_pretrained(saved_models["bert"].parent / "again", push_to_hub=True, repo_id="me/a")
+    assert published(hub, "me/a").keys() == files.keys()
+    # A model that was made in memory has no tokenizer, and needs none to be pushed.
+    fresh = TwhinBertModel(doubled.config)
+    fresh.config._name_or_path = ""
+    fresh.push_to_hub("me/fresh")
+    assert "modeling_twhin_bert.py" in published(hub, "me/fresh")
+    assert "tokenizer.json" not in published(hub, "me/fresh")
+    loaded = load_post_encoder("me/fresh")
+    expected = fresh.encode(texts[:3], tokenizer=tokenizer)
+    torch.testing.assert_close(loaded.encode(texts[:3], tokenizer=tokenizer), expected)
 
 
 class TestAdapters:
@@ -159,11 +183,11 @@ class TestAdapters:
         )
 
     def test_in_memory(self, hub, adapter, saved_models):
-        from twhin_hf.training.adapters import load_pretraining_adapter
+        from twhin_hf.loading.adapters import load_pretraining_adapter
 
         base = TwhinBertForPreTraining.from_pretrained(saved_models["bert"])
         model = load_pretraining_adapter(base, str(adapter))
-        model.push_to_hub("me/memory", base_model="me/base")
+        push_to_hub(model, "me/memory", base_model="me/base")
         files = published(hub, "me/memory")
         assert files["adapter_model.safetensors"]
         assert "tokenizer.json" in files

@@ -112,7 +112,7 @@ def load_adapter(task: dict, texts: list) -> dict:
 def load_with_package(task: dict, texts: list) -> dict:
     """By the package, which asks for no trust."""
     import twhin_hf
-    from twhin_hf.modeling import load_post_encoder
+    from twhin_hf.loading.auto import load_post_encoder
 
     ours = load_post_encoder(task["name"], task.get("revision"))
     assert type(ours) is getattr(twhin_hf, type(ours).__name__)

@@ -1,12 +1,8 @@
 import pytest
 import torch
 
-from twhin_hf.modeling import (
-    TwhinBertForPreTraining,
-    TwhinBertModel,
-    apply_settings,
-    load_with_heads,
-)
+from twhin_hf.loading.auto import load_with_heads
+from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel, apply_settings
 from twhin_hf.modeling import post_encoder as post_encoder_module
 
 

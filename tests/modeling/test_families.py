@@ -8,13 +8,9 @@ from transformers import (
     DistilBertConfig,
 )
 
-from twhin_hf.modeling import (
-    MODELS,
-    PRETRAINING_MODELS,
-    apply_settings,
-    load_post_encoder,
-    model_class,
-)
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
+from twhin_hf.modeling import apply_settings
 
 ALL_OBJECTIVES = {"social_weight": 1.0, "mlm_weight": 0.7, "tpp_weight": 0.9}
 

@@ -6,11 +6,8 @@ import torch
 import torch.nn.functional as F
 from transformers import BertConfig, ModernBertConfig
 
-from twhin_hf.modeling import (
-    PRETRAINING_MODELS,
-    TwhinBertForPreTraining,
-    TwhinModernBertModel,
-)
+from twhin_hf.loading.families import PRETRAINING_MODELS
+from twhin_hf.modeling import TwhinBertForPreTraining, TwhinModernBertModel
 from twhin_hf.modeling.packed_attention import (
     VARLEN,
     attention_dropout,

@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 
-from twhin_hf.modeling import MODELS, apply_settings
+from twhin_hf.loading.families import MODELS
+from twhin_hf.modeling import apply_settings
 
 POOLINGS = {"bert": "combined", "modernbert": "mean", "roberta": "cls", "xlm-roberta": "cls"}
 

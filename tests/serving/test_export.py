@@ -7,8 +7,8 @@ import torch
 from transformers import AutoConfig, BertConfig, BertModel
 
 from twhin_hf.commands.cli import main
-from twhin_hf.modeling import load_post_encoder
-from twhin_hf.serving import conversion, export
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.serving import export, graph
 from twhin_hf.serving.embedding_settings import EmbeddingSettings, embedding_settings
 from twhin_hf.serving.export import ExportConfig, export_encoder
 from twhin_hf.serving.exported import ExportedEncoder, is_exported, load_exported
@@ -115,9 +115,9 @@ def test_int8_and_openvino_from_the_same_graph(family, exports, saved_encoders, 
     from twhin_hf.serving import exported as module
 
     sizes = []
-    for number, options in enumerate(conversion.ONNX_INT8):
+    for number, options in enumerate(graph.ONNX_INT8):
         path = tmp_path / f"{number}.onnx"
-        conversion.quantize_onnx(source, path, **options)
+        graph.quantize_onnx(source, path, **options)
         found = ExportedEncoder(module._open_onnx(path), tokenizer, told).encode(texts)
         assert cosines(found, expected).min() > 0.98
         assert np.abs(found - expected).max() > 1e-4  # it is another precision
@@ -127,7 +127,7 @@ def test_int8_and_openvino_from_the_same_graph(family, exports, saved_encoders, 
     # ModernBERT's windows leave rows of padding that see nothing, which must not become nan.
     for int8, least in ((False, 0.99999), (True, 0.98)):
         path = tmp_path / f"{int8}" / "model.xml"
-        conversion.write_openvino(source, path, int8)
+        graph.write_openvino(source, path, int8)
         found = ExportedEncoder(module._open_openvino(path), tokenizer, told).encode(texts)
         assert cosines(found, expected).min() > least
 
@@ -138,12 +138,12 @@ def test_weights_that_do_not_fit_into_the_file_lie_beside_it(
     import onnx
 
     folder = exports["roberta"][0]
-    monkeypatch.setattr(conversion, "PROTOBUF_LIMIT", 0)
+    monkeypatch.setattr(graph, "PROTOBUF_LIMIT", 0)
     model = onnx.load(folder / "onnx" / "model.onnx")
     source, path = tmp_path / "model.onnx", tmp_path / "int8" / "model.onnx"
     beside = {"save_as_external_data": True, "location": "model.onnx.data", "size_threshold": 0}
     onnx.save_model(model, source, **beside)
-    conversion.quantize_onnx(source, path, **conversion.ONNX_INT8[0])
+    graph.quantize_onnx(source, path, **graph.ONNX_INT8[0])
     assert len(list(path.parent.iterdir())) == 2
     from twhin_hf.serving import exported as module
 
@@ -174,7 +174,7 @@ def test_int8_by_the_command(copied_graph, saved_encoders, tmp_path, capsys):
     assert "PyTorch" in out
     told = json.loads((output / "export.json").read_text())
     assert told["precision"] == "int8"
-    assert told["quantization"] == conversion.ONNX_INT8[0]
+    assert told["quantization"] == graph.ONNX_INT8[0]
     assert told["required_cosine"] == 0.98
     assert 0.98 <= told["comparison"]["min_cosine"] < 0.999999
     assert told["comparison"]["exported_texts_per_second"] > 0
@@ -194,7 +194,7 @@ def test_vectors_that_are_too_far_leave_nothing(
     config = ExportConfig(str(saved_encoders["bert"]), "onnx", int8=True)
     with pytest.raises(ValueError, match=r"cosine of 0\.9\d+ .* Nothing was written.*without int8"):
         export_encoder(config, tmp_path / "far")
-    assert made == list(conversion.ONNX_INT8)
+    assert made == list(graph.ONNX_INT8)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoConfig
 
 from twhin_hf.conversion.encoder import convert_to_encoder
-from twhin_hf.modeling import load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder
 
 ARCHITECTURES = {
     "bert": "BertModel",

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import DistilBertConfig
 
-from twhin_hf.modeling import MODELS, PRETRAINING_MODELS
+from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 
 TINY = {

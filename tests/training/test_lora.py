@@ -11,7 +11,8 @@ pytest.importorskip("peft")
 from safetensors.torch import load_file
 
 from twhin_hf.commands.cli import main
-from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings, load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 from twhin_hf.training.initialization import load_pretraining_model
 from twhin_hf.training.lora import add_lora, heads_to_save
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer

@@ -177,7 +177,7 @@ def load_model(model_args: ModelArguments, seed: int, **defaults: Any) -> tuple[
 
 def with_lora(model: Any, model_args: ModelArguments) -> Any:
     """The model with new LoRA as the arguments say; one that has an adapter goes on with it."""
-    from twhin_hf.training.adapters import PretrainingAdapter
+    from twhin_hf.loading.adapters import PretrainingAdapter
     from twhin_hf.training.lora import add_lora, lora_config
 
     if not isinstance(model, PretrainingAdapter):

@@ -8,9 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from twhin_hf import __version__
-
-from . import (
+from twhin_hf.commands import (
     convert,
     data,
     embed,
@@ -26,6 +24,7 @@ from . import (
     tokenizer,
     tpp,
 )
+from twhin_hf.version import __version__
 
 COMMANDS = (
     run, split, data, network, tokenizer, pretrain, tpp, evaluate, embed, search, convert, export,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from . import data_engagement, data_hashtag
+from twhin_hf.commands import data_engagement, data_hashtag
 
 if TYPE_CHECKING:
     from twhin_hf.data.translation.sources import PairSource

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from .columns import add_columns
-from .data_hashtag import add_output, finish
+from twhin_hf.commands.columns import add_columns
+from twhin_hf.commands.data_hashtag import add_output, finish
 
 _FORMATS = "Parquet, CSV or JSON lines; one file or a folder"
 _TASK = """\
@@ -48,8 +48,8 @@ def _add_engagement(subparsers: argparse._SubParsersAction) -> None:
 
 def run_engagement(args: argparse.Namespace) -> None:
     """Loads language by language and writes."""
-    from twhin_hf.data.engagement.builder import engagement_configs
-    from twhin_hf.data.hub_folder import DatasetCard, write_hub_folder
+    from twhin_hf.benchmarks.engagement.loading import engagement_configs
+    from twhin_hf.benchmarks.hub_folder import DatasetCard, write_hub_folder
 
     card = DatasetCard(title="Engagement prediction", text=_TASK)
     write_hub_folder(engagement_configs(args.data_dir, args.languages), args.output, card)
@@ -104,8 +104,8 @@ def run_build(args: argparse.Namespace) -> None:
     """Makes the benchmark and writes it."""
     from pathlib import Path
 
-    from twhin_hf.data.engagement.publication import build_engagement_benchmark
-    from twhin_hf.data.hub_folder import DatasetCard, write_hub_folder
+    from twhin_hf.benchmarks.engagement.building import build_engagement_benchmark
+    from twhin_hf.benchmarks.hub_folder import DatasetCard, write_hub_folder
     from twhin_hf.data.posts import read_posts
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .columns import add_columns
+from twhin_hf.commands.columns import add_columns
 
 _FORMATS = "Parquet, CSV or JSON lines; one file or a folder"
 _LOADED = """\
@@ -72,8 +72,8 @@ def _add_hashtag(subparsers: argparse._SubParsersAction) -> None:
 
 def run_hashtag(args: argparse.Namespace) -> None:
     """Loads language by language and writes."""
-    from twhin_hf.data.hashtag.builder import hashtag_configs
-    from twhin_hf.data.hub_folder import DatasetCard, write_hub_folder
+    from twhin_hf.benchmarks.hashtag.loading import hashtag_configs
+    from twhin_hf.benchmarks.hub_folder import DatasetCard, write_hub_folder
 
     card = DatasetCard(
         title="Hashtag prediction",
@@ -87,7 +87,7 @@ def run_hashtag(args: argparse.Namespace) -> None:
 
 
 def _add_build(subparsers: argparse._SubParsersAction) -> None:
-    from twhin_hf.data.hashtag.recipe import HashtagRecipe
+    from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
 
     recipe = HashtagRecipe()
     parser = subparsers.add_parser(
@@ -113,9 +113,9 @@ def _add_build(subparsers: argparse._SubParsersAction) -> None:
 
 def run_build(args: argparse.Namespace) -> None:
     """Makes the benchmark and writes it."""
-    from twhin_hf.data.hashtag.benchmark import build_hashtag_benchmark
-    from twhin_hf.data.hashtag.recipe import HashtagRecipe
-    from twhin_hf.data.hub_folder import DatasetCard, HubConfig, write_hub_folder
+    from twhin_hf.benchmarks.hashtag.building import build_hashtag_benchmark
+    from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
+    from twhin_hf.benchmarks.hub_folder import DatasetCard, HubConfig, write_hub_folder
 
     recipe = HashtagRecipe(
         num_hashtags=args.num_hashtags,
@@ -164,7 +164,7 @@ def run_contamination(args: argparse.Namespace) -> None:
     """Compares and tells."""
     import pyarrow.parquet as pq
 
-    from twhin_hf.data.contamination import check_contamination
+    from twhin_hf.benchmarks.contamination import check_contamination
 
     found, posts = check_contamination(
         args.benchmark, args.pretraining, args.ngram, columns=dict(args.columns)

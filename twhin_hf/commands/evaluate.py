@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import (
+from twhin_hf.commands import (
     evaluate_alignment,
     evaluate_classification,
     evaluate_engagement,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .evaluate_retrieval import PAIRS, add_encode_options
+from twhin_hf.commands.evaluate_retrieval import PAIRS, add_encode_options
 
 
 def add_parser(benchmarks: argparse._SubParsersAction) -> None:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from datasets import concatenate_datasets
     from rich.console import Console
 
-    from twhin_hf.data.tasks import read_bitext
+    from twhin_hf.benchmarks.zero_shot.readers import read_bitext
     from twhin_hf.evaluation.alignment import (
         METHODS,
         alignment_rows,
@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> None:
         evaluate_alignment,
         write_distances,
     )
-    from twhin_hf.evaluation.pictures import plot_alignment, plot_distances
-    from twhin_hf.evaluation.results import Results, results_table, write_results
-    from twhin_hf.modeling import load_post_encoder
+    from twhin_hf.evaluation.alignment_plots import plot_alignment, plot_distances
+    from twhin_hf.loading.auto import load_post_encoder
+    from twhin_hf.results import Results, results_table, write_results
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     pairs = concatenate_datasets([read_bitext(path) for path in args.pairs])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .evaluate_hashtag import add_fine_tuning_options, fine_tuning_options
+from twhin_hf.commands.evaluate_hashtag import add_fine_tuning_options, fine_tuning_options
 
 PROTOCOLS = ("fine-tuning", "features")
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
 
     from rich.console import Console
 
-    from twhin_hf.data.external.benchmarks import find_benchmark, load_benchmark
+    from twhin_hf.benchmarks.classification.benchmarks import find_benchmark, load_benchmark
     from twhin_hf.evaluation.classification import (
         classification_row,
         evaluate_classification,
@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> None:
         recipe_config,
     )
     from twhin_hf.evaluation.frozen_features import evaluate_features, feature_row
-    from twhin_hf.evaluation.results import Results, results_table, write_results
     from twhin_hf.evaluation.text_encoders import load_text_encoder
+    from twhin_hf.results import Results, results_table, write_results
 
     benchmark = find_benchmark(args.benchmark)
     splits, notes, _ = load_benchmark(args.benchmark, args.data_dir, args.hydration)

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
     from rich.console import Console
 
-    from twhin_hf.data.engagement.benchmark import build_benchmark
+    from twhin_hf.benchmarks.engagement.benchmark import build_benchmark
     from twhin_hf.data.posts import read_posts
     from twhin_hf.data.splits import check_no_leak, split_posts
     from twhin_hf.evaluation.engagement import (
@@ -68,10 +68,10 @@ def run(args: argparse.Namespace) -> None:
         engagement_rows,
         evaluate_post_features,
     )
-    from twhin_hf.evaluation.results import Results, results_table, write_results
     from twhin_hf.evaluation.text_encoders import load_text_encoder
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
+    from twhin_hf.results import Results, results_table, write_results
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     config = EngagementConfig(seeds=tuple(range(args.runs)), device=device)

@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
     from rich.console import Console
 
-    from twhin_hf.data.hashtag.builder import hashtag_languages, load_hashtag_prediction
+    from twhin_hf.benchmarks.hashtag.loading import hashtag_languages, load_hashtag_prediction
     from twhin_hf.evaluation.classification import classification_row, options_of, recipe_config
     from twhin_hf.evaluation.frozen_features import evaluate_features, feature_row
     from twhin_hf.evaluation.hashtag import (
@@ -117,9 +117,9 @@ def run(args: argparse.Namespace) -> None:
         read_curves,
         write_curves,
     )
-    from twhin_hf.evaluation.pictures import plot_few_shot
-    from twhin_hf.evaluation.results import Result, Results, results_table, write_results
     from twhin_hf.evaluation.text_encoders import load_text_encoder
+    from twhin_hf.plots import plot_few_shot
+    from twhin_hf.results import Result, Results, results_table, write_results
 
     others = [read_curves(path) for path in args.beside]
     config = replace(

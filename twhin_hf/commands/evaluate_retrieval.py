@@ -53,10 +53,10 @@ def run(args: argparse.Namespace) -> None:
     from datasets import concatenate_datasets
     from rich.console import Console
 
-    from twhin_hf.data.tasks import read_bitext
-    from twhin_hf.evaluation.results import Results, results_table, write_results
+    from twhin_hf.benchmarks.zero_shot.readers import read_bitext
     from twhin_hf.evaluation.retrieval import evaluate_retrieval, retrieval_rows
-    from twhin_hf.modeling import load_post_encoder, load_with_heads
+    from twhin_hf.loading.auto import load_post_encoder, load_with_heads
+    from twhin_hf.results import Results, results_table, write_results
 
     if args.projected and args.pooling:
         raise ValueError(

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .evaluate_hashtag import add_fine_tuning_options, fine_tuning_options
+from twhin_hf.commands.evaluate_hashtag import add_fine_tuning_options, fine_tuning_options
 
 if TYPE_CHECKING:
-    from twhin_hf.evaluation.suite import Model
+    from twhin_hf.evaluation.suite.running import Model
 
 SUITES = ("twhin", "tpp", "tweeteval")
 
@@ -55,15 +55,20 @@ def run(args: argparse.Namespace) -> None:
     """Finds the tasks, runs what has no result yet, and writes the tables."""
     from rich.console import Console
 
-    from twhin_hf.evaluation.suite import SuiteOptions, figures_of, run_suite, write_suite_results
-    from twhin_hf.evaluation.suite_tables import (
+    from twhin_hf.evaluation.suite.running import (
+        SuiteOptions,
+        figures_of,
+        run_suite,
+        write_suite_results,
+    )
+    from twhin_hf.evaluation.suite.tables import (
         averages,
         markdown_table,
         published_figures,
         screen_table,
         suite_tables,
     )
-    from twhin_hf.evaluation.suite_tasks import find_tasks
+    from twhin_hf.evaluation.suite.tasks import find_tasks
 
     given = fine_tuning_options(args)
     options = SuiteOptions(
@@ -100,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _model(text: str) -> Model:
-    from twhin_hf.evaluation.suite import Model
+    from twhin_hf.evaluation.suite.running import Model
 
     if Path(text).is_dir():
         return Model(text)

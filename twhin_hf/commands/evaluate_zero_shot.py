@@ -80,7 +80,6 @@ def run(args: argparse.Namespace) -> None:
     """Reads all files, then trains and tests for each seed, and writes the results."""
     from rich.console import Console
 
-    from twhin_hf.evaluation.results import Results, read_results, results_table, write_results
     from twhin_hf.evaluation.zero_shot import (
         ZeroShotConfig,
         evaluate_zero_shot,
@@ -88,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
         zero_shot_rows,
         zero_shot_table,
     )
+    from twhin_hf.results import Results, read_results, results_table, write_results
 
     languages = [language for language, _ in args.test]
     if len(set(languages)) < len(languages):
@@ -167,7 +167,7 @@ def read_label_map(entries: list[str]) -> dict[str, str]:
 
 
 def _read(args: argparse.Namespace, path: str, label_map: dict[str, str]) -> Dataset:
-    from twhin_hf.data.tasks import read_entities, read_pos, read_sentiment
+    from twhin_hf.benchmarks.zero_shot.readers import read_entities, read_pos, read_sentiment
 
     if args.task == "ner":
         return read_entities(path, label_map)

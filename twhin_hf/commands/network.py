@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from .columns import add_columns, parse_column
+from twhin_hf.commands.columns import add_columns, parse_column
 
 _FORMATS = "Parquet, CSV or JSON lines; one file or a folder"
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .arguments import ModelArguments, check_paths, load_model
-from .arguments import parse_arguments as parse_groups
+from twhin_hf.commands.arguments import ModelArguments, check_paths, load_model
+from twhin_hf.commands.arguments import parse_arguments as parse_groups
 
 
 @dataclass

@@ -10,8 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .arguments import ModelArguments, check_paths, load_model, parse_arguments
-from .tpp_stages import check_not_in_stages, check_stages, has_ended, stage_options, write_stage
+from twhin_hf.commands.arguments import ModelArguments, check_paths, load_model, parse_arguments
+from twhin_hf.commands.tpp_stages import (
+    check_not_in_stages,
+    check_stages,
+    has_ended,
+    stage_options,
+    write_stage,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from twhin_hf.modeling import MODELS, PRETRAINING_MODELS, apply_settings, model_class
-
-from .checkpoints import checkpoint_path, modern_name, read_config, read_weights
-from .fairseq import TOKEN_TYPES, check_vocabulary, fairseq_file, read_fairseq
+from twhin_hf.conversion.checkpoints import checkpoint_path, modern_name, read_config, read_weights
+from twhin_hf.conversion.fairseq import TOKEN_TYPES, check_vocabulary, fairseq_file, read_fairseq
+from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
+from twhin_hf.modeling import apply_settings
 
 _OBJECTIVES = {"social_weight": "social_head.", "tpp_weight": "tpp_head."}
 _NO_POOLER = (

@@ -10,12 +10,17 @@ from typing import Any
 from safetensors.torch import load_file
 from transformers import AutoModel
 
-from twhin_hf.modeling import load_post_encoder
+from twhin_hf.conversion.checkpoints import checkpoint_path, modern_name, read_weights
+from twhin_hf.conversion.convert import (
+    Conversion,
+    check_output,
+    compare_weights,
+    load_tokenizer,
+    new_folder,
+)
+from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.modeling.sentence_transformer_files import plain_sentence_transformer_files
 from twhin_hf.modeling.settings import DEFAULTS
-
-from .checkpoints import checkpoint_path, modern_name, read_weights
-from .convert import Conversion, check_output, compare_weights, load_tokenizer, new_folder
 
 POOLINGS = ("cls", "mean")
 """What sentence-transformers, text-embeddings-inference and vLLM do without code of ours."""

@@ -20,7 +20,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from .checkpoints import load_tensors
+from twhin_hf.conversion.checkpoints import load_tensors
 
 TOKEN_TYPES = "roberta.embeddings.token_type_embeddings.weight"
 _BEFORE = re.compile(r"^(?:encoder|decoder)\.(?:sentence_encoder\.)?")

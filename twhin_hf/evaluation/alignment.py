@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twhin_hf.evaluation.results import Result
 from twhin_hf.evaluation.retrieval import texts_by_languages
+from twhin_hf.results import Result
 
 if TYPE_CHECKING:
     from datasets import Dataset

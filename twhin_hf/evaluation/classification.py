@@ -24,8 +24,8 @@ from twhin_hf.evaluation.fine_tuning import (
     make_trainer,
     predict_labels,
 )
-from twhin_hf.evaluation.results import Result
 from twhin_hf.evaluation.sentiment import encode_texts
+from twhin_hf.results import Result
 
 if TYPE_CHECKING:
     from datasets import Dataset

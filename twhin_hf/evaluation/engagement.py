@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from twhin_hf.data.engagement.benchmark import EngagementBenchmark, Records
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
 from twhin_hf.evaluation.ranking import CandidateSets, hits_and_mrr, ranks
-from twhin_hf.evaluation.results import Result
+from twhin_hf.results import Result
 
 logger = logging.getLogger(__name__)
 

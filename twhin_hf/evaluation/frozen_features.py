@@ -17,7 +17,7 @@ import numpy as np
 
 from twhin_hf.evaluation.classification import SPLITS, check_splits
 from twhin_hf.evaluation.classification_metrics import metric_named
-from twhin_hf.evaluation.results import Result
+from twhin_hf.results import Result
 
 if TYPE_CHECKING:
     from datasets import Dataset

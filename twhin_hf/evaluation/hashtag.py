@@ -22,7 +22,7 @@ from twhin_hf.evaluation.classification import (
     classification_row,
     evaluate_classification,
 )
-from twhin_hf.evaluation.results import Result
+from twhin_hf.results import Result
 
 if TYPE_CHECKING:
     from datasets import Dataset

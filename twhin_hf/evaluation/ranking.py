@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from twhin_hf.data.engagement.benchmark import Records
+from twhin_hf.benchmarks.engagement.benchmark import Records
 
 SCORES_PER_BLOCK = 2**22  # 16 MiB of float32 scores at a time
 

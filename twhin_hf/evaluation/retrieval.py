@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
-from twhin_hf.evaluation.results import Result
+from twhin_hf.results import Result
 
 if TYPE_CHECKING:
     from datasets import Dataset

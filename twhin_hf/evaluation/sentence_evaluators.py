@@ -15,11 +15,10 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.evaluation import SentenceEvaluator
 
-from twhin_hf.data.engagement.benchmark import EngagementBenchmark
-
-from .engagement import EngagementConfig, engagement_rows, evaluate_engagement
-from .results import Result, Results, write_results
-from .retrieval import evaluate_retrieval, retrieval_rows
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark
+from twhin_hf.evaluation.engagement import EngagementConfig, engagement_rows, evaluate_engagement
+from twhin_hf.evaluation.retrieval import evaluate_retrieval, retrieval_rows
+from twhin_hf.results import Result, Results, write_results
 
 
 class _Evaluator(SentenceEvaluator):

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from twhin_hf.modeling import load_post_encoder
-from twhin_hf.modeling.auto import MODELS
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.families import MODELS
 
 
 class TextEncoder(NamedTuple):

@@ -26,7 +26,6 @@ from twhin_hf.evaluation.fine_tuning import (
     make_trainer,
     predict_labels,
 )
-from twhin_hf.evaluation.results import Result, Results
 from twhin_hf.evaluation.sentiment import encode_texts, macro_f1
 from twhin_hf.evaluation.token_classification import (
     encode_words,
@@ -34,6 +33,7 @@ from twhin_hf.evaluation.token_classification import (
     tag_accuracy,
     tags_of_words,
 )
+from twhin_hf.results import Result, Results
 
 if TYPE_CHECKING:
     from datasets import Dataset

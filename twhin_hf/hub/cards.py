@@ -13,10 +13,9 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from twhin_hf.evaluation.results import Results, read_results
-
-from .folder import auto_classes, family_file
-from .sections import join_card, merge_cards
+from twhin_hf.hub.folder import auto_classes, family_file
+from twhin_hf.hub.sections import join_card, merge_cards
+from twhin_hf.results import Results, read_results
 
 LOSSES = "losses.png"
 

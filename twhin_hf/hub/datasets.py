@@ -6,10 +6,10 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from .cards import check_card
-from .client import CARD, Push, open_repository
-from .folder import check_files
-from .sections import merge_cards
+from twhin_hf.hub.cards import check_card
+from twhin_hf.hub.client import CARD, Push, open_repository
+from twhin_hf.hub.folder import check_files
+from twhin_hf.hub.sections import merge_cards
 
 _PLACEHOLDER = "<repository or folder>"
 _OF_USERS = ("user_id", "user_ids", "userid", "author_id")

@@ -246,7 +246,7 @@ def _sentence_transformer(folder: Path) -> dict[str, bytes]:
     import torch
     from transformers import AutoConfig
 
-    from twhin_hf.modeling import MODELS, model_class
+    from twhin_hf.loading.families import MODELS, model_class
     from twhin_hf.modeling.sentence_transformer_files import (
         sentence_transformer_files,
         special_tokens_of,

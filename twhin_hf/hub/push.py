@@ -10,9 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .cards import LOSSES, CardFacts, has_losses, model_card, read_facts
-from .client import CARD, Push, open_repository
-from .folder import (
+from transformers import PreTrainedTokenizerBase
+
+from twhin_hf.hub.cards import LOSSES, CardFacts, has_losses, model_card, read_facts
+from twhin_hf.hub.client import CARD, Push, open_repository
+from twhin_hf.hub.folder import (
     ADAPTER_CONFIG,
     BELONGS,
     CODE,
@@ -21,10 +23,68 @@ from .folder import (
     missing_files,
     model_files,
 )
+from twhin_hf.modeling.saving import TOKENIZER_CONFIG_NAME
 
 BASE = "base_model_name_or_path"
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _ABSOLUTE = re.compile(r"^(?:/|[A-Za-z]:[\\/]|~/)")
+
+
+def push_to_hub(
+    model_or_folder: Any,
+    repo_id: str,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    private: bool = False,
+    token: str | None = None,
+    commit_message: str = "Upload model",
+    base_model: str | None = None,
+    dry_run: bool = False,
+) -> Push:
+    """Checks a model or an adapter, and publishes it with tokenizer, code and card in one commit.
+
+    `model.push_to_hub(repo_id)` works too, as for every model of transformers: it uploads what
+    `save_pretrained` writes, without these checks and without a card of the training.
+
+    Args:
+        model_or_folder: a folder that holds a saved model or adapter and its tokenizer; or a
+            `Twhin…Model`, a `Twhin…ForPreTraining` or an adapter of one. What a folder says about
+            its training goes into the card; of a model in memory nobody knows what was done to it
+            since it was loaded.
+        repo_id: `owner/name`, created if missing; a name alone is one of the token's owner.
+        tokenizer: of a model in memory; by default the one it was loaded with.
+        private: only its owners may see it.
+        token: with the right to write; by default the one that `hf auth login` has kept.
+        commit_message: of the commit.
+        base_model: of an adapter, the repository of its base model.
+        dry_run: publish nothing and ask no network.
+
+    Returns:
+        What went out, or would go.
+
+    Raises:
+        FileNotFoundError: no such folder, or no model in it.
+        ValueError: no tokenizer, or as `push_model`.
+    """
+
+    def push(folder: str | Path) -> Push:
+        if dry_run:
+            return plan_push(folder, repo_id, base_model=base_model)
+        options: dict[str, Any] = {"private": private, "token": token, "base_model": base_model}
+        return push_model(folder, repo_id, message=commit_message, **options)
+
+    if isinstance(model_or_folder, (str, Path)):
+        if tokenizer is not None:
+            raise ValueError("tokenizer is for a model in memory; save it in the folder instead")
+        return push(model_or_folder)
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+        model_or_folder.save_pretrained(folder)
+        if not (folder / TOKENIZER_CONFIG_NAME).exists():
+            raise ValueError("this model was not loaded with a tokenizer: pass tokenizer=")
+        return push(folder)
 
 
 def plan_push(
@@ -142,7 +202,7 @@ def _without_places(value: Any) -> Any:
 
 
 def _losses(facts: CardFacts) -> bytes:
-    from twhin_hf.evaluation.pictures import plot_losses
+    from twhin_hf.plots import plot_losses
 
     with TemporaryDirectory() as folder:
         history = {facts.record.get("trainer", "training"): facts.history}

@@ -1,10 +1,9 @@
 """Encoders with embeddings of posts and pretraining objectives.
 
-The files of this folder are flat siblings that import only torch and transformers, so that they
-can travel with a model as remote code.
+The files of this folder are flat siblings that import only torch, transformers and each other, so
+that they can travel with a model to the Hub as remote code. Nothing else lives here.
 """
 
-from .auto import MODELS, PRETRAINING_MODELS, load_post_encoder, load_with_heads, model_class
 from .modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
 from .modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
 from .modeling_twhin_roberta import TwhinRobertaForPreTraining, TwhinRobertaModel
@@ -12,8 +11,6 @@ from .modeling_twhin_xlm_roberta import TwhinXLMRobertaForPreTraining, TwhinXLMR
 from .settings import apply_settings
 
 __all__ = [
-    "MODELS",
-    "PRETRAINING_MODELS",
     "TwhinBertForPreTraining",
     "TwhinBertModel",
     "TwhinModernBertForPreTraining",
@@ -23,7 +20,4 @@ __all__ = [
     "TwhinXLMRobertaForPreTraining",
     "TwhinXLMRobertaModel",
     "apply_settings",
-    "load_post_encoder",
-    "load_with_heads",
-    "model_class",
 ]

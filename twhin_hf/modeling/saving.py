@@ -8,10 +8,13 @@ the backbone's own. Beside it lie the files that make it a `SentenceTransformer`
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 
 from .heads import pooled_width
 from .sentence_transformer_files import write_sentence_transformer_files
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel as Backbone
 else:
     Backbone = object
+
+TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 
 
 class SavingMixin(Backbone):
@@ -33,7 +38,10 @@ class SavingMixin(Backbone):
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Saves weights and config as every model does, and code and modules with them.
+        """Saves weights and config as every model does; code, modules and tokenizer with them.
+
+        The tokenizer is the one that the checkpoint came with; where there is none, or the folder
+        holds one, nothing is written.
 
         Args:
             save_directory: the folder.
@@ -60,27 +68,37 @@ class SavingMixin(Backbone):
                 self.config.auto_map = named_before
         if is_main_process:
             encoder: Any = self.base_model
+            self._save_tokenizer(Path(save_directory))
             write_sentence_transformer_files(save_directory, self.config, encoder.post_length)
             if push_to_hub:
                 name = os.path.basename(os.path.normpath(save_directory))
                 self.push_to_hub(hub.pop("repo_id", name), **hub)
 
-    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:  # type: ignore[override]
-        """Publishes the model with its tokenizer, code and card in one commit.
+    def _save_tokenizer(self, folder: Path) -> None:
+        """Saves the tokenizer that the model was loaded with, where the folder holds none."""
+        if (folder / TOKENIZER_CONFIG_NAME).exists():
+            return
+        tokenizer = getattr(self.base_model, "_tokenizer", None) or local_tokenizer(self.config)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
 
-        Args:
-            repo_id: `owner/name`.
-            **kwargs: as `twhin_hf.hub.saved.push_saved` takes, which checks what goes out; of a
-                model that was loaded by remote code, as every model of transformers takes.
 
-        Returns:
-            The address of the commit.
-        """
-        if not type(self).__module__.startswith("twhin_hf."):
-            stock: Any = super().push_to_hub
-            return stock(repo_id, **kwargs)
-        # By name: a plain import would be needed by whoever loads this file without the package.
-        return importlib.import_module("twhin_hf.hub.saved").push_saved(self, repo_id, **kwargs)
+def local_tokenizer(config: PreTrainedConfig) -> PreTrainedTokenizerBase | None:
+    """The tokenizer beside a model's checkpoint; none where there is none on this machine."""
+    name = config._name_or_path
+    commit = getattr(config, "_commit_hash", None)
+    found = name and cached_file(
+        name,
+        TOKENIZER_CONFIG_NAME,
+        revision=commit,
+        local_files_only=True,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if not found:
+        return None
+    return AutoTokenizer.from_pretrained(name, revision=commit, local_files_only=True)
 
 
 def auto_map(model_class: type) -> dict[str, str]:

@@ -38,12 +38,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-import twhin_hf
 from twhin_hf.network.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from twhin_hf.network.folder import Network
 from twhin_hf.network.holdout import hold_out, rank_held_out
 from twhin_hf.network.log import EngagementGraph
 from twhin_hf.network.schedule import Schedule, Step
+from twhin_hf.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ def embed_network(
             "metrics": metrics,
             "options": asdict(config),
             "seed": config.seed,
-            "versions": {"twhin_hf": twhin_hf.__version__, "torch": torch.__version__},
+            "versions": {"twhin_hf": __version__, "torch": torch.__version__},
         },
     )
 

@@ -21,10 +21,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twhin_hf import __version__
-from twhin_hf.modeling import load_post_encoder
-
-from .conversion import (
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.serving.embedding_settings import (
+    EmbeddingSettings,
+    embedding_settings,
+    sentence_transformer_paths,
+)
+from twhin_hf.serving.exported import (
+    EXPORT_NAME,
+    MODEL_FILES,
+    ExportedEncoder,
+    check_libraries,
+    load_exported,
+)
+from twhin_hf.serving.graph import (
     EXPORTERS,
     ONNX_INT8,
     quantize_onnx,
@@ -33,10 +43,9 @@ from .conversion import (
     write_openvino,
     write_torch,
 )
-from .embedding_settings import EmbeddingSettings, embedding_settings, sentence_transformer_paths
-from .exported import EXPORT_NAME, MODEL_FILES, ExportedEncoder, check_libraries, load_exported
-from .parity import Comparison, compare
-from .pooled_encoder import PooledEncoder
+from twhin_hf.serving.parity import Comparison, compare
+from twhin_hf.serving.pooled_encoder import PooledEncoder
+from twhin_hf.version import __version__
 
 REQUIRED_COSINE = {"float32": 0.999, "int8": 0.98}
 """The least cosine of an exported vector with PyTorch's, by the precision of the weights."""

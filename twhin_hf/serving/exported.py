@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from twhin_hf.modeling import load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.modeling.post_encoder import TOKENIZED_AT_ONCE, sorted_batches
-
-from .pooled_encoder import INPUTS, OUTPUTS
+from twhin_hf.serving.pooled_encoder import INPUTS, OUTPUTS
 
 EXPORT_NAME = "export.json"
 """What the folder of an export holds and how it was made."""

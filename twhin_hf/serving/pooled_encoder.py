@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from twhin_hf.modeling.post_encoder import PostEncoderMixin
-
-from .embedding_settings import EmbeddingSettings
+from twhin_hf.serving.embedding_settings import EmbeddingSettings
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUTS = ("sentence_embedding", "last_hidden_state")

@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twhin_hf.network.neighbours import unit_vectors
+from twhin_hf.serving.vectors import METADATA_KEY
 from twhin_hf.tables import Source, open_engine, read_errors, read_table
-
-from .vectors import METADATA_KEY
 
 _VECTORS_PER_BLOCK = 16_384
 

@@ -28,9 +28,8 @@ from datasets import Dataset
 from rich.progress import Progress
 
 from twhin_hf.data.posts import read_posts
+from twhin_hf.serving.exported import EXPORT_NAME, load_encoder
 from twhin_hf.tables import Source
-
-from .exported import EXPORT_NAME, load_encoder
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from .batches import PostBatch
-from .masking import mask_tokens
-from .packing import PackedLayout, pack, place, positions_in_posts
+from twhin_hf.training.batches import PostBatch
+from twhin_hf.training.masking import mask_tokens
+from twhin_hf.training.packing import PackedLayout, pack, place, positions_in_posts
 
 
 @dataclass

@@ -13,8 +13,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from twhin_hf.modeling import PRETRAINING_MODELS, apply_settings, model_class
-from twhin_hf.modeling.auto import is_adapter
+from twhin_hf.loading.auto import is_adapter
+from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
+from twhin_hf.modeling import apply_settings
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def load_pretraining_model(
     options: dict[str, Any] = {}
     if four_bit:
         # peft and bitsandbytes are extras, which only adapters need.
-        from .lora import four_bit_config
+        from twhin_hf.training.lora import four_bit_config
 
         options["quantization_config"] = four_bit_config()
     adapted = is_adapter(name_or_path)
@@ -57,7 +58,7 @@ def load_pretraining_model(
         raise ValueError(f"the adapter {name_or_path} cannot be merged into weights of 4 bits")
     if adapted:
         # peft is an extra, which only adapters need.
-        from .adapters import adapter_origin
+        from twhin_hf.loading.adapters import adapter_origin
 
         base, revision, config = adapter_origin(name_or_path)
     else:
@@ -73,8 +74,8 @@ def load_pretraining_model(
 def _with_adapter(model: PreTrainedModel, name_or_path: str, trainable: bool) -> Any:
     from peft import PeftConfig
 
-    from .adapters import load_pretraining_adapter, merged
-    from .lora import heads_to_save
+    from twhin_hf.loading.adapters import load_pretraining_adapter, merged
+    from twhin_hf.training.lora import heads_to_save
 
     trained = PeftConfig.from_pretrained(name_or_path).modules_to_save or []
     heads = heads_to_save(model)

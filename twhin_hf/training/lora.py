@@ -10,7 +10,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from .adapters import PretrainingAdapter
+from twhin_hf.loading.adapters import PretrainingAdapter
 
 LORA_TARGETS = {
     "bert": ["query", "value"],

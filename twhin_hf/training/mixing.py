@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
-from .batches import LanguageSampler, PostBatch
+from twhin_hf.training.batches import LanguageSampler, PostBatch
 
 
 class Source(NamedTuple):

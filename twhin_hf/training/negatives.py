@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .masking import random_numbers
+from twhin_hf.training.masking import random_numbers
 
 SIDE, TEXT = 3, 4
 """Streams of random numbers, beside the three of masking."""

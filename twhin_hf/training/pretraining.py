@@ -22,12 +22,11 @@ from transformers.trainer_utils import SchedulerType, unwrap_peft_model
 from twhin_hf.data.tokenization import tokenize_posts
 from twhin_hf.modeling.packed_attention import attention_dropout, packed_attention_backend
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
-
-from .collators import PackingCollator
-from .masking import IGNORED
-from .mixing import MixedBatches, MixedSampler, Source, whole_batches
-from .publishing import PublishingMixin
-from .record import training_record, write_training_record
+from twhin_hf.training.collators import PackingCollator
+from twhin_hf.training.masking import IGNORED
+from twhin_hf.training.mixing import MixedBatches, MixedSampler, Source, whole_batches
+from twhin_hf.training.publishing import PublishingMixin
+from twhin_hf.training.record import training_record, write_training_record
 
 logger = logging.getLogger(__name__)
 

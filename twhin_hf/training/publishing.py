@@ -37,7 +37,7 @@ class PublishingMixin(Trainer):
             )
         if not self.is_world_process_zero():
             return
-        # Late: the hub is a later stage, which only a run that publishes needs.
+        # Late: only a run that publishes needs it.
         from twhin_hf.hub.client import open_repository
 
         name = self.args.hub_model_id or Path(str(self.args.output_dir)).resolve().name

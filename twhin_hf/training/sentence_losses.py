@@ -34,10 +34,9 @@ from twhin_hf.modeling.translation_losses import (
     translation_cosine_loss,
     translation_exclusions,
 )
-
-from .batches import Pairs, pair_rows
-from .negatives import NegativeSampler
-from .translation_pair import text_languages
+from twhin_hf.training.batches import Pairs, pair_rows
+from twhin_hf.training.negatives import NegativeSampler
+from twhin_hf.training.translation_pair import text_languages
 
 _TEXTS = ("text_a", "text_b")
 

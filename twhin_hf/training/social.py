@@ -15,11 +15,19 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twhin_hf.data.tokenization import language_codes
-
-from .batches import LanguageSampler, Pairs, Posts, pair_rows
-from .mixing import MixedBatches, Source
-from .pretraining import PretrainingConfig, PretrainingTrainer, check_model, tokenize
-from .translation_pair import held_out_metrics, held_out_translations, translation_source
+from twhin_hf.training.batches import LanguageSampler, Pairs, Posts, pair_rows
+from twhin_hf.training.mixing import MixedBatches, Source
+from twhin_hf.training.pretraining import (
+    PretrainingConfig,
+    PretrainingTrainer,
+    check_model,
+    tokenize,
+)
+from twhin_hf.training.translation_pair import (
+    held_out_metrics,
+    held_out_translations,
+    translation_source,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -18,12 +18,16 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.translation.pairs import translation_items
-
-from .batches import LanguageSampler, PostBatch, Posts
-from .mixing import Source
-from .negatives import NegativeSampler
-from .pair_metrics import pair_metrics
-from .pretraining import PretrainingConfig, PretrainingTrainer, check_model, tokenize
+from twhin_hf.training.batches import LanguageSampler, PostBatch, Posts
+from twhin_hf.training.mixing import Source
+from twhin_hf.training.negatives import NegativeSampler
+from twhin_hf.training.pair_metrics import pair_metrics
+from twhin_hf.training.pretraining import (
+    PretrainingConfig,
+    PretrainingTrainer,
+    check_model,
+    tokenize,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .log_format import ISO_SECONDS, NO_ALIAS, LogFormat
+from twhin_hf.network.sources.log_format import ISO_SECONDS, NO_ALIAS, LogFormat
 
 _URI = {"uri": "VARCHAR"}
 _RECORD = {

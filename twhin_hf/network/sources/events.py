@@ -11,7 +11,7 @@ import pyarrow as pa
 if TYPE_CHECKING:
     import duckdb
 
-    from .log_format import LogFormat
+    from twhin_hf.network.sources.log_format import LogFormat
 
 # Why an engagement goes, in this order; the names are those of the report.
 GONE = ("undone", "deleted_posts", "inactive_accounts", "unknown_posts")

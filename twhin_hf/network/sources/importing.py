@@ -14,16 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twhin_hf.network.sources import table
+from twhin_hf.network.sources.events import EventStore
+from twhin_hf.network.sources.languages import LanguageDetector
+from twhin_hf.network.sources.lines import list_files
+from twhin_hf.network.sources.log_format import LogFormat
+from twhin_hf.network.sources.reading import FORMATS, LogReader, select_files
+from twhin_hf.network.sources.report import ImportReport
+from twhin_hf.network.sources.text import clean_languages, decode_entities, html_to_text
 from twhin_hf.tables import has_text, open_engine, read_errors
-
-from . import table
-from .events import EventStore
-from .languages import LanguageDetector
-from .lines import list_files
-from .log_format import LogFormat
-from .reading import FORMATS, LogReader, select_files
-from .report import ImportReport
-from .text import clean_languages, decode_entities, html_to_text
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .log_format import ISO_SECONDS, NO_ALIAS, LogFormat
+from twhin_hf.network.sources.log_format import ISO_SECONDS, NO_ALIAS, LogFormat
 
 _ACCOUNT = {"uri": "VARCHAR", "url": "VARCHAR"}
 _STATUS: dict[str, Any] = {

@@ -13,11 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import bluesky, mastodon, x
-from .events import EventStore
-from .lines import Block, Head, as_blocks, list_files, read_blocks, read_head, shorten
-from .log_format import LogFormat
-from .report import ImportReport
+from twhin_hf.network.sources import bluesky, mastodon, x
+from twhin_hf.network.sources.events import EventStore
+from twhin_hf.network.sources.lines import (
+    Block,
+    Head,
+    as_blocks,
+    list_files,
+    read_blocks,
+    read_head,
+    shorten,
+)
+from twhin_hf.network.sources.log_format import LogFormat
+from twhin_hf.network.sources.report import ImportReport
 
 logger = logging.getLogger(__name__)
 

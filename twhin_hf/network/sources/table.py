@@ -11,7 +11,7 @@ from twhin_hf.tables import Source, read_table
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-    from .events import EventStore
+    from twhin_hf.network.sources.events import EventStore
 
 COLUMNS = ("user_id", "post_id", "relation", "timestamp", "text", "lang")
 # Seconds, or thousandths, millionths or billionths of one: no log is of the year 5138.

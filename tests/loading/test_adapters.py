@@ -1,0 +1,212 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("peft")
+
+from peft import AutoPeftModelForFeatureExtraction, PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoTokenizer
+
+from twhin_hf.loading.adapters import load_pretraining_adapter
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.families import PRETRAINING_MODELS
+from twhin_hf.modeling import apply_settings
+from twhin_hf.training.initialization import load_pretraining_model
+from twhin_hf.training.lora import add_lora, lora_config
+
+SETTINGS = {"tpp_weight": 1.0, "mlm_weight": 0.05, "pooling": "mean"}
+
+
+@pytest.fixture
+def base(family, family_config, tokenizer, tmp_path):
+    """The folder of a pretraining checkpoint."""
+    torch.manual_seed(0)
+    model = PRETRAINING_MODELS[family](apply_settings(family_config, **SETTINGS))
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    return str(tmp_path / "base")
+
+
+@pytest.fixture
+def adapted(base, family, tokenizer):
+    """A model with an adapter whose weights are not those it began with, and its folder."""
+    model = add_lora(PRETRAINING_MODELS[family].from_pretrained(base))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    folder = base.removesuffix("base") + "adapter"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model.eval(), folder
+
+
+@pytest.fixture
+def inputs(tokenizer, texts):
+    return tokenizer(texts[:6], padding=True, truncation=True, max_length=40, return_tensors="pt")
+
+
+@torch.no_grad()
+def hidden(model, inputs):
+    return model(**inputs).last_hidden_state
+
+
+def test_peft_and_we_load_what_was_saved(adapted, base, inputs, texts, tokenizer):
+    model, folder = adapted
+    expected = hidden(model, inputs)
+    from_peft = AutoPeftModelForFeatureExtraction.from_pretrained(folder).eval()
+    torch.testing.assert_close(hidden(from_peft, inputs), expected)
+    assert not torch.allclose(hidden(load_post_encoder(base), inputs), expected, atol=1e-2)
+
+    ours = load_post_encoder(folder)
+    torch.testing.assert_close(hidden(ours, inputs), expected, atol=1e-5, rtol=1e-5)
+    assert type(ours).__name__ == type(load_post_encoder(base)).__name__  # merged: no adapter in it
+    again = load_pretraining_model(folder, tokenizer)
+    torch.testing.assert_close(hidden(again, inputs), expected, atol=1e-5, rtol=1e-5)
+    # Nothing stays frozen in what an adapter was merged into.
+    assert all(parameter.requires_grad for m in (ours, again) for parameter in m.parameters())
+    further = load_pretraining_model(folder, tokenizer, trainable_adapter=True).eval()
+    torch.testing.assert_close(hidden(further, inputs), expected)
+    assert {n for n, p in further.named_parameters() if p.requires_grad} == {
+        n for n, p in model.named_parameters() if p.requires_grad
+    }
+
+
+def test_merged_folders_load_as_any_other(adapted, base, inputs, tokenizer, texts, tmp_path):
+    model, folder = adapted
+    with torch.no_grad():
+        labels = {"labels": inputs["input_ids"], "pair_labels": torch.tensor([1, 0, 1])}
+        expected = model(**inputs, **labels)
+    merged = load_pretraining_model(folder, tokenizer)
+    merged.save_pretrained(tmp_path / "merged")
+    tokenizer.save_pretrained(tmp_path / "merged")
+    assert not (tmp_path / "merged" / "adapter_config.json").exists()
+    for loaded in (
+        load_pretraining_model(str(tmp_path / "merged"), tokenizer).eval(),
+        model.merge_and_unload(),
+    ):
+        with torch.no_grad():
+            found = loaded(**inputs, **labels)
+        for name in ("last_hidden_state", "tpp_projections", "mlm_loss", "loss"):
+            torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=1e-5)
+    stock = AutoModel.from_pretrained(tmp_path / "merged").eval()
+    torch.testing.assert_close(
+        hidden(stock, inputs), expected.last_hidden_state, atol=1e-5, rtol=1e-5
+    )
+    encoder = load_post_encoder(str(tmp_path / "merged"))
+    torch.testing.assert_close(
+        encoder.encode(texts[:6]), load_post_encoder(folder).encode(texts[:6])
+    )
+
+
+def test_the_folder_tells_what_it_is(adapted, base):
+    _, folder = adapted
+    adapter = json.loads(Path(folder, "adapter_config.json").read_text())
+    assert adapter["task_type"] == "FEATURE_EXTRACTION"
+    assert adapter["base_model_name_or_path"] == base
+    config = json.loads(Path(folder, "encoder_config.json").read_text())
+    assert config["pooling"] == "mean"
+    assert "auto_map" not in config
+    names = list(load_file(f"{folder}/adapter_model.safetensors"))
+    assert any(name.startswith("base_model.model.social_head.") for name in names)
+    assert any(name.startswith("base_model.model.tpp_head.") for name in names)
+    assert AutoTokenizer.from_pretrained(folder).pad_token
+
+
+@pytest.mark.parametrize("family", ["bert"])
+class TestOneFamily:
+    @pytest.mark.parametrize("change", ["renamed", "missing", "reshaped", "head"])
+    def test_weights_that_do_not_fit_are_an_error(self, change, adapted, tokenizer):
+        _, folder = adapted
+        path = f"{folder}/adapter_model.safetensors"
+        weights = load_file(path)
+        lora = [name for name in weights if "lora_A" in name]
+        if change == "renamed":  # as an adapter of the whole pretraining model is
+            weights = {n.replace(".encoder.", ".bert.encoder."): w for n, w in weights.items()}
+            message = "lacks weights"
+        elif change == "missing":
+            del weights[lora[0]]
+            message = "lacks weights that this model needs: 1 of"
+        elif change == "reshaped":
+            weights[lora[0]] = weights[lora[0]][:, :3].contiguous()
+            message = "another shape"
+        else:
+            weights = {n: w for n, w in weights.items() if "tpp_head" not in n}
+            message = None  # the encoder needs no head
+        save_file(weights, path + "2", metadata={"format": "pt"})
+        os.replace(path + "2", path)
+        if message is None:
+            load_post_encoder(folder)
+            message = "tpp_head"
+        else:
+            with pytest.raises(ValueError, match=message):
+                load_post_encoder(folder)
+        with pytest.raises(ValueError, match=message):
+            load_pretraining_model(folder, tokenizer)
+        with pytest.raises(ValueError, match=message):
+            load_pretraining_model(folder, tokenizer, trainable_adapter=True)
+
+    def test_weights_of_a_deeper_model_are_an_error(self, adapted, base):
+        _, folder = adapted
+        config = json.loads(Path(folder, "encoder_config.json").read_text()) | {
+            "num_hidden_layers": 1
+        }
+        Path(folder, "encoder_config.json").write_text(json.dumps(config))
+        with pytest.raises(ValueError, match="no place for"):
+            load_post_encoder(folder)
+
+    def test_an_adapter_that_peft_made_of_the_stock_encoder(self, base, inputs, tmp_path):
+        from peft import LoraConfig, get_peft_model
+
+        stock = get_peft_model(
+            AutoModel.from_pretrained(base),
+            LoraConfig(
+                task_type="FEATURE_EXTRACTION", target_modules=["query"], init_lora_weights=False
+            ),
+        ).eval()
+        stock.save_pretrained(tmp_path / "theirs")
+        ours = load_post_encoder(str(tmp_path / "theirs"))
+        torch.testing.assert_close(
+            hidden(ours, inputs), hidden(stock, inputs), atol=1e-5, rtol=1e-5
+        )
+        assert ours.config.pooling == "mean"  # of the base model's config
+
+    def test_other_heads_than_the_adapter_has(self, adapted, tokenizer):
+        _, folder = adapted
+        with pytest.raises(ValueError, match="was trained with the heads"):
+            load_pretraining_model(folder, tokenizer, trainable_adapter=True, tpp_weight=0.0)
+        load_pretraining_model(folder, tokenizer, tpp_weight=0.0)  # merged: nothing is lacking
+
+    def test_layers_outside_of_the_encoder_have_no_lora(self, base):
+        model = PRETRAINING_MODELS["bert"].from_pretrained(base)
+        adapted = add_lora(model, lora_config(model, r=2, target_modules=["dense"]))
+        names = [name for name, _ in adapted.named_parameters() if "lora_" in name]
+        assert names
+        assert all(".bert.encoder." in name for name in names)
+
+    def test_without_a_checkpoint_or_on_a_merged_adapter(self, family_config, adapted, tokenizer):
+        with pytest.raises(ValueError, match="random weights"):
+            add_lora(PRETRAINING_MODELS["bert"](apply_settings(family_config)))
+        with pytest.raises(ValueError, match="merged into it"):
+            add_lora(load_pretraining_model(adapted[1], tokenizer))
+
+    def test_ranks_that_cannot_work(self, base):
+        model = PRETRAINING_MODELS["bert"].from_pretrained(base)
+        with pytest.raises(ValueError, match="lora_r is 0"):
+            lora_config(model, r=0)
+        with pytest.raises(ValueError, match="lora_dropout is 1"):
+            lora_config(model, dropout=1.0)
+
+    def test_without_peft_the_extra_is_named(self, adapted, monkeypatch):
+        monkeypatch.setattr("twhin_hf.loading.auto.is_peft_available", lambda: False)
+        with pytest.raises(ValueError, match=r"pip install 'twhin_hf\[peft\]'"):
+            load_post_encoder(adapted[1])
+
+    def test_loaded_onto_a_model_it_is_a_peft_model(self, adapted, base):
+        model = PRETRAINING_MODELS["bert"].from_pretrained(base)
+        assert isinstance(load_pretraining_adapter(model, adapted[1]), PeftModel)
+        assert not any(parameter.requires_grad for parameter in model.parameters())

@@ -1,0 +1,50 @@
+import matplotlib.image
+import numpy as np
+import pytest
+
+from twhin_hf.plots import plot_comparison, plot_losses
+
+
+def test_losses(tmp_path):
+    steps = np.arange(1, 60)
+    mlm = [{"step": int(s), "loss": 9 / s**0.5, "mlm_loss": 9 / s**0.5} for s in steps]
+    social = [
+        {
+            "step": int(s),
+            "loss": 5 / s**0.3,
+            "mlm_loss": 6 / s**0.2,
+            "social_loss": 4.8 / s**0.3,
+            "social_accuracy": 1 - 1 / s**0.4,
+        }
+        for s in steps
+    ]
+    social.append({"step": 60, "train_runtime": 3.2})
+    path = plot_losses(
+        {"stage 1: MLM": mlm, "stage 2: MLM": mlm[:40], "stage 2: MLM + social": social},
+        tmp_path / "new" / "losses.png",
+    )
+    picture = matplotlib.image.imread(path)
+    assert picture.shape[0] > 800
+    assert picture[..., :3].std() > 0.05
+
+
+def test_no_losses(tmp_path):
+    with pytest.raises(ValueError, match=r"No entry of \['a'\] holds a step with any of \['loss'"):
+        plot_losses({"a": [{"step": 1, "eval_loss": 2.0}, {"loss": 1.0}]}, tmp_path / "x.png")
+
+
+def test_comparison(tmp_path):
+    values = {
+        "untrained": [0.031, 0.033, 0.029],
+        "MLM": [0.082, 0.080, 0.088],
+        "MLM + social": [0.121, 0.115, 0.124],
+    }
+    picture = matplotlib.image.imread(plot_comparison(values, tmp_path / "hits.png"))
+    assert picture[..., :3].std() > 0.05
+    plot_comparison({"one": [0.0]}, tmp_path / "one.png")
+
+
+@pytest.mark.parametrize("values", [{}, {"a": [0.1], "b": []}])
+def test_no_values(values, tmp_path):
+    with pytest.raises(ValueError, match=r"No HITS@10 of"):
+        plot_comparison(values, tmp_path / "x.png")

@@ -1,0 +1,228 @@
+"""Makes an engagement prediction benchmark that can be given away.
+
+As in TwHIN-BERT (Zhang et al., KDD 2023, Section 3.2): up to 10,000 posts a language, split by
+post, and records of a network vector and a post, each user once a language. Users have no id in it,
+posts a salted hash of theirs, and rare users and posts, who are easiest to recognise, stay out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, DatasetDict, DatasetInfo, Features, List, Value
+
+from twhin_hf.benchmarks.engagement.benchmark import (
+    EngagementBenchmark,
+    Records,
+    build_benchmark,
+    distinct_records,
+)
+from twhin_hf.benchmarks.engagement.loading import EngagementSplits, hub_configs
+from twhin_hf.benchmarks.hub_folder import HubConfig
+from twhin_hf.data.splits import SPLITS, check_no_leak, split_posts
+
+if TYPE_CHECKING:
+    from twhin_hf.network.folder import Network
+    from twhin_hf.network.log import EngagementGraph
+
+logger = logging.getLogger(__name__)
+
+_SALT_BYTES = 16
+
+
+@dataclass(frozen=True)
+class PublishedBenchmark:
+    """The benchmark and what was left out of it.
+
+    Args:
+        languages: Posts (`id`, `text`, `lang`) and records (`user`, `id`) of each language.
+        counts: `excluded_posts`, `rare_users`, `rare_posts`, `languages_without_a_split`, and the
+            counts of `build_benchmark`.
+    """
+
+    languages: dict[str, EngagementSplits]
+    counts: dict[str, int]
+
+    def configs(self) -> list[HubConfig]:
+        """What `write_hub_folder` writes."""
+        return [
+            config
+            for language, parts in self.languages.items()
+            for config in hub_configs(language, parts)
+        ]
+
+
+def build_engagement_benchmark(
+    graph: EngagementGraph,
+    network: Network,
+    posts: pa.Table,
+    *,
+    salt: bytes | None = None,
+    exclude_posts: Iterable[str] = (),
+    min_user_engagements: int = 5,
+    min_post_engagements: int = 5,
+    max_posts: int = 10_000,
+    split_seed: int = 0,
+    seed: int = 0,
+) -> PublishedBenchmark:
+    """Makes a benchmark from a log and a network that has not seen its held-out posts.
+
+    Args:
+        graph: The whole log, held-out posts included.
+        network: User vectors; trained on the engagements of train posts only.
+        posts: `post_id`, `text` and optionally `lang`.
+        salt: Key of the hashes that stand for post ids, 16 to 64 bytes; drawn where it is None.
+            It is neither returned nor written: whoever has it can find out an id by trying.
+        exclude_posts: Ids of posts that text models were pretrained on; they take no part.
+        min_user_engagements: Fewest different posts of the log that a user engaged with.
+        min_post_engagements: Fewest different users of the log who engaged with a post.
+        max_posts: Most posts of a language (paper: 10,000).
+        split_seed: Of `split_posts`: that of the network, or, where its train posts are excluded,
+            another one, which splits the rest anew.
+        seed: Draws posts and records where there are more, and the order of the records.
+
+    Returns:
+        The benchmark; a language in which a split has no record is left out.
+
+    Raises:
+        ValueError: The network has seen a held-out post, the salt is too short or too long, a
+            minimum is below 1, or nothing is left.
+    """
+    salt = _checked_salt(salt)
+    for name, least in (("user", min_user_engagements), ("post", min_post_engagements)):
+        if least < 1:
+            raise ValueError(f"min_{name}_engagements is {least}; it must be at least 1.")
+    known = pc.is_in(posts["post_id"], value_set=pa.array(list(exclude_posts), pa.string()))
+    counts = {"excluded_posts": pc.sum(known).as_py() or 0}
+    posts = posts.filter(pc.invert(known))
+    splits = split_posts(posts["post_id"], split_seed)
+    check_no_leak(
+        network.post_ids, posts["post_id"].filter(pa.array(splits != "train")), what="The network"
+    )
+    popular, rare = _above_floors(graph, min_user_engagements, min_post_engagements)
+    benchmark = build_benchmark(
+        popular,
+        network,
+        posts,
+        splits,
+        max_posts=max_posts,
+        records_per_user=1,
+        seed=seed,
+    )
+    rng = np.random.default_rng(seed)
+    languages = {
+        language: made
+        for language in benchmark.language_names
+        if (made := _publish(benchmark, language, salt, rng)) is not None
+    }
+    counts |= rare | benchmark.counts
+    counts["languages_without_a_split"] = len(benchmark.language_names) - len(languages)
+    logger.info("Engagement benchmark to publish: %s", counts)
+    if not languages:
+        raise ValueError(
+            f"No language has records in train, validation and test; counts: {counts}. Give a "
+            "larger log, lower the floors, or exclude fewer posts; where all posts of train are "
+            "excluded, another split_seed (`--split-seed`) splits the rest anew."
+        )
+    return PublishedBenchmark(languages, counts)
+
+
+def hash_ids(ids: Iterable[str], salt: bytes) -> list[str]:
+    """BLAKE2b of each id, keyed by the salt, 32 hexadecimal digits.
+
+    >>> hash_ids(["p1"], b"0123456789abcdef")
+    ['e1c14b6b9483005593cc44c067986217']
+    """
+    keyed = hashlib.blake2b(digest_size=16, key=salt)
+    hashes = []
+    for post_id in ids:
+        state = keyed.copy()
+        state.update(post_id.encode())
+        hashes.append(state.hexdigest())
+    return hashes
+
+
+def _checked_salt(salt: bytes | None) -> bytes:
+    if salt is None:
+        return secrets.token_bytes(hashlib.blake2b.MAX_KEY_SIZE)
+    if not _SALT_BYTES <= len(salt) <= hashlib.blake2b.MAX_KEY_SIZE:
+        raise ValueError(
+            f"The salt has {len(salt)} bytes; needed are {_SALT_BYTES} to "
+            f"{hashlib.blake2b.MAX_KEY_SIZE} random ones. Leave it out to have one drawn."
+        )
+    return salt
+
+
+def _above_floors(
+    graph: EngagementGraph, min_user: int, min_post: int
+) -> tuple[EngagementGraph, dict[str, int]]:
+    """The engagements whose user and post reach their floors in the whole log."""
+    edges = distinct_records(graph.lhs, graph.rhs)
+    users = np.bincount(edges.users, minlength=len(graph.user_ids)) >= min_user
+    posts = np.bincount(edges.posts, minlength=len(graph.post_ids)) >= min_post
+    kept = users[graph.lhs] & posts[graph.rhs]
+    if not kept.any():
+        raise ValueError(
+            f"No engagement is left: no post with {min_post} users was engaged with by a user with "
+            f"{min_user} posts. Lower min_user_engagements or min_post_engagements."
+        )
+    popular = replace(
+        graph, lhs=graph.lhs[kept], rhs=graph.rhs[kept], relation=graph.relation[kept]
+    )
+    return popular, {"rare_users": int((~users).sum()), "rare_posts": int((~posts).sum())}
+
+
+def _publish(
+    benchmark: EngagementBenchmark, language: str, salt: bytes, rng: np.random.Generator
+) -> EngagementSplits | None:
+    """Posts and records of a language, none where a split has no record."""
+    own_records, own_posts = benchmark.records_of(language), benchmark.pools_of(language)
+    if not all(map(len, own_records.values())):
+        return None
+    ids = np.array(hash_ids(benchmark.post_ids, salt), dtype=object)
+    return EngagementSplits(
+        posts=DatasetDict(
+            {split: _posts(benchmark, ids, own_posts[split], language) for split in SPLITS}
+        ),
+        records=DatasetDict(
+            {split: _records(benchmark, ids, own_records[split], rng) for split in SPLITS}
+        ),
+    )
+
+
+def _posts(
+    benchmark: EngagementBenchmark, ids: np.ndarray, rows: np.ndarray, language: str
+) -> Dataset:
+    """In the order of the hashes, which tells nothing of the order in the log."""
+    rows = rows[np.argsort(ids[rows])]
+    columns = {
+        "id": ids[rows].tolist(),
+        "text": [benchmark.texts[row] for row in rows],
+        "lang": [language] * len(rows),
+    }
+    return Dataset.from_dict(columns, features=Features(dict.fromkeys(columns, Value("string"))))
+
+
+def _records(
+    benchmark: EngagementBenchmark, ids: np.ndarray, records: Records, rng: np.random.Generator
+) -> Dataset:
+    """In random order: that of the network's users is the order of their ids."""
+    records = records.where(rng.permutation(len(records)))
+    width = benchmark.user_vectors.shape[1]
+    vectors = np.ascontiguousarray(benchmark.user_vectors[records.users], dtype=np.float32)
+    table = pa.table(
+        {
+            "user": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width),
+            "id": pa.array(ids[records.posts], pa.string()),
+        }
+    )
+    features = Features({"user": List(Value("float32"), length=width), "id": Value("string")})
+    return Dataset(table, info=DatasetInfo(features=features))

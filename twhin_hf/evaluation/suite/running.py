@@ -1,0 +1,296 @@
+"""Runs a suite of tasks for several models, and goes on where it stopped.
+
+A result file for each model, task and seed is written as soon as it is known; a second run of the
+same command reads what is there and runs the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twhin_hf.benchmarks.layout import fingerprint
+from twhin_hf.results import (
+    Result,
+    Results,
+    library_versions,
+    read_results,
+    write_json,
+    write_results,
+)
+
+logger = logging.getLogger(__name__)
+
+_NOT_TOLD = ("seeds", "device")
+_WEIGHTS = (".safetensors", ".bin", ".json", ".model", ".txt")
+
+
+class Model(NamedTuple):
+    """A model to judge.
+
+    Attributes:
+        name: Folder or repository.
+        revision: Of the repository.
+    """
+
+    name: str
+    revision: str | None = None
+
+
+class Figure(NamedTuple):
+    """One language's figure of one seed.
+
+    Attributes:
+        value: 0 to 1.
+        details: What a reader needs to judge it, such as the pooling.
+    """
+
+    value: float
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SuiteTask:
+    """What is run as one: a training and what is tested with it.
+
+    Args:
+        name: Such as `hashtag` or `ner`.
+        metric: Its name.
+        languages: Those that a run gives figures of.
+        seeds: One run each.
+        options: Of a model: how it is run, and a fingerprint of the data. A result of other
+            options is never taken for this one's.
+        run: Of a model and seeds: each seed with the figures by language, as they come.
+    """
+
+    name: str
+    metric: str
+    languages: tuple[str, ...]
+    seeds: tuple[int, ...]
+    options: Callable[[Model], dict[str, Any]]
+    run: Callable[[Model, tuple[int, ...]], Iterable[tuple[int, dict[str, Figure]]]]
+
+
+@dataclass(frozen=True)
+class SuiteOptions:
+    """What holds for all tasks of a suite.
+
+    Args:
+        languages: Codes; all that the data has where it is None.
+        seeds: One run each; by default the papers': three, six for engagement.
+        fine_tuning: Fields of `ClassificationConfig` (and of `ZeroShotConfig`) that are not to
+            have the papers' values.
+        pooling: Of frozen features; the model's own where it is None.
+        hydration: Texts of benchmarks that have ids alone.
+        device: `cpu` to leave an accelerator alone.
+    """
+
+    languages: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    fine_tuning: dict[str, Any] = field(default_factory=dict)
+    pooling: str | None = None
+    hydration: str | None = None
+    device: str | None = None
+
+    def wants(self, language: str) -> bool:
+        """Whether a language (`en`, or a mixture such as `hi+en`) is asked for."""
+        parts = {language, *language.split("+")}
+        return self.languages is None or bool(parts & set(self.languages))
+
+
+def without_seeds(config: Any) -> dict[str, Any]:
+    """Fields of a config that a figure depends on; each seed has a file of its own."""
+    return {name: value for name, value in asdict(config).items() if name not in _NOT_TOLD}
+
+
+def run_suite(
+    models: Sequence[Model], tasks: Sequence[SuiteTask], output: str | os.PathLike[str]
+) -> list[Results]:
+    """Runs what has no result yet.
+
+    Args:
+        models: Those to judge.
+        tasks: Of `twhin_hf.evaluation.suite.tasks`.
+        output: Folder; `runs/MODEL/TASK-LANGUAGES/seed-N.json` in it are the results so far.
+
+    Returns:
+        For each model and task the median over the seeds of each language.
+
+    Raises:
+        ValueError: No model or task, one twice, or a result there that is of other options or
+            data, which is not written over.
+    """
+    _check_names(models, tasks)
+    states = {model: {"model_fingerprint": _state_of(model)} for model in models}
+    options = {
+        (model, number): _stored(task.options(model) | states[model])
+        for model in models
+        for number, task in enumerate(tasks)
+    }
+    for model in models:
+        for number, task in enumerate(tasks):
+            # Before anything long: a result of other options further on would stop the suite.
+            _missing_seeds(model, task, options[model, number], Path(output))
+    found = []
+    for model in models:
+        for number, task in enumerate(tasks):
+            told = options[model, number]
+            missing = _missing_seeds(model, task, told, Path(output))
+            logger.info(
+                "%s, %s (%s): %d of %d seeds to run",
+                model.name,
+                task.name,
+                ", ".join(task.languages),
+                len(missing),
+                len(task.seeds),
+            )
+            if missing:
+                for seed, figures in task.run(model, missing):
+                    _write_run(model, task, seed, figures, told, Path(output))
+            found.append(_collect(model, task, told, Path(output)))
+    return found
+
+
+def write_suite_results(
+    suite: str,
+    results: Sequence[Results],
+    averages: Mapping[str, Mapping[str, float | None]],
+    sources: Sequence[str],
+    folder: str | os.PathLike[str],
+) -> Path:
+    """Writes results.json of a whole suite.
+
+    Args:
+        suite: Its name.
+        results: Of `run_suite`.
+        averages: Of each table, by model; None where a model lacks a figure.
+        sources: Where the published figures are from that it is compared with.
+        folder: Where.
+    """
+    path = Path(folder) / "results.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "suite": suite,
+        "evaluations": [asdict(item) for item in results],
+        "averages": averages,
+        "published": list(sources),
+        "versions": library_versions(),
+    }
+    return write_json(content, path)
+
+
+def _check_names(models: Sequence[Model], tasks: Sequence[SuiteTask]) -> None:
+    if not models or not tasks:
+        raise ValueError(f"{len(models)} models and {len(tasks)} tasks; needed is one of each")
+    for model in models:
+        is_path = Path(model.name).is_absolute() or model.name.startswith((".", "~"))
+        if is_path and not Path(model.name).is_dir():
+            raise FileNotFoundError(f"There is no model folder {model.name}.")
+    folders = [_slug(model) for model in models]
+    if len(set(folders)) < len(folders):
+        raise ValueError(
+            f"a model is named twice, or two have the same name: {[m.name for m in models]}"
+        )
+
+
+def _slug(model: Model) -> str:
+    """A name for the model's folder: readable, and another for another model."""
+    whole = model.name + (f"@{model.revision}" if model.revision else "")
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", whole).strip("-.")[-60:]
+    return f"{readable}-{hashlib.blake2b(whole.encode(), digest_size=3).hexdigest()}"
+
+
+def _state_of(model: Model) -> str | None:
+    """A hash of what is in a model's folder; None for a repository, which its revision tells."""
+    folder = Path(model.name)
+    if not folder.is_dir():
+        return None
+    files = sorted(file for file in folder.iterdir() if file.suffix in _WEIGHTS)
+    return fingerprint(files, {})
+
+
+def _run_file(model: Model, task: SuiteTask, seed: int, output: Path) -> Path:
+    name = f"{task.name}-{'-'.join(task.languages)}"
+    return output / "runs" / _slug(model) / name / f"seed-{seed}.json"
+
+
+def _stored(options: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives them back, so that they can be compared."""
+    return json.loads(json.dumps(options))
+
+
+def _missing_seeds(
+    model: Model, task: SuiteTask, options: dict[str, Any], output: Path
+) -> tuple[int, ...]:
+    missing = []
+    for seed in task.seeds:
+        path = _run_file(model, task, seed, output)
+        if not path.is_file():
+            missing.append(seed)
+            continue
+        before = read_results(path).options
+        differ = sorted(
+            name for name in before.keys() | options if before.get(name) != options.get(name)
+        )
+        if differ:
+            changes = ", ".join(
+                f"{name} ({before.get(name)!r} there, {options.get(name)!r} now)" for name in differ
+            )
+            raise ValueError(
+                f"{path} is a result of other options: {changes}. Give another --output, or "
+                f"delete {path.parent}."
+            )
+    return tuple(missing)
+
+
+def _write_run(
+    model: Model,
+    task: SuiteTask,
+    seed: int,
+    figures: dict[str, Figure],
+    options: dict[str, Any],
+    output: Path,
+) -> None:
+    rows = [
+        Result(language, task.metric, figure.value, [seed], [figure.value], figure.details)
+        for language, figure in figures.items()
+    ]
+    results = Results(task.name, model.name, rows, model.revision, options)
+    write_results(results, _run_file(model, task, seed, output))
+
+
+def _collect(model: Model, task: SuiteTask, options: dict[str, Any], output: Path) -> Results:
+    """The median over the seeds of each language."""
+    runs = [read_results(_run_file(model, task, seed, output)) for seed in task.seeds]
+    rows = []
+    for place, language in enumerate(task.languages):
+        own = [run.results[place] for run in runs]
+        values = [row.value for row in own]
+        rows.append(
+            Result(
+                language,
+                task.metric,
+                float(np.median(values)),
+                list(task.seeds),
+                values,
+                own[0].details,
+            )
+        )
+    return Results(task.name, model.name, rows, model.revision, options, versions=runs[0].versions)
+
+
+def figures_of(results: Iterable[Results]) -> Iterator[tuple[str, str, str, float]]:
+    """Model, task, language and value of each figure."""
+    for item in results:
+        name = item.model + (f"@{item.revision}" if item.revision else "")
+        for row in item.results:
+            yield name, item.task, row.language, row.value

@@ -1,0 +1,210 @@
+"""Adapters of peft on our models: loaded with a check of every weight, saved as the encoder's.
+
+An adapter that was trained on a `Twhin…ForPreTraining` is saved under the names that its weights
+have in the encoder alone, and as one for feature extraction: `AutoPeftModelForFeatureExtraction`
+loads it onto the stock encoder. The heads lie in the same file, and the config with their settings
+beside it. Needs peft, which is an extra.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from peft import (
+    PeftConfig,
+    PeftModel,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from peft.utils import SAFETENSORS_WEIGHTS_NAME, load_peft_weights
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
+
+from twhin_hf.loading.families import MODELS, model_class
+from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
+
+PREFIX = "base_model.model."
+"""What peft puts before the name of every weight."""
+
+ENCODER_CONFIG_NAME = "encoder_config.json"
+"""The config that the adapter was trained with. A `config.json` beside an adapter would make
+transformers look for the base model's weights there."""
+
+
+class PretrainingAdapter(PeftModel):
+    """A `Twhin…ForPreTraining` with an adapter, in which encoder and heads are adapted together.
+
+    `save_pretrained` writes the adapter under the encoder's own names and `load_adapter` reads it
+    back; Trainer's saving and resuming go through them.
+    """
+
+    def save_pretrained(  # type: ignore[override] # the rest goes by name
+        self, save_directory: str | os.PathLike[str], is_main_process: bool = True, **kwargs: Any
+    ) -> None:
+        """Saves adapter, heads and config.
+
+        Args:
+            save_directory: the folder.
+            is_main_process: false on the processes that must not write.
+            **kwargs: as `PeftModel.save_pretrained` takes.
+        """
+        folder = str(save_directory)
+        super().save_pretrained(folder, is_main_process=is_main_process, **kwargs)
+        if not is_main_process:
+            return
+        path = Path(folder) / SAFETENSORS_WEIGHTS_NAME
+        own, encoders = f"{PREFIX}{self.get_base_model().base_model_prefix}.", PREFIX
+        weights = {
+            encoders + name.removeprefix(own) if name.startswith(own) else name: weight
+            for name, weight in load_file(path).items()
+        }
+        # A new file in place of the old one, which is mapped to memory.
+        partial = path.with_suffix(".partial")
+        save_file(weights, partial, metadata={"format": "pt"})
+        os.replace(partial, path)
+        encoder: Any = self.get_base_model().base_model
+        config = copy.deepcopy(encoder.config)
+        # There is no code beside an adapter that it could name; and whether the base was held in 4
+        # bits for training is no matter of the adapter.
+        for key in ("auto_map", "quantization_config", "_pre_quantization_dtype"):
+            config.__dict__.pop(key, None)
+        config.to_json_file(Path(folder) / ENCODER_CONFIG_NAME)
+        encoder._save_tokenizer(Path(folder))
+        write_sentence_transformer_files(folder, config, encoder.post_length)
+
+    def load_adapter(self, model_id: Any, adapter_name: str, *args: Any, **kwargs: Any) -> Any:
+        """Loads weights that `save_pretrained` wrote, or peft for the encoder alone.
+
+        Raises:
+            ValueError: weights that do not fit; see `check_adapter_weights`.
+        """
+        base = self.get_base_model()
+        heads = {name for name, _ in base.named_children() if name != base.base_model_prefix}
+        if adapter_name in self.peft_config:
+            # Those that the adapter brings and the model has not are no part of the encoder either.
+            saved = getattr(self.peft_config[adapter_name], "modules_to_save", None) or ()
+            heads |= {module.split(".")[0] for module in saved}
+        names = {rf"^(?!({'|'.join(sorted(heads))})\.)": f"{base.base_model_prefix}."}
+        if adapter_name in self.peft_config:
+            hub = {"revision": kwargs["revision"]} if "revision" in kwargs else {}
+            weights = load_peft_weights(model_id, device="cpu", key_mapping=names, **hub)
+            check_adapter_weights(self, weights, str(model_id), adapter_name)
+        kwargs["key_mapping"] = names
+        return super().load_adapter(model_id, adapter_name, *args, **kwargs)
+
+
+def load_pretraining_adapter(
+    model: PreTrainedModel, name_or_path: str, trainable: bool = False
+) -> PretrainingAdapter:
+    """Loads an adapter onto a `Twhin…ForPreTraining`.
+
+    Args:
+        model: the base model with the heads; changed in place.
+        name_or_path: folder or repository of the adapter.
+        trainable: train it further.
+
+    Raises:
+        ValueError: weights that do not fit; see `check_adapter_weights`.
+    """
+    config = PeftConfig.from_pretrained(name_or_path)
+    config.inference_mode = not trainable
+    adapted = PretrainingAdapter(model, config)
+    adapted.load_adapter(name_or_path, "default", is_trainable=trainable, torch_device="cpu")
+    return adapted
+
+
+def check_adapter_weights(
+    model: PeftModel, weights: Mapping[str, Tensor], name: str, adapter_name: str = "default"
+) -> None:
+    """Checks that an adapter's weights are those that a model needs.
+
+    peft leaves out what does not fit, with a warning or without one: the model would be as if it
+    had no adapter. Heads that the adapter brings and the model has not are no mistake.
+
+    Args:
+        model: with an adapter of the same config, whose weights are to be loaded.
+        weights: of the file, by their names in the model.
+        name: of the adapter's folder or repository, for the message.
+        adapter_name: of the adapter in the model.
+
+    Raises:
+        ValueError: weights are missing, unknown or of another shape.
+    """
+    needed = get_peft_model_state_dict(
+        model, adapter_name=adapter_name, save_embedding_layers=False
+    )
+    saved_modules = getattr(model.peft_config[adapter_name], "modules_to_save", None) or ()
+    heads = tuple(f"{PREFIX}{module}." for module in saved_modules)
+    unknown = [key for key in weights if key not in needed and not key.startswith(heads)]
+    missing = [key for key in needed if key not in weights]
+    reshaped = [k for k in needed if k in weights and weights[k].shape != needed[k].shape]
+    for problem, keys in (
+        ("lacks weights that this model needs", missing),
+        ("holds weights that this model has no place for", unknown),
+        ("holds weights of another shape", reshaped),
+    ):
+        if keys:
+            raise ValueError(
+                f"the adapter {name} {problem}: {len(keys)} of {len(needed)}, as "
+                f"{keys[0].removeprefix(PREFIX)!r}; it was made for another model than "
+                f"{type(model.get_base_model()).__name__} of "
+                f"{cast(Any, model.get_base_model()).config._name_or_path!r}"
+            )
+
+
+def adapter_origin(
+    name_or_path: str, revision: str | None = None
+) -> tuple[str, str | None, PreTrainedConfig]:
+    """What an adapter stands on.
+
+    Returns:
+        The base model, its revision, and the config: the adapter's own where it has one, with the
+        pooling and the heads it was trained with, else the base model's.
+    """
+    adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
+    base, base_revision = str(adapter.base_model_name_or_path), adapter.revision
+    config = AutoConfig.from_pretrained(base, revision=base_revision or "main")
+    own = cached_file(
+        name_or_path,
+        ENCODER_CONFIG_NAME,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+    )
+    if own is not None:
+        config = type(config).from_json_file(own)
+    return base, base_revision, config
+
+
+def load_adapted_encoder(
+    name_or_path: str, revision: str | None = None, **kwargs: Any
+) -> PreTrainedModel:
+    """Loads the encoder that an adapter stands on, with the adapter merged into its weights.
+
+    Args:
+        name_or_path: folder or repository of the adapter.
+        revision: of the adapter's repository.
+        **kwargs: as `from_pretrained` takes.
+
+    Raises:
+        ValueError: weights that do not fit; see `check_adapter_weights`.
+    """
+    base, base_revision, config = adapter_origin(name_or_path, revision)
+    encoder = model_class(config, MODELS).from_pretrained(
+        base, config=config, revision=base_revision or "main", **kwargs
+    )
+    adapted = PeftModel(encoder, PeftConfig.from_pretrained(name_or_path, revision=revision))
+    weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
+    check_adapter_weights(adapted, weights, name_or_path)
+    set_peft_model_state_dict(adapted, weights)
+    return merged(adapted).eval()
+
+
+def merged(adapted: PeftModel) -> PreTrainedModel:
+    """The model with the adapter merged into its weights; all of them can be trained again."""
+    return adapted.merge_and_unload().requires_grad_(True)

@@ -1,0 +1,74 @@
+"""Loading a checkpoint into the class of its family, with or without an adapter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig
+from transformers.utils import is_peft_available
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
+
+
+def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
+    """Loads the `Twhin…Model` of a checkpoint's family.
+
+    Args:
+        name_or_path: a folder or a repository, of ours or of a plain encoder, or of an adapter
+            (peft), which is merged into the encoder it stands on.
+        revision: of the repository; `main` by default.
+        **kwargs: as `from_pretrained` takes.
+
+    Raises:
+        ValueError: an encoder of a family that has no class here, an adapter that does not fit its
+            encoder, or an adapter where peft is not installed.
+    """
+    revision = revision or "main"
+    if is_adapter(name_or_path, revision):
+        # Late: only an adapter needs peft, which is an extra.
+        from twhin_hf.loading.adapters import load_adapted_encoder
+
+        return load_adapted_encoder(name_or_path, revision, **kwargs)
+    config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+    encoder = model_class(config, MODELS)
+    return encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
+
+
+def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
+    """Loads the `Twhin…ForPreTraining` of a checkpoint's family, with its trained heads.
+
+    Args:
+        name_or_path: a folder or a repository that training here has made.
+        revision: of the repository; `main` by default.
+        **kwargs: as `from_pretrained` takes.
+
+    Raises:
+        ValueError: an encoder of a family that has no class here, or a checkpoint without the
+            heads that its config speaks of.
+    """
+    revision = revision or "main"
+    config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+    model, found = model_class(config, PRETRAINING_MODELS).from_pretrained(
+        name_or_path, config=config, revision=revision, output_loading_info=True, **kwargs
+    )
+    missing = sorted(name for name in found["missing_keys"] if "_head." in name)
+    if missing:
+        raise ValueError(
+            f"{name_or_path} holds no {missing}: its heads were left out when it was saved. Give "
+            "the folder that training wrote"
+        )
+    return model
+
+
+def is_adapter(name_or_path: str, revision: str | None = None) -> bool:
+    """Whether a folder or repository holds an adapter (peft) in place of a model.
+
+    Raises:
+        ValueError: it does, and peft is not installed.
+    """
+    if find_adapter_config_file(str(name_or_path), revision=revision) is None:
+        return False
+    if not is_peft_available():
+        raise ValueError(f"{name_or_path} is an adapter: `pip install 'twhin_hf[peft]'` to load it")
+    return True

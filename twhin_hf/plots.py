@@ -1,0 +1,207 @@
+"""Plots of training losses, of encoders side by side and of few-shot results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+PANELS = {
+    "loss": "Total loss",
+    "mlm_loss": "MLM loss",
+    "social_loss": "Social loss (NT-Xent)",
+    "social_accuracy": "Pairs found in the batch",
+}
+COLOURS = ("#9aa5b1", "#3b7dd8", "#e07a2f", "#3c9d6b", "#8a5fbf", "#c94f6d")
+
+
+def plot_losses(log_histories: Mapping[str, Sequence[dict]], path: str | os.PathLike[str]) -> Path:
+    """One panel for each logged figure, one line for each run.
+
+    Args:
+        log_histories: A Trainer's `state.log_history` by the name to show. Of each entry `step`
+            and those of `loss`, `mlm_loss`, `social_loss` and `social_accuracy` it has are used.
+        path: The picture; its ending tells the format.
+
+    Raises:
+        ValueError: No entry holds any of these.
+    """
+    lines = {
+        panel: {
+            name: np.array([[e["step"], e[panel]] for e in history if panel in e and "step" in e])
+            for name, history in log_histories.items()
+            if any(panel in entry and "step" in entry for entry in history)
+        }
+        for panel in PANELS
+    }
+    lines = {panel: by_name for panel, by_name in lines.items() if by_name}
+    if not lines:
+        raise ValueError(
+            f"No entry of {list(log_histories)} holds a step with any of {list(PANELS)}. "
+            "Give the log_history of a Trainer that logged at least once."
+        )
+    figure, axes = new_figure(len(lines))
+    colours = dict(zip(log_histories, colours_of(len(log_histories)), strict=True))
+    for axis, (panel, by_name) in zip(axes, lines.items(), strict=True):
+        for name, points in by_name.items():
+            axis.plot(
+                points[:, 0],
+                points[:, 1],
+                color=colours[name],
+                label=name,
+                linewidth=1.8,
+                marker="o" if len(points) < 3 else None,
+            )
+        values = np.concatenate([points[:, 1] for points in by_name.values()])
+        if panel == "social_accuracy":
+            axis.set_ylim(0, 1)
+            axis.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        elif values.min() > 0 and values.max() > 10 * values.min():
+            axis.set_yscale("log")
+        axis.set_title(PANELS[panel])
+        axis.set_xlabel("step")
+    handles = {
+        label: handle
+        for axis in axes
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False
+    )
+    return save_figure(figure, path)
+
+
+def plot_comparison(
+    values: Mapping[str, Sequence[float]],
+    path: str | os.PathLike[str],
+    metric: str = "HITS@10",
+) -> Path:
+    """A bar for each model at the median of its seeds, each seed a point.
+
+    From the second bar on, the factor over the bar to its left stands beside the value.
+
+    Args:
+        values: One figure a seed by the model's name, the weakest model first.
+        path: The picture; its ending tells the format.
+        metric: Names the figure.
+
+    Raises:
+        ValueError: No model, or a model without a figure.
+    """
+    empty = [name for name, seeds in values.items() if not len(seeds)]
+    if empty or not values:
+        raise ValueError(f"No {metric} of {empty or 'any model'}; give at least one seed each.")
+    figure, (axis,) = new_figure(1, width=1.6 * len(values) + 2.2)
+    medians = [float(np.median(seeds)) for seeds in values.values()]
+    highest = max(max(seeds) for seeds in values.values())
+    axis.bar(range(len(values)), medians, width=0.6, color=colours_of(len(values)))
+    before: float | None = None
+    for place, (median, seeds) in enumerate(zip(medians, values.values(), strict=True)):
+        spread = np.linspace(-0.12, 0.12, len(seeds)) if len(seeds) > 1 else np.zeros(1)
+        axis.scatter(
+            place + spread, seeds, s=22, color="white", edgecolor="#333333", linewidth=0.9, zorder=3
+        )
+        lift = f"\n× {median / before:.2f}" if before else ""
+        axis.annotate(
+            f"{median:.3f}{lift}",
+            (place, max(median, *seeds)),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            weight="bold",
+        )
+        before = median
+    axis.set_xticks(range(len(values)), list(values))
+    axis.tick_params(axis="x", length=0)
+    axis.set_ylim(0, 1.25 * highest if highest else 1)
+    axis.set_ylabel(metric)
+    runs = max(len(seeds) for seeds in values.values())
+    axis.set_title(f"{metric}, median of {runs} seeds" if runs > 1 else metric)
+    return save_figure(figure, path)
+
+
+def plot_few_shot(
+    curves: Mapping[str, Mapping[int, Sequence[float]]],
+    path: str | os.PathLike[str],
+    title: str,
+    metric: str = "macro F1",
+) -> Path:
+    """A line a model over the examples a class: the median of the seeds, and their range.
+
+    Args:
+        curves: Values of each seed by examples a class, by the model's name.
+        path: The picture; its ending tells the format.
+        title: Above the panel.
+        metric: Names the figure.
+
+    Raises:
+        ValueError: No model, or a model without a figure.
+    """
+    empty = [name for name, curve in curves.items() if not curve]
+    if empty or not curves:
+        raise ValueError(f"No {metric} of {empty or 'any model'}; give at least one figure each.")
+    figure, (axis,) = new_figure(1)
+    shots = sorted({number for curve in curves.values() for number in curve})
+    for (name, curve), colour in zip(curves.items(), colours_of(len(curves)), strict=True):
+        places = sorted(curve)
+        axis.plot(
+            places,
+            [float(np.median(curve[place])) for place in places],
+            color=colour,
+            label=name,
+            linewidth=1.8,
+            marker="o",
+            markersize=4,
+        )
+        axis.fill_between(
+            places,
+            [min(curve[place]) for place in places],
+            [max(curve[place]) for place in places],
+            color=colour,
+            alpha=0.18,
+            linewidth=0,
+        )
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(shots, [str(number) for number in shots])
+    axis.minorticks_off()
+    axis.set_xlabel("training examples a class")
+    axis.set_ylabel(metric)
+    axis.set_title(title)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False)
+    return save_figure(figure, path)
+
+
+def new_figure(panels: int, width: float | None = None) -> tuple[Figure, list[Axes]]:
+    """A figure without pyplot: no window, no global state, any thread."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(panels, 2)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(width or 4.6 * columns, 3.2 * rows + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = [figure.add_subplot(rows, columns, place + 1) for place in range(panels)]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color="#dddddd", linewidth=0.7)
+        axis.set_axisbelow(True)
+    return figure, axes
+
+
+def colours_of(count: int) -> list[Any]:
+    return [COLOURS[place % len(COLOURS)] for place in range(count)]
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    return path
