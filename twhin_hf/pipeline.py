@@ -32,7 +32,7 @@ from twhin_hf.data.splits import check_no_leak, split_posts
 from twhin_hf.data.tokenization import train_unigram_tokenizer
 from twhin_hf.evaluation.engagement import EngagementConfig, engagement_rows, evaluate_engagement
 from twhin_hf.loading.auto import load_post_encoder
-from twhin_hf.network.embedding import EmbeddingConfig, embed_network
+from twhin_hf.network.embedding import NetworkEmbeddingConfig, embed_network
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
 from twhin_hf.network.mining import MiningConfig, mine_pairs
@@ -43,7 +43,7 @@ from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingT
 
 logger = logging.getLogger(__name__)
 
-MODELS = {"untrained": "untrained", "mlm": "MLM", "mlm_social": "MLM + social"}
+COMPARED_MODELS = {"untrained": "untrained", "mlm": "MLM", "mlm_social": "MLM + social"}
 """Folder and name of the three encoders that are compared."""
 
 
@@ -58,7 +58,7 @@ class PipelineConfig:
         split_seed: of the split into training, validation and test posts.
         seeds: one encoder of each kind a seed; figures are the median.
         log: options of `read_log`.
-        network: fields of `EmbeddingConfig`.
+        network: fields of `NetworkEmbeddingConfig`.
         mining: fields of `MiningConfig`.
         vocab_size: tokens of the tokenizer that is trained on the training posts.
         encoder: keys of a `BertConfig`.
@@ -91,7 +91,7 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         for key, owner in (
-            ("network", EmbeddingConfig),
+            ("network", NetworkEmbeddingConfig),
             ("mining", MiningConfig),
             ("training", SocialPretrainingConfig),
             ("stage1", SocialPretrainingConfig),
@@ -191,7 +191,7 @@ def _claim(output: Path, config: PipelineConfig) -> None:
 def _network(config: PipelineConfig, held_out: list[str], folder: Path) -> Network:
     if not (folder / "network.json").exists():
         graph = read_log(config.engagements, config.posts, exclude_posts=held_out, **config.log)
-        options = EmbeddingConfig(**config.network)
+        options = NetworkEmbeddingConfig(**config.network)
         save_network(embed_network(graph, options, output=folder, resume=True), folder)
     return load_network(folder)
 
@@ -270,7 +270,7 @@ def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Pa
     options = EngagementConfig(**config.evaluation)
     lengths = {key: config.training[key] for key in ("max_length",) if key in config.training}
     rows = []
-    for folder, name in MODELS.items():
+    for folder, name in COMPARED_MODELS.items():
         by_seed = []
         for seed in config.seeds:
             model = load_post_encoder(str(output / f"seed{seed}" / folder))

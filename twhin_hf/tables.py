@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pyarrow as pa
 
-Source = Union[str, Path, "ir.Table"]
+TableSource = Union[str, Path, "ir.Table"]
 
 _FORMATS = {
     ".parquet": "Parquet",
@@ -74,7 +74,7 @@ def open_engine(
 
 
 def read_table(
-    source: Source,
+    source: TableSource,
     required: Sequence[str],
     optional: Sequence[str] = (),
     *,
@@ -160,7 +160,7 @@ def has_text(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     return pc.fill_null(pc.match_substring_regex(values, _VISIBLE), False)
 
 
-def is_source(value: object) -> TypeGuard[Source]:
+def is_source(value: object) -> TypeGuard[TableSource]:
     """True for what `read_table` reads: a path or an Ibis table."""
     return isinstance(value, (str, Path)) or hasattr(value, "get_backend")
 

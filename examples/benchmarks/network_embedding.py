@@ -85,7 +85,7 @@ def train_ours(folder: Path, options: argparse.Namespace) -> tuple[np.ndarray, .
     """Users, posts and relations of `embed_network`, and the seconds that it took."""
     import pyarrow as pa
 
-    from twhin_hf.network.embedding import EmbeddingConfig, embed_network
+    from twhin_hf.network.embedding import NetworkEmbeddingConfig, embed_network
     from twhin_hf.network.log import EngagementGraph, LogReport
 
     num_users, num_posts = load(folder, "size").tolist()
@@ -98,7 +98,7 @@ def train_ours(folder: Path, options: argparse.Namespace) -> tuple[np.ndarray, .
         relations=["favorite", "reply", "retweet"],
         report=LogReport(),
     )
-    config = EmbeddingConfig(
+    config = NetworkEmbeddingConfig(
         dimension=options.dimension,
         epochs=options.epochs,
         num_batch_negs=options.num_batch_negs,

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from twhin_hf.commands import network as command
-from twhin_hf.network import EmbeddingConfig, MiningConfig, load_network
+from twhin_hf.network import MiningConfig, NetworkEmbeddingConfig, load_network
 
 
 def parse(*arguments):
@@ -67,7 +67,7 @@ def test_every_field_of_the_configs_is_an_option_with_help():
         "embed": ["--engagements", "l", "--output", "o"],
         "mine": ["--network", "n", "--posts", "p", "--output", "o"],
     }
-    for name, config in (("embed", EmbeddingConfig), ("mine", MiningConfig)):
+    for name, config in (("embed", NetworkEmbeddingConfig), ("mine", MiningConfig)):
         args = parse(name, *required[name])
         assert list(command.field_help(config)) == [item.name for item in fields(config)]
         for item in fields(config):

@@ -10,11 +10,11 @@ import torch
 def batch(posts, tokenizer):
     """Twelve pairs of posts, as a function of the collator's row length."""
     from twhin_hf.data.tokenization import tokenize_posts
-    from twhin_hf.training.batches import Pairs, Posts
+    from twhin_hf.training.batches import PairBatches, PostBatches
     from twhin_hf.training.collators import PackingCollator
 
     rows = torch.arange(24).view(2, 12).T.numpy()
-    data = Pairs(Posts(tokenize_posts(posts, tokenizer, max_length=64)), rows)
+    data = PairBatches(PostBatches(tokenize_posts(posts, tokenizer, max_length=64)), rows)
 
     def collate(row_length):
         return PackingCollator(tokenizer, row_length, seed=3)(data.__getitems__(list(range(12))))

@@ -128,10 +128,10 @@ def varlen(monkeypatch):
 
 def test_rows_end_to_end_equal_rows_with_a_mask(varlen, family, family_config, tokenizer, posts):
     from twhin_hf.data.tokenization import tokenize_posts
-    from twhin_hf.training.batches import Posts
+    from twhin_hf.training.batches import PostBatches
     from twhin_hf.training.collators import PackingCollator
 
-    data = Posts(tokenize_posts(posts, tokenizer, max_length=64))
+    data = PostBatches(tokenize_posts(posts, tokenizer, max_length=64))
     batch = PackingCollator(tokenizer)(data.__getitems__(list(range(20))))
     batch["post_ids"] = torch.arange(20)
     torch.manual_seed(0)

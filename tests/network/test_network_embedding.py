@@ -13,7 +13,7 @@ from twhin_hf.network import embedding as module
 from twhin_hf.network.checkpoint import FILE_NAME
 from twhin_hf.network.embedding import (
     Batch,
-    EmbeddingConfig,
+    NetworkEmbeddingConfig,
     Tables,
     batch_gradients,
     batch_loss,
@@ -49,7 +49,7 @@ def community_graph():
 
 def small(**options):
     defaults = {"dimension": 16, "epochs": 6, "num_batch_negs": 10, "num_uniform_negs": 10}
-    return EmbeddingConfig(**{**defaults, "threads": 1, "device": "cpu", **options})
+    return NetworkEmbeddingConfig(**{**defaults, "threads": 1, "device": "cpu", **options})
 
 
 def schedule_of(graph, batch_size=8, chunk=4):
@@ -85,8 +85,8 @@ def test_loss_by_hand():
 
 
 def test_negatives_are_averaged_by_default_and_summed_on_request():
-    assert EmbeddingConfig(num_batch_negs=30, num_uniform_negs=20).weight == 1 / 100
-    assert EmbeddingConfig(negative_weight=1.0).weight == 1
+    assert NetworkEmbeddingConfig(num_batch_negs=30, num_uniform_negs=20).weight == 1 / 100
+    assert NetworkEmbeddingConfig(negative_weight=1.0).weight == 1
 
 
 def test_known_pairs_are_no_negatives():
@@ -379,7 +379,7 @@ def test_candidates_are_sampled_where_posts_are_many():
 )
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(ValueError, match=message):
-        EmbeddingConfig(**options)
+        NetworkEmbeddingConfig(**options)
 
 
 def test_graphs_that_cannot_be_embedded():

@@ -9,7 +9,7 @@ from transformers import AutoConfig, BertConfig, BertModel
 from twhin_hf.commands.cli import main
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.serving import export, graph
-from twhin_hf.serving.embedding_settings import EmbeddingSettings, embedding_settings
+from twhin_hf.serving.embedding_settings import VectorSettings, embedding_settings
 from twhin_hf.serving.export import ExportConfig, export_encoder
 from twhin_hf.serving.exported import ExportedEncoder, is_exported, load_exported
 from twhin_hf.serving.parity import compare, cosines, parity_texts
@@ -230,7 +230,7 @@ def test_the_padded_path_is_encode(family, pooling, saved_encoders, texts):
     some = ["", "a", *texts[:20]]
     encoder = load_post_encoder(str(saved_encoders[family]))
     parts = {"combined": ("cls", "mean")}.get(pooling, (pooling,))
-    model = PooledEncoder(encoder, EmbeddingSettings(parts, True, 64)).eval()
+    model = PooledEncoder(encoder, VectorSettings(parts, True, 64)).eval()
     told = {"dimension": 32 * len(parts), "max_length": 64, "longest": encoder.longest_post}
     found = ExportedEncoder(run_by(model), encoder._own_tokenizer(), told).encode(some)
     expected = encoder.encode(some, max_length=64, pooling=pooling, normalize=True).numpy()
@@ -258,7 +258,7 @@ def test_settings_are_those_of_the_modules(tmp_path, tokenizer, texts):
         model.save_pretrained(str(folder))
         encoder = load_post_encoder(str(folder))
         settings = embedding_settings(str(folder), encoder)
-        assert settings == EmbeddingSettings(parts, True, 24)
+        assert settings == VectorSettings(parts, True, 24)
         pooled = PooledEncoder(encoder, settings).eval()
         told = {"dimension": 12 * len(parts), "max_length": 24, "longest": 40}
         found = ExportedEncoder(run_by(pooled), tokenizer, told).encode(texts[:30])
@@ -274,10 +274,10 @@ def test_settings_are_those_of_the_modules(tmp_path, tokenizer, texts):
 
 def test_settings_of_our_folders(saved_encoders, tmp_path):
     expected = {
-        "bert": EmbeddingSettings(("cls", "mean"), False, 128),
-        "modernbert": EmbeddingSettings(("mean",), False, 128),
-        "roberta": EmbeddingSettings(("cls",), False, 128),
-        "xlm-roberta": EmbeddingSettings(("cls",), True, 128),
+        "bert": VectorSettings(("cls", "mean"), False, 128),
+        "modernbert": VectorSettings(("mean",), False, 128),
+        "roberta": VectorSettings(("cls",), False, 128),
+        "xlm-roberta": VectorSettings(("cls",), True, 128),
     }
     for family, folder in saved_encoders.items():
         encoder = load_post_encoder(str(folder))
@@ -314,7 +314,7 @@ def test_what_cannot_be_exported_or_loaded(exports, saved_encoders, tmp_path, mo
 def test_posts_are_embedded_and_found_by_an_export(exports, posts, tmp_path, capsys):
     import pyarrow.parquet as pq
 
-    from twhin_hf.serving.vectors import EmbedConfig, _part_names
+    from twhin_hf.serving.vectors import PostVectorsConfig, _part_names
 
     folder, source = exports["bert"][0], tmp_path / "posts.parquet"
     posts.to_parquet(source)
@@ -332,7 +332,7 @@ def test_posts_are_embedded_and_found_by_an_export(exports, posts, tmp_path, cap
     assert main([*search, "--query", posts["text"][7]]) == 0
     assert "p7" in capsys.readouterr().out
     # Another export in the same place is another model.
-    names = list(_part_names(posts, 100, EmbedConfig(str(folder))))
+    names = list(_part_names(posts, 100, PostVectorsConfig(str(folder))))
     told = folder / "export.json"
     told.write_text(told.read_text() + "\n")
-    assert not set(names) & set(_part_names(posts, 100, EmbedConfig(str(folder))))
+    assert not set(names) & set(_part_names(posts, 100, PostVectorsConfig(str(folder))))

@@ -11,7 +11,7 @@ from twhin_hf.commands.cli import main
 from twhin_hf.modeling import TwhinBertModel, apply_settings
 from twhin_hf.serving import vectors as module
 from twhin_hf.serving.search import search_vectors, texts_of, vectors_made_with
-from twhin_hf.serving.vectors import EmbedConfig, embed_posts
+from twhin_hf.serving.vectors import PostVectorsConfig, embed_posts
 
 
 @pytest.fixture
@@ -39,7 +39,9 @@ def read(path):
 
 def test_vectors_are_the_models_in_the_order_of_the_posts(encoder, source, posts, tmp_path):
     output = tmp_path / "vectors.parquet"
-    report = embed_posts(source, output, EmbedConfig(encoder), posts_per_part=100, progress=False)
+    report = embed_posts(
+        source, output, PostVectorsConfig(encoder), posts_per_part=100, progress=False
+    )
     assert report == (240, 64, 3, 0)
     ids, found = read(output)
     assert ids == posts["post_id"]
@@ -54,7 +56,7 @@ def test_vectors_are_the_models_in_the_order_of_the_posts(encoder, source, posts
 
 def test_half_precision_normalized_by_two_processes(encoder, source, posts, tmp_path):
     output = tmp_path / "vectors.parquet"
-    config = EmbedConfig(encoder, pooling="cls", normalize=True, float16=True, processes=2)
+    config = PostVectorsConfig(encoder, pooling="cls", normalize=True, float16=True, processes=2)
     embed_posts(source, output, config, posts_per_part=60, progress=False)
     ids, found = read(output)
     assert ids == posts["post_id"]
@@ -65,7 +67,7 @@ def test_half_precision_normalized_by_two_processes(encoder, source, posts, tmp_
 
 
 def test_a_broken_run_goes_on_and_keeps_what_is_done(encoder, source, tmp_path, monkeypatch):
-    output, config = tmp_path / "vectors.parquet", EmbedConfig(encoder)
+    output, config = tmp_path / "vectors.parquet", PostVectorsConfig(encoder)
     embed_posts(source, tmp_path / "whole.parquet", config, posts_per_part=60, progress=False)
     write, written = module._Embedder.write, []
 
@@ -106,7 +108,7 @@ def test_parts_are_named_by_posts_options_and_weights(encoder, posts, tmp_path):
     def names(config, posts=posts):
         return [name for _, name in module._part_names(posts, 60, config)]
 
-    config = EmbedConfig(encoder)
+    config = PostVectorsConfig(encoder)
     first = names(config)
     assert len(set(first)) == 4
     assert names(replace(config, batch_size=1, processes=3)) == first
@@ -120,14 +122,14 @@ def test_parts_are_named_by_posts_options_and_weights(encoder, posts, tmp_path):
 
 def test_what_cannot_be(encoder, source, tmp_path):
     with pytest.raises(ValueError, match="processes is 0"):
-        EmbedConfig(encoder, processes=0)
+        PostVectorsConfig(encoder, processes=0)
     with pytest.raises(FileExistsError, match="remove it"):
-        embed_posts(source, source, EmbedConfig(encoder))
+        embed_posts(source, source, PostVectorsConfig(encoder))
     model = TwhinBertModel.from_pretrained(encoder)
     with torch.no_grad():
         model.encoder.layer[-1].output.LayerNorm.weight.mul_(1e6)
     model.save_pretrained(encoder)
-    config = EmbedConfig(encoder, float16=True)
+    config = PostVectorsConfig(encoder, float16=True)
     with pytest.raises(ValueError, match="float16 cannot hold"):
         embed_posts(source, tmp_path / "vectors.parquet", config, progress=False)
 

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from twhin_hf.data.tokenization import language_codes, tokenize_posts
-from twhin_hf.training.batches import LanguageSampler, Pairs, Posts, pair_rows
+from twhin_hf.training.batches import LanguageSampler, PairBatches, PostBatches, pair_rows
 from twhin_hf.training.collators import PackingCollator
 
 
@@ -17,7 +17,7 @@ def split(batch):
 
 
 def test_posts_come_as_they_were_tokenized(tokenized):
-    posts = Posts(tokenized)
+    posts = PostBatches(tokenized)
     batch = posts.__getitems__([7, 3, 7 + 5 * len(posts)])
     assert batch.post_ids.tolist() == [7, 3, 7]
     assert batch.draws.tolist() == [0, 0, 5]
@@ -27,20 +27,20 @@ def test_posts_come_as_they_were_tokenized(tokenized):
 
 def test_posts_of_a_filtered_data_set_come_in_its_order(posts, tokenizer):
     chosen = posts.select([30, 5, 9])
-    batch = Posts(tokenize_posts(chosen, tokenizer)).__getitems__([2, 0])
+    batch = PostBatches(tokenize_posts(chosen, tokenizer)).__getitems__([2, 0])
     expected = tokenizer([posts[9]["text"], posts[30]["text"]])["input_ids"]
     assert [tokens.tolist() for tokens in split(batch)] == expected
 
 
 def test_pairs_bring_all_known_positives_in_both_directions(tokenized):
-    pairs = Pairs(Posts(tokenized), np.array([[0, 1], [2, 0], [0, 1], [4, 5]]))
+    pairs = PairBatches(PostBatches(tokenized), np.array([[0, 1], [2, 0], [0, 1], [4, 5]]))
     batch = pairs.__getitems__([0, 3])
     assert batch.post_ids.tolist() == [0, 4, 1, 5]
     assert batch.positive_ids.tolist() == [[1, 2], [5, -1], [0, -1], [4, -1]]
 
 
 def test_anchor_and_positive_are_other_draws(tokenized):
-    pairs = Pairs(Posts(tokenized), np.array([[0, 1], [2, 3]]))
+    pairs = PairBatches(PostBatches(tokenized), np.array([[0, 1], [2, 3]]))
     batch = pairs.__getitems__([0, 1 + 2 * 3])
     assert len(set(batch.draws.tolist())) == 4
 
@@ -71,7 +71,7 @@ def test_sampler_draws_each_row_once_without_resampling():
 
 
 def test_collator_frames_posts(tokenized, tokenizer):
-    batch = Posts(tokenized).__getitems__(list(range(10)))
+    batch = PostBatches(tokenized).__getitems__(list(range(10)))
     out = PackingCollator(tokenizer, row_length=128)(batch)
     assert out["num_posts"] == 10
     segments, ids, labels = out["segment_ids"], out["input_ids"], out["labels"]
@@ -85,7 +85,9 @@ def test_collator_frames_posts(tokenized, tokenizer):
 
 
 def test_collator_without_masking(tokenized, tokenizer):
-    out = PackingCollator(tokenizer, mlm_probability=0.0)(Posts(tokenized).__getitems__([0, 1]))
+    out = PackingCollator(tokenizer, mlm_probability=0.0)(
+        PostBatches(tokenized).__getitems__([0, 1])
+    )
     assert "labels" not in out
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from twhin_hf.training.batches import LanguageSampler
-from twhin_hf.training.mixing import MixedBatches, MixedSampler, Source, batch_schedule
+from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler, batch_schedule
 
 
 class Recorded(list):
@@ -16,7 +16,7 @@ def sources(*sizes_and_shares):
     made = []
     for number, (size, share) in enumerate(sizes_and_shares):
         sampler = LanguageSampler(np.zeros(size, int), 1.0, seed=3)
-        made.append(Source("rows", Recorded([number] * size), sampler, share))
+        made.append(BatchSource("rows", Recorded([number] * size), sampler, share))
     return made
 
 

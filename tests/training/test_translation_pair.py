@@ -193,7 +193,7 @@ def test_a_resumed_run_sees_the_same_batches_and_ends_the_same(trainer, tmp_path
         torch.testing.assert_close(resumed.model.state_dict()[name], value, atol=1e-6, rtol=1e-5)
 
 
-def held_out_metrics(training, translation_pairs, tokenizer):
+def eval_metrics(training, translation_pairs, tokenizer):
     """Metrics by padded texts, one after the other."""
     held_out, count = training.eval_dataset, len(translation_pairs)
     texts = [pair[f"text_{side}"] for side in "ab" for pair in translation_pairs]
@@ -244,7 +244,7 @@ def test_evaluation_on_held_out_pairs(name, trainer, tiny_config, translation_pa
     assert len(evaluated) == 1
     assert {"eval_tpp_loss", "eval_tpp_accuracy", "eval_tpp_auc"} <= evaluated[0].keys()
     metrics = training.evaluate()
-    auc, found = held_out_metrics(training, held_out, tokenizer)
+    auc, found = eval_metrics(training, held_out, tokenizer)
     assert metrics["eval_tpp_auc"] == pytest.approx(auc, abs=2e-3)
     assert metrics["eval_retrieval_a_to_b"] == pytest.approx(found)
     assert 0 <= metrics["eval_retrieval_b_to_a"] <= 1

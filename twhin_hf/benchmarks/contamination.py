@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twhin_hf.data.table_batches import iterate_batches
-from twhin_hf.tables import Source, is_blank, open_engine, read_errors, read_table
+from twhin_hf.tables import TableSource, is_blank, open_engine, read_errors, read_table
 
 _ROWS_PER_BATCH = 20_000
 _BASE = np.uint64(0x9E3779B97F4A7C15)
@@ -100,8 +100,8 @@ def find_contamination(
 
 
 def check_contamination(
-    benchmark: Source,
-    pretraining: Source,
+    benchmark: TableSource,
+    pretraining: TableSource,
     ngram: int = 50,
     *,
     columns: Mapping[str, str] | None = None,

@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> None:
     """Embeds and says what was written."""
     import torch
 
-    from twhin_hf.serving.vectors import EmbedConfig, embed_posts
+    from twhin_hf.serving.vectors import PostVectorsConfig, embed_posts
 
-    config = EmbedConfig(
+    config = PostVectorsConfig(
         model=args.model,
         revision=args.revision,
         pooling=args.pooling,

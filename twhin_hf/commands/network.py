@@ -77,11 +77,11 @@ def run_import(args: argparse.Namespace) -> None:
 
 def run_embed(args: argparse.Namespace) -> None:
     """Reads the log, learns the vectors and writes the network folder."""
-    from twhin_hf.network.embedding import EmbeddingConfig, embed_network
+    from twhin_hf.network.embedding import NetworkEmbeddingConfig, embed_network
     from twhin_hf.network.folder import save_network
     from twhin_hf.network.log import read_log
 
-    config = _config_from(args, EmbeddingConfig)
+    config = _config_from(args, NetworkEmbeddingConfig)
     graph = read_log(
         args.engagements,
         args.posts,
@@ -170,7 +170,7 @@ def _add_import_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_embed_options(parser: argparse.ArgumentParser) -> None:
-    from twhin_hf.network.embedding import EmbeddingConfig
+    from twhin_hf.network.embedding import NetworkEmbeddingConfig
 
     files = parser.add_argument_group("input and output")
     files.add_argument(
@@ -209,7 +209,7 @@ def _add_embed_options(parser: argparse.ArgumentParser) -> None:
         "--memory-limit", default="600MB", help="most memory of the log reader (default: 600MB)"
     )
     log.add_argument("--temp-directory", help="where the log reader spills (default: the system's)")
-    _add_config(parser, "embedding", EmbeddingConfig)
+    _add_config(parser, "embedding", NetworkEmbeddingConfig)
     _add_progress(parser)
 
 

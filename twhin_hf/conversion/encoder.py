@@ -22,7 +22,7 @@ from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.modeling.sentence_transformer_files import plain_sentence_transformer_files
 from twhin_hf.modeling.settings import DEFAULTS
 
-POOLINGS = ("cls", "mean")
+STOCK_POOLINGS = ("cls", "mean")
 """What sentence-transformers, text-embeddings-inference and vLLM do without code of ours."""
 
 _OURS = {*DEFAULTS, "auto_map", "architectures", "projection_dim"}
@@ -66,7 +66,7 @@ def convert_to_encoder(
     path = checkpoint_path(checkpoint, revision)
     encoder = load_post_encoder(checkpoint, revision)
     pooling = pooling or encoder.config.pooling
-    if pooling not in POOLINGS:
+    if pooling not in STOCK_POOLINGS:
         raise ValueError(
             f"the model's pooling is {pooling!r}, which stock software does not have; choose "
             "--pooling cls or --pooling mean"
@@ -91,7 +91,7 @@ def convert_to_encoder(
             json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8"
         )
         loaded_tokenizer.save_pretrained(folder)
-        files = plain_sentence_transformer_files(config, pooling, encoder.post_length)
+        files = plain_sentence_transformer_files(config, pooling, encoder.max_seq_length)
         for name, value in files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

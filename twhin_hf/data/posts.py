@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twhin_hf.tables import Source, describe, is_blank, open_engine, read_errors, read_table
+from twhin_hf.tables import TableSource, describe, is_blank, open_engine, read_errors, read_table
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -56,7 +56,7 @@ class Posts(NamedTuple):
 
 
 def read_posts(
-    source: Source,
+    source: TableSource,
     *,
     max_characters: int = 10_000,
     columns: Mapping[str, str] | None = None,
@@ -109,7 +109,7 @@ def read_posts(
     return Posts(dataset, report)
 
 
-def _drop_blank(table: ir.Table, source: Source) -> tuple[ir.Table, dict[str, int]]:
+def _drop_blank(table: ir.Table, source: TableSource) -> tuple[ir.Table, dict[str, int]]:
     """Rows with an id and a text, and how many rows are not so or repeat an id."""
     has_id, has_text = ~is_blank(table.post_id), ~is_blank(table.text)
     valid = table.filter(has_id & has_text)

@@ -154,7 +154,7 @@ def common_options(
         logger.warning(
             "pooling: %s for both encoders, as the second has it; the first has %s", own[1], own[0]
         )
-    lengths = before.post_length, after.post_length
+    lengths = before.max_seq_length, after.max_seq_length
     return {"pooling": pooling or own[1], "max_length": max_length or min(lengths)}
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twhin_hf.data.splits import SPLITS
 from twhin_hf.evaluation.classification_metrics import metric_named
 from twhin_hf.evaluation.fine_tuning import (
     check_length,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("train", "validation", "test")
 _TEXT_LENGTH = 128
 _LARGE_HIDDEN_SIZE = 1024
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twhin_hf.evaluation.classification import SPLITS, check_splits
+from twhin_hf.data.splits import SPLITS
+from twhin_hf.evaluation.classification import check_splits
 from twhin_hf.evaluation.classification_metrics import metric_named
 from twhin_hf.results import Result
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MARGIN_NEIGHBOURS = 4
 SCORES_PER_BLOCK = 2**22  # 16 MiB of float32 scores at a time
-METRICS = {
+RETRIEVAL_METRICS = {
     "accuracy_at_1": "accuracy@1",
     "accuracy_at_10": "accuracy@10",
     "mrr": "MRR",
@@ -192,7 +192,7 @@ def texts_by_languages(
 def retrieval_rows(results: Mapping[str, RetrievalResult]) -> list[Result]:
     """Rows for `results.json`: each metric of each direction, and the mean of the directions."""
     rows = []
-    for name, metric in METRICS.items():
+    for name, metric in RETRIEVAL_METRICS.items():
         rows += [
             Result(
                 language=direction,

@@ -17,7 +17,7 @@ from twhin_hf.hub.folder import auto_classes, family_file
 from twhin_hf.hub.sections import join_card, merge_cards
 from twhin_hf.results import Results, read_results
 
-LOSSES = "losses.png"
+LOSSES_PLOT = "losses.png"
 
 _TASKS = {
     "engagement": "text-ranking",
@@ -131,7 +131,7 @@ def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> s
         adapter=facts.adapter,
         training=training(facts.record),
         hyper_parameters=facts.record.get("hyper_parameters", {}),
-        picture=LOSSES if has_losses(facts) else None,
+        picture=LOSSES_PLOT if has_losses(facts) else None,
         results=[_table(results) for results in facts.results],
         citations=[text for key, text in _CITATIONS.items() if _learns(settings, key)]
         or [_CITATIONS["social"]],

@@ -254,7 +254,7 @@ def _sentence_transformer(folder: Path) -> dict[str, bytes]:
 
     config: Any = AutoConfig.from_pretrained(folder)
     with torch.device("meta"):
-        length = model_class(config, MODELS)(config).post_length
+        length = model_class(config, MODELS)(config).max_seq_length
     files = sentence_transformer_files(config, length, special_tokens_of(folder))
     return {name: as_json(value) for name, value in files.items()}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from twhin_hf.hub.cards import LOSSES, CardFacts, has_losses, model_card, read_facts
+from twhin_hf.hub.cards import LOSSES_PLOT, CardFacts, has_losses, model_card, read_facts
 from twhin_hf.hub.client import CARD, Push, open_repository
 from twhin_hf.hub.folder import (
     ADAPTER_CONFIG,
@@ -116,7 +116,7 @@ def plan_push(
     for path in sorted(folder.glob("results*.json")):
         files[path.name] = public_results(path, repo_id)
     if has_losses(facts):
-        files[LOSSES] = _losses(facts)
+        files[LOSSES_PLOT] = _losses(facts)
     if card is None and (folder / CARD).exists():
         own = (folder / CARD).read_text(encoding="utf-8")
         card = own if "<!-- twhin_hf:begin" in own else None
@@ -206,7 +206,7 @@ def _losses(facts: CardFacts) -> bytes:
 
     with TemporaryDirectory() as folder:
         history = {facts.record.get("trainer", "training"): facts.history}
-        return plot_losses(history, Path(folder) / LOSSES).read_bytes()
+        return plot_losses(history, Path(folder) / LOSSES_PLOT).read_bytes()
 
 
 def _is_ours(name: str) -> bool:

@@ -76,7 +76,7 @@ class PretrainingAdapter(PeftModel):
             config.__dict__.pop(key, None)
         config.to_json_file(Path(folder) / ENCODER_CONFIG_NAME)
         encoder._save_tokenizer(Path(folder))
-        write_sentence_transformer_files(folder, config, encoder.post_length)
+        write_sentence_transformer_files(folder, config, encoder.max_seq_length)
 
     def load_adapter(self, model_id: Any, adapter_name: str, *args: Any, **kwargs: Any) -> Any:
         """Loads weights that `save_pretrained` wrote, or peft for the encoder alone.

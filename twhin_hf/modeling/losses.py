@@ -23,7 +23,7 @@ def nt_xent_loss(
     queries: Tensor,
     keys: Tensor,
     positives: Tensor,
-    not_negatives: Tensor,
+    exclusion_mask: Tensor,
     temperature: float = 0.1,
     margin: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
@@ -37,7 +37,7 @@ def nt_xent_loss(
         queries: `[num_queries, size]`, projections of this process's posts.
         keys: `[num_keys, size]`, projections of all posts of the batch.
         positives: `[num_queries]`, the key that is each query's positive.
-        not_negatives: `[num_queries, num_keys]`, true where a key must not count as a negative:
+        exclusion_mask: `[num_queries, num_keys]`, true where a key must not count as a negative:
             the query itself, and whatever `social_exclusions` finds. The positive may be marked
             too: it always takes part.
         temperature: τ.
@@ -57,7 +57,7 @@ def nt_xent_loss(
         0.5514
     """
     scores = F.normalize(queries.float(), dim=-1) @ F.normalize(keys.float(), dim=-1).T
-    ruled_out = not_negatives.scatter(1, positives[:, None], False)
+    ruled_out = exclusion_mask.scatter(1, positives[:, None], False)
     scores = scores.masked_fill(ruled_out, float("-inf"))
     accuracy = (scores.detach().argmax(dim=1) == positives).float().mean()
     if margin:

@@ -60,7 +60,7 @@ class PostEncoderMixin(SavingMixin):
         return int(self.config.max_position_embeddings) - self.position_offset
 
     @property
-    def post_length(self) -> int:
+    def max_seq_length(self) -> int:
         """Tokens a post is cut to by default: 128, or what the model reads if less."""
         return min(POST_LENGTH, self.longest_post)
 
@@ -214,7 +214,7 @@ class PostEncoderMixin(SavingMixin):
                 "load the model's own tokenizer, or call model.resize_token_embeddings"
             )
         if max_length is None:
-            return self.post_length
+            return self.max_seq_length
         if max_length > self.longest_post:
             raise ValueError(
                 f"max_length is {max_length}; this model reads {self.longest_post} at most"

@@ -209,9 +209,9 @@ class PreTrainingMixin(SavingMixin):
         partners = first + (own + num_posts // 2) % num_posts
         if positive_ids is None:
             positive_ids = post_ids.new_empty(num_posts, 0)
-        not_negatives = social_exclusions(post_ids, positive_ids, key_ids)
+        exclusion_mask = social_exclusions(post_ids, positive_ids, key_ids)
         return nt_xent_loss(
-            projections, keys, partners, not_negatives, self.config.social_temperature
+            projections, keys, partners, exclusion_mask, self.config.social_temperature
         )
 
     def _tpp_loss(
@@ -249,12 +249,12 @@ class PreTrainingMixin(SavingMixin):
             )
         # Every process brings its sides a and then its sides b.
         key_sides = torch.arange(len(keys), device=own.device) % num_posts // num_pairs
-        not_negatives = translation_exclusions(item_ids, own // num_pairs, key_item_ids, key_sides)
+        exclusion_mask = translation_exclusions(item_ids, own // num_pairs, key_item_ids, key_sides)
         return translation_contrastive_loss(
             projections,
             keys,
             first + (own + num_pairs) % num_posts,
-            not_negatives,
+            exclusion_mask,
             config.tpp_temperature,
             config.tpp_margin,
         )

@@ -69,7 +69,7 @@ class SavingMixin(Backbone):
         if is_main_process:
             encoder: Any = self.base_model
             self._save_tokenizer(Path(save_directory))
-            write_sentence_transformer_files(save_directory, self.config, encoder.post_length)
+            write_sentence_transformer_files(save_directory, self.config, encoder.max_seq_length)
             if push_to_hub:
                 name = os.path.basename(os.path.normpath(save_directory))
                 self.push_to_hub(hub.pop("repo_id", name), **hub)

@@ -85,7 +85,7 @@ def translation_contrastive_loss(
     queries: Tensor,
     keys: Tensor,
     positives: Tensor,
-    not_negatives: Tensor,
+    exclusion_mask: Tensor,
     temperature: float = 0.05,
     margin: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
@@ -98,7 +98,7 @@ def translation_contrastive_loss(
         queries: `[num_posts, size]`, projections of this process's texts of both sides.
         keys: `[num_keys, size]`, projections of the texts of all processes.
         positives: `[num_posts]`, the key that is each text's translation.
-        not_negatives: `[num_posts, num_keys]`, of `translation_exclusions`.
+        exclusion_mask: `[num_posts, num_keys]`, of `translation_exclusions`.
         temperature: τ.
         margin: taken off the cosine of a text and its translation.
 
@@ -116,7 +116,7 @@ def translation_contrastive_loss(
         >>> round(loss.item(), 4), accuracy.item()  # log(1 + 1 / e)
         (0.3133, 1.0)
     """
-    return nt_xent_loss(queries, keys, positives, not_negatives, temperature, margin)
+    return nt_xent_loss(queries, keys, positives, exclusion_mask, temperature, margin)
 
 
 def translation_exclusions(

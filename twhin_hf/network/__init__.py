@@ -13,7 +13,7 @@ _MODULES = {
     "EngagementGraph": "log",
     "LogReport": "log",
     "read_log": "log",
-    "EmbeddingConfig": "embedding",
+    "NetworkEmbeddingConfig": "embedding",
     "embed_network": "embedding",
     "MiningConfig": "mining",
     "MiningReport": "mining",

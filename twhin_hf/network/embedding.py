@@ -51,7 +51,7 @@ _INIT_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
-class EmbeddingConfig:
+class NetworkEmbeddingConfig:
     """How to embed a network. Dimension, epochs and optimizer are the paper's.
 
     Attributes:
@@ -120,7 +120,7 @@ class EmbeddingConfig:
 
 def embed_network(
     graph: EngagementGraph,
-    config: EmbeddingConfig | None = None,
+    config: NetworkEmbeddingConfig | None = None,
     *,
     output: str | Path | None = None,
     resume: bool = False,
@@ -143,7 +143,7 @@ def embed_network(
         ValueError: The graph has no edge or a relation without one, the options leave nothing to
             train on, the checkpoint is of another graph or other options, or training diverged.
     """
-    config = config or EmbeddingConfig()
+    config = config or NetworkEmbeddingConfig()
     _check_graph(graph)
     if resume and output is None:
         raise ValueError("resume needs the output folder that holds the checkpoint.")
@@ -281,7 +281,7 @@ class Tables:
     state: dict[str, Tensor]
 
     @classmethod
-    def random(cls, graph: EngagementGraph, config: EmbeddingConfig, device: str) -> Tables:
+    def random(cls, graph: EngagementGraph, config: NetworkEmbeddingConfig, device: str) -> Tables:
         generator = torch.Generator(device).manual_seed(config.seed)
         rows = {"users": graph.num_users, "posts": graph.num_posts}
         vectors = {
@@ -319,7 +319,7 @@ class Tables:
 
 @torch.inference_mode()
 def train_batch(
-    tables: Tables, lhs: Tensor, rhs: Tensor, step: Step, config: EmbeddingConfig
+    tables: Tables, lhs: Tensor, rhs: Tensor, step: Step, config: NetworkEmbeddingConfig
 ) -> float | None:
     """One step: gather, gradients, scatter.
 
@@ -368,7 +368,7 @@ def train_batch(
 def _train(
     tables: Tables,
     schedule: Schedule,
-    config: EmbeddingConfig,
+    config: NetworkEmbeddingConfig,
     start: tuple[int, int],
     checkpoint: Path | None,
     identity: dict[str, Any],
@@ -427,7 +427,7 @@ def _progress(show: bool) -> Progress:
     return Progress(text, BarColumn(), TimeRemainingColumn(), disable=not show)
 
 
-def _identity(graph: EngagementGraph, config: EmbeddingConfig) -> dict[str, Any]:
+def _identity(graph: EngagementGraph, config: NetworkEmbeddingConfig) -> dict[str, Any]:
     """What a run must share with the checkpoint that it goes on from."""
     options = asdict(config)
     for free in ("epochs", "threads", "device", "checkpoint_minutes", "num_candidates"):
@@ -456,7 +456,7 @@ def _device(name: str) -> str:
     return name
 
 
-def _diverged(what: str, config: EmbeddingConfig) -> ValueError:
+def _diverged(what: str, config: NetworkEmbeddingConfig) -> ValueError:
     return ValueError(
         f"Training diverged: {what}. Lower learning_rate, which is {config.learning_rate}."
     )

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from twhin_hf.network.edges import EdgeFile, Edges, degrees, find_core, keep_core
 from twhin_hf.tables import (
-    Source,
+    TableSource,
     describe,
     has_text,
     is_blank,
@@ -136,8 +136,8 @@ class EngagementGraph:
 
 
 def read_log(
-    engagements: Source,
-    posts: Source | Iterable[str] | None = None,
+    engagements: TableSource,
+    posts: TableSource | Iterable[str] | None = None,
     *,
     relations: Sequence[str] | None = None,
     exclude_posts: Iterable[str] | None = None,
@@ -243,7 +243,7 @@ def read_log(
     )
 
 
-def _read_relations(log: ir.Table, source: Source) -> tuple[ir.Table, dict[str, int]]:
+def _read_relations(log: ir.Table, source: TableSource) -> tuple[ir.Table, dict[str, int]]:
     """The log with a relation in every row, and the rows of each relation in byte order."""
     import ibis
 
@@ -279,7 +279,7 @@ def _select_relations(rows_of: Mapping[str, int], wanted: Sequence[str] | None) 
 
 
 def _known_posts(
-    posts: Source | Iterable[str], columns: Mapping[str, str] | None, engine: ibis.BaseBackend
+    posts: TableSource | Iterable[str], columns: Mapping[str, str] | None, engine: ibis.BaseBackend
 ) -> ir.Table:
     """Distinct ids of the posts that have text, column `post_id`."""
     import ibis

@@ -29,7 +29,7 @@ from twhin_hf.network.neighbours import (
     vector_lengths,
 )
 from twhin_hf.network.pairs import NeighbourTable, PairFilter, write_pairs
-from twhin_hf.tables import Source, is_blank, open_engine, read_errors, read_table
+from twhin_hf.tables import TableSource, is_blank, open_engine, read_errors, read_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -133,7 +133,7 @@ class MiningReport:
 
 def mine_pairs(
     network: Network,
-    posts: Source | Dataset,
+    posts: TableSource | Dataset,
     output: str | Path,
     config: MiningConfig | None = None,
     progress: bool = True,
@@ -223,7 +223,7 @@ def _check_k(k: int, num_posts: int, what: str) -> None:
 
 def _read_texts(
     network: Network,
-    posts: Source | Dataset,
+    posts: TableSource | Dataset,
     config: MiningConfig,
     columns: Mapping[str, str] | None,
 ) -> tuple[np.ndarray, np.ndarray]:

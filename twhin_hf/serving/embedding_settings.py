@@ -23,7 +23,7 @@ _OF_POOLING_MODULE = {"cls": "cls", "mean": "mean_all"}
 
 
 @dataclass(frozen=True)
-class EmbeddingSettings:
+class VectorSettings:
     """What the vectors of a model are.
 
     Attributes:
@@ -39,7 +39,7 @@ class EmbeddingSettings:
 
 def embedding_settings(
     name_or_path: str, encoder: Any, revision: str | None = None
-) -> EmbeddingSettings:
+) -> VectorSettings:
     """Reads what the vectors of a model are.
 
     Args:
@@ -53,7 +53,7 @@ def embedding_settings(
     pooling = OF_CONFIG[encoder.config.pooling]
     modules = _read_json(name_or_path, "modules.json", revision)
     if modules is None:
-        return EmbeddingSettings(pooling, False, encoder.post_length)
+        return VectorSettings(pooling, False, encoder.max_seq_length)
     transformer = _read_json(name_or_path, "sentence_bert_config.json", revision) or {}
     tokenizer = _read_json(name_or_path, "tokenizer_config.json", revision) or {}
     lengths = transformer.get("max_seq_length"), tokenizer.get("model_max_length")
@@ -75,7 +75,7 @@ def embedding_settings(
                 f"pooling {modes or 'unknown'}; what can be exported is a Transformer with cls or "
                 "mean Pooling, and Normalize."
             )
-    return EmbeddingSettings(pooling, normalize, max_length)
+    return VectorSettings(pooling, normalize, max_length)
 
 
 def sentence_transformer_paths(name_or_path: str, revision: str | None = None) -> dict[str, Path]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.serving.embedding_settings import (
-    EmbeddingSettings,
+    VectorSettings,
     embedding_settings,
     sentence_transformer_paths,
 )
@@ -171,7 +171,7 @@ def _write_beside(folder: Path, config: ExportConfig, encoder: Any, tokenizer: A
         shutil.copyfile(path, folder / name)
 
 
-def _told(config: ExportConfig, encoder: Any, settings: EmbeddingSettings) -> dict[str, Any]:
+def _told(config: ExportConfig, encoder: Any, settings: VectorSettings) -> dict[str, Any]:
     libraries = ("torch", "transformers", *EXPORTERS[config.format])
     return {
         "model": config.model,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from twhin_hf.modeling.post_encoder import PostEncoderMixin
-from twhin_hf.serving.embedding_settings import EmbeddingSettings
+from twhin_hf.serving.embedding_settings import VectorSettings
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUTS = ("sentence_embedding", "last_hidden_state")
@@ -21,7 +21,7 @@ class PooledEncoder(nn.Module):
     here a row is a post, and no shape depends on a value.
     """
 
-    def __init__(self, encoder: Any, settings: EmbeddingSettings):
+    def __init__(self, encoder: Any, settings: VectorSettings):
         """Takes the encoder as it is.
 
         Args:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from twhin_hf.network.neighbours import unit_vectors
 from twhin_hf.serving.vectors import METADATA_KEY
-from twhin_hf.tables import Source, open_engine, read_errors, read_table
+from twhin_hf.tables import TableSource, open_engine, read_errors, read_table
 
 _VECTORS_PER_BLOCK = 16_384
 
@@ -87,7 +87,7 @@ def vectors_made_with(vectors: str | Path) -> dict[str, Any]:
     return json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else {}
 
 
-def texts_of(posts: Source, post_ids: Sequence[str]) -> dict[str, str]:
+def texts_of(posts: TableSource, post_ids: Sequence[str]) -> dict[str, str]:
     """The texts of some posts; a post that is not there is left out.
 
     Args:

@@ -29,7 +29,7 @@ from rich.progress import Progress
 
 from twhin_hf.data.posts import read_posts
 from twhin_hf.serving.exported import EXPORT_NAME, load_encoder
-from twhin_hf.tables import Source
+from twhin_hf.tables import TableSource
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ METADATA_KEY = b"twhin_hf"
 
 
 @dataclass(frozen=True)
-class EmbedConfig:
+class PostVectorsConfig:
     """How posts are embedded.
 
     Attributes:
@@ -78,7 +78,7 @@ class EmbedConfig:
         return {name: asdict(self)[name] for name in names}
 
 
-class EmbedReport(NamedTuple):
+class PostVectorsReport(NamedTuple):
     """What was written.
 
     Attributes:
@@ -95,14 +95,14 @@ class EmbedReport(NamedTuple):
 
 
 def embed_posts(
-    posts: Source,
+    posts: TableSource,
     output: str | Path,
-    config: EmbedConfig,
+    config: PostVectorsConfig,
     *,
     columns: Mapping[str, str] | None = None,
     posts_per_part: int = POSTS_PER_PART,
     progress: bool = True,
-) -> EmbedReport:
+) -> PostVectorsReport:
     """Writes the vectors of posts, in the order of the posts.
 
     Args:
@@ -142,7 +142,7 @@ def embed_posts(
                 bar.advance(task, part.size)
         dimension = _join([part.path for part in parts], output, config)
     shutil.rmtree(folder)
-    return EmbedReport(len(read), dimension, len(parts), len(parts) - len(missing))
+    return PostVectorsReport(len(read), dimension, len(parts), len(parts) - len(missing))
 
 
 class _Part(NamedTuple):
@@ -158,7 +158,7 @@ class _Part(NamedTuple):
 class _Embedder:
     """A process's model and posts."""
 
-    def __init__(self, config: EmbedConfig, posts: str, device: str):
+    def __init__(self, config: PostVectorsConfig, posts: str, device: str):
         self.config = config
         self.posts = Dataset.from_file(posts).with_format("arrow")
         self.model = load_encoder(config.model, config.revision, device)
@@ -197,7 +197,7 @@ _embedder: _Embedder | None = None
 """That of a worker process."""
 
 
-def _start_worker(config: EmbedConfig, posts: str, devices: Any) -> None:
+def _start_worker(config: PostVectorsConfig, posts: str, devices: Any) -> None:
     global _embedder
     torch.set_num_threads(max(1, torch.get_num_threads() // config.processes))
     _embedder = _Embedder(config, posts, devices.get())
@@ -208,7 +208,7 @@ def _write_part(part: _Part) -> _Part:
     return _embedder.write(part)
 
 
-def _embed_parts(parts: list[_Part], posts: str, config: EmbedConfig) -> Iterator[_Part]:
+def _embed_parts(parts: list[_Part], posts: str, config: PostVectorsConfig) -> Iterator[_Part]:
     if not parts:
         return
     if config.processes == 1:
@@ -233,7 +233,7 @@ def _device(device: str, number: int) -> str:
 
 
 def _part_names(
-    posts: Dataset, posts_per_part: int, config: EmbedConfig
+    posts: Dataset, posts_per_part: int, config: PostVectorsConfig
 ) -> Iterator[tuple[int, str]]:
     """Start and file name of each part."""
     made_with = json.dumps([config.of_vectors(), _weights_stamp(config.model)]).encode()
@@ -254,7 +254,7 @@ def _weights_stamp(model: str) -> list[list[Any]]:
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
-def _join(parts: list[Path], output: Path, config: EmbedConfig) -> int:
+def _join(parts: list[Path], output: Path, config: PostVectorsConfig) -> int:
     """Writes the parts as one file, a row group each, and returns the dimension."""
     made_with = {METADATA_KEY: json.dumps(config.of_vectors()).encode()}
     schema = pq.read_schema(parts[0]).with_metadata(made_with)

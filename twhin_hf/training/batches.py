@@ -41,7 +41,7 @@ class PostBatch:
     item_ids: np.ndarray | None = None
 
 
-class Posts(TorchDataset):
+class PostBatches(TorchDataset):
     """Tokenized posts, fetched a batch at a time.
 
     Args:
@@ -71,7 +71,7 @@ class Posts(TorchDataset):
         return PostBatch(tokens, np.diff(ids.offsets.to_numpy()), draws, rows)
 
 
-class Pairs(TorchDataset):
+class PairBatches(TorchDataset):
     """Pairs of posts.
 
     Args:
@@ -79,7 +79,7 @@ class Pairs(TorchDataset):
         pairs: int64 `[num_pairs, 2]`, rows of anchors and positives.
     """
 
-    def __init__(self, posts: Posts, pairs: np.ndarray):
+    def __init__(self, posts: PostBatches, pairs: np.ndarray):
         self.posts, self.pairs = posts, pairs
         both_ways = np.concatenate([pairs, pairs[:, ::-1]])
         both_ways = np.unique(both_ways, axis=0)

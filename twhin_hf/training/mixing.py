@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 from twhin_hf.training.batches import LanguageSampler, PostBatch
 
 
-class Source(NamedTuple):
+class BatchSource(NamedTuple):
     """Batches of one kind, and the order in which they are drawn.
 
     Attributes:
@@ -78,7 +78,7 @@ class MixedSampler(Sampler[int]):
         batch_size: keys of a batch, over all processes.
     """
 
-    def __init__(self, sources: Sequence[Source], batch_size: int):
+    def __init__(self, sources: Sequence[BatchSource], batch_size: int):
         self.samplers = [source.sampler for source in sources]
         self.batch_size, self.epoch = batch_size, 0
         self.schedule = batch_schedule(

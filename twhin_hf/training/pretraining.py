@@ -24,13 +24,13 @@ from twhin_hf.modeling.packed_attention import attention_dropout, packed_attenti
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.masking import IGNORED
-from twhin_hf.training.mixing import MixedBatches, MixedSampler, Source, whole_batches
+from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler, whole_batches
 from twhin_hf.training.publishing import PublishingMixin
 from twhin_hf.training.record import training_record, write_training_record
 
 logger = logging.getLogger(__name__)
 
-LOSSES = ("mlm_loss", "social_loss", "social_accuracy", "tpp_loss", "tpp_accuracy")
+LOGGED_NAMES = ("mlm_loss", "social_loss", "social_accuracy", "tpp_loss", "tpp_accuracy")
 
 
 @dataclass
@@ -59,7 +59,7 @@ class PretrainingConfig(TrainingArguments):
         default=False,
         metadata={"help": "Draw every pair of languages as often as the largest one."},
     )
-    tokenization_processes: int | None = field(
+    dataset_num_proc: int | None = field(
         default=None, metadata={"help": "Processes that tokenize the texts."}
     )
 
@@ -105,7 +105,7 @@ class PretrainingTrainer(PublishingMixin):
         self,
         model: PreTrainedModel,
         args: PretrainingConfig,
-        sources: Sequence[Source],
+        sources: Sequence[BatchSource],
         eval_batches: TorchDataset | None,
         tokenizer: PreTrainedTokenizerBase,
         **kwargs: Any,
@@ -160,7 +160,7 @@ class PretrainingTrainer(PublishingMixin):
             masked = (inputs["labels"] != -100).sum().float()
             inputs = inputs | {"num_masked": self.accelerator.reduce(masked, reduction="mean")}
         if not model.training and {"labels", "pair_labels"} <= inputs.keys():
-            outputs = held_out_outputs(model, inputs)
+            outputs = eval_outputs(model, inputs)
         else:
             outputs = model(**inputs)
         self._keep_for_log(outputs, inputs["segment_ids"])
@@ -230,7 +230,9 @@ class PretrainingTrainer(PublishingMixin):
         return metrics
 
     def _keep_for_log(self, outputs: Any, segment_ids: torch.Tensor) -> None:
-        parts = {name: outputs[name].detach() for name in LOSSES if outputs.get(name) is not None}
+        parts = {
+            name: outputs[name].detach() for name in LOGGED_NAMES if outputs.get(name) is not None
+        }
         parts["tokens"] = (segment_ids > 0).sum().float()
         for name, value in parts.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -253,7 +255,7 @@ class PretrainingTrainer(PublishingMixin):
             write_training_record(folder, record)
             # Now that the tokenizer is there: its special tokens are left out of a mean.
             encoder = encoder_of(self.accelerator.unwrap_model(self.model))
-            write_sentence_transformer_files(folder, encoder.config, encoder.post_length)
+            write_sentence_transformer_files(folder, encoder.config, encoder.max_seq_length)
 
 
 def check_model(
@@ -317,7 +319,7 @@ def check_model(
     return tokenizer
 
 
-def held_out_outputs(model: nn.Module, inputs: dict[str, Any]) -> Any:
+def eval_outputs(model: nn.Module, inputs: dict[str, Any]) -> Any:
     """What a model gives of translation pairs by their whole texts, with the MLM of masked ones.
 
     Args:
@@ -353,7 +355,7 @@ def tokenize(
     """Tokenizes posts in the main process first; see `tokenize_posts`."""
     with args.main_process_first(desc="tokenizing texts"):
         return tokenize_posts(
-            texts, tokenizer, max_length=args.max_length, num_proc=args.tokenization_processes
+            texts, tokenizer, max_length=args.max_length, num_proc=args.dataset_num_proc
         )
 
 

@@ -34,7 +34,7 @@ from twhin_hf.modeling.translation_losses import (
     translation_cosine_loss,
     translation_exclusions,
 )
-from twhin_hf.training.batches import Pairs, pair_rows
+from twhin_hf.training.batches import PairBatches, pair_rows
 from twhin_hf.training.negatives import NegativeSampler
 from twhin_hf.training.translation_pair import text_languages
 
@@ -149,7 +149,7 @@ class SocialLoss(nn.Module):
         self.known = None
         if rows is not None:
             # What it looks up has as many rows as posts; their texts are not needed.
-            self.known = Pairs(cast(Any, range(int(rows.max()) + 1)), rows)
+            self.known = PairBatches(cast(Any, range(int(rows.max()) + 1)), rows)
         self.head: nn.Module = nn.Identity()
         if projection_sizes:
             config = cast(Any, PreTrainedConfig)(

@@ -15,8 +15,8 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twhin_hf.data.tokenization import language_codes
-from twhin_hf.training.batches import LanguageSampler, Pairs, Posts, pair_rows
-from twhin_hf.training.mixing import MixedBatches, Source
+from twhin_hf.training.batches import LanguageSampler, PairBatches, PostBatches, pair_rows
+from twhin_hf.training.mixing import BatchSource, MixedBatches
 from twhin_hf.training.pretraining import (
     PretrainingConfig,
     PretrainingTrainer,
@@ -24,8 +24,8 @@ from twhin_hf.training.pretraining import (
     tokenize,
 )
 from twhin_hf.training.translation_pair import (
-    held_out_metrics,
-    held_out_translations,
+    eval_metrics,
+    eval_translations,
     translation_source,
 )
 
@@ -48,7 +48,7 @@ class SocialPretrainingConfig(PretrainingConfig):
         mlm_probability (`float`, defaults to `0.15`): share of the tokens to predict.
         num_negatives (`int`, defaults to `1`): of translation pairs; see `TPPConfig`.
         upsample_languages (`bool`, defaults to `False`): of translation pairs; see `TPPConfig`.
-        tokenization_processes (`int`, *optional*): processes that tokenize the posts.
+        dataset_num_proc (`int`, *optional*): processes that tokenize the posts.
         language_exponent (`float`, defaults to `0.7`): languages are drawn by their frequency to
             this power (the paper's 0.7; 1 leaves them as they are).
         max_missing_pairs (`float`, defaults to `0.0`): share of the pairs that may name a post that
@@ -147,9 +147,9 @@ class SocialPretrainingTrainer(PretrainingTrainer):
                     "there are held-out translation pairs and none to train on; give both, or none"
                 )
             tpp_loss = model.config.tpp_loss
-            translations = held_out_translations(eval_translation_pairs, tokenizer, args, tpp_loss)
+            translations = eval_translations(eval_translation_pairs, tokenizer, args, tpp_loss)
             held_out.append(translations)
-            kwargs["compute_metrics"] = partial(held_out_metrics, translations, tpp_loss)
+            kwargs["compute_metrics"] = partial(eval_metrics, translations, tpp_loss)
         evaluated = MixedBatches(held_out) if len(held_out) > 1 else next(iter(held_out), None)
         super().__init__(model, args, sources, evaluated, tokenizer, **kwargs)
 
@@ -159,14 +159,14 @@ def _source(
     pairs: Dataset | pa.Table | None,
     tokenizer: PreTrainedTokenizerBase,
     args: SocialPretrainingConfig,
-) -> Source:
+) -> BatchSource:
     batches = _batches(posts, pairs, tokenizer, args)
-    if isinstance(batches, Pairs):
+    if isinstance(batches, PairBatches):
         languages = language_codes(batches.posts.tokenized)[batches.pairs[:, 0]]
     else:
         languages = language_codes(batches.tokenized)
     sampler = LanguageSampler(languages, args.language_exponent, args.seed)
-    return Source("posts" if pairs is None else "pairs", batches, sampler)
+    return BatchSource("posts" if pairs is None else "pairs", batches, sampler)
 
 
 def _batches(
@@ -174,12 +174,12 @@ def _batches(
     pairs: Dataset | pa.Table | None,
     tokenizer: PreTrainedTokenizerBase,
     args: SocialPretrainingConfig,
-) -> Posts | Pairs:
+) -> PostBatches | PairBatches:
     tokenized = tokenize(posts, tokenizer, args)
     if pairs is None:
-        return Posts(tokenized)
+        return PostBatches(tokenized)
     table = pairs.with_format("arrow")[:] if isinstance(pairs, Dataset) else pairs
     rows, left_out = pair_rows(tokenized, table, args.max_missing_pairs)
     if left_out:
         logger.warning("%d pairs were left out: a post of theirs is not there", left_out)
-    return Pairs(Posts(tokenized), rows)
+    return PairBatches(PostBatches(tokenized), rows)

@@ -18,8 +18,8 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.translation.pairs import translation_items
-from twhin_hf.training.batches import LanguageSampler, PostBatch, Posts
-from twhin_hf.training.mixing import Source
+from twhin_hf.training.batches import LanguageSampler, PostBatch, PostBatches
+from twhin_hf.training.mixing import BatchSource
 from twhin_hf.training.negatives import NegativeSampler
 from twhin_hf.training.pair_metrics import pair_metrics
 from twhin_hf.training.pretraining import (
@@ -53,7 +53,7 @@ class TPPConfig(PretrainingConfig):
             epoch (the paper's 1). The contrastive loss takes the batch's other texts instead.
         upsample_languages (`bool`, defaults to `False`): draw every pair of languages as often as
             the largest one (the paper's schedule ALL).
-        tokenization_processes (`int`, *optional*): processes that tokenize the texts.
+        dataset_num_proc (`int`, *optional*): processes that tokenize the texts.
 
     The defaults that differ from `TrainingArguments`' are the paper's: `learning_rate` 1e-6,
     `warmup_steps` 500, `per_device_train_batch_size` 32, with its 3 epochs; as many in evaluation
@@ -78,7 +78,7 @@ class TPPConfig(PretrainingConfig):
 class TranslationPairs(TorchDataset):
     """Translation pairs and their negatives, fetched a batch at a time.
 
-    Its keys are `draw · len + row`, as in `Posts`; row `pair · (1 + num_negatives)` is a
+    Its keys are `draw · len + row`, as in `PostBatches`; row `pair · (1 + num_negatives)` is a
     translation, and the rows after it are its negatives.
 
     Args:
@@ -91,7 +91,7 @@ class TranslationPairs(TorchDataset):
 
     def __init__(
         self,
-        texts: Posts,
+        texts: PostBatches,
         languages: np.ndarray,
         items: np.ndarray,
         num_negatives: int,
@@ -167,8 +167,8 @@ class TPPTrainer(PretrainingTrainer):
         source = translation_source(train_dataset, tokenizer, args, tpp_loss)
         held_out = None
         if eval_dataset is not None:
-            held_out = held_out_translations(eval_dataset, tokenizer, args, tpp_loss)
-            kwargs["compute_metrics"] = partial(held_out_metrics, held_out, tpp_loss)
+            held_out = eval_translations(eval_dataset, tokenizer, args, tpp_loss)
+            kwargs["compute_metrics"] = partial(eval_metrics, held_out, tpp_loss)
         super().__init__(model, args, [source], held_out, tokenizer, **kwargs)
 
 
@@ -178,7 +178,7 @@ def translation_source(
     args: PretrainingConfig,
     tpp_loss: str,
     proportion: float = 1.0,
-) -> Source:
+) -> BatchSource:
     """Batches of translation pairs to train on.
 
     Args:
@@ -198,10 +198,10 @@ def translation_source(
         size = int(len(counts) * counts.max())
     exponent = 0.0 if args.upsample_languages else 1.0
     sampler = LanguageSampler(languages, exponent, args.seed, size)
-    return Source("labelled translation pairs", batches, sampler, proportion)
+    return BatchSource("labelled translation pairs", batches, sampler, proportion)
 
 
-def held_out_translations(
+def eval_translations(
     pairs: Dataset, tokenizer: PreTrainedTokenizerBase, args: PretrainingConfig, tpp_loss: str
 ) -> TranslationPairs:
     """Held-out translation pairs, less those that nothing can be told from.
@@ -269,7 +269,7 @@ def _batches(
             len(texts),
             args.max_length,
         )
-    return TranslationPairs(Posts(tokenized), languages, items, num_negatives, negatives)
+    return TranslationPairs(PostBatches(tokenized), languages, items, num_negatives, negatives)
 
 
 def text_languages(pairs: Dataset, what: str = "translation pairs") -> tuple[list[str], np.ndarray]:
@@ -301,13 +301,13 @@ def text_languages(pairs: Dataset, what: str = "translation pairs") -> tuple[lis
     return names, encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def held_out_metrics(
+def eval_metrics(
     held_out: TranslationPairs, tpp_loss: str, prediction: EvalPrediction
 ) -> dict[str, float]:
     """`pair_metrics` of the projections of held-out pairs, in their order.
 
     Args:
-        held_out: of `held_out_translations`.
+        held_out: of `eval_translations`.
         tpp_loss: of the model.
         prediction: projections `[at least len(held_out), 2, size]` and labels.
     """

@@ -23,7 +23,7 @@ from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
 from twhin_hf.benchmarks.hashtag.text import find_hashtags, remove_hashtags
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import SPLITS
-from twhin_hf.tables import Source, has_text, open_engine
+from twhin_hf.tables import TableSource, has_text, open_engine
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class HashtagBenchmark:
 
 
 def build_hashtag_benchmark(
-    posts: Source | Dataset,
+    posts: TableSource | Dataset,
     recipe: HashtagRecipe | None = None,
     *,
     columns: Mapping[str, str] | None = None,

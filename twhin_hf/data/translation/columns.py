@@ -13,7 +13,7 @@ from twhin_hf.data.language_codes import LanguagePair, language_codes
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.translation.sources import PairSource, add_languages, check_languages, one_pair
 from twhin_hf.tables import (
-    Source,
+    TableSource,
     describe,
     has_text,
     is_source,
@@ -31,7 +31,7 @@ _ROWS_PER_BATCH = 50_000
 
 
 def column_pairs(
-    source: Source | Dataset | IterableDataset,
+    source: TableSource | Dataset | IterableDataset,
     langs: Sequence[LanguagePair] = (),
     *,
     columns: Mapping[str, str] | None = None,
@@ -78,7 +78,7 @@ def column_pairs(
 
 
 def _read_files(
-    source: Source, columns: Mapping[str, str] | None, memory_limit: str
+    source: TableSource, columns: Mapping[str, str] | None, memory_limit: str
 ) -> Iterator[pa.Table]:
     with open_engine(memory_limit) as engine, read_errors(source):
         table = read_table(source, _SIDES[:2], _SIDES[2:], connection=engine, columns=columns)

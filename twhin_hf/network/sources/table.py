@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from twhin_hf.network.log import DEFAULT_RELATION
-from twhin_hf.tables import Source, read_table
+from twhin_hf.tables import TableSource, read_table
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -30,7 +30,7 @@ _SECONDS = """
 """
 
 
-def read_columns(source: Source, columns: Mapping[str, str], engine: Any) -> ir.Table:
+def read_columns(source: TableSource, columns: Mapping[str, str], engine: Any) -> ir.Table:
     """The mapped columns, and those that have our names already.
 
     Raises:
