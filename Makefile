@@ -21,8 +21,7 @@ $(VENV)/.installed: setup.cfg constraints.txt
 	touch $@
 
 quickstart: install ## Run the whole main job on generated data (at most 8 minutes on 2 cores)
-	$(BIN)/twhin-hf synthesize --languages en ja ar hi --output runs/quickstart/data
-	$(BIN)/twhin-hf run --config examples/configs/quickstart.yaml
+	$(BIN)/twhin-hf run --config quickstart
 
 test: install ## Run the tests
 	$(BIN)/python -m pytest tests twhin_hf

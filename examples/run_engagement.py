@@ -2,8 +2,8 @@
 
     twhin-hf data engagement-build --posts posts.parquet --engagements log --network network \\
         --output benchmark
-    accelerate launch examples/run_engagement.py --model_name_or_path stage2 \\
-        --benchmark benchmark --output_dir results
+    accelerate launch examples/run_engagement.py --model stage2 --benchmark benchmark \\
+        --output results
 
 A benchmark is such a folder, or a data set on the Hub with the configs `en` (records) and
 `en-posts` of each language. Several processes share out the languages. The predictor is the
@@ -18,94 +18,61 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-
-@dataclass
-class EngagementArguments:
-    """What is judged, and by what."""
-
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Encoder to judge: a folder or a repository."}
-    )
-    benchmark: str | None = field(
-        default=None, metadata={"help": "Folder of the benchmark, or a data set on the Hub."}
-    )
-    output_dir: str | None = field(default=None, metadata={"help": "Folder for results.json."})
-    languages: list[str] | None = field(default=None, metadata={"help": "By default all."})
-    pooling: str = field(default="combined", metadata={"help": "cls, mean or combined (paper's)."})
-    batch_size: int = field(default=64, metadata={"help": "Posts of 128 tokens encoded at once."})
-    runs: int = field(default=6, metadata={"help": "Seeds; the median is reported (paper: 6)."})
-    max_epochs: int = field(default=100, metadata={"help": "Upper limit; the best one is kept."})
-
-    def check(self) -> None:
-        """Checks that all is named, before anything long begins.
-
-        Raises:
-            ValueError: something is not.
-        """
-        names = ("model_name_or_path", "benchmark", "output_dir")
-        missing = [name for name in names if not getattr(self, name)]
-        if missing:
-            raise ValueError(f"{' and '.join(missing)} missing: name {names}")
+from twhin_hf.commands.options import EncoderOptions
+from twhin_hf.evaluation.engagement_config import EngagementConfig
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Judges language by language and writes the results."""
+def run_engagement(
+    benchmark: str,
+    output: str,
+    encoder: EncoderOptions,
+    config: EngagementConfig,
+    languages: list[str] | None = None,
+) -> None:
+    """Predict who engages with posts of a benchmark: HITS@10 and MRR.
+
+    Args:
+        benchmark: Benchmark: folder, or data set on the Hub.
+        output: Folder for results.json.
+        encoder: Encoder to judge.
+        config: Options of the predictor.
+        languages: Languages to judge (default: all).
+    """
     from accelerate import PartialState
     from accelerate.utils import gather_object
-    from rich.console import Console
 
-    from twhin_hf.commands.arguments import parse_arguments
+    from twhin_hf.commands.options import save_results
     from twhin_hf.evaluation.engagement import engagement_rows
-    from twhin_hf.loading.auto import load_post_encoder
-    from twhin_hf.results import Results, results_table, write_results
+    from twhin_hf.results import Results
 
-    (args,) = parse_arguments([EngagementArguments], "run_engagement.py", arguments)
-    args.check()
     state = PartialState()
-    model = load_post_encoder(args.model_name_or_path).to(state.device)
-    with state.split_between_processes(args.languages or languages_of(args.benchmark)) as own:
-        found = [(language, judge(model, language, args, state.device)) for language in own]
+    config = replace(config, device=config.device or str(state.device))
+    loaded = replace(encoder, device=encoder.device or str(state.device)).load()
+    with state.split_between_processes(languages or languages_of(benchmark)) as own:
+        found = [(name, judge(loaded, benchmark, name, config)) for name in own]
     by_language = dict(gather_object(found))
     if state.is_main_process:
         results = Results(
             task="engagement",
-            model=args.model_name_or_path,
-            results=engagement_rows(by_language, predictor(args, state.device)),
-            options={"benchmark": args.benchmark, "pooling": args.pooling},
+            model=encoder.model,
+            revision=encoder.revision,
+            results=engagement_rows(by_language, config),
+            options={"benchmark": benchmark, "pooling": loaded.pooling},
         )
-        path = write_results(results, args.output_dir)
-        Console().print(results_table(results, title="Engagement prediction on posts never seen"))
-        Console().print(f"Saved in {path}")
+        save_results(results, output, "Engagement prediction on posts never seen")
 
 
-def judge(model: Any, language: str, args: EngagementArguments, device: Any) -> Any:
-    """Vectors of the posts of a language, and how well the predictor does with them."""
+def judge(encoder: Any, benchmark: str, language: str, config: EngagementConfig) -> Any:
+    """Encodes the posts of a language; returns how well the predictor does with their vectors."""
     from twhin_hf.benchmarks.engagement.loading import to_benchmark
-    from twhin_hf.evaluation.engagement import predict_engagement
+    from twhin_hf.evaluation.engagement import evaluate_engagement
 
-    benchmark = to_benchmark({language: load_language(args.benchmark, language)})
-    vectors = model.encode(benchmark.texts, batch_size=args.batch_size, pooling=args.pooling)
-    return predict_engagement(
-        benchmark.user_vectors,
-        vectors.numpy(),
-        benchmark.records_of(language),
-        predictor(args, device),
-        pools=benchmark.pools_of(language),
-        known=benchmark.known,
-    )
-
-
-def predictor(args: EngagementArguments, device: Any) -> Any:
-    """How the predictor is trained and judged."""
-    from twhin_hf.evaluation.engagement import EngagementConfig
-
-    return EngagementConfig(
-        seeds=tuple(range(args.runs)), max_epochs=args.max_epochs, device=str(device)
-    )
+    posts_and_records = to_benchmark({language: load_language(benchmark, language)})
+    return evaluate_engagement(encoder, posts_and_records, config)[language]
 
 
 def languages_of(benchmark: str) -> list[str]:
@@ -138,6 +105,14 @@ def load_language(benchmark: str, language: str) -> Any:
     return EngagementSplits(
         load_dataset(benchmark, language + POSTS_SUFFIX), load_dataset(benchmark, language)
     )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Judges what the command line says."""
+    from twhin_hf.commands.parsing import run_command
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    run_command(run_engagement, arguments, "run_engagement.py")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Fine-tune an encoder to predict the hashtag of a post, and keep the classifier.
 
     accelerate launch examples/run_hashtag.py \\
-        --config examples/configs/hashtag.yaml --model_name_or_path Twitter/twhin-bert-base \\
+        --config hashtag --model_name_or_path Twitter/twhin-bert-base \\
         --benchmark hashtags --language en --output_dir hashtag-classifier
 
 A benchmark is a folder of `twhin-hf data hashtag` or `hashtag-build`, or a data set on the Hub with
-the columns `text` and `label` and a config a language. The epoch that is best on validation is
+the columns `text` and `label` and one config per language. The epoch that is best on validation is
 tested and kept: a stock `AutoModelForSequenceClassification`. `twhin-hf evaluate hashtag` runs the
-paper's whole protocol (several seeds and languages, few examples a class) and keeps no model.
+paper's whole protocol (several seeds and languages, few examples per class) and keeps no model.
 
 `--help` lists all options; each may stand in the YAML file too, where an unknown key is an error.
 """
@@ -16,30 +16,43 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainingArguments
+
 
 @dataclass
-class HashtagArguments:
-    """What is fine-tuned, and on what."""
+class HashtagData:
+    """Model and data.
 
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Encoder to fine-tune: a folder or a repository."}
-    )
-    benchmark: str | None = field(
-        default=None, metadata={"help": "Folder of the benchmark, or a data set on the Hub."}
-    )
-    language: str = field(default="en", metadata={"help": "Config of the benchmark."})
-    hydration: str | None = field(
-        default=None, metadata={"help": "Texts of the posts, where the folder holds ids alone."}
-    )
-    max_length: int = field(default=128, metadata={"help": "Tokens that a post is cut to."})
+    Args:
+        model_name_or_path: Encoder to fine-tune: folder or Hub repository.
+        benchmark: Benchmark: folder, or data set on the Hub.
+        language: Config of the benchmark.
+        hydration: Texts of the posts, if the folder holds ids alone.
+        max_length: Maximum sequence length; longer posts are truncated.
+    """
+
+    model_name_or_path: str
+    benchmark: str
+    language: str = "en"
+    hydration: str | None = None
+    max_length: int = 128
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Fine-tunes and tests.
+@dataclass
+class HashtagTraining(TrainingArguments):
+    """Training."""
+
+
+def run_hashtag(data: HashtagData, training: HashtagTraining) -> dict[str, float]:
+    """Fine-tune an encoder to predict the hashtag of a post, and keep the classifier.
+
+    Args:
+        data: What is fine-tuned, and on what.
+        training: Options of the training.
 
     Returns:
         The figures on the test split.
@@ -49,30 +62,25 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
         AutoTokenizer,
         DataCollatorWithPadding,
         Trainer,
-        TrainingArguments,
         set_seed,
     )
 
-    from twhin_hf.commands.arguments import parse_arguments
     from twhin_hf.evaluation.classification import check_splits
     from twhin_hf.evaluation.classification_metrics import macro_f1
     from twhin_hf.hub.folder import complete_folder
 
-    args, training = parse_arguments(
-        [HashtagArguments, TrainingArguments], "run_hashtag.py", arguments
-    )
-    splits = check_splits(load_benchmark(args))
+    splits = check_splits(load_benchmark(data))
     labels = sorted(set(splits["train"]["label"]))
     numbers = {label: number for number, label in enumerate(labels)}
 
     set_seed(training.seed)  # before the model: the classifier's weights are drawn
-    tokenizer = AutoTokenizer.from_pretrained(args.model_name_or_path)
+    tokenizer = AutoTokenizer.from_pretrained(data.model_name_or_path)
     model = AutoModelForSequenceClassification.from_pretrained(
-        args.model_name_or_path, id2label=dict(enumerate(labels)), label2id=numbers
+        data.model_name_or_path, id2label=dict(enumerate(labels)), label2id=numbers
     )
 
     def tokenize(batch: dict) -> dict:
-        encoded = tokenizer(batch["text"], truncation=True, max_length=args.max_length)
+        encoded = tokenizer(batch["text"], truncation=True, max_length=data.max_length)
         return {**encoded, "labels": [numbers[label] for label in batch["label"]]}
 
     tokenized = {
@@ -103,24 +111,30 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     return metrics
 
 
-def load_benchmark(args: HashtagArguments) -> Any:
+def load_benchmark(data: HashtagData) -> Any:
     """The splits of a language, with `text` and `label`.
 
     Raises:
-        ValueError: model or benchmark is not named, or the benchmark does not hold the language.
-        FileNotFoundError: the hydration is not there.
+        ValueError: The benchmark does not hold the language.
+        FileNotFoundError: The hydration is not there.
     """
-    if not (args.model_name_or_path and args.benchmark):
-        raise ValueError("model_name_or_path or benchmark missing: name the encoder and the data")
-    if Path(args.benchmark).exists():
+    if Path(data.benchmark).exists():
         from twhin_hf.benchmarks.hashtag.loading import load_hashtag_prediction
 
         return load_hashtag_prediction(
-            args.language, data_dir=args.benchmark, hydration=args.hydration
+            data.language, data_dir=data.benchmark, hydration=data.hydration
         )
     from datasets import load_dataset
 
-    return load_dataset(args.benchmark, args.language)
+    return load_dataset(data.benchmark, data.language)
+
+
+def main(arguments: list[str] | None = None) -> dict[str, float]:
+    """Fine-tunes as the command line says; returns the figures on the test split."""
+    from twhin_hf.commands.parsing import run_command
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    return run_command(run_hashtag, arguments, "run_hashtag.py")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 With the paper's recipe, on one set of translation pairs:
 
     accelerate launch examples/run_tpp.py \\
-        --config examples/configs/tpp_one.yaml \\
+        --config tpp_one \\
         --model_name_or_path google-bert/bert-base-multilingual-uncased \\
         --translation_pairs pairs/tatoeba --output_dir mbert-tpp
 
@@ -11,20 +11,20 @@ On two sets, one after the other (schedule BP); the same command goes on after a
 ended:
 
     accelerate launch examples/run_tpp.py \\
-        --config examples/configs/tpp_bp.yaml \\
+        --config tpp_bp \\
         --model_name_or_path google-bert/bert-base-multilingual-uncased --output_dir mbert-tpp-bp
 
 On all pairs of languages, small ones up-sampled (schedule ALL), with another loss:
 
     accelerate launch examples/run_tpp.py \\
-        --config examples/configs/tpp_all.yaml --tpp_loss contrastive \\
+        --config tpp_all --tpp_loss contrastive \\
         --model_name_or_path FacebookAI/xlm-roberta-base \\
         --translation_pairs pairs/all --output_dir xlmr-tpp
 
 Few weights in place of all (LoRA; `pip install 'twhin_hf[peft]'`); what is saved is an adapter:
 
     accelerate launch examples/run_tpp.py \\
-        --config examples/configs/tpp_one.yaml --lora --learning_rate 1e-3 \\
+        --config tpp_one --lora --learning_rate 1e-3 \\
         --model_name_or_path FacebookAI/xlm-roberta-base \\
         --translation_pairs pairs/tatoeba --output_dir xlmr-tpp-adapter
 
@@ -33,15 +33,9 @@ Few weights in place of all (LoRA; `pip install 'twhin_hf[peft]'`); what is save
 
 from __future__ import annotations
 
-import logging
 import sys
 
 if __name__ == "__main__":
-    from twhin_hf.commands.cli import configure_logging
-    from twhin_hf.commands.tpp import main
+    from twhin_hf.commands.cli import main
 
-    configure_logging(logging.INFO)
-    try:
-        main()
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"run_tpp.py: {error}")
+    sys.exit(main(["tpp", *sys.argv[1:]]))

@@ -18,115 +18,117 @@ error.
 
 from __future__ import annotations
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options, over those of a YAML file.
+@dataclass
+class FitOptions:
+    """Training.
 
-    Raises:
-        ValueError: an unknown key in the file.
-        FileNotFoundError: the file is not there.
+    Args:
+        epochs: Passes over the pairs.
+        batch_size: Pairs per batch.
+        learning_rate: Peak learning rate.
+        temperature: Temperature of both losses.
+        seed: Random seed.
     """
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", help="YAML file with any of the options")
-    parser.add_argument("--model", help="folder or repository to start from")
-    parser.add_argument("--posts", help="posts: post_id, text")
-    parser.add_argument("--pairs", help="pairs of `twhin-hf network mine`")
-    parser.add_argument("--output", help="folder of the models and results")
-    parser.add_argument("--held-out-share", type=float, default=0.1, help="default: %(default)s")
-    parser.add_argument("--epochs", type=float, default=1.0, help="default: %(default)s")
-    parser.add_argument("--batch-size", type=int, default=64, help="pairs (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=2e-5, help="default: %(default)s")
-    parser.add_argument("--temperature", type=float, default=0.05, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    args = parser.parse_args(arguments)
-    if args.config:
-        from twhin_hf.commands.arguments import read_yaml
 
-        parser.set_defaults(**read_yaml(args.config, set(vars(args))))
-        args = parser.parse_args(arguments)
-    missing = [name for name in ("model", "posts", "pairs", "output") if not getattr(args, name)]
-    if missing:
-        parser.error(f"{', '.join(missing)} missing: give them as options or in the YAML file")
-    return args
+    epochs: float = 1.0
+    batch_size: int = 64
+    learning_rate: float = 2e-5
+    temperature: float = 0.05
+    seed: int = 0
 
 
-def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
-    """Trains with both losses and prints a table.
+def train_both(
+    model: str,
+    posts: str,
+    pairs: str,
+    output: str,
+    options: FitOptions,
+    held_out_share: float = 0.1,
+    columns: dict[str, str] | None = None,
+) -> dict[str, dict[str, float]]:
+    """Train a SentenceTransformer on mined pairs, by the social loss and by a stock loss.
+
+    Args:
+        model: Model to start from: folder or Hub repository.
+        posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder.
+        pairs: Pairs of `twhin-hf network mine`.
+        output: Folder of the models and results.
+        options: Options of the training.
+        held_out_share: Share of the posts that is held out.
+        columns: Rename columns of the posts: NAME=COLUMN.
 
     Returns:
         The figures on held-out pairs of each loss, and those before the training; of several
         processes only the first has them.
     """
-    args = parse_arguments(arguments)
-
     import pyarrow.parquet as pq
     from accelerate import PartialState
-    from rich.console import Console
     from rich.table import Table
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.losses import MultipleNegativesRankingLoss
 
     from twhin_hf.data.posts import read_posts
     from twhin_hf.evaluation.sentence_evaluators import RetrievalEvaluator
+    from twhin_hf.report import report
     from twhin_hf.training.sentence_losses import SocialLoss, social_sentences
 
-    posts = read_posts(args.posts).dataset
-    pairs = social_sentences(posts, pq.read_table(args.pairs))
-    train_rows, held_out_rows = split_pairs(pairs.rows, args.held_out_share, args.seed)
-    evaluator = RetrievalEvaluator(as_bitext(pairs.dataset.select(held_out_rows)))
+    read = read_posts(posts, columns=columns).dataset
+    sentences = social_sentences(read, pq.read_table(pairs))
+    train_rows, held_out_rows = split_pairs(sentences.rows, held_out_share, options.seed)
+    evaluator = RetrievalEvaluator(as_bitext(sentences.dataset.select(held_out_rows)))
     # The labels stay the numbers of all pairs, so the loss still knows every positive.
-    train = pairs.dataset.select(train_rows)
+    train = sentences.dataset.select(train_rows)
 
     found = {}
     for name in ("before", "MultipleNegativesRankingLoss", "SocialLoss"):
-        model = SentenceTransformer(args.model)
-        folder = Path(args.output) / name
+        trained = SentenceTransformer(model)
+        folder = Path(output) / name
         if name == "SocialLoss":
-            fit(model, SocialLoss(model, pairs.rows, args.temperature), train, folder, args)
+            loss: Any = SocialLoss(trained, sentences.rows, options.temperature)
+            fit(trained, loss, train, folder, options)
         elif name == "MultipleNegativesRankingLoss":
-            loss = MultipleNegativesRankingLoss(model, scale=1 / args.temperature)
-            fit(model, loss, train.remove_columns("label"), folder, args)
+            loss = MultipleNegativesRankingLoss(trained, scale=1 / options.temperature)
+            fit(trained, loss, train.remove_columns("label"), folder, options)
         if PartialState().is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
-            found[name] = evaluator(model, str(folder))
+            found[name] = evaluator(trained, str(folder))
         PartialState().wait_for_everyone()
 
     metrics = ("accuracy@1", "accuracy@10", "MRR")
-    table = Table("loss", *metrics, title=f"Partners found among {len(held_out_rows):,} pairs")
+    table = Table("loss", *metrics)
     for name, figures in found.items():
         table.add_row(name, *(f"{figures[f'average_{metric}']:.4f}" for metric in metrics))
     if found:
-        Console().print(table)
+        report(f"Partners found among {len(held_out_rows):,} pairs", table)
     return found
 
 
-def fit(model: Any, loss: Any, dataset: Any, folder: Path, args: argparse.Namespace) -> None:
+def fit(model: Any, loss: Any, dataset: Any, folder: Path, options: FitOptions) -> None:
     """Trains a model and saves it."""
     from sentence_transformers import (
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
     )
 
-    options = SentenceTransformerTrainingArguments(
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=args.epochs,
-        per_device_train_batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
+        num_train_epochs=options.epochs,
+        per_device_train_batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
         warmup_steps=0.1,
         dataloader_drop_last=True,
         save_strategy="no",
         report_to="none",
-        seed=args.seed,
+        seed=options.seed,
     )
     trainer = SentenceTransformerTrainer(
-        model=model, args=options, train_dataset=dataset, loss=loss
+        model=model, args=arguments, train_dataset=dataset, loss=loss
     )
     trainer.train()
     if trainer.is_world_process_zero():
@@ -152,7 +154,7 @@ def split_pairs(rows: Any, share: float, seed: int) -> tuple[Any, Any]:
     if len(train) < 2 or len(test) < 2:
         raise ValueError(
             f"{len(train)} pairs are left to train on and {len(test)} to judge by; give more pairs "
-            "or another --held-out-share"
+            "or another --held_out_share"
         )
     return train, test
 
@@ -164,6 +166,14 @@ def as_bitext(pairs: Any) -> Any:
         {"anchor": "text_a", "positive": "text_b"}
     )
     return sides.add_column("lang_a", unknown).add_column("lang_b", unknown)
+
+
+def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
+    """Trains as the command line says."""
+    from twhin_hf.commands.parsing import run_command
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    return run_command(train_both, arguments, "sentence_transformers_training.py")
 
 
 if __name__ == "__main__":

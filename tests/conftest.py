@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 
 # Before any import of a Hugging Face library: no network is asked, nothing is left behind.
@@ -19,6 +20,20 @@ torch.set_num_threads(1)
 
 LANGUAGES = ("en", "es", "ar", "ja")
 ALPHABETS = ("abcdefghij", "klmnopqrst", "ابتثجحخدذر", "あいうえおかきくけこ")
+
+
+@pytest.fixture(autouse=True)
+def own_engines():
+    """Holds the package to engines that it opens and closes.
+
+    The default engine of Ibis has no memory limit and is never closed: DuckDB then reports leaks on
+    the screen when the process ends.
+    """
+    yield
+    ibis = sys.modules.get("ibis")
+    if ibis and ibis.options.default_backend:
+        ibis.options.default_backend = None  # this test fails, and not all that follow it
+        pytest.fail("a table in memory was read by the default engine of Ibis; open one for it")
 
 
 @pytest.fixture(scope="session")

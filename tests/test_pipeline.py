@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,6 +10,8 @@ import yaml
 
 from twhin_hf import pipeline as pipeline_module
 from twhin_hf.commands.cli import main
+from twhin_hf.commands.parsing import parse_command
+from twhin_hf.commands.run import run
 from twhin_hf.data.splits import split_posts
 from twhin_hf.data.synthetic import SyntheticConfig, generate_network
 from twhin_hf.network.folder import load_network
@@ -150,7 +153,7 @@ def test_command_reads_the_file_and_options_go_over_it(tmp_path, monkeypatch, ca
     path.write_text(yaml.safe_dump({"posts": str(tmp_path / "posts"), "vocab_size": 77}))
     command = ["run", "--config", str(path), "--engagements", str(tmp_path / "log")]
     assert main(command) == 2
-    assert "lacks ['output']" in capsys.readouterr().err
+    assert "missing: --output" in capsys.readouterr().err
     assert main([*command, "--output", "x", "--seeds", "4", "5"]) == 0
     assert (seen[0].vocab_size, seen[0].seeds, seen[0].output) == (77, [4, 5], "x")
     path.write_text("vocab_sizes: 3")
@@ -158,15 +161,28 @@ def test_command_reads_the_file_and_options_go_over_it(tmp_path, monkeypatch, ca
     assert "did you mean 'vocab_size'?" in capsys.readouterr().err
 
 
-def test_shipped_configs_hold_known_keys():
-    from dataclasses import fields
-    from pathlib import Path
+def test_shipped_configs_hold_known_keys(tmp_path):
+    citeulike = Path(__file__).parents[1] / "examples" / "citeulike" / "config.yaml"
+    for name in ("quickstart", str(citeulike)):
+        data = ["--engagements", str(tmp_path), "--posts", str(tmp_path)]
+        config = parse_command(run, ["--config", name, *data], "twhin-hf run")["config"]
+        assert config.network.dimension in (64, 128)
+        assert config.stage2["learning_rate"] in (1e-3, 2e-3)
 
-    from twhin_hf.commands.arguments import read_yaml
 
-    root = Path(__file__).parents[1]
-    keys = {entry.name for entry in fields(PipelineConfig)}
-    for name in ("configs/quickstart.yaml", "citeulike/config.yaml"):
-        assert read_yaml(str(root / "examples" / name), keys)[
-            "seeds" if "cite" in name else "posts"
-        ]
+def test_it_runs_on_generated_data_where_none_is_given(finished, tmp_path, monkeypatch):
+    _, config, _, _ = finished
+    sizes = SyntheticConfig(num_users=300, num_posts=900, num_engagements=9000, languages=("en",))
+    made = replace(
+        config, engagements=None, posts=None, synthetic=sizes, output=str(tmp_path), seeds=[0]
+    )
+    monkeypatch.setattr(pipeline_module, "_encoders", _stop)
+    with pytest.raises(InterruptedError):
+        run_pipeline(made)
+    assert pq.read_metadata(tmp_path / "data" / "posts.parquet").num_rows == 900
+    with pytest.raises(ValueError, match="missing: --posts"):
+        replace(made, engagements=str(tmp_path))
+
+
+def _stop(*args):
+    raise InterruptedError

@@ -91,3 +91,21 @@ def test_many_metrics_stand_one_below_the_other():
     Console(file=screen, width=80).print(results_table(Results("alignment", "ours", rows)))
     lines = [line.split() for line in screen.getvalue().replace("│", " ").splitlines()]
     assert ["metric", "6", "0.6000", "0.6000"] in lines
+
+
+@pytest.mark.parametrize("num_languages", [2, 7, 40])
+def test_no_figure_is_broken_on_80_columns(num_languages):
+    metrics = [
+        "macro F1",
+        "macro F1 (frozen features)",
+        *(f"F1 ({2**k} a class)" for k in range(5)),
+    ]
+    rows = [
+        Result(f"l{number}", metric, 0.1234)
+        for number in range(num_languages)
+        for metric in metrics
+    ]
+    screen = io.StringIO()
+    Console(file=screen, width=80).print(results_table(Results("hashtag", "m", rows)))
+    assert screen.getvalue().count("0.1234") == len(rows)
+    assert "…" not in screen.getvalue()

@@ -1,39 +1,11 @@
-"""Socially enriched, multilingual language models of short posts."""
+"""Socially enriched, multilingual language models of short posts.
 
-from __future__ import annotations
+Everything that a notebook needs comes from this one import, and is loaded when it is asked for:
+`from twhin_hf import read_log, embed_network, mine_pairs, …`. `__init__.pyi` is the list.
+"""
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-__version__ = "0.1.0.dev0"
-__all__ = [
-    "TwhinBertForPreTraining",
-    "TwhinBertModel",
-    "TwhinModernBertForPreTraining",
-    "TwhinModernBertModel",
-    "TwhinRobertaForPreTraining",
-    "TwhinRobertaModel",
-    "TwhinXLMRobertaForPreTraining",
-    "TwhinXLMRobertaModel",
-    "__version__",
-]
+from twhin_hf.version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from twhin_hf.modeling import (
-        TwhinBertForPreTraining,
-        TwhinBertModel,
-        TwhinModernBertForPreTraining,
-        TwhinModernBertModel,
-        TwhinRobertaForPreTraining,
-        TwhinRobertaModel,
-        TwhinXLMRobertaForPreTraining,
-        TwhinXLMRobertaModel,
-    )
-
-
-def __getattr__(name: str):
-    # Late, so that `import twhin_hf` and the commands' --help do not wait for torch.
-    if name in __all__:
-        import twhin_hf.modeling
-
-        return getattr(twhin_hf.modeling, name)
-    raise AttributeError(f"module 'twhin_hf' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

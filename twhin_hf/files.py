@@ -1,23 +1,30 @@
-"""Files and folders that appear whole or not at all.
+"""Files and folders that appear whole or not at all, and what a folder holds.
 
 Each is written under a temporary name beside its place, and renamed when it is finished, so that a
-process that dies in between leaves what was there before.
+process that dies in between leaves what was there before. Temporary names begin with a dot, and
+whatever reads a folder skips those.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_HIDDEN = (".", "_")
+
 
 @contextmanager
 def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path that takes the place of `path` when the block ends without an error.
+
+    Several in one `contextlib.ExitStack` appear together: none of them before all are written.
 
     Args:
         path: The file; its folder is made.
@@ -48,27 +55,30 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary folder that becomes `path` when the block ends without an error.
 
-    A folder that is there already is replaced as a whole.
+    A folder that is there already is replaced as a whole, and stays where that fails.
 
     Args:
         path: The folder; the one above it is made.
 
     Yields:
         The folder to write in, beside `path`.
+
+    Raises:
+        FileExistsError: A file has the name.
     """
     path = Path(path)
+    if path.is_file():
+        raise FileExistsError(f"{path} is a file; give the name of a folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
         yield partial
         for file in partial.rglob("*"):
             if file.is_file():
                 _flush(file)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(partial, path)
+        _replace_folder(path, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -89,7 +99,66 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: The file is not JSON in UTF-8.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def list_files(path: str | os.PathLike[str]) -> list[Path]:
+    """The file itself, or the files of a folder and its subfolders, sorted by their paths.
+
+    Names that begin with "." or "_" are left out of a folder, as are the folders of such names.
+
+    Raises:
+        FileNotFoundError: No such file or folder.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist. Check the path of the file or folder.")
+    return [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+        and not any(part.startswith(_HIDDEN) for part in file.relative_to(path).parts)
+    ]
+
+
+def process_folder() -> Path:
+    """A temporary folder, one a process, that is deleted when the process ends."""
+    return Path(_process_folder().name)
+
+
+@functools.cache
+def _process_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="twhin_hf-")
+
+
+def _replace_folder(path: Path, new: Path) -> None:
+    """Renames `new` to `path`; what is there stays aside until that is done."""
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _flush(path: Path) -> None:
     """Waits until the file is on the disk: a rename may otherwise get there first."""
-    with path.open("rb") as file:
+    with path.open("rb+") as file:
         os.fsync(file.fileno())

@@ -8,11 +8,10 @@ folder, and a run that was broken off goes on after the last stage that ended.
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,16 @@ from transformers.trainer_utils import get_last_checkpoint
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, build_benchmark
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import check_no_leak, split_posts
+from twhin_hf.data.synthetic import generate_network
 from twhin_hf.data.tokenization import train_unigram_tokenizer
-from twhin_hf.evaluation.engagement import EngagementConfig, engagement_rows, evaluate_engagement
+from twhin_hf.evaluation.engagement import engagement_rows, evaluate_engagement
+from twhin_hf.files import read_json, write_text
 from twhin_hf.loading.auto import load_post_encoder
-from twhin_hf.network.embedding import NetworkEmbeddingConfig, embed_network
+from twhin_hf.network.embedding import embed_network
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
-from twhin_hf.network.mining import MiningConfig, mine_pairs
+from twhin_hf.network.mining import mine_pairs
+from twhin_hf.pipeline_config import PipelineConfig
 from twhin_hf.plots import plot_comparison, plot_losses
 from twhin_hf.results import Result, Results, results_table, write_results
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
@@ -47,66 +49,6 @@ COMPARED_MODELS = {"untrained": "untrained", "mlm": "MLM", "mlm_social": "MLM + 
 """Folder and name of the three encoders that are compared."""
 
 
-@dataclass
-class PipelineConfig:
-    """What a run is made of; each stage's options are those of its own config class.
-
-    Args:
-        engagements: the log, Parquet, CSV or JSON lines, a file or a folder.
-        posts: the posts, likewise.
-        output: folder of all results.
-        split_seed: of the split into training, validation and test posts.
-        seeds: one encoder of each kind a seed; figures are the median.
-        log: options of `read_log`.
-        network: fields of `NetworkEmbeddingConfig`.
-        mining: fields of `MiningConfig`.
-        vocab_size: tokens of the tokenizer that is trained on the training posts.
-        encoder: keys of a `BertConfig`.
-        settings: keys of `twhin_hf.modeling.settings.DEFAULTS`.
-        training: fields of `SocialPretrainingConfig` that both stages share.
-        stage1: those of MLM on posts.
-        stage2: those of MLM + social on pairs; the MLM-only encoder goes on with the same.
-        evaluation: fields of `EngagementConfig`.
-        records_per_user: records of a user in the benchmark; the paper's 1, or none for all.
-        max_posts: posts of a language in the benchmark; the paper's 10,000, or none for all.
-    """
-
-    engagements: str
-    posts: str
-    output: str
-    split_seed: int = 0
-    seeds: list[int] = field(default_factory=lambda: [0])
-    log: dict[str, Any] = field(default_factory=dict)
-    network: dict[str, Any] = field(default_factory=dict)
-    mining: dict[str, Any] = field(default_factory=dict)
-    vocab_size: int = 32_000
-    encoder: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-    stage1: dict[str, Any] = field(default_factory=dict)
-    stage2: dict[str, Any] = field(default_factory=dict)
-    evaluation: dict[str, Any] = field(default_factory=dict)
-    records_per_user: int | None = 1
-    max_posts: int | None = 10_000
-
-    def __post_init__(self) -> None:
-        for key, owner in (
-            ("network", NetworkEmbeddingConfig),
-            ("mining", MiningConfig),
-            ("training", SocialPretrainingConfig),
-            ("stage1", SocialPretrainingConfig),
-            ("stage2", SocialPretrainingConfig),
-            ("evaluation", EngagementConfig),
-        ):
-            known = {entry.name for entry in fields(owner)}
-            unknown = sorted(set(getattr(self, key)) - known)
-            if unknown:
-                raise ValueError(f"{key} has unknown keys {unknown}; {owner.__name__} has {known}")
-        for name in ("engagements", "posts"):
-            if not Path(getattr(self, name)).exists():
-                raise FileNotFoundError(f"{name}: there is no {getattr(self, name)}")
-
-
 def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Results:
     """Runs all stages that have not ended yet.
 
@@ -114,8 +56,8 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
         HITS@10 and MRR of each encoder, as in `results.json`.
 
     Raises:
-        ValueError: bad input, or an output folder of a run with other options.
-        FileNotFoundError: a file that is not there.
+        ValueError: Bad input, or an output folder of a run with other options.
+        FileNotFoundError: A file that is not there.
     """
     output = Path(config.output)
     console = console or Console()
@@ -126,7 +68,8 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     _claim(output, config)
 
     console.rule("1 · posts and engagements")
-    posts, _ = read_posts(config.posts)
+    config = _with_data(config, output / "data")
+    posts, _ = read_posts(str(config.posts), columns=config.log.post_columns)
     splits = split_posts(posts["post_id"], config.split_seed)
     training_posts = posts.filter(
         lambda _, row: splits[row] == "train", with_indices=True, desc="Splitting posts"
@@ -152,7 +95,7 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     }
 
     console.rule("5 · engagement prediction on posts never seen")
-    graph = read_log(config.engagements, config.posts, **config.log)
+    graph = read_log(str(config.engagements), config.posts, **vars(config.log))
     benchmark = build_benchmark(
         graph,
         network,
@@ -170,6 +113,17 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     return results
 
 
+def _with_data(config: PipelineConfig, folder: Path) -> PipelineConfig:
+    """The config with generated data where none is given."""
+    if config.engagements:
+        return config
+    assert config.synthetic is not None
+    files = {name: folder / f"{name}.parquet" for name in ("engagements", "posts")}
+    if not all(file.exists() for file in files.values()):
+        generate_network(config.synthetic).save(folder)
+    return replace(config, engagements=str(files["engagements"]), posts=str(files["posts"]))
+
+
 def _claim(output: Path, config: PipelineConfig) -> None:
     """Notes the options in the output folder, and refuses one that another run has made.
 
@@ -184,21 +138,21 @@ def _claim(output: Path, config: PipelineConfig) -> None:
             f"{output} holds a run with other options (see {note}); choose another output, or "
             "remove the folder"
         )
-    output.mkdir(parents=True, exist_ok=True)
-    note.write_text(text)
+    write_text(note, text)
 
 
 def _network(config: PipelineConfig, held_out: list[str], folder: Path) -> Network:
     if not (folder / "network.json").exists():
-        graph = read_log(config.engagements, config.posts, exclude_posts=held_out, **config.log)
-        options = NetworkEmbeddingConfig(**config.network)
-        save_network(embed_network(graph, options, output=folder, resume=True), folder)
+        graph = read_log(
+            str(config.engagements), config.posts, exclude_posts=held_out, **vars(config.log)
+        )
+        save_network(embed_network(graph, config.network, output=folder, resume=True), folder)
     return load_network(folder)
 
 
 def _pairs(config: PipelineConfig, network: Network, posts: Dataset, path: Path) -> pa.Table:
     if not path.exists():
-        mine_pairs(network, posts, path, MiningConfig(**config.mining))
+        mine_pairs(network, posts, path, config.mining)
     return pq.read_table(path)
 
 
@@ -251,7 +205,7 @@ def _encoders(
             trainer.save_state()
             del trainer
             gc.collect()
-        return json.loads((target / "trainer_state.json").read_text())["log_history"]
+        return read_json(target / "trainer_state.json")["log_history"]
 
     stage1 = folder / "stage1"
 
@@ -267,7 +221,7 @@ def _encoders(
 
 
 def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Path) -> Results:
-    options = EngagementConfig(**config.evaluation)
+    options = config.evaluation
     lengths = {key: config.training[key] for key in ("max_length",) if key in config.training}
     rows = []
     for folder, name in COMPARED_MODELS.items():
@@ -301,7 +255,7 @@ def _median(rows: list[Result], model: str, seeds: list[int]) -> Result:
 
 
 def _hits(results: Results) -> dict[str, list[float]]:
-    """HITS@k over all languages, a value a seed, of each encoder."""
+    """HITS@k over all languages, one value per seed, of each encoder."""
     rows = [row for row in results.results if row.metric.startswith("HITS")]
     last = {row.details["model"]: row for row in rows}  # the average stands behind the languages
     return {name: row.values for name, row in last.items()}

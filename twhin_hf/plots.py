@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twhin_hf.files import new_file
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -134,10 +136,10 @@ def plot_few_shot(
     title: str,
     metric: str = "macro F1",
 ) -> Path:
-    """A line a model over the examples a class: the median of the seeds, and their range.
+    """A line a model over the examples per class: the median of the seeds, and their range.
 
     Args:
-        curves: Values of each seed by examples a class, by the model's name.
+        curves: Values of each seed by examples per class, by the model's name.
         path: The picture; its ending tells the format.
         title: Above the panel.
         metric: Names the figure.
@@ -172,7 +174,7 @@ def plot_few_shot(
     axis.set_xscale("log", base=2)
     axis.set_xticks(shots, [str(number) for number in shots])
     axis.minorticks_off()
-    axis.set_xlabel("training examples a class")
+    axis.set_xlabel("training examples per class")
     axis.set_ylabel(metric)
     axis.set_title(title)
     figure.legend(loc="outside lower center", ncols=1, frameon=False)
@@ -197,11 +199,13 @@ def new_figure(panels: int, width: float | None = None) -> tuple[Figure, list[Ax
 
 
 def colours_of(count: int) -> list[Any]:
+    """A colour for each of so many lines."""
     return [COLOURS[place % len(COLOURS)] for place in range(count)]
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Writes a figure, whole or not at all."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with new_file(path) as partial:
+        figure.savefig(partial, dpi=150)
     return path

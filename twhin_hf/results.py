@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from twhin_hf.files import read_json, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,26 +76,13 @@ def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
 
     Returns:
         The file's path.
-    """
-    path = _file(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = asdict(results) | {"versions": results.versions or library_versions()}
-    return write_json(content, path)
-
-
-def write_json(content: Any, path: Path) -> Path:
-    """Writes a JSON file in one step: a reader never sees half of it.
 
     Raises:
         ValueError: A number is NaN or infinite, which JSON does not know.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    path = _file(path)
+    content = asdict(results) | {"versions": results.versions or library_versions()}
+    write_json(path, content)
     return path
 
 
@@ -108,10 +96,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     path = _file(path)
     if not path.is_file():
         raise FileNotFoundError(f"No results at {path}; `twhin-hf evaluate` writes them.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    content = read_json(path)
     needed = {item.name for item in fields(Results)}
     if not isinstance(content, dict) or not needed <= content.keys():
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
@@ -121,45 +106,71 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 MOST_COLUMNS = 6
-"""Metrics that stand side by side on a screen of 80 columns."""
+"""Metrics that stand side by side."""
+SCREEN = 80
+"""Columns of a terminal that tables fit."""
+_NAME = 24
+"""Columns that a long name has at least; it is folded in them."""
 
 
 def results_table(results: Mapping[str, Results] | Results, title: str | None = None) -> Table:
-    """A table for the screen: a row a model and language, a column a metric.
+    """A table for the screen: one row per model and language, one column per metric.
 
-    One evaluation with more metrics than a screen is wide for has a row a metric instead.
+    One evaluation that is wider than a screen has one row per metric and one column per language
+    instead, or one row per figure.
 
     Args:
         results: One evaluation, whose model stands in the title, or several by the name to show.
         title: Above the table; the task's name where none is given.
     """
+    is_one = isinstance(results, Results)
+    named = {results.model: results} if isinstance(results, Results) else dict(results)
+    title = title or " / ".join(dict.fromkeys(r.task for r in named.values()))
+    title = f"{title}: {next(iter(named))}" if is_one else title
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for name, item in named.items():
+        for row in item.results:
+            cells.setdefault((name, row.language), {})[row.metric] = f"{row.value:.4f}"
+    metrics = list(dict.fromkeys(metric for values in cells.values() for metric in values))
+    if not is_one:
+        rows = [[*key, *(values.get(m, "") for m in metrics)] for key, values in cells.items()]
+        return figures_table(title, ["model", "language", *metrics], rows, num_names=2)
+    languages = {language: values for (_, language), values in cells.items()}
+    wide = ["language", *metrics]
+    rows = [[name, *(values.get(m, "") for m in metrics)] for name, values in languages.items()]
+    if len(metrics) > MOST_COLUMNS or not fits_screen(wide, rows):
+        wide = ["metric", *languages]
+        rows = [[m, *(values.get(m, "") for values in languages.values())] for m in metrics]
+    if not fits_screen(wide, rows):
+        wide = ["language", "metric", "value"]
+        rows = [[name, *cell] for name, values in languages.items() for cell in values.items()]
+        return figures_table(title, wide, rows, num_names=2)
+    return figures_table(title, wide, rows)
+
+
+def figures_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], num_names: int = 1
+) -> Table:
+    """A table of names, which fold where they are too long, and figures right of them."""
     from rich.table import Table
 
-    named = {results.model: results} if isinstance(results, Results) else dict(results)
-    rows = [(name, row) for name, item in named.items() for row in item.results]
-    metrics = list(dict.fromkeys(row.metric for _, row in rows))
-    title = title or " / ".join(dict.fromkeys(r.task for r in named.values()))
-    is_one = isinstance(results, Results)
-    title = f"{title}: {next(iter(named))}" if is_one else title
-    table = Table(title=title, min_width=min(len(title), 78))  # else it wraps at a narrow table
-    cells: dict[tuple[str, str], dict[str, str]] = {}
-    for name, row in rows:
-        cells.setdefault((name, row.language), {})[row.metric] = f"{row.value:.4f}"
-    if is_one and len(metrics) > MOST_COLUMNS:
-        table.add_column("metric", overflow="fold")
-        for _, language in cells:
-            table.add_column(language, justify="right")
-        for metric in metrics:
-            table.add_row(metric, *(values.get(metric, "") for values in cells.values()))
-        return table
-    for name in ["language"] if is_one else ["model", "language"]:
-        table.add_column(name, overflow="fold")
-    for metric in metrics:
-        table.add_column(metric, justify="right")
-    for (name, language), values in cells.items():
-        cell = [language] if is_one else [name, language]
-        table.add_row(*cell, *(values.get(metric, "") for metric in metrics))
+    # Else the title wraps at a narrow table.
+    table = Table(title=title, min_width=min(len(title), SCREEN - 2))
+    for place, name in enumerate(columns):
+        is_name = place < num_names
+        table.add_column(name, overflow="fold", justify="left" if is_name else "right")
+    for row in rows:
+        table.add_row(*row)
     return table
+
+
+def fits_screen(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a table fits with no figure broken; headers wrap at spaces, the first name folds."""
+    widths = [
+        max(len(word) for text in (name, *values) for word in text.split() or [""])
+        for name, *values in zip(columns, *rows, strict=True)
+    ]
+    return sum(width + 3 for width in [min(widths[0], _NAME), *widths[1:]]) + 1 <= SCREEN
 
 
 def _version(library: str) -> str | None:

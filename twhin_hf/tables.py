@@ -9,13 +9,19 @@ from __future__ import annotations
 import csv
 import glob
 import gzip
+import json
 import re
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, Union
+
+from twhin_hf.files import list_files
+from twhin_hf.lines import iterate_lines
 
 if TYPE_CHECKING:
     import ibis
@@ -32,6 +38,7 @@ _FORMATS = {
     ".ndjson": "JSON lines",
     ".json": "JSON lines",
 }
+_LINES_LOOKED_AT = 100
 _VISIBLE = r"[^\s\p{Z}\p{C}]"
 _FILE_IN_ERROR = re.compile(r"""(?:[Ff]ile (?:= )?["']?)(/.+?|\w:.+?)["'\n]""")
 
@@ -62,7 +69,7 @@ def open_engine(
     """
     import ibis
 
-    with tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=temp_directory) as spill:
+    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as spill:
         options: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": spill}
         if threads is not None:
             options["threads"] = threads
@@ -127,6 +134,22 @@ def read_table(
         return _select(table, wanted, str(source))
 
 
+def read_ids(source: TableSource, name: str = "post_id") -> pa.ChunkedArray:
+    """The distinct ids of a table, as strings.
+
+    Args:
+        source: What `read_table` reads.
+        name: Column of the ids.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: The column is missing, or the file cannot be read.
+    """
+    with open_engine() as engine, read_errors(source):
+        table = read_table(source, [name], connection=engine, option="")
+        return table.distinct().to_pyarrow()[name]
+
+
 def table_batches(
     table: ir.Table, rows_per_batch: int, temp_directory: str | Path | None = None
 ) -> Iterator[pa.Table]:
@@ -140,12 +163,51 @@ def table_batches(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=temp_directory) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as scratch:
         path = Path(scratch) / "table.parquet"
         table.to_parquet(path)
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(rows_per_batch):
                 yield pa.Table.from_batches([batch])
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a file, read from its beginning alone.
+
+    Args:
+        path: Parquet, CSV, TSV or JSON lines, of which the first 100 tell the columns.
+
+    Raises:
+        ValueError: The file is damaged, no regular file, or not UTF-8.
+    """
+    kind = _format(path)
+    if kind == "Parquet":
+        import pyarrow.parquet as pq
+
+        with read_errors(path):
+            return pq.read_schema(path).names
+    if kind in ("CSV", "TSV"):
+        return list(_csv_header(path, "\t" if kind == "TSV" else ","))
+    return list(dict.fromkeys(name for item in first_objects(path) for name in item))
+
+
+def first_objects(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of the first 100 lines of JSON, blank ones left out.
+
+    Raises:
+        ValueError: A line is not JSON or no object, or the file cannot be read.
+    """
+    try:
+        for line in filter(str.strip, islice(iterate_lines(path), _LINES_LOOKED_AT)):
+            value = json.loads(line)
+            if not isinstance(value, dict):
+                raise ValueError(f"a line holds {type(value).__name__}, not an object")
+            yield value
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not JSON lines ({error}). Needed is one JSON object a line; write a JSON "
+            "array as lines first (`jq -c '.[]'`)."
+        ) from error
 
 
 def is_blank(column: ir.StringColumn) -> ir.BooleanColumn:
@@ -183,7 +245,7 @@ def read_errors(source: object) -> Iterator[None]:
         if isinstance(error, duckdb.OutOfMemoryException):
             raise ValueError(
                 f"Reading {describe(source)} needs more memory than allowed: {text.splitlines()[0]}"
-                ". Give a larger memory_limit (`--memory-limit`) or fewer threads."
+                ". Give a larger memory_limit (`--memory_limit`) or fewer threads."
             ) from error
         named = _FILE_IN_ERROR.search(text)
         where = named.group(1) if named else describe(source)
@@ -196,18 +258,15 @@ def read_errors(source: object) -> Iterator[None]:
 
 def _list_files(path: Path) -> tuple[str, list[Path]]:
     """The format and the files of a file or folder, files of no bytes left out."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist. Check the path of the file or folder.")
+    files = list_files(path)
     endings = f"{', '.join(_FORMATS)} (the text formats with or without .gz)"
     if path.is_file() and _format(path) is None:
         raise ValueError(
             f"{path} has none of the endings that are read: {endings}. Rename or convert the file."
         )
     kinds: dict[str, list[Path]] = {}
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        hidden = any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
-        kind = _format(file)
-        if kind and not hidden and file.is_file():
+    for file in files:
+        if kind := _format(file):
             kinds.setdefault(kind, []).append(file)
     if not kinds:
         raise FileNotFoundError(
@@ -274,6 +333,10 @@ def _csv_header(file: Path, delimiter: str) -> tuple[str, ...]:
             return tuple(next(csv.reader(lines, delimiter=delimiter), ()))
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 ({error}). Convert it to UTF-8.") from error
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        raise ValueError(
+            f"{file} cannot be read: {error}. Files must be whole, regular and UTF-8."
+        ) from error
 
 
 def _read_json(connection: ibis.BaseBackend, paths: list[str], wanted: _Columns) -> ir.Table:
@@ -289,7 +352,7 @@ def _check_columns(found: Sequence[str], wanted: _Columns, where: str) -> None:
         if name in wanted.required and there not in found:
             advice = (
                 f'Say which one it is with {wanted.option}={{"{name}": "..."}} '
-                f"(command line: `--{wanted.option.replace('_', '-')} {name}=...`)."
+                f"(command line: `--{wanted.option} {name}=...`)."
                 if wanted.option
                 else f"Rename the one that it is to {there!r}."
             )

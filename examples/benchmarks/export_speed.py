@@ -23,12 +23,12 @@ def measure(model: str, kind: str, int8: bool, threads: int) -> dict[str, float]
     """Exports in this process."""
     import torch
 
-    from twhin_hf.serving.export import ExportConfig, export_encoder
+    from twhin_hf.serving.export import ExportConfig, export
 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "export"
-        found = export_encoder(ExportConfig(model, kind, int8=int8), output)
+        found = export(ExportConfig(model, kind, int8=int8), output)
         sizes = [path.stat().st_size for path in output.glob("**/*model*") if path.is_file()]
     return found._asdict() | {"megabytes": sum(sizes) / 1e6}
 
@@ -45,7 +45,7 @@ def main() -> None:
     if args.way is not None:
         print(json.dumps(measure(args.model, *WAYS[args.way], args.threads)))
         return
-    print("| way | texts a second | PyTorch's | ratio | least cosine | mean cosine | MB |")
+    print("| way | texts per second | PyTorch's | ratio | least cosine | mean cosine | MB |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for way in list(range(len(WAYS))) * args.rounds:
         kind, int8 = WAYS[way]

@@ -1,10 +1,10 @@
-"""Real tokens a second and peak memory of MLM pretraining, beside the stock way, in one run.
+"""Real tokens per second and peak memory of MLM pretraining, beside the stock way, in one run.
 
     python examples/benchmarks/pretraining_throughput.py
     python examples/benchmarks/pretraining_throughput.py --texts tweets.txt --steps 10 --bf16
 
 Both train the same BERT (6 layers of 384, a vocabulary of 250,002) on the same posts with
-`Trainer` and the same optimizer, 64 posts a step; each in a process of its own, so that its peak
+`Trainer` and the same optimizer, 64 posts per step; each in a process of its own, so that its peak
 memory is its own:
 
 - stock: `BertForMaskedLM` and `DataCollatorForLanguageModeling`: padded rows, logits of all tokens;
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def prepare(args: argparse.Namespace, work: Path) -> float:
-    """Samples the posts and trains a tokenizer on all of them; returns tokens a post."""
+    """Samples the posts and trains a tokenizer on all of them; returns tokens per post."""
     import numpy as np
 
     from twhin_hf.data.tokenization import train_unigram_tokenizer
@@ -166,9 +166,9 @@ def show(figures: dict[str, dict[str, float]], tokens: float, args: argparse.Nam
 
     table = Table(
         title=f"MLM, {args.layers} layers of {args.hidden_size}, vocabulary {args.vocab_size:,}, "
-        f"{args.posts_per_step} posts of {tokens:.1f} tokens a step"
+        f"{args.posts_per_step} posts of {tokens:.1f} tokens per step"
     )
-    for column in ("", "seconds a step", "real tokens a second", "peak memory, GB"):
+    for column in ("", "seconds a step", "real tokens per second", "peak memory, GB"):
         table.add_column(column, justify="right")
     for side, values in figures.items():
         speed = tokens * args.posts_per_step / values["seconds"]

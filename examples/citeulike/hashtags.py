@@ -3,7 +3,7 @@
     python examples/citeulike/hashtags.py --data ../shared/data/citeulike_a --output runs/hashtags
 
 The most popular tags become hashtags, other tags stay words. Written are `benchmark` (what
-`twhin-hf evaluate hashtag --data-dir` reads), and `posts.parquet` and `engagements.parquet` for
+`twhin-hf evaluate hashtag --data_dir` reads), and `posts.parquet` and `engagements.parquet` for
 `twhin-hf run`, without the posts of the benchmark's validation and test splits.
 """
 

@@ -216,6 +216,19 @@ def test_covid_ja_is_hydrated(tmp_path):
     assert labels == expected
 
 
+def test_columns_of_other_names(tmp_path):
+    rows = "".join(f"text {number},{'ab'[number % 2]}\n" for number in range(60))
+    folder = write(tmp_path, {"train.csv": f"body,mood\n{rows}"})
+    with pytest.raises(ValueError, match=r"Say which they are .*`--columns text=... label=...`"):
+        load_benchmark("asad", folder)
+    found = load_benchmark("asad", folder, columns={"text": "body", "label": "mood"})
+    assert set(found.splits["train"]["label"]) == {"a", "b"}
+    with pytest.raises(ValueError, match=r"columns names txt, .*; known are "):
+        load_benchmark("asad", folder, columns={"txt": "body"})
+    with pytest.raises(ValueError, match="has no column 'no'; found are body, mood"):
+        load_benchmark("asad", folder, columns={"text": "no", "label": "mood"})
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 

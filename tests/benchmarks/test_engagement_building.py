@@ -118,7 +118,7 @@ def test_posts_of_pretraining_and_leaks(made):
 def test_what_pretraining_has_not_seen_is_split_anew(made):
     graph, network, posts, _ = made
     seen = network.post_ids.to_pylist()
-    with pytest.raises(ValueError, match="--split-seed"):
+    with pytest.raises(ValueError, match="--split_seed"):
         build_engagement_benchmark(graph, network, posts, exclude_posts=seen)
     found = build_engagement_benchmark(
         graph, network, posts, salt=SALT, exclude_posts=seen, split_seed=1

@@ -98,6 +98,19 @@ def test_other_layouts(tmp_path, hydration, pattern):
     assert hashtag_languages(folder) == ["en", "he"]
 
 
+def test_columns_of_other_names(tmp_path, hydration):
+    folder = write_tables(tmp_path / "data")
+    expected = load(folder, hydration)
+    for path in folder.rglob("*.tsv"):
+        path.write_text(path.read_text().replace("ID\tlabel", "key\tclass"))
+    with pytest.raises(ValueError, match=r"no column id and none label.*--columns id=... label"):
+        load(folder, hydration)
+    found = load(folder, hydration, columns={"id": "key", "label": "class"})
+    assert found["train"].to_dict() == expected["train"].to_dict()
+    with pytest.raises(ValueError, match="columns names key, which is not read here"):
+        load(folder, hydration, columns={"key": "id"})
+
+
 def test_streaming_and_processes_give_the_same(tmp_path):
     rows = {
         split: [(f"{split}{i}", ("a", "b", "c")[i % 3]) for i in range(count)]

@@ -1,3 +1,4 @@
+import bz2
 import gzip
 import json
 
@@ -50,12 +51,25 @@ def test_posts_of_both_api_versions(tmp_path):
     }
 
 
+def test_posts_that_others_share(tmp_path):
+    inner = {"id_str": "1", "text": "cut…", "extended_tweet": {"full_text": "whole"}}
+    quoted = {"id_str": "2", "full_text": "quotes"} | {"quoted_status": inner}
+    source = lines(
+        tmp_path / "x.jsonl",
+        {"delete": {"status": {"id_str": "1"}}},
+        {"id_str": "3", "text": "RT @a: quotes", "retweeted_status": quoted},
+    )
+    assert texts(source, "1", "2", "3") == {"1": "whole", "2": "quotes", "3": "RT @a: quotes"}
+
+
 def test_folder_compressed_and_a_post_twice(tmp_path):
     folder = tmp_path / "dump"
     lines(folder / "a.jsonl", {"id": "1", "text": "short…"})
     with gzip.open(folder / "b.jsonl.gz", "wt", encoding="utf-8") as file:
         file.write(json.dumps({"id": "1", "full_text": "the longest of them"}))
-    assert texts(folder, "1") == {"1": "the longest of them"}
+    (folder / "c.json.bz2").write_bytes(bz2.compress(b'{"id": 2, "text": "packed"}\n\n'))
+    (folder / ".d.1.partial.jsonl").write_text("{")
+    assert texts(folder, "1", "2") == {"1": "the longest of them", "2": "packed"}
 
 
 def test_tables(tmp_path):
@@ -100,5 +114,5 @@ def test_bad_sources(tmp_path):
     with pytest.raises(ValueError, match=r"b.jsonl is a table .* Give one kind"):
         texts(folder, "1")
     lines(tmp_path / "c.jsonl", {"id": "1", "text": "a"}).write_text('{"id": "1", "text": "a"}\n{"')
-    with pytest.raises(ValueError, match=r"c.jsonl cannot be read"):
+    with pytest.raises(ValueError, match=r"c.jsonl cannot be read: line 2 is no JSON: '\{\"'"):
         texts(tmp_path / "c.jsonl", "1")

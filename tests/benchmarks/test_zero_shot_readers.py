@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from twhin_hf.benchmarks.zero_shot.readers import read_entities, read_pos, read_sentiment, to_bio
+from twhin_hf.benchmarks.zero_shot.readers import (
+    read_entities,
+    read_pos,
+    read_sentiment,
+    read_zero_shot,
+    to_bio,
+)
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data are not in {DATA}")
@@ -186,6 +192,18 @@ def test_sentiment_of_a_table(tmp_path):
         "text": ["a, b", "c"],
         "label": ["positive", "negative"],
     }
+
+
+def test_columns_of_a_table_have_other_names(tmp_path):
+    table = written(tmp_path, "a.csv", "tweet,mood\na,positive\nb,negative\nc,neutral\n")
+    names = {"text": "tweet", "label": "mood"}
+    expected = {"text": ["a", "b"], "label": ["positive", "negative"]}
+    assert read_zero_shot("sentiment", table, columns=names).to_dict() == expected
+    assert len(read_zero_shot("sentiment", table, columns=names, keep_neutral=True)) == 3
+    with pytest.raises(ValueError, match="columns goes with the task sentiment, not with pos"):
+        read_zero_shot("pos", table, columns=names)
+    with pytest.raises(ValueError, match="keep_neutral goes with the task sentiment, not with ner"):
+        read_zero_shot("ner", table, keep_neutral=True)
 
 
 def test_two_digits_could_mean_either(tmp_path):

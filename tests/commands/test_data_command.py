@@ -46,7 +46,7 @@ def command(tmp_path, source, *options):
 @pytest.mark.parametrize("source", ["tatoeba", "wikimatrix", "wikidata", "published", "columns"])
 def test_each_source_gives_the_pair(tmp_path, capsys, source):
     name, *options = sources(tmp_path)[source]
-    assert command(tmp_path, source, str(tmp_path / name), "--langs", "en-ar", *options) == 0
+    assert command(tmp_path, source, str(tmp_path / name), "--languages", "en-ar", *options) == 0
     expected = dict(zip(("text_a", "text_b"), PAIR, strict=True))
     expected |= {"lang_a": "en", "lang_b": "ar", "source": source}
     assert read_translation_pairs(tmp_path / "pairs")[:] == {k: [v] for k, v in expected.items()}
@@ -62,7 +62,7 @@ def test_both_language_pairs_of_a_folder_and_a_held_out_share(tmp_path, capsys):
         (tmp_path / f"en-{code}.tsv").write_text("".join([*lines, "same\tsame\n"]))
     datasets.enable_progress_bars()
     share = ("--validation-share", "0.1", "--seed", "1")
-    langs = ("--langs", "en-ar", "hi-en")
+    langs = ("--languages", "en-ar", "hi-en")
     assert command(tmp_path, "tatoeba", str(tmp_path), *langs, *share) == 0
     counts = {
         file.relative_to(tmp_path).as_posix(): pq.read_metadata(file).num_rows
@@ -93,10 +93,14 @@ def test_both_language_pairs_of_a_folder_and_a_held_out_share(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("tatoeba", ["--langs", "en"], "'en' is one language; needed are two"),
-        ("tatoeba", ["--langs", "en-ja"], "no pair file of en-ja; found by their names are: en-ar"),
-        ("tatoeba", ["--min-score", "1"], "--min-score is for --source wikimatrix, not tatoeba"),
-        ("columns", ["--columns", "text_a"], "'text_a' is not NAME=THERE"),
+        ("tatoeba", ["--languages", "en"], "'en' is one language; needed are two"),
+        (
+            "tatoeba",
+            ["--languages", "en-ja"],
+            "no pair file of en-ja; found by their names are: en-ar",
+        ),
+        ("tatoeba", ["--min-score", "1"], "--min_score is for --source wikimatrix, not tatoeba"),
+        ("columns", ["--columns", "text_a"], "--columns takes NAME=VALUE pairs, not 'text_a'"),
         ("tatoeba", ["--validation-share", "1"], "share to hold out is 1; needed"),
     ],
 )

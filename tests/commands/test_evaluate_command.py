@@ -1,4 +1,3 @@
-import argparse
 import dataclasses
 
 import numpy as np
@@ -6,7 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twhin_hf.commands import evaluate, synthesize
+from twhin_hf.commands.cli import load_command
+from twhin_hf.commands.parsing import run_command
 from twhin_hf.data.splits import split_posts
 from twhin_hf.evaluation.text_encoders import TextEncoder
 from twhin_hf.network.folder import Network, load_network, save_network
@@ -15,19 +15,18 @@ from twhin_hf.results import read_results
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def run(command, *arguments):
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers(required=True))
-    args = parser.parse_args([str(argument) for argument in arguments])
-    args.run(args)
+def run(name, *arguments):
+    arguments = [str(argument) for argument in arguments]
+    run_command(load_command(name), arguments, f"twhin-hf {name}")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Generated data, and the network of its training posts with vectors that hold the topics."""
     folder = tmp_path_factory.mktemp("evaluate")
-    sizes = ("--users", 300, "--posts", 1200, "--engagements", 9000, "--languages", "en", "hi")
-    run(synthesize, "synthesize", "--output", folder, *sizes, "--seed", 1)
+    sizes = ("--num_users", 300, "--num_posts", 1200, "--num_engagements", 9000)
+    languages = ("--languages", "en", "hi")
+    run("synthesize", "--output", folder, *sizes, *languages, "--seed", 1)
     posts = pq.read_table(folder / "posts.parquet")
     engagements = pq.read_table(folder / "engagements.parquet")
     training = posts.filter(split_posts(posts["post_id"]) == "train")
@@ -83,14 +82,14 @@ def fake_model(folder, monkeypatch):
 
 def arguments(folder, network="network"):
     return (
-        *("evaluate", "engagement", "--model", "some/model", "--runs", 2, "--device", "cpu"),
+        *("--model", "some/model", "--seeds", 0, 1, "--device", "cpu"),
         *("--posts", folder / "posts.parquet", "--engagements", folder / "engagements.parquet"),
         *("--network", folder / network, "--output", folder / "out", "--max-length", 64),
     )
 
 
 def test_evaluate_engagement(folder, fake_model, capsys):
-    run(evaluate, *arguments(folder), "--records-per-user", "all")
+    run("evaluate engagement", *arguments(folder), "--records-per-user", "all")
     assert fake_model == [("some/model", None)]
     results = read_results(folder / "out")
     assert (results.task, results.model, results.revision) == ("engagement", "some/model", None)
@@ -109,20 +108,81 @@ def test_a_network_with_held_out_posts_is_refused(folder, fake_model):
     posts = pq.read_table(folder / "posts.parquet")["post_id"]
     held_out = int((split_posts(posts) != "train").sum())
     with pytest.raises(ValueError, match=f"The network holds {held_out} posts that the evaluation"):
-        run(evaluate, *arguments(folder, "leaky"))
+        run("evaluate engagement", *arguments(folder, "leaky"))
     with pytest.raises(ValueError, match="or evaluate with the split seed it was made with"):
-        run(evaluate, *arguments(folder), "--split-seed", 1)
+        run("evaluate engagement", *arguments(folder), "--split-seed", 1)
     assert not fake_model
     assert load_network(folder / "network").num_posts + held_out == len(posts)
 
 
 def test_missing_files_come_before_the_model(folder, fake_model):
     with pytest.raises(FileNotFoundError, match="is no complete network folder"):
-        run(evaluate, *arguments(folder, "nowhere"))
+        run("evaluate engagement", *arguments(folder, "nowhere"))
     assert not fake_model
 
 
-def test_records_per_user_is_checked(folder, capsys):
+def test_records_per_user_is_checked(folder):
+    with pytest.raises(ValueError, match="--records_per_user is 0; give 1 or more, or all"):
+        run("evaluate engagement", *arguments(folder), "--records-per-user", 0)
+    with pytest.raises(ValueError, match=r"--records_per_user .*'some'"):
+        run("evaluate engagement", *arguments(folder), "--records-per-user", "some")
+
+
+OPTIONS = {
+    "engagement": ("--posts", "--network", "--columns", "--post_columns", "--memory_limit"),
+    "hashtag": ("--data_dir", "--languages", "--protocols", "--shots", "--columns"),
+    "classification": ("--benchmark", "--data_dir", "--hydration", "--columns"),
+    "retrieval": ("--pairs", "--projected", "--columns", "--batch_size"),
+    "zero-shot": ("--train LANGUAGE=FILE", "--label_map", "--columns", "--allow_unseen_labels"),
+    "alignment": ("--before", "--after", "--pairs", "--columns", "--seed"),
+    "suite": ("--suite {twhin,tpp,tweeteval}", "--data_dir", "--languages", "--hydration"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_help_lists_the_options_of_an_evaluation(name, capsys):
     with pytest.raises(SystemExit):
-        run(evaluate, *arguments(folder), "--records-per-user", 0)
-    assert "'0' is neither a number from 1 on nor 'all'" in capsys.readouterr().err
+        run(f"evaluate {name}", "--help")
+    shown = capsys.readouterr().out
+    for option in (*OPTIONS[name], "--device", "--max_length", "--output", "--config FILE"):
+        assert f"  {option}" in shown or f", {option}" in shown, option
+    assert ("--seeds SEEDS [...]" in shown) == (name not in ("retrieval", "alignment"))
+
+
+def test_help_states_defaults_and_choices(capsys):
+    with pytest.raises(SystemExit):
+        run("evaluate engagement", "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--records_per_user {N,all} Number" in shown
+    assert "embedded with. (default: 0)" in shown
+    assert "(paper: 6 runs). (default: 0 1 2 3 4 5)" in shown
+
+
+def test_options_from_a_file(folder, fake_model, tmp_path):
+    path = tmp_path / "engagement.yaml"
+    path.write_text("seeds: [3]\nmax_epochs: 2\nrecords_per_user: all\nhits_at: 5\n")
+    run("evaluate engagement", *arguments(folder)[:2], *arguments(folder)[5:], "--config", path)
+    results = read_results(folder / "out")
+    assert (results.results[0].metric, results.results[0].seeds) == ("HITS@5", [3])
+    assert (results.options["max_epochs"], results.options["num_candidates"]) == (2, 1000)
+    path.write_text("max_epoch: 2\n")
+    with pytest.raises(ValueError, match="unknown key 'max_epoch'; did you mean 'max_epochs'"):
+        run("evaluate engagement", *arguments(folder), "--config", path)
+
+
+def test_columns_of_other_names(folder, fake_model, tmp_path):
+    for name, theirs in (("posts", {"text": "body"}), ("engagements", {"user_id": "who"})):
+        table = pq.read_table(folder / f"{name}.parquet")
+        names = [theirs.get(column, column) for column in table.column_names]
+        pq.write_table(table.rename_columns(names), tmp_path / f"{name}.parquet")
+    given = [
+        *("--model", "some/model", "--seeds", 0, "--max_epochs", 1, "--device", "cpu"),
+        *("--posts", tmp_path / "posts.parquet", "--network", folder / "network"),
+        *("--engagements", tmp_path / "engagements.parquet", "--output", tmp_path / "out"),
+        *("--max_length", 64),
+    ]
+    with pytest.raises(ValueError, match="no column 'text'"):
+        run("evaluate engagement", *given)
+    renamed = ("--columns", "user_id=who", "--post_columns", "text=body")
+    run("evaluate engagement", *given, *renamed, "--memory_limit", "500MB")
+    assert read_results(tmp_path / "out").options["benchmark"]["records"] > 0

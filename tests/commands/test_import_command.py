@@ -4,7 +4,6 @@ import json
 import sys
 
 import pyarrow.parquet as pq
-import pytest
 
 from twhin_hf.commands.cli import main
 
@@ -14,13 +13,13 @@ def test_from_a_table_to_both_files(tmp_path, capsys):
     status = main(
         [
             *("network", "import", "--source", "table", "--input", str(tmp_path / "log.csv")),
-            *("--map", "user_id=uid", "--map", "post_id=item", "--map", "text=body"),
+            *("--columns", "user_id=uid", "--columns", "post_id=item", "--columns", "text=body"),
             *("--output", str(tmp_path / "out"), "--threads", "1", "--no-progress"),
         ]
     )
     assert status == 0
     printed = capsys.readouterr().out
-    assert "num engagements" in printed
+    assert " engagements " in printed
     assert "relations: engage" in printed
     assert pq.read_table(tmp_path / "out" / "engagements.parquet").column_names == [
         *("user_id", "post_id", "relation", "timestamp"),
@@ -44,9 +43,7 @@ def test_a_missing_package_is_told_in_a_line(tmp_path, capsys, monkeypatch):
 
 
 def test_help_names_every_option(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["network", "import", "--help"])
-    assert stop.value.code == 0
+    assert main(["network", "import", "--help"]) == 0
     printed = capsys.readouterr().out
-    for option in ("--source", "--map", "--language-model", "--max-bad-lines", "mastodon"):
+    for option in ("--source", "--columns", "--language_model", "--max_bad_lines", "mastodon"):
         assert option in printed

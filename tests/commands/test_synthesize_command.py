@@ -5,7 +5,10 @@ import pyarrow.parquet as pq
 from twhin_hf.commands.cli import main
 from twhin_hf.data.translation.pairs import SCHEMA, read_translation_pairs, translation_items
 
-SIZES = ("--users", "50", "--posts", "60", "--engagements", "200", "--translation-pairs", "80")
+SIZES = (
+    *("--num_users", "50", "--num_posts", "60"),
+    *("--num_engagements", "200", "--num_translation_pairs", "80"),
+)
 
 
 def test_writes_a_network_and_translation_pairs(tmp_path, capsys):

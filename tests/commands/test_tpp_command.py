@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from twhin_hf.commands.arguments import parse_arguments
 from twhin_hf.commands.cli import main
-from twhin_hf.commands.tpp import DataArguments, ModelArguments, parse_stages
+from twhin_hf.commands.parsing import RECIPES, parse_command
+from twhin_hf.commands.tpp import Stage, plan_stages, tpp
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "examples" / "configs").glob("tpp_*.yaml"))
+CONFIGS = sorted(RECIPES.glob("tpp_*.yaml"))
 TINY_BERT = {
     "hidden_size": 16,
     "num_hidden_layers": 1,
@@ -24,6 +24,13 @@ TINY_BERT = {
     "intermediate_size": 16,
     "max_position_embeddings": 64,
 }
+
+
+def planned(*options):
+    """The stages that the options ask for."""
+    parsed = parse_command(tpp, options, "twhin-hf tpp")
+    stages = parsed.pop("stages")
+    return plan_stages(Stage(*(parsed[name] for name in Stage._fields)), stages)
 
 
 @pytest.fixture
@@ -115,8 +122,10 @@ def test_stages_follow_one_another_and_go_on_where_they_stopped(files, capsys, m
     monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr(logging.root, "level", logging.WARNING)
     monkeypatch.setattr(sys, "argv", [str(script), *command[1:], "--logging_steps", "1"])
-    runpy.run_path(str(script), run_name="__main__")
-    assert capsys.readouterr().err.count("has ended: passed over") == 2
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert not ended.value.code
+    assert capsys.readouterr().err.count("is finished: skipped") == 2
 
     # A stage that was trained with other options is not taken for the one asked for.
     stages[1]["translation_pairs"] = str(files / "human.parquet")
@@ -144,8 +153,8 @@ def test_an_option_of_the_stages_is_none_of_the_command_line(files, capsys):
     for option in ("--translation_pairs", "--translation-pairs"):
         assert main(["tpp", "--config", config, option, str(files / "human.parquet")]) == 2
         assert "--translation_pairs would go over what the stages say" in capsys.readouterr().err
-    parsed = parse_stages(["--config", config, "--output_dir", "o", "--seed", "3"])
-    assert [(config.output_dir, config.seed) for _, _, config in parsed] == [("o/one", 3)]
+    (stage,) = planned("--config", config, "--output_dir", "o", "--seed", "3")
+    assert (stage.config.output_dir, stage.config.seed) == ("o/one", 3)
 
 
 def test_a_broken_off_stage_goes_on_from_its_checkpoint(files):
@@ -193,18 +202,17 @@ def test_example_script_under_accelerate(files):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_recipes_hold_known_keys_and_the_papers_values(path):
-    from twhin_hf.training.translation_pair import TPPConfig
-
     assert len(CONFIGS) == 3
-    groups = [ModelArguments, DataArguments, TPPConfig]
-    model, data, config = parse_arguments(groups, "tpp", ["--config", str(path), "--use_cpu"])
+    options = ["--config", path.stem, "--model_name_or_path", "m", "--use_cpu"]
+    parsed = parse_command(tpp, options, "twhin-hf tpp")
+    model, config = parsed["objectives"], parsed["config"]
     assert (config.num_train_epochs, config.per_device_train_batch_size) == (3, 32)
     assert (config.warmup_steps, config.learning_rate, config.num_negatives) == (500, 1e-6, 1)
     assert (model.tpp_weight, model.tpp_loss, model.social_weight, model.mlm_weight) == (
         1, "bce", 0, 0,
     )  # fmt: skip
     assert config.upsample_languages == (path.stem == "tpp_all")
-    assert len(data.stage_options()) == (2 if path.stem == "tpp_bp" else 0)
+    assert len(parsed["stages"] or []) == (2 if path.stem == "tpp_bp" else 0)
 
 
 def test_stages_of_the_recipe(tmp_path, monkeypatch):
@@ -213,10 +221,10 @@ def test_stages_of_the_recipe(tmp_path, monkeypatch):
         (tmp_path / "pairs" / name).mkdir(parents=True)
     path = next(path for path in CONFIGS if path.stem == "tpp_bp")
     options = ["--model_name_or_path", "m", "--output_dir", "o", "--use_cpu"]
-    parsed = parse_stages(["--config", str(path), *options])
-    assert [config.output_dir for _, _, config in parsed] == ["o/wikidata", "o/wikimatrix"]
-    assert [model.model_name_or_path for model, _, _ in parsed] == ["m", "o/wikidata"]
-    assert [data.translation_pairs for _, data, _ in parsed] == [
+    stages = planned("--config", str(path), *options)
+    assert [stage.config.output_dir for stage in stages] == ["o/wikidata", "o/wikimatrix"]
+    assert [stage.model.model_name_or_path for stage in stages] == ["m", "o/wikidata"]
+    assert [stage.data.translation_pairs for stage in stages] == [
         "pairs/wikidata",
         "pairs/wikimatrix",
     ]
@@ -228,7 +236,7 @@ def test_stages_of_the_recipe(tmp_path, monkeypatch):
         ({"tpp_los": "bce"}, "unknown key 'tpp_los'; did you mean 'tpp_loss'?"),
         ({}, "translation_pairs is missing"),
         ({"translation_pairs": "gone"}, "translation_pairs: there is no gone"),
-        ({"stages": {"a": 1}}, "stages must be a list"),
+        ({"stages": {"a": 1}}, "--stages takes a list"),
         ({"stages": [{"translation_pairs": "x"}]}, "needs an output_dir of its own"),
         (
             {"stages": [{"output_dir": "a"}, {"output_dir": "a"}]},
@@ -249,7 +257,5 @@ def test_mistakes_are_told_before_training(values, message, files, monkeypatch, 
 
 
 def test_help_lists_all_options(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["tpp", "--options"])
-    assert stopped.value.code == 0
+    assert main(["tpp", "--help"]) == 0
     assert "--upsample_languages" in capsys.readouterr().out

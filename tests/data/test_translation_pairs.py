@@ -96,7 +96,7 @@ def test_writes_what_is_a_pair_and_counts_the_rest(tmp_path):
 def test_order_is_that_of_the_source_over_many_blocks(tmp_path):
     numbers = np.random.default_rng(0).integers(0, 90_000, 120_000)
     rows = [(f"text {n}", f"texto {n}") for n in numbers.tolist()]
-    report = write(rows, tmp_path, langs=[("en", "es")])
+    report = write(rows, tmp_path, languages=[("en", "es")])
     first = np.sort(np.unique(numbers, return_index=True)[1])
     assert texts(pq.read_table(tmp_path / "en-es.parquet")) == [rows[row] for row in first]
     assert report.dropped == {"duplicates": len(rows) - len(first)}
@@ -298,7 +298,7 @@ def test_published_lines_that_are_wrong(tmp_path, line, message):
 def test_published_options_that_are_wrong(tmp_path):
     with pytest.raises(ValueError, match="max_texts is 1"):
         published_pairs(tmp_path, max_texts=1)
-    with pytest.raises(ValueError, match="langs names en-ar en-hi, but the published JSON lines"):
+    with pytest.raises(ValueError, match="languages names en-ar en-hi, but the published"):
         published_pairs(tmp_path, [("en", "ar"), ("en", "hi")])
 
 

@@ -17,6 +17,7 @@ from twhin_hf.evaluation.engagement import (
     prevalence,
 )
 from twhin_hf.evaluation.ranking import CandidateSets, hits_and_mrr, ranks
+from twhin_hf.evaluation.text_encoders import TextEncoder
 
 QUICK = EngagementConfig(seeds=(0, 1), max_epochs=12, patience=12, learning_rate=1e-2)
 
@@ -285,6 +286,15 @@ def test_evaluation_encodes_once_and_judges_each_language(benchmark):
     assert average.value == pytest.approx((english.value + hindi.value) / 2)
     assert english.seeds == [0, 1]
     assert english.details["candidates"] == results["en"].num_candidates
+
+
+def test_a_loaded_encoder_is_judged_with_its_own_options(benchmark):
+    features, data = benchmark
+    encoder = TextEncoder(FakeModel(features).encode, "mean", "Fake")
+    by_model = evaluate_engagement(FakeModel(features), data, QUICK)
+    assert evaluate_engagement(encoder, data, QUICK) == by_model
+    with pytest.raises(ValueError, match="batch_size: this encoder has its options already"):
+        evaluate_engagement(encoder, data, QUICK, batch_size=7)
 
 
 def test_a_model_that_gives_too_few_rows_is_refused(benchmark):

@@ -174,7 +174,7 @@ def benchmark(splits, tmp_path):
 def test_command(checkpoint, benchmark, tmp_path, capsys):
     arguments = [
         "evaluate", "hashtag", "--model", checkpoint, "--data-dir", benchmark,
-        "--epochs", "3", "--batch-size", "8", "--learning-rate", "5e-3", "--runs", "1",
+        "--epochs", "3", "--batch-size", "8", "--learning-rate", "5e-3", "--seeds", "0",
         "--device", "cpu",
     ]  # fmt: skip
     everything = ["--protocols", "fine-tuning", "features", "few-shot", "--shots", "2"]

@@ -1,8 +1,12 @@
+import io
 import json
 import shutil
+from dataclasses import dataclass, field
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from twhin_hf.commands import evaluate_suite
 from twhin_hf.commands.cli import main
@@ -12,29 +16,36 @@ from twhin_hf.evaluation.suite.running import (
     SuiteOptions,
     SuiteTask,
     figures_of,
-    run_suite,
+    run_tasks,
 )
 from twhin_hf.evaluation.suite.tables import (
     averages,
     markdown_table,
     published_figures,
-    screen_table,
+    screen_tables,
     suite_tables,
 )
 from twhin_hf.evaluation.suite.tasks import SUITES, find_tasks
+from twhin_hf.evaluation.suite.whole import run_suite
 from twhin_hf.results import read_results
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-class Runner:
+@dataclass(frozen=True)
+class Runner(SuiteTask):
     """A task that counts its runs and may be interrupted."""
 
-    def __init__(self, seeds=(0, 1, 2), stop_at=None, data="a"):
-        self.ran, self.stop_at, self.data = [], stop_at, data
-        self.task = SuiteTask(
-            "pos", "accuracy", ("hi", "ja"), seeds, lambda model: {"data": self.data}, self.run
-        )
+    name: str = "pos"
+    metric: str = "accuracy"
+    languages: tuple = ("hi", "ja")
+    seeds: tuple = (0, 1, 2)
+    stop_at: int | None = None
+    data: str = "a"
+    ran: list = field(default_factory=list)
+
+    def options(self, model):
+        return {"data": self.data}
 
     def run(self, model, seeds):
         for seed in seeds:
@@ -51,16 +62,16 @@ def test_it_goes_on_where_it_stopped(tmp_path):
     models = [Model("a/one"), Model("a/two", "v1")]
     stopped = Runner(stop_at=2)
     with pytest.raises(KeyboardInterrupt):
-        run_suite(models, [stopped.task], tmp_path)
+        run_tasks(models, [stopped], tmp_path)
     assert stopped.ran == [("a/one", 0), ("a/one", 1)]
     again = Runner()
-    results = run_suite(models, [again.task], tmp_path)
+    results = run_tasks(models, [again], tmp_path)
     assert again.ran == [("a/one", 2), ("a/two", 0), ("a/two", 1), ("a/two", 2)]
     third = Runner()
-    assert run_suite(models, [third.task], tmp_path) == results
+    assert run_tasks(models, [third], tmp_path) == results
     assert third.ran == []
     more = Runner(seeds=(0, 1, 2, 3))
-    run_suite(models[:1], [more.task], tmp_path)
+    run_tasks(models[:1], [more], tmp_path)
     assert more.ran == [("a/one", 3)]
     files = sorted(path.relative_to(tmp_path) for path in (tmp_path / "runs").rglob("*.json"))
     assert len(files) == 7
@@ -69,7 +80,7 @@ def test_it_goes_on_where_it_stopped(tmp_path):
 
 
 def test_the_median_of_the_seeds_is_told(tmp_path):
-    (results,) = run_suite([Model("a/one")], [Runner(seeds=(0, 1, 4)).task], tmp_path)
+    (results,) = run_tasks([Model("a/one")], [Runner(seeds=(0, 1, 4))], tmp_path)
     first, second = results.results
     assert (first.language, first.value) == ("hi", pytest.approx(0.1))
     assert first.values == pytest.approx([0.0, 0.1, 0.4])
@@ -79,10 +90,10 @@ def test_the_median_of_the_seeds_is_told(tmp_path):
 
 
 def test_a_result_of_other_options_is_not_taken(tmp_path):
-    run_suite([Model("a/one")], [Runner().task], tmp_path)
+    run_tasks([Model("a/one")], [Runner()], tmp_path)
     other = Runner(data="b")
     with pytest.raises(ValueError, match=r"is a result of other options: data \('a' there, 'b' no"):
-        run_suite([Model("a/one")], [other.task], tmp_path)
+        run_tasks([Model("a/one")], [other], tmp_path)
     assert other.ran == []
 
 
@@ -90,20 +101,28 @@ def test_a_model_folder_that_changed_is_told(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"one")
-    run_suite([Model(str(folder))], [Runner().task], tmp_path / "out")
-    run_suite([Model(str(folder))], [Runner().task], tmp_path / "out")
+    run_tasks([Model(str(folder))], [Runner()], tmp_path / "out")
+    run_tasks([Model(str(folder))], [Runner()], tmp_path / "out")
     (folder / "model.safetensors").write_bytes(b"two")
     with pytest.raises(ValueError, match="is a result of other options: model_fingerprint"):
-        run_suite([Model(str(folder))], [Runner().task], tmp_path / "out")
+        run_tasks([Model(str(folder))], [Runner()], tmp_path / "out")
+
+
+def test_models_by_name_and_revision(tmp_path, monkeypatch):
+    assert Model.parse("a/one") == Model("a/one")
+    assert Model.parse("a/one@v1") == Model("a/one", "v1")
+    (tmp_path / "one@home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Model.parse("one@home") == Model("one@home")
 
 
 def test_what_the_runner_refuses(tmp_path):
     with pytest.raises(ValueError, match="0 models and 1 tasks; needed is one of each"):
-        run_suite([], [Runner().task], tmp_path)
+        run_tasks([], [Runner()], tmp_path)
     with pytest.raises(ValueError, match="a model is named twice"):
-        run_suite([Model("a"), Model("a")], [Runner().task], tmp_path)
+        run_tasks([Model("a"), Model("a")], [Runner()], tmp_path)
     with pytest.raises(FileNotFoundError, match=r"There is no model folder \./gone"):
-        run_suite([Model("./gone")], [Runner().task], tmp_path)
+        run_tasks([Model("./gone")], [Runner()], tmp_path)
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -131,8 +150,27 @@ def test_tables_by_language_and_by_task():
     )
     assert "| A | 25.00 | **50.00** | 37.50 |" in markdown_table(tables[2])
     assert "| B | **50.00** | **50.00** | **50.00** |" in markdown_table(tables[2])
-    assert screen_table(tables[0]).row_count == 3
+    (shown,) = screen_tables(tables[0])
+    assert shown.row_count == 3
     assert averages([0.5, None]) is None
+
+
+def test_a_wide_table_has_its_columns_in_several():
+    languages = [f"l{number}" for number in range(12)]
+    figures = [("a/model", "hashtag", language, 0.5) for language in languages]
+    *_, table = suite_tables(figures, {"mBERT": {("hashtag", "l3"): 0.25}})
+    shown = screen_tables(table)
+    assert [str(part.title) for part in shown] == [
+        "hashtag (1 of 3)",
+        "hashtag (2 of 3)",
+        "hashtag (3 of 3)",
+    ]
+    for part in shown:
+        screen = io.StringIO()
+        Console(file=screen, width=80).print(part)
+        assert screen.getvalue().count("50.00") == len(part.columns) - 1
+    headers = [column.header for part in shown for column in part.columns if part]
+    assert [name for name in headers if name != "model"] == [*languages, "average"]
 
 
 def test_published_rows_of_each_suite():
@@ -166,7 +204,7 @@ def write_splits(folder, splits, names):
 
 
 QUICK = [
-    "--epochs", "2", "--batch-size", "16", "--learning-rate", "5e-3", "--runs", "2",
+    "--epochs", "2", "--batch-size", "16", "--learning-rate", "5e-3", "--seeds", "0", "1",
     "--device", "cpu",
 ]  # fmt: skip
 
@@ -178,7 +216,7 @@ def test_tweeteval_by_command(checkpoint, splits, tmp_path, capsys):
     shutil.copytree(checkpoint, twin)
     arguments = [
         "evaluate", "suite", "--suite", "tweeteval", "--model", checkpoint, "--model", str(twin),
-        "--data", str(tmp_path / "data"), "--output", str(tmp_path / "out"), *QUICK,
+        "--data_dir", str(tmp_path / "data"), "--output", str(tmp_path / "out"), *QUICK,
     ]  # fmt: skip
     assert main(arguments) == 0
     assert "left out: emotion, hate, irony, offensive, stance" in " ".join(
@@ -202,6 +240,24 @@ def test_tweeteval_by_command(checkpoint, splits, tmp_path, capsys):
     assert len(before) == 8
     assert main(arguments) == 0
     assert before == {path: path.stat().st_mtime_ns for path in before}
+    found = run_suite(
+        "tweeteval",
+        [checkpoint, str(twin)],
+        tmp_path / "data",
+        tmp_path / "out",
+        SuiteOptions(
+            seeds=(0, 1),
+            fine_tuning={"epochs": 2, "batch_size": 16, "learning_rate": 5e-3},
+            device="cpu",
+        ),
+    )
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert found.missing[0] == "emotion"
+    assert [path.name for path in found.files] == ["results.json", "tables.md"]
+    assert [(row.model, row.task) for row in found.results[:2]] == [
+        (checkpoint, "emoji"),
+        (checkpoint, "sentiment"),
+    ]
     # Other options do not mix with what is there.
     assert main([*arguments, "--weight-decay", "0.1"]) == 2
     assert "weight_decay (0.0 there, 0.1 now)" in capsys.readouterr().err
@@ -245,7 +301,7 @@ def test_tpp_trains_on_english_and_tests_on_others(checkpoint, tmp_path):
     (task,), missing = find_tasks("tpp", tmp_path, options)
     assert missing == ["ner", "sentiment"]
     assert (task.name, task.metric, task.languages) == ("pos", "accuracy", ("hi", "ja"))
-    (results,) = run_suite([Model(checkpoint)], [task], tmp_path / "out")
+    (results,) = run_tasks([Model(checkpoint)], [task], tmp_path / "out")
     assert [row.language for row in results.results] == ["hi", "ja"]
     assert results.results[0].value > results.results[1].value
     (only,), _ = find_tasks("tpp", tmp_path, SuiteOptions(languages=("ja",)))
@@ -278,7 +334,7 @@ def test_twhin_finds_hashtags_features_and_external_benchmarks(checkpoint, split
     assert "semeval2018-es" in missing
     rates = [task.options(Model(checkpoint)).get("learning_rate") for task in tasks]
     assert rates == [4e-5, None, 1e-5, 1e-5]
-    (features,) = run_suite([Model(checkpoint)], [tasks[1]], tmp_path / "out")
+    (features,) = run_tasks([Model(checkpoint)], [tasks[1]], tmp_path / "out")
     assert features.results[0].value > 0.5
     assert features.results[0].details["pooling"] == "combined"
 
@@ -302,7 +358,7 @@ def test_engagement_of_the_suite(checkpoint, tmp_path):
         )
     (task,), _ = find_tasks("twhin", tmp_path, SuiteOptions(seeds=(0, 1), device="cpu"))
     assert (task.name, task.metric, task.languages) == ("engagement", "HITS@10", ("en",))
-    (results,) = run_suite([Model(checkpoint)], [task], tmp_path / "out")
+    (results,) = run_tasks([Model(checkpoint)], [task], tmp_path / "out")
     (row,) = results.results
     assert (row.seeds, row.details["pooling"]) == ([0, 1], "combined")
     assert row.details["candidates"] == 30
@@ -310,7 +366,7 @@ def test_engagement_of_the_suite(checkpoint, tmp_path):
 
 
 def test_what_the_suites_refuse(tmp_path):
-    assert evaluate_suite.SUITES == SUITES
+    assert get_args(get_type_hints(evaluate_suite.suite)["suite"]) == SUITES
     with pytest.raises(ValueError, match=r"suite is 'glue'; choose one of \('twhin', 'tpp'"):
         find_tasks("glue", tmp_path, SuiteOptions())
     with pytest.raises(FileNotFoundError, match=r"There is no folder .*gone; it holds the data"):

@@ -12,11 +12,11 @@ from transformers import (
     RobertaModel,
 )
 
+from twhin_hf.evaluation.fine_tuning import options_of
 from twhin_hf.evaluation.sentiment import encode_texts, macro_f1
 from twhin_hf.evaluation.zero_shot import (
     ZeroShotConfig,
     evaluate_zero_shot,
-    options_of,
     zero_shot_rows,
     zero_shot_table,
 )
@@ -139,7 +139,7 @@ def test_sentiment_says_what_is_read(folder, sentiments, tokenizer, tmp_path):
     assert report.setup["classifier_reads"] == "cls"
     # The checkpoint holds no pooler: it is new in every run, and trained with the rest.
     assert "bert.pooler.dense.weight" in report.setup["new_weights"]
-    options = options_of(QUICK, report)
+    options = options_of(QUICK) | report.setup
     assert (options["epochs"], options["seeds"], options["steps"]) == (8, [0, 1], 32)
 
 
@@ -251,5 +251,20 @@ def test_table():
     # 24.3 / 21.1 = 1.1517 and 29.9 / 16.5 = 1.8121; nothing is a share of 0.
     assert ["+TPP", "BP", "24.3", "+15.2", "29.9", "+81.2", "10.0"] in lines
     assert ["ALL", "10.0", "-39.4"] in lines
+    headers = [column.header for column in zero_shot_table(before, after).columns]
+    assert headers == ["model", "hi", "hi Δ%", "ja", "ja Δ%", "xx", "xx Δ%"]
     with pytest.raises(ValueError, match=r"results of \['ner', 'pos'\] stand side by side"):
         zero_shot_table(before, {"x": results_of("x", task="pos", hi=0.1)})
+
+
+def test_a_table_of_many_languages_has_a_row_for_each_figure():
+    languages = [f"l{number}" for number in range(9)]
+    before = results_of("mBERT", **dict.fromkeys(languages, 0.2))
+    after = results_of("b", **dict.fromkeys(languages, 0.3))
+    table = zero_shot_table(before, {"b": after})
+    assert [column.header for column in table.columns] == ["language", "model", "%", "Δ%"]
+    screen = io.StringIO()
+    Console(file=screen, width=80).print(table)
+    lines = [line.replace("│", " ").split() for line in screen.getvalue().splitlines()]
+    assert ["l3", "mBERT", "20.0"] in lines
+    assert ["l3", "b", "30.0", "+50.0"] in lines

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from twhin_hf.commands.cli import main
+from twhin_hf.commands.parsing import RECIPES
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 
@@ -86,10 +88,10 @@ def script(name, monkeypatch):
 
 
 def options(folder, config, **values):
-    """Options of a tiny run over a config of `examples/configs`, and over none where it is None."""
+    """Options of a tiny run over a recipe, and over none where it is None."""
     values = {**TINY, **values}
     if config:
-        values = yaml.safe_load((EXAMPLES / "configs" / config).read_text()) | values
+        values = yaml.safe_load((RECIPES / config).read_text()) | values
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(values))
     return ["--config", str(path), "--model_name_or_path", str(folder / "checkpoint")]
@@ -121,49 +123,42 @@ def test_the_table_names_every_example_and_its_files_are_there():
         assert all((EXAMPLES.parent / name).is_file() for name in files), command
 
 
-def test_joint(files, monkeypatch, capsys):
-    main = script("run_joint", monkeypatch).main
+def test_joint(files, capsys):
     data = {
         "posts": str(files / "posts.parquet"),
         "pairs": str(files / "pairs.parquet"),
         "translation_pairs": str(files / "translations.parquet"),
-        "validation_translation_pairs": str(files / "translations.parquet"),
         "output_dir": str(files / "joint"),
     }
-    main(options(files, "joint.yaml", **data, logging_steps=1))
+    assert main(["pretrain", *options(files, "joint.yaml", **data, logging_steps=1)]) == 0
     logged = json.loads((files / "joint" / "trainer_state.json").read_text())["log_history"]
     # Two steps, one of each kind of batch.
     steps = {loss: sum(loss in log for log in logged[:2]) for loss in ("social_loss", "tpp_loss")}
     assert steps == {"social_loss": 1, "tpp_loss": 1}
+    command = ["evaluate", "retrieval", "--model", data["output_dir"]]
+    command += ["--pairs", data["translation_pairs"], "--output", data["output_dir"]]
+    assert main(command) == 0
     results = json.loads((files / "joint" / "results.json").read_text())["results"]
     directions = {"en→es", "es→en", "en→ar", "ar→en"}
     assert directions < {row["language"] for row in results}
     assert "Translations found" in capsys.readouterr().out
 
-    del data["translation_pairs"]
-    with pytest.raises(ValueError, match="translation_pairs missing: joint pretraining needs"):
-        main(options(files, None, **data))
 
-
-def test_lora(files, posts, monkeypatch, capsys):
+def test_lora(files, posts):
     pytest.importorskip("peft")
-    main = script("run_lora", monkeypatch).main
     data = {
         "posts": str(files / "posts.parquet"),
         "pairs": str(files / "pairs.parquet"),
         "output_dir": str(files / "adapter"),
     }
-    main(options(files, "lora.yaml", **data, warmup_steps=0))
-    assert "adapter and heads: " in capsys.readouterr().out
+    assert main(["pretrain", *options(files, "lora.yaml", **data, warmup_steps=0)]) == 0
+    load_post_encoder(data["output_dir"]).save_pretrained(files / "merged")
     adapter, merged, before = (
         load_post_encoder(str(folder)).encode(posts["text"][:4], pooling="mean")
-        for folder in (files / "adapter", files / "adapter" / "merged", files / "checkpoint")
+        for folder in (files / "adapter", files / "merged", files / "checkpoint")
     )
     assert np.allclose(adapter, merged, atol=1e-6)
     assert not np.allclose(adapter, before, atol=1e-4)
-
-    with pytest.raises(ValueError, match="posts or pairs missing"):
-        main(options(files, None, posts=data["posts"]))
 
 
 def test_hashtag(files, hashtags, texts, monkeypatch):
@@ -184,20 +179,20 @@ def test_hashtag(files, hashtags, texts, monkeypatch):
     assert encoder.encode(texts[:2]).shape == (2, 32)
     assert (folder / "modeling_twhin_bert.py").exists()
 
-    with pytest.raises(ValueError, match="model_name_or_path or benchmark missing"):
+    with pytest.raises(ValueError, match="missing: --model_name_or_path, --benchmark"):
         main(["--output_dir", str(folder), "--use_cpu"])
 
 
 def test_engagement_on_two_processes(files, engagements):
     config = files / "config.yaml"
-    config.write_text(yaml.safe_dump({"runs": 2, "max_epochs": 2, "pooling": "mean"}))
+    config.write_text(yaml.safe_dump({"seeds": [0, 1], "max_epochs": 2, "pooling": "mean"}))
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
         "--main_process_port", "0",
         str(EXAMPLES / "run_engagement.py"), "--config", str(config),
-        "--model_name_or_path", str(files / "checkpoint"), "--benchmark", engagements,
-        "--output_dir", str(files / "results"),
+        "--model", str(files / "checkpoint"), "--benchmark", engagements,
+        "--output", str(files / "results"),
     ]  # fmt: skip
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
@@ -213,20 +208,21 @@ def test_engagement_on_two_processes(files, engagements):
 def test_engagement_by_hand(files, engagements, monkeypatch, capsys):
     main = script("run_engagement", monkeypatch).main
     arguments = [
-        "--model_name_or_path", str(files / "checkpoint"), "--benchmark", engagements,
-        "--output_dir", str(files / "results"), "--runs", "1", "--max_epochs", "1",
+        "--model", str(files / "checkpoint"), "--benchmark", engagements,
+        "--output", str(files / "results"), "--seeds", "0", "--max_epochs", "1",
         "--languages", "es",
     ]  # fmt: skip
     main(arguments)
     results = json.loads((files / "results" / "results.json").read_text())["results"]
     assert [row["language"] for row in results] == ["es", "es"]
-    with pytest.raises(ValueError, match="benchmark and output_dir missing"):
-        main(["--model_name_or_path", "m"])
+    with pytest.raises(ValueError, match="missing: --benchmark, --output"):
+        main(["--model", "m"])
 
 
-def test_an_unknown_option_is_told(files, monkeypatch):
-    main = script("run_joint", monkeypatch).main
-    with pytest.raises(ValueError, match=r"'--no_such'.*`run_joint.py --help` lists them"):
-        main([*options(files, None), "--no_such", "1"])
-    with pytest.raises(ValueError, match="unknown key 'post'; did you mean 'posts'"):
-        main(options(files, None, post="x"))
+def test_an_unknown_option_is_told(files, hashtags, monkeypatch):
+    main = script("run_hashtag", monkeypatch).main
+    told = r"no option --no_such; `run_hashtag.py --help` lists the options"
+    with pytest.raises(ValueError, match=told):
+        main([*options(files, None), "--benchmark", hashtags, "--no_such", "1"])
+    with pytest.raises(ValueError, match="unknown key 'benchmrk'; did you mean 'benchmark'"):
+        main(options(files, None, benchmrk="x"))

@@ -10,6 +10,7 @@ import torch
 
 pytest.importorskip("sentence_transformers")
 
+from twhin_hf.commands.parsing import parse_command
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.modeling import TwhinBertModel, apply_settings
 
@@ -68,17 +69,20 @@ def test_held_out_pairs_share_no_post(example):
         example.split_pairs(rows, 0.0, 0)
 
 
-def test_options_go_over_those_of_a_file(example, tmp_path, capsys):
+def test_options_go_over_those_of_a_file(example, tmp_path):
+    def parse(*options):
+        return parse_command(example.train_both, [*map(str, options)], "script")
+
     config = tmp_path / "config.yaml"
     config.write_text("{model: m, posts: p, pairs: q, batch_size: 8, learning_rate: 1.0e-3}")
-    args = example.parse_arguments(["--config", str(config), "--output", "o", "--batch-size", "4"])
-    assert (args.model, args.output, args.batch_size, args.learning_rate) == ("m", "o", 4, 1e-3)
-    with pytest.raises(SystemExit):
-        example.parse_arguments(["--config", str(config)])
-    assert "output missing" in capsys.readouterr().err
+    parsed = parse("--config", config, "--output", "o", "--batch-size", "4")
+    assert parsed["model"] == "m"
+    assert (parsed["options"].batch_size, parsed["options"].learning_rate) == (4, 1e-3)
+    with pytest.raises(ValueError, match="missing: --output"):
+        parse("--config", config)
     config.write_text("batch_sizes: 8")
     with pytest.raises(ValueError, match="unknown key 'batch_sizes'; did you mean 'batch_size'"):
-        example.parse_arguments(["--config", str(config)])
+        parse("--config", config)
 
 
 def test_help_is_fast_and_imports_no_torch():
@@ -91,4 +95,4 @@ def test_help_is_fast_and_imports_no_torch():
     """
     command = [sys.executable, "-c", code, str(SCRIPT), "--help"]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "--held-out-share" in found.stdout
+    assert "--held_out_share" in found.stdout

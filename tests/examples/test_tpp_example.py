@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from twhin_hf.commands import pretrain, tpp
-from twhin_hf.commands.arguments import parse_arguments
+from twhin_hf.commands.parsing import parse_command
+from twhin_hf.commands.pretrain import pretrain
+from twhin_hf.commands.tpp import tpp
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "tpp"
@@ -59,13 +60,15 @@ def test_prepare_reads_the_published_files():
 
 
 def test_configs_hold_known_keys():
-    from twhin_hf.training.social import SocialPretrainingConfig
-    from twhin_hf.training.translation_pair import TPPConfig
-
-    for name in ("mlm", "joint"):
-        groups = [pretrain.ModelArguments, pretrain.DataArguments, SocialPretrainingConfig]
-        parse_arguments(groups, "pretrain", ["--config", str(EXAMPLE / f"{name}.yaml")])
-    arguments = ["--config", str(EXAMPLE / "tpp.yaml"), "--output_dir", "runs/tpp/bce"]
-    groups = [tpp.ModelArguments, tpp.DataArguments, TPPConfig]
-    _, _, config = parse_arguments(groups, "tpp", arguments)
+    start = ["--model_name_or_path", "m", "--use_cpu"]
+    data = {"mlm": [], "joint": ["--pairs", ".", "--translation_pairs", "."]}
+    for name, files in data.items():
+        options = ["--config", str(EXAMPLE / f"{name}.yaml"), "--posts", ".", *files]
+        options += ["--validation_translation_pairs", "."] if files else []
+        if name == "mlm":
+            parse_command(pretrain, [*options, "--use_cpu"], "twhin-hf pretrain")
+        else:
+            parse_command(pretrain, [*options, *start], "twhin-hf pretrain")
+    options = ["--config", str(EXAMPLE / "tpp.yaml"), "--output_dir", "runs/tpp/bce", *start]
+    config = parse_command(tpp, options, "twhin-hf tpp")["config"]
     assert config.max_steps == 1000

@@ -105,7 +105,7 @@ def without_package(tmp_path):
 @pytest.fixture
 def hub(monkeypatch):
     """A local Hub, and this process's client turned to it with the token of an owner."""
-    from huggingface_hub import constants
+    from huggingface_hub import HfApi, constants
 
     monkeypatch.setenv("HF_TOKEN", "hf_owner")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -114,6 +114,11 @@ def hub(monkeypatch):
         monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
         template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        # Libraries keep a client for good, perhaps one made before this Hub was up.
+        endpoint = property(
+            lambda api: hub.endpoint, lambda api, url: vars(api).update(endpoint=url)
+        )
+        monkeypatch.setattr(HfApi, "endpoint", endpoint, raising=False)
         yield hub
 
 

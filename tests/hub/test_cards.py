@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
-from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub import CardData, DatasetCard, ModelCard, RepoCard
 
 from twhin_hf.hub.cards import CardFacts, model_card, read_facts
-from twhin_hf.hub.sections import join_card, merge_cards, split_card
+from twhin_hf.hub.sections import merge_cards, read_card
 
 CARDS = Path(__file__).parents[2] / "model_cards"
 MODELS = ("twhin-bert-base", "twhin-bert-base-mlm", "twhin-bert-large", "mbert-tpp")
@@ -21,6 +21,17 @@ def part(text, name):
         rf"<!-- twhin_hf:begin {name} -->\n(.*?)<!-- twhin_hf:end {name} -->", text, re.DOTALL
     )
     return found and found[1]
+
+
+def split_card(text):
+    card = read_card(text)
+    return card.data.to_dict(), card.text
+
+
+def join_card(metadata, body):
+    card = RepoCard("---\n---\n" + body)
+    card.data = CardData(**metadata)
+    return str(card)
 
 
 def test_every_card_is_here():

@@ -100,7 +100,7 @@ def test_private_and_public(hub, benchmark, monkeypatch, capsys):
     with pytest.raises(RepositoryNotFoundError):
         HfApi(token=False).dataset_info("me/secret")
     assert main([*command, "--base-model", "a/b"]) == 2
-    assert "a data set stands on no model" in capsys.readouterr().err
+    assert "a benchmark has no base model" in capsys.readouterr().err
     monkeypatch.setenv("HF_TOKEN", "hf_reader")
     with pytest.raises(ValueError, match="the token may only read"):
         push_dataset(benchmark, "me/other")

@@ -27,7 +27,7 @@ def test_a_folder_names_and_holds_its_code(saved_models):
         assert config["auto_map"].keys() == {"AutoModel", "AutoModelForPreTraining"}
         assert config["model_type"] == family
         needed = code_files(folder / f"{file}.py")
-        assert {path.name for path in folder.glob("*.py")} == set(needed)
+        assert {path.name for path in folder.glob("*.py")} == needed
         assert missing_files(folder) == {}
 
 

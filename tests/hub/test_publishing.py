@@ -252,7 +252,7 @@ def test_what_stock_classes_saved_goes_out_whole(hub, trained):
 def test_a_dry_run_lists_and_asks_nothing(hub, trained, capsys):
     assert main(["push", "--model", str(trained), "--repo", "me/dry", "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    assert "Would go to me/dry" in printed
+    assert "Would be pushed to me/dry" in printed
     assert "model.safetensors" in printed
     assert "optimizer.pt" in printed.partition("Left behind")[2]
     assert hub.requests == []

@@ -1,4 +1,4 @@
-"""TPP over two processes (gloo) is TPP over one with the joint batch."""
+"""The contrastive losses over two processes (gloo) are those of one with the joint batch."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ import torch
 
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 
-LOSSES = ("contrastive", "cosine")
+LOSSES = ("contrastive", "cosine", "social")
 
 WORKER = """
 import os, sys, torch
@@ -19,13 +19,14 @@ torch.set_num_threads(1)
 from twhin_hf.modeling import TwhinBertForPreTraining
 folder, rank = sys.argv[1], int(os.environ["RANK"])
 dist.init_process_group("gloo")
-batch = torch.load(f"{folder}/batch{rank}.pt", weights_only=True)
 found = {}
 for name in sys.argv[2:]:
+    kind = "social" if name == "social" else "tpp"
+    batch = torch.load(f"{folder}/{kind}{rank}.pt", weights_only=True)
     model = TwhinBertForPreTraining.from_pretrained(f"{folder}/{name}").eval()
     output = model(**batch)
     output.loss.backward()
-    numbers = {"loss": output.tpp_loss.detach(), "accuracy": output.tpp_accuracy}
+    numbers = {"loss": output.loss.detach(), "accuracy": output[f"{kind}_accuracy"]}
     numbers |= {n: value.grad for n, value in model.named_parameters() if value.grad is not None}
     for value in numbers.values():
         dist.all_reduce(value)
@@ -48,35 +49,58 @@ def pairs():
     return {"input_ids": ids, "pair_labels": torch.ones(8), "item_ids": items.repeat(2)}
 
 
+def of_kind(pairs, name):
+    """The batch as a loss takes it: pairs of one item are pairs of one post for the social loss."""
+    if name != "social":
+        return pairs
+    return {"input_ids": pairs["input_ids"], "post_ids": torch.arange(16)}
+
+
 def own_pairs(pairs, rank):
     own = torch.arange(4 * rank, 4 * rank + 4)
     posts = torch.cat([own, own + 8])
     return {
-        "input_ids": pairs["input_ids"][posts],
-        "pair_labels": pairs["pair_labels"][own],
-        "item_ids": pairs["item_ids"][posts],
+        name: values[own] if len(values) == 8 else values[posts] for name, values in pairs.items()
     }
+
+
+def gap(projections):
+    """How far the two highest cosines of any text lie apart, at the least."""
+    units = torch.nn.functional.normalize(projections.detach(), dim=-1)
+    scores = units @ units.T
+    highest = scores.fill_diagonal_(-1).topk(2).values
+    return (highest[:, 0] - highest[:, 1]).min()
 
 
 def test_two_processes_are_one(tiny_config, pairs, tmp_path):
     expected = {}
     for name in LOSSES:
-        weights = {"social_weight": 0.0, "mlm_weight": 0.0, "tpp_weight": 1.0}
+        kind = "social" if name == "social" else "tpp"
+        weights = {"social_weight": 0.0, "mlm_weight": 0.0, "tpp_weight": 0.0}
+        weights[f"{kind}_weight"] = 1.0
         tiny_config.initializer_range = 0.2
-        settings = weights | {"tpp_loss": name, "tpp_margin": 0.1}
+        settings = weights | {"tpp_margin": 0.1, "tpp_loss": name}
+        if name == "social":
+            settings["tpp_loss"] = "bce"
         torch.manual_seed(0)
         model = TwhinBertForPreTraining(apply_settings(tiny_config, **settings)).eval()
         model.save_pretrained(tmp_path / name)
-        output = model(**pairs)
+        batch = of_kind(pairs, name)
+        output = model(**batch)
+        # Else another order of summation might change which text is found.
+        assert gap(output[f"{kind}_projections"]) > 2e-5
         output.loss.backward()
-        numbers = {"loss": output.tpp_loss.detach(), "accuracy": output.tpp_accuracy}
+        numbers = {"loss": output.loss.detach(), "accuracy": output[f"{kind}_accuracy"]}
         numbers |= {n: v.grad for n, v in model.named_parameters() if v.grad is not None}
         expected[name] = numbers
-        # The item that both processes hold makes a difference.
-        alone = model(**pairs | {"item_ids": torch.arange(8).repeat(2)}).tpp_loss
-        assert (alone.item() == output.tpp_loss.item()) == (name == "cosine")
+        if kind == "tpp":
+            # The item that both processes hold makes a difference.
+            alone = model(**batch | {"item_ids": torch.arange(8).repeat(2)}).tpp_loss
+            assert (alone.item() == output.tpp_loss.item()) == (name == "cosine")
     for rank in range(2):
-        torch.save(own_pairs(pairs, rank), tmp_path / f"batch{rank}.pt")
+        for kind in ("tpp", "social"):
+            own = own_pairs(of_kind(pairs, kind), rank)
+            torch.save(own, tmp_path / f"{kind}{rank}.pt")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

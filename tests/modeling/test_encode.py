@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -52,8 +53,26 @@ def test_batches_hold_no_more_tokens_than_their_budget(model, texts, monkeypatch
 
 
 def test_normalize(model, texts):
-    norms = model.encode(texts[:7], normalize=True).norm(dim=1)
+    norms = model.encode(texts[:7], normalize_embeddings=True).norm(dim=1)
     torch.testing.assert_close(norms, torch.ones(7))
+
+
+def test_what_sentence_transformers_users_write(model, texts, capsys):
+    vectors = model.encode(texts[:3])
+    single = model.encode(texts[1])
+    assert single.shape == (64,)
+    torch.testing.assert_close(single, vectors[1])
+    array = model.encode(texts[:3], convert_to_numpy=True)
+    assert isinstance(array, np.ndarray)
+    np.testing.assert_array_equal(array, vectors.numpy())
+    assert isinstance(model.encode(texts[0], convert_to_tensor=False), np.ndarray)
+    model.encode(texts[:3], show_progress_bar=True)
+    assert "3/3" in capsys.readouterr().err
+    model.encode(texts[:3])
+    assert "3/3" not in capsys.readouterr().err
+    with pytest.warns(FutureWarning, match="normalize= is called normalize_embeddings= now"):
+        old = model.encode(texts[:3], normalize=True)
+    torch.testing.assert_close(old, model.encode(texts[:3], normalize_embeddings=True))
 
 
 def test_encode_leaves_training_mode_as_it_was(model, texts):
@@ -71,7 +90,6 @@ def test_nothing_and_empty_texts(model):
     ("bad", "options", "message"),
     [
         (["a", None], {}, "text 1 is None"),
-        ("a post", {}, r"in a list: \[text\]"),
         (["a"], {"pooling": "max"}, "pooling is 'max'"),
         (["a"], {"max_length": 500}, "this model reads 130 at most"),
     ],
@@ -105,6 +123,9 @@ def test_projections_of_texts(tiny_config, tokenizer, texts, tmp_path, pooling):
     head = model.tpp_head.projection
     with torch.inference_mode():
         torch.testing.assert_close(found, pooled @ head.weight.T + head.bias)
+    torch.testing.assert_close(model.encode(texts[2], "tpp"), found[2])
+    unit = model.encode(texts[2], "tpp", normalize_embeddings=True, convert_to_numpy=True)
+    np.testing.assert_allclose(np.linalg.norm(unit), 1, rtol=1e-5)
     with pytest.raises(ValueError, match=r"'social'; this model has the heads of \['tpp'\]"):
         model.encode(texts[:2], "social")
 

@@ -393,6 +393,8 @@ def test_graphs_that_cannot_be_embedded():
 def test_gpu_asked_for_where_there_is_none(community_graph):
     with pytest.raises(ValueError, match=r"device is 'cuda', but torch finds no GPU"):
         embed_network(community_graph, small(device="cuda"))
+    with pytest.raises(ValueError, match=r"device is 'auto'; give cpu, cuda or cuda:1, or leave"):
+        embed_network(community_graph, small(device="auto"))
 
 
 def test_divergence_says_what_to_do(community_graph):

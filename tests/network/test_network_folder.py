@@ -93,6 +93,24 @@ def test_vectors_that_are_not_finite(network, tmp_path, bad):
         load_network(tmp_path)
 
 
+def test_a_network_is_replaced_as_a_whole(network, tmp_path, monkeypatch):
+    save_network(network, tmp_path)
+    loaded = load_network(tmp_path)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*args, **options):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", fail)
+        with pytest.raises(OSError, match="disk is full"):
+            save_network(replace(network, post_vectors=network.post_vectors + 1), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    # Its vectors are mapped from the files that it replaces.
+    save_network(loaded, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
 def test_missing_files(network, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere is no complete network folder"):
         load_network(tmp_path / "nowhere")

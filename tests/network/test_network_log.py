@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import shutil
 
 import ibis
 import numpy as np
@@ -107,7 +109,9 @@ def test_relation_missing_in_a_row_is_engage(tmp_path):
     ]
 
 
-def test_reads_an_ibis_table():
+def test_reads_an_ibis_table(monkeypatch):
+    # Ibis would keep the engine that it opens for a table in memory until the process ends.
+    monkeypatch.setattr(ibis.options, "default_backend", ibis.duckdb.connect())
     graph = read_log(ibis.memtable(pa.table(LOG)))
     assert graph.num_edges == 5
 
@@ -293,11 +297,29 @@ def test_broken_rows_and_wrong_types(tmp_path):
         read_log(tmp_path / "float.parquet")
 
 
-def test_spark_gives_the_same_graph(tmp_path):
+@pytest.fixture
+def spark(tmp_path):
+    """A Spark of one thread, as an Ibis back end."""
     sql = pytest.importorskip("pyspark.sql", reason="needs twhin_hf[spark]")
-    builder = sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        pytest.skip("Spark needs Java 17")
+    builder = sql.SparkSession.builder.master("local[1]")
+    for name, value in {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.local.dir": tmp_path,
+        "spark.sql.shuffle.partitions": 1,  # 200 by default, each a task
+        "spark.sql.warehouse.dir": tmp_path / "warehouse",
+        "spark.ui.enabled": "false",
+    }.items():
+        builder = builder.config(name, value)
     connection = ibis.pyspark.connect(builder.getOrCreate())
+    yield connection
+    connection.disconnect()
+
+
+def test_spark_gives_the_same_graph(spark, tmp_path):
     path = write(tmp_path / "log.parquet", LOG)
-    spark, duckdb = read_log(connection.read_parquet(path)), read_log(path)
-    assert edges(spark) == edges(duckdb)
-    assert spark.report == duckdb.report
+    found, expected = read_log(spark.read_parquet(path)), read_log(path)
+    assert edges(found) == edges(expected)
+    assert found.report == expected.report

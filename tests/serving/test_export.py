@@ -1,4 +1,5 @@
 import json
+import logging
 import zipfile
 
 import numpy as np
@@ -8,9 +9,10 @@ from transformers import AutoConfig, BertConfig, BertModel
 
 from twhin_hf.commands.cli import main
 from twhin_hf.loading.auto import load_post_encoder
-from twhin_hf.serving import export, graph
+from twhin_hf.serving import export as export_module
+from twhin_hf.serving import graph
 from twhin_hf.serving.embedding_settings import VectorSettings, embedding_settings
-from twhin_hf.serving.export import ExportConfig, export_encoder
+from twhin_hf.serving.export import ExportConfig, export
 from twhin_hf.serving.exported import ExportedEncoder, is_exported, load_exported
 from twhin_hf.serving.parity import compare, cosines, parity_texts
 from twhin_hf.serving.pooled_encoder import PooledEncoder
@@ -30,7 +32,11 @@ def run_by(model):
 
 def pytorch_vectors(folder, texts):
     family = AutoConfig.from_pretrained(folder).model_type
-    return load_post_encoder(str(folder)).encode(texts, normalize=family in NORMALIZED).numpy()
+    return (
+        load_post_encoder(str(folder))
+        .encode(texts, normalize_embeddings=family in NORMALIZED)
+        .numpy()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +44,7 @@ def exports(saved_encoders, tmp_path_factory):
     """Each family as ONNX, and what its comparison found."""
     folder = tmp_path_factory.mktemp("exports")
     return {
-        family: (folder / family, export_encoder(ExportConfig(str(path), "onnx"), folder / family))
+        family: (folder / family, export(ExportConfig(str(path), "onnx"), folder / family))
         for family, path in saved_encoders.items()
     }
 
@@ -132,6 +138,19 @@ def test_int8_and_openvino_from_the_same_graph(family, exports, saved_encoders, 
         assert cosines(found, expected).min() > least
 
 
+def test_the_logs_of_others_go_on(exports, tmp_path):
+    pytest.importorskip("nncf", reason="the extra `openvino` is not installed")
+    logger, handler = logging.getLogger("nncf"), logging.NullHandler()
+    level = logger.level
+    logger.addHandler(handler)
+    try:
+        source = exports["roberta"][0] / "onnx" / "model.onnx"
+        graph.write_openvino(source, tmp_path / "model.xml", True)
+    finally:
+        logger.removeHandler(handler)
+    assert (logger.level, handler.level) == (level, logging.NOTSET)
+
+
 def test_weights_that_do_not_fit_into_the_file_lie_beside_it(
     exports, saved_encoders, tmp_path, monkeypatch, texts
 ):
@@ -161,8 +180,8 @@ def copied_graph(exports, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(graph)
 
-    monkeypatch.setattr(export, "trace", lambda pooled: None)
-    monkeypatch.setattr(export, "write_onnx", write_onnx)
+    monkeypatch.setattr(export_module, "trace", lambda pooled: None)
+    monkeypatch.setattr(export_module, "write_onnx", write_onnx)
 
 
 def test_int8_by_the_command(copied_graph, saved_encoders, tmp_path, capsys):
@@ -186,14 +205,16 @@ def test_vectors_that_are_too_far_leave_nothing(
     copied_graph, saved_encoders, tmp_path, monkeypatch
 ):
     made = []
-    quantize = export.quantize_onnx
+    quantize = export_module.quantize_onnx
     monkeypatch.setattr(
-        export, "quantize_onnx", lambda *paths, **options: made.append(options) or quantize(*paths)
+        export_module,
+        "quantize_onnx",
+        lambda *paths, **options: made.append(options) or quantize(*paths),
     )
-    monkeypatch.setitem(export.REQUIRED_COSINE, "int8", 1.1)
+    monkeypatch.setitem(export_module.REQUIRED_COSINE, "int8", 1.1)
     config = ExportConfig(str(saved_encoders["bert"]), "onnx", int8=True)
     with pytest.raises(ValueError, match=r"cosine of 0\.9\d+ .* Nothing was written.*without int8"):
-        export_encoder(config, tmp_path / "far")
+        export(config, tmp_path / "far")
     assert made == list(graph.ONNX_INT8)
     assert list(tmp_path.iterdir()) == []
 
@@ -207,7 +228,7 @@ def test_vectors_that_are_no_numbers_are_the_farthest():
 
 def test_a_graph_of_pytorch_holds_no_pickle_and_needs_trust(saved_encoders, tmp_path, texts):
     source, output = saved_encoders["roberta"], tmp_path / "torch"
-    export_encoder(ExportConfig(str(source), "torch"), output)
+    export(ExportConfig(str(source), "torch"), output)
     with zipfile.ZipFile(output / "model.pt2") as archive:
         for entry in archive.infolist():
             content = archive.read(entry)
@@ -233,7 +254,9 @@ def test_the_padded_path_is_encode(family, pooling, saved_encoders, texts):
     model = PooledEncoder(encoder, VectorSettings(parts, True, 64)).eval()
     told = {"dimension": 32 * len(parts), "max_length": 64, "longest": encoder.longest_post}
     found = ExportedEncoder(run_by(model), encoder._own_tokenizer(), told).encode(some)
-    expected = encoder.encode(some, max_length=64, pooling=pooling, normalize=True).numpy()
+    expected = encoder.encode(
+        some, max_length=64, pooling=pooling, normalize_embeddings=True
+    ).numpy()
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
@@ -300,13 +323,14 @@ def test_what_cannot_be_exported_or_loaded(exports, saved_encoders, tmp_path, mo
         exported.encode(["a"], pooling="cls")
     with pytest.raises(ValueError, match="130 at most"):
         exported.encode(["a"], max_length=131)
-    with pytest.raises(ValueError, match=r"\[text\]"):
-        exported.encode("a")
+    with pytest.raises(ValueError, match="text 0 is None"):
+        exported.encode([None])
+    np.testing.assert_allclose(exported.encode("a"), exported.encode(["a"])[0], atol=1e-6)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for kind in ("onnx", "openvino"):
         config = ExportConfig(str(saved_encoders["bert"]), kind)
         with pytest.raises(ValueError, match=rf"pip install 'twhin_hf\[{kind}\]'"):
-            export_encoder(config, tmp_path / "none")
+            export(config, tmp_path / "none")
     with pytest.raises(ValueError, match=r"needs onnxruntime: `pip install"):
         load_exported(exports["bert"][0])
 
@@ -326,7 +350,7 @@ def test_posts_are_embedded_and_found_by_an_export(exports, posts, tmp_path, cap
     table = pq.read_table(output)
     assert table["post_id"].to_pylist() == posts["post_id"]
     found = np.array(table["embedding"].to_pylist())
-    expected = load_exported(folder).encode(posts["text"], normalize=True)
+    expected = load_exported(folder).encode(posts["text"], normalize_embeddings=True)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     search = ["search", "--vectors", output, "--model", str(folder), "-k", "1"]
     assert main([*search, "--query", posts["text"][7]]) == 0

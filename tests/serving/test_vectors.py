@@ -62,7 +62,7 @@ def test_half_precision_normalized_by_two_processes(encoder, source, posts, tmp_
     assert ids == posts["post_id"]
     assert found.dtype == np.float16
     model = TwhinBertModel.from_pretrained(encoder)
-    expected = model.encode(posts["text"], normalize=True, pooling="cls").numpy()
+    expected = model.encode(posts["text"], normalize_embeddings=True, pooling="cls").numpy()
     np.testing.assert_allclose(found.astype(np.float32), expected, atol=1e-3)
 
 

@@ -61,7 +61,7 @@ def test_the_base_stays_and_adapter_and_heads_move(base, posts, pairs, tokenizer
     assert "model.safetensors" not in saved
     texts = posts["text"][:5]
     expected = torch.nn.functional.normalize(_mean(model, tokenizer, texts), dim=-1)
-    found = load_post_encoder(str(tmp_path / "out")).encode(texts, normalize=True)
+    found = load_post_encoder(str(tmp_path / "out")).encode(texts, normalize_embeddings=True)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 

@@ -12,7 +12,9 @@ import torch
 from recording import assert_equal_batches, new_model, record_batches
 from transformers import BertForMaskedLM, TrainingArguments
 
+from twhin_hf.commands.parsing import argument_help
 from twhin_hf.modeling import TwhinBertModel
+from twhin_hf.training.pretraining import PretrainingConfig
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
 
@@ -302,19 +304,13 @@ def test_languages_are_resampled(tiny_config, arguments, posts, tokenizer):
 
 
 def test_config_says_what_it_has():
-    own = {f.name: f for f in dataclasses.fields(SocialPretrainingConfig)}
-    stock = {f.name: f for f in dataclasses.fields(TrainingArguments)}
-    added = [name for name in own if name not in stock]
-    assert added
-    documented = re.findall(
-        r"^\s+(\w+) \(`.*(?:defaults|\*optional)", SocialPretrainingConfig.__doc__, re.M
-    )
-    assert documented == added
-    for name in added:
-        assert own[name].metadata["help"]
-    changed = [n for n in stock if own[n].default != stock[n].default]
-    for name in changed:
-        assert f"`{name}`" in SocialPretrainingConfig.__doc__, name
+    for config in (SocialPretrainingConfig, PretrainingConfig):
+        documented = set(argument_help(config))
+        assert documented == set(vars(config)["__annotations__"])
+    stock = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+    for field in dataclasses.fields(SocialPretrainingConfig):
+        if field.default != stock.get(field.name, dataclasses.MISSING):
+            assert field.name in {*documented, *argument_help(SocialPretrainingConfig)}, field.name
 
 
 @pytest.mark.parametrize(

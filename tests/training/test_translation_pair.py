@@ -12,7 +12,9 @@ from recording import assert_equal_batches, new_model, record_batches
 from sklearn.metrics import roc_auc_score
 from transformers import TrainingArguments
 
+from twhin_hf.commands.parsing import argument_help
 from twhin_hf.modeling import TwhinBertForPreTraining
+from twhin_hf.training.pretraining import PretrainingConfig
 from twhin_hf.training.translation_pair import TPPConfig, TPPTrainer
 
 TPP = {"tpp_weight": 1.0, "social_weight": 0.0, "mlm_weight": 0.0}
@@ -404,15 +406,13 @@ def test_a_warm_up_that_never_ends_warns(trainer, caplog):
 
 
 def test_config_says_what_it_has():
-    own = {f.name: f for f in dataclasses.fields(TPPConfig)}
-    stock = {f.name: f for f in dataclasses.fields(TrainingArguments)}
-    added = [name for name in own if name not in stock]
-    documented = re.findall(r"^\s+(\w+) \(`.*(?:defaults|\*optional)", TPPConfig.__doc__, re.M)
-    assert documented == added
-    for name in added:
-        assert own[name].metadata["help"]
-    for name in (n for n in stock if own[n].default != stock[n].default):
-        assert f"`{name}`" in TPPConfig.__doc__, name
+    for config in (TPPConfig, PretrainingConfig):
+        documented = set(argument_help(config))
+        assert documented == set(vars(config)["__annotations__"])
+    stock = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+    for field in dataclasses.fields(TPPConfig):
+        if field.default != stock.get(field.name, dataclasses.MISSING):
+            assert field.name in {*documented, *argument_help(TPPConfig)}, field.name
 
 
 def test_the_papers_hyper_parameters(tmp_path):

@@ -107,19 +107,15 @@ WEIGHTS = {
     "translations": {"social_weight": 0.0, "mlm_weight": 0.1, "tpp_weight": 1.0},
     "mixed": {"tpp_weight": 1.0, "tpp_loss": "contrastive"},
 }
+# Losses and gradients alone: at random weights scores lie so near each other that the order of
+# summation decides which is the highest. `test_contrastive_processes.py` holds accuracies.
 LOGGED = {
-    "pairs": [["loss", "mlm_loss", "social_loss", "social_accuracy"]],
+    "pairs": [["loss", "mlm_loss", "social_loss"]],
     "posts": [["loss", "mlm_loss"]],
-    "translations": [
-        ["loss", "mlm_loss", "tpp_loss", "tpp_accuracy"],
-        [],
-        ["eval_tpp_auc", "eval_retrieval_a_to_b", "eval_retrieval_b_to_a"],
-    ],
-    "mixed": [
-        ["loss", "mlm_loss", "social_loss", "social_accuracy"],
-        ["loss", "mlm_loss", "tpp_loss", "tpp_accuracy"],
-    ],
+    "translations": [["loss", "mlm_loss", "tpp_loss"]],
+    "mixed": [["loss", "mlm_loss", "social_loss"], ["loss", "mlm_loss", "tpp_loss"]],
 }
+JUDGED = ["eval_tpp_auc", "eval_retrieval_a_to_b", "eval_retrieval_b_to_a"]
 
 
 @pytest.mark.parametrize("data", sorted(WEIGHTS))
@@ -146,6 +142,10 @@ def test_two_processes_are_one(
     for step, names in enumerate(LOGGED[data]):
         for name in names:
             assert logs_of_two[step][name] == pytest.approx(logs[step][name], abs=2e-5), name
+    if data == "translations":
+        # 30 pairs: two near scores that change places move a figure by less than two of them.
+        for name in JUDGED:
+            assert logs_of_two[2][name] == pytest.approx(logs[2][name], abs=2 / 30), name
     assert max(gradient.abs().max() for gradient in gradients.values()) > 1e-3
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradients_of_two[name], gradient, atol=1e-5, rtol=1e-3)

@@ -13,8 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twhin_hf.data.table_batches import iterate_batches
-from twhin_hf.tables import TableSource, is_blank, open_engine, read_errors, read_table
+from twhin_hf.tables import (
+    TableSource,
+    is_blank,
+    open_engine,
+    read_errors,
+    read_table,
+    table_batches,
+)
 
 _ROWS_PER_BATCH = 20_000
 _BASE = np.uint64(0x9E3779B97F4A7C15)
@@ -41,7 +47,7 @@ class Contamination:
 
     @property
     def contaminated(self) -> np.ndarray:
-        """bool `[num_posts]`."""
+        """Bool `[num_posts]`."""
         return self.overlap > 0
 
     @property
@@ -105,6 +111,7 @@ def check_contamination(
     ngram: int = 50,
     *,
     columns: Mapping[str, str] | None = None,
+    benchmark_columns: Mapping[str, str] | None = None,
     memory_limit: str = "1GB",
     threads: int | None = None,
 ) -> tuple[Contamination, pa.Table]:
@@ -115,6 +122,7 @@ def check_contamination(
         pretraining: The texts that a model has seen, likewise, of any size.
         ngram: Characters in a row that count.
         columns: What pretraining calls a column, such as `{"text": "body"}`.
+        benchmark_columns: The same of the benchmark.
         memory_limit: Most memory of the engine.
         threads: Threads of the engine.
 
@@ -126,13 +134,21 @@ def check_contamination(
         ValueError: A file cannot be read or has no text.
     """
     with open_engine(memory_limit, threads) as engine, read_errors(benchmark):
-        table = read_table(benchmark, ["text"], ["id"], connection=engine, option="")
+        table = read_table(
+            benchmark,
+            ["text"],
+            ["id"],
+            connection=engine,
+            columns=benchmark_columns,
+            option="benchmark_columns",
+        )
         own = table.filter(~is_blank(table.text)).to_pyarrow().combine_chunks()
     texts = own["text"].combine_chunks() if len(own) else pa.array([], pa.string())
     with open_engine(memory_limit, threads) as engine, read_errors(pretraining):
         seen = read_table(pretraining, ["text"], connection=engine, columns=columns)
         seen = seen.filter(~is_blank(seen.text))
-        batches = (batch["text"] for batch in iterate_batches(seen, _ROWS_PER_BATCH))
+        blocks = table_batches(seen, _ROWS_PER_BATCH)
+        batches = (block["text"].combine_chunks() for block in blocks)
         found = find_contamination(texts, batches, ngram)
     return found, own.append_column("overlap", pa.array(found.overlap))
 

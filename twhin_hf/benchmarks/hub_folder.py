@@ -1,4 +1,4 @@
-"""A benchmark as a data set of the Hub: Parquet, one config a language, a card.
+"""A benchmark as a data set of the Hub: Parquet, one config per language, a card.
 
 What is written loads with `load_dataset(folder_or_repository, "en")`; no code of ours is needed,
 as `datasets` runs none any more.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
+from twhin_hf.files import new_folder, write_text
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -58,7 +59,7 @@ def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: Dat
     """Writes a folder that is a data set repository.
 
     Configs are written one after the other as they are drawn, so that one language at a time is in
-    memory. The card comes last: a folder without it is unfinished.
+    memory. The folder appears when all of it is written.
 
     Args:
         configs: At least one.
@@ -79,17 +80,20 @@ def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: Dat
             "the data set."
         )
     written: dict[str, _Written] = {}
-    for config in configs:
-        if config.name in written:
-            raise ValueError(f"Two configs are called {config.name!r}; each needs its own name.")
-        (folder / config.folder).mkdir(parents=True, exist_ok=True)
-        for split, dataset in config.splits.items():
-            dataset.to_parquet(folder / _path(config.folder, split))
-        rows = {split: len(dataset) for split, dataset in config.splits.items()}
-        written[config.name] = _Written(config.language, config.folder, rows)
-    if not written:
-        raise ValueError("There is no config to write; needed is at least one language.")
-    (folder / CARD).write_text(_card(card, written), encoding="utf-8")
+    with new_folder(folder) as partial:
+        for config in configs:
+            if config.name in written:
+                raise ValueError(
+                    f"Two configs are called {config.name!r}; each needs its own name."
+                )
+            (partial / config.folder).mkdir(parents=True, exist_ok=True)
+            for split, dataset in config.splits.items():
+                dataset.to_parquet(partial / _path(config.folder, split))
+            rows = {split: len(dataset) for split, dataset in config.splits.items()}
+            written[config.name] = _Written(config.language, config.folder, rows)
+        if not written:
+            raise ValueError("There is no config to write; needed is at least one language.")
+        write_text(partial / CARD, _card(card, written))
     return folder
 
 

@@ -6,53 +6,32 @@ response a line (v2, its posts under `data` and `includes`), and so are tables o
 
 from __future__ import annotations
 
-import gzip
 import json
-from itertools import islice
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twhin_hf.tables import is_blank, open_engine, read_errors, read_table
+from twhin_hf.files import list_files
+from twhin_hf.lines import read_blocks, shorten
+from twhin_hf.network.sources import x
+from twhin_hf.network.sources.reading import parse_lines
+from twhin_hf.tables import first_objects, is_blank, open_engine, read_errors, read_table
 
 if TYPE_CHECKING:
     import ibis
     import ibis.expr.types as ir
 
-_JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
-_LINES_LOOKED_AT = 100
+_JSON = re.compile(r"\.(?:json|jsonl|ndjson)(?:\.(?:gz|bz2|zst))?$")
 _PLATFORMS = {
     "Mastodon": {"content", "account"},
     "Bluesky": {"did"},
     "Bluesky (records)": {"record", "uri"},
     "Reddit": {"subreddit"},
 }
-# Posts of API v1.1 keep a long text in `full_text`; those of v2 in `note_tweet`.
-_COLUMNS = {
-    "id": "VARCHAR",
-    "id_str": "VARCHAR",
-    "text": "VARCHAR",
-    "full_text": "VARCHAR",
-    "extended_tweet": "STRUCT(full_text VARCHAR)",
-    "note_tweet": "STRUCT(text VARCHAR)",
-    "data": "JSON",
-    "includes": "STRUCT(tweets JSON)",
-}
-_POSTS_OF_LINES = """
-    SELECT coalesce(id_str, id) AS post_id,
-        coalesce(extended_tweet.full_text, full_text, note_tweet.text, text) AS text
-    FROM exported WHERE data IS NULL
-    UNION ALL
-    SELECT post->>'$.id' AS post_id, coalesce(post->>'$.note_tweet.text', post->>'$.text') AS text
-    FROM (
-        SELECT unnest(CASE json_type(part) WHEN 'ARRAY' THEN from_json(part, '["JSON"]')
-            ELSE [part] END) AS post
-        FROM (SELECT unnest([data, includes.tweets]) AS part FROM exported)
-        WHERE part IS NOT NULL
-    )
-"""
+_TEXTS = f"SELECT post_id, text FROM ({x.FORMAT.tables['tweets']}) WHERE text IS NOT NULL"
 
 
 def find_texts(
@@ -61,15 +40,15 @@ def find_texts(
     """The posts of a hydration source that are asked for.
 
     Args:
-        source: A file or a folder: JSON lines (`.jsonl`, `.ndjson`, `.json`, also with `.gz`) of
-            X/Twitter's API v1.1 or v2, or a table (Parquet, CSV, TSV, JSON lines) with columns
-            `post_id` and `text`. Read once, in blocks.
+        source: A file or a folder: JSON lines (`.jsonl`, `.ndjson`, `.json`, also with `.gz`,
+            `.bz2` or `.zst`) of X/Twitter's API v1.1 or v2, or a table (Parquet, CSV, TSV, JSON
+            lines) with columns `post_id` and `text`. Read once, in blocks.
         ids: Distinct ids, strings.
         memory_limit: Most memory of the engine.
         threads: Threads of the engine; all cores where it is None.
 
     Returns:
-        String columns `post_id` and `text`, a row a post that was found and has a text, in no
+        String columns `post_id` and `text`, one row per post that was found and has a text, in no
         order; of several texts of a post the longest.
 
     Raises:
@@ -82,9 +61,9 @@ def find_texts(
     exported = bool(files) and _is_export(files)
     with open_engine(memory_limit, threads) as engine, read_errors(source):
         if exported:
-            posts = _read_export(engine, files)
+            posts, examples = _read_export(engine, files, ids)
         else:
-            posts = read_table(source, ["post_id", "text"], connection=engine, option="")
+            posts = examples = read_table(source, ["post_id", "text"], connection=engine, option="")
         import ibis
 
         wanted = ibis.memtable(pa.table({"post_id": ids.cast(pa.string())}))
@@ -92,19 +71,14 @@ def find_texts(
         longest = found.group_by("post_id").agg(text=found.text.argmax(found.text.length()))
         table = longest.to_pyarrow()
         if not len(table):
-            _explain_nothing_found(posts, source, ids)
+            _explain_nothing_found(examples, source, ids)
     return table
 
 
 def _json_files(source: Path) -> list[Path]:
     if not source.exists():
         raise FileNotFoundError(f"There is no {source}. Give the file or folder with the texts.")
-    files = sorted(source.rglob("*")) if source.is_dir() else [source]
-    return [
-        file
-        for file in files
-        if Path(file.name.lower().removesuffix(".gz")).suffix in _JSON_ENDINGS and file.is_file()
-    ]
+    return [file for file in list_files(source) if _JSON.search(file.name.lower())]
 
 
 def _is_export(files: list[Path]) -> bool:
@@ -126,24 +100,13 @@ def _kind(file: Path) -> bool:
         ValueError: It is neither an export nor a table.
     """
     found: list[str] = []
-    opener = gzip.open if file.name.lower().endswith(".gz") else open
-    try:
-        with opener(file, "rt", encoding="utf-8-sig") as lines:
-            for line in islice(lines, _LINES_LOOKED_AT):
-                post = json.loads(line) if line.strip() else {}
-                if not isinstance(post, dict):
-                    raise ValueError(f"a line holds {type(post).__name__}, not an object")
-                keys = set(post)
-                found = found or sorted(keys)
-                if {"post_id", "text"} <= keys:
-                    return False
-                if _is_post(keys):
-                    return True
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(
-            f"{file} is not JSON lines ({error}). Needed is one JSON object a line; write a JSON "
-            "array as lines first (`jq -c '.[]'`)."
-        ) from error
+    for post in first_objects(file):
+        keys = set(post)
+        found = found or sorted(keys)
+        if {"post_id", "text"} <= keys:
+            return False
+        if _is_post(keys):
+            return True
     others = [f"; it looks like {name}" for name, keys in _PLATFORMS.items() if keys <= set(found)]
     raise ValueError(
         f"{file} holds no posts of X/Twitter{''.join(others[:1])}. Its "
@@ -158,19 +121,34 @@ def _is_post(keys: set[str]) -> bool:
     return posts and not any(other <= keys for other in _PLATFORMS.values())
 
 
-def _read_export(engine: ibis.BaseBackend, files: list[Path]) -> ir.Table:
-    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _COLUMNS.items())
-    paths = ", ".join("'{}'".format(str(file).replace("'", "''")) for file in files)
-    engine.raw_sql(
-        f"CREATE VIEW exported AS SELECT * FROM read_json([{paths}], "
-        f"format='newline_delimited', maximum_object_size=67108864, columns={{{columns}}})"
-    )
-    engine.raw_sql(f"CREATE VIEW posts AS {_POSTS_OF_LINES}")
-    return engine.table("posts")
+def _read_export(
+    engine: ibis.BaseBackend, files: list[Path], ids: pa.Array
+) -> tuple[ir.Table, ir.Table]:
+    """The posts of these ids, and examples of all posts."""
+    connection = getattr(engine, "con")  # noqa: B009 - DuckDB's own, which Ibis does not type
+    structure = json.dumps(x.FORMAT.structure)
+    connection.register("wanted", pa.table({"post_id": ids.cast(pa.string())}))
+    connection.execute("CREATE TABLE found (post_id VARCHAR, text VARCHAR)")
+    connection.execute("CREATE TABLE examples AS FROM found")
+    for file in files:
+        num_lines = 0
+        for block in read_blocks(file):
+            bad, _ = parse_lines(block.lines, structure, num_lines, connection)
+            if len(bad):
+                row = bad[0].as_py()
+                raise ValueError(
+                    f"{file} cannot be read: line {num_lines + row + 1:,} is no JSON: "
+                    f"{shorten(block.lines[row].as_py())}. Files must be whole; mend or drop it."
+                )
+            connection.execute(f"INSERT INTO found {_TEXTS} AND post_id IN (FROM wanted)")
+            if not num_lines:
+                connection.execute(f"INSERT INTO examples {_TEXTS} LIMIT 1")
+            num_lines += len(block.lines)
+    return engine.table("found"), engine.table("examples")
 
 
-def _explain_nothing_found(posts: ir.Table, source: Path, ids: pa.Array) -> None:
-    given = posts.limit(1).to_pyarrow()["post_id"]
+def _explain_nothing_found(examples: ir.Table, source: Path, ids: pa.Array) -> None:
+    given = examples.limit(1).to_pyarrow()["post_id"]
     example = str(given[0]) if len(given) else "none"
     raise ValueError(
         f"{source} has a text for none of the {len(ids):,} posts; an id in it is {example!r}, one "

@@ -1,0 +1,1 @@
+"""The command line: one mechanism, and a function for each command."""

@@ -1,92 +1,160 @@
-"""`twhin-hf`: every stage as a command."""
+"""`twhin-hf`: every stage as a command, loaded when it is asked for."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from twhin_hf.commands import (
-    convert,
-    data,
-    embed,
-    evaluate,
-    export,
-    network,
-    pretrain,
-    push,
-    run,
-    search,
-    split,
-    synthesize,
-    tokenizer,
-    tpp,
-)
 from twhin_hf.version import __version__
 
-COMMANDS = (
-    run, split, data, network, tokenizer, pretrain, tpp, evaluate, embed, search, convert, export,
-    push, synthesize,
-)  # fmt: skip
+PROGRAM = "twhin-hf"
+DESCRIPTION = "From an engagement log to a language model that knows what its users like."
+
+COMMANDS = {
+    "run": ("run:run", "Run the main job: log → network → pairs → encoders → comparison"),
+    "split": ("split:split", "Split posts into training, validation and test posts"),
+    "network import": ("network:import_", "Import a log of Bluesky, Mastodon or X, or any table"),
+    "network embed": ("network:embed", "Learn user and post vectors from an engagement log"),
+    "network mine": ("network:mine", "Mine pairs of posts that are close in the network"),
+    "tokenizer": ("tokenizer:tokenizer", "Train an XLM-R-style unigram tokenizer from posts"),
+    "pretrain": ("pretrain:pretrain", "Pretrain an encoder with MLM and the social loss"),
+    "tpp": ("tpp:tpp", "Train an encoder with Translation Pair Prediction"),
+    "evaluate engagement": (
+        "evaluate_engagement:engagement",
+        "Predict who engages with posts never seen (HITS@10, MRR)",
+    ),
+    "evaluate hashtag": ("evaluate_hashtag:hashtag", "Predict the hashtag of a post (macro F1)"),
+    "evaluate classification": (
+        "evaluate_classification:classification",
+        "Fine-tune on a published classification benchmark",
+    ),
+    "evaluate retrieval": (
+        "evaluate_retrieval:retrieval",
+        "Find each text's translation among all texts",
+    ),
+    "evaluate zero-shot": (
+        "evaluate_zero_shot:zero_shot",
+        "Fine-tune on one language, test on others",
+    ),
+    "evaluate alignment": (
+        "evaluate_alignment:alignment",
+        "Compare distances of translations before and after training",
+    ),
+    "evaluate suite": ("evaluate_suite:suite", "Run a suite of tasks beside the papers' tables"),
+    "data hashtag": ("data_hashtag:hashtag", "Load the published hashtag benchmark"),
+    "data hashtag-build": ("data_hashtag:hashtag_build", "Build a hashtag benchmark from posts"),
+    "data engagement": ("data_engagement:engagement", "Load the published engagement benchmark"),
+    "data engagement-build": (
+        "data_engagement:engagement_build",
+        "Build an engagement benchmark from a log",
+    ),
+    "data translation-pairs": (
+        "data_translation_pairs:translation_pairs",
+        "Write translation pairs from their published sources",
+    ),
+    "data contamination": (
+        "data_contamination:contamination",
+        "Look for pretraining text in a benchmark",
+    ),
+    "embed": ("embed:embed", "Write the vectors of posts to a Parquet file"),
+    "search": ("search:search", "Find the posts nearest to a text"),
+    "convert": ("convert:convert", "Convert a checkpoint into ours, or ours into a plain encoder"),
+    "export": ("export:export", "Export an encoder to ONNX, OpenVINO or torch.export"),
+    "push": ("push:push", "Publish a model, an adapter or a benchmark on the Hub"),
+    "synthesize": ("synthesize:synthesize", "Generate a small social network to try things on"),
+    "completion": ("completion:completion", "Print the shell's completion script"),
+}
+"""Each command's function below `twhin_hf.commands`, and what it does in one line."""
+
+NOISY_LIBRARIES = ("httpx", "httpx2", "datasets", "faiss", "matplotlib", "numexpr")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; importing nothing heavy, so that `--help` is fast."""
-    parser = argparse.ArgumentParser(
-        prog="twhin-hf",
-        description="From an engagement log to a language model that knows what its users like.",
-    )
-    parser.add_argument("--version", action="version", version=f"twhin_hf {__version__}")
-    parser.add_argument(
-        "--debug", action="store_true", help="show where an error came from, and debug messages"
-    )
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(subparsers)
-    return parser
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; what a person can mend is told in one line, with exit status 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    name, rest = find_command(arguments)
+    if name is None:
+        return _overview(arguments)
+    configure_logging(logging.DEBUG if debug else logging.INFO)
+    # Late: the parser, and whatever the command imports, are for one command alone.
+    from twhin_hf.commands.parsing import call, parse_command
+
+    try:
+        command = load_command(name)
+        values = parse_command(command, rest, f"{PROGRAM} {name}")
+        if values.get("progress") is False:
+            from datasets import disable_progress_bars
+
+            disable_progress_bars()
+        call(command, values)
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted; the same command goes on where it can", file=sys.stderr)
+        return 130
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
-def parse_known(
-    parser: argparse.ArgumentParser, arguments: Sequence[str] | None
-) -> argparse.Namespace:
-    """Parses what the parser knows; `rest` is for a command that parses options of its own."""
-    args, rest = parser.parse_known_args(arguments)
-    if rest and not getattr(args, "passes_options_on", False):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    args.rest = rest
-    return args
+def find_command(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The command that a line begins with, and what follows it."""
+    for length in (2, 1):
+        name = " ".join(arguments[:length])
+        if name in COMMANDS:
+            return name, list(arguments[length:])
+    return None, list(arguments)
+
+
+def load_command(name: str):
+    """Imports the function of a command."""
+    module, _, function = COMMANDS[name][0].partition(":")
+    return getattr(import_module(f"twhin_hf.commands.{module}"), function)
 
 
 def configure_logging(level: int) -> None:
     """Shows messages of this level and above; of several processes the others only warn."""
     level = level if os.environ.get("RANK", "0") == "0" else logging.WARNING
     logging.basicConfig(format="%(message)s", level=level)
-    for library in ("httpx", "datasets", "faiss", "matplotlib", "numexpr"):
+    for library in NOISY_LIBRARIES:
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; what a person can mend is told in one line, with exit status 2."""
-    parser = build_parser()
-    args = parse_known(parser, arguments)
-    configure_logging(logging.DEBUG if args.debug else logging.INFO)
-    if not getattr(args, "progress", True):
-        from datasets import disable_progress_bars
+def _overview(arguments: Sequence[str]) -> int:
+    """Lists the commands, or says which one was probably meant."""
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    group = words[0] if words else ""
+    inside = {name: text for name, (_, text) in COMMANDS.items() if name.startswith(f"{group} ")}
+    if "--version" in arguments:
+        print(f"twhin_hf {__version__}")
+        return 0
+    if not words or (inside and len(words) == 1):
+        listed = inside or {name: text for name, (_, text) in COMMANDS.items()}
+        print(f"usage: {PROGRAM} {group + ' ' if inside else ''}COMMAND [OPTIONS]\n")
+        print(f"{DESCRIPTION}\n\ncommands:")
+        width = max(map(len, listed))
+        for name, text in listed.items():
+            print(f"  {name:<{width}}  {text}")
+        print(f"\n`{PROGRAM} COMMAND --help` shows a command's options.", end="")
+        print(" --debug shows where an error came from; --version the version.")
+        return 0 if not words or "--help" in arguments or "-h" in arguments else 2
+    from twhin_hf.commands.parsing import nearest
 
-        disable_progress_bars()
-    try:
-        args.run(args)
-    except (ValueError, OSError) as error:
-        if args.debug:
-            raise
-        print(f"twhin-hf: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("twhin-hf: interrupted; the same command goes on where it can", file=sys.stderr)
-        return 130
-    return 0
+    asked = " ".join(words[:2] if inside else words[:1])
+    hint = nearest(asked, COMMANDS) or nearest(words[0], {name.split()[0] for name in COMMANDS})
+    print(
+        f"{PROGRAM}: there is no command {asked!r}{hint or ';'} `{PROGRAM} --help` lists them",
+        file=sys.stderr,
+    )
+    return 2
 
 
 if __name__ == "__main__":

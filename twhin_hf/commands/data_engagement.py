@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
+from twhin_hf.benchmarks.engagement.recipe import EngagementRecipe
+from twhin_hf.commands.options import DatasetOutput
 
-from twhin_hf.commands.columns import add_columns
-from twhin_hf.commands.data_hashtag import add_output, finish
-
-_FORMATS = "Parquet, CSV or JSON lines; one file or a folder"
 _TASK = """\
 Engagement prediction (Zhang et al., [TwHIN-BERT](https://arxiv.org/abs/2209.07562), KDD 2023,
 Section 3.2): which post does a user engage with? Config `en` holds the records (`user`, a network
@@ -22,86 +19,65 @@ engaged with {min_user_engagements} posts or more, and each post was engaged wit
 its users here."""
 
 
-def add_parsers(subparsers: argparse._SubParsersAction) -> None:
-    """Adds the commands."""
-    _add_engagement(subparsers)
-    _add_build(subparsers)
+def engagement(
+    data_dir: str,
+    dataset: DatasetOutput,
+    languages: list[str] | None = None,
+    progress: bool = True,
+) -> None:
+    """Write an engagement benchmark as a data set.
 
+    Posts and records are told apart by the names of their columns; load_dataset reads the result
+    without our code.
 
-def _add_engagement(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "engagement",
-        help="write an engagement benchmark as a data set",
-        description="Reads posts and records (by the names of their columns) and writes a data set "
-        "that load_dataset reads without our code.",
-    )
-    parser.add_argument(
-        "--data-dir",
-        required=True,
-        help="folder with posts (id, text) and records (user, a vector, and id) of each language "
-        "and split",
-    )
-    parser.add_argument("--languages", nargs="+", metavar="CODE", help="default: all")
-    add_output(parser)
-    parser.set_defaults(run=run_engagement)
-
-
-def run_engagement(args: argparse.Namespace) -> None:
-    """Loads language by language and writes."""
+    Args:
+        data_dir: Folder with posts (id, text) and records (user, a vector, and id) of each language
+            and split.
+        dataset: Where the data set goes.
+        languages: Languages to write (default: all).
+        progress: Show progress bars.
+    """
     from twhin_hf.benchmarks.engagement.loading import engagement_configs
     from twhin_hf.benchmarks.hub_folder import DatasetCard, write_hub_folder
 
     card = DatasetCard(title="Engagement prediction", text=_TASK)
-    write_hub_folder(engagement_configs(args.data_dir, args.languages), args.output, card)
-    finish(args)
+    write_hub_folder(engagement_configs(data_dir, languages), dataset.output, card)
+    dataset.finish()
 
 
-def _add_build(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "engagement-build",
-        help="make an engagement benchmark from your own log",
-        description="Makes an engagement prediction benchmark that can be given away: salted "
-        "hashes for ids, and neither rare users nor rare posts. The network must have been "
-        "embedded without the validation and test posts (`twhin-hf split`).",
-    )
-    parser.add_argument("--posts", required=True, help=f"post_id, text, lang. {_FORMATS}")
-    parser.add_argument(
-        "--engagements", required=True, help=f"the whole log: user_id, post_id. {_FORMATS}"
-    )
-    parser.add_argument("--network", required=True, help="network folder with the users' vectors")
-    add_columns(parser, "--columns", "the log", "user_id=uid")
-    add_columns(parser, "--post-columns", "the posts file", "text=body")
-    parser.add_argument(
-        "--exclude-posts",
-        metavar="FILE",
-        help="post_id of posts that a text model was pretrained on; where these are all posts of "
-        f"train, another --split-seed splits the rest anew. {_FORMATS}",
-    )
-    parser.add_argument(
-        "--salt-file",
-        help="file with 16 to 64 random bytes, the key of the hashes (default: drawn and "
-        "forgotten); with the same one an id has the same hash again",
-    )
-    for option, default, text in (
-        ("min-user-engagements", 5, "fewest posts a user engaged with"),
-        ("min-post-engagements", 5, "fewest users who engaged with a post"),
-        ("max-posts", 10_000, "posts of a language"),
-        (
-            "split-seed",
-            0,
-            "of train, validation and test; no post of the last two may be in the network",
-        ),
-        ("seed", 0, "of the draw"),
-    ):
-        parser.add_argument(
-            f"--{option}", type=int, default=default, help=f"{text} (default: %(default)s)"
-        )
-    add_output(parser)
-    parser.set_defaults(run=run_build)
+def engagement_build(
+    posts: str,
+    engagements: str,
+    network: str,
+    dataset: DatasetOutput,
+    recipe: EngagementRecipe,
+    exclude_posts: str | None = None,
+    salt_file: str | None = None,
+    columns: dict[str, str] | None = None,
+    post_columns: dict[str, str] | None = None,
+    memory_limit: str = "1GB",
+    progress: bool = True,
+) -> None:
+    """Build an engagement benchmark that can be published from your own log.
 
+    Ids are salted hashes, and rare users and rare posts are left out. The network must have been
+    embedded without the validation and test posts (`twhin-hf split`).
 
-def run_build(args: argparse.Namespace) -> None:
-    """Makes the benchmark and writes it."""
+    Args:
+        posts: Posts (post_id, text, lang): Parquet, CSV or JSON lines; file or folder.
+        engagements: Whole engagement log (user_id, post_id).
+        network: Network folder with the users' vectors.
+        dataset: Where the data set goes.
+        recipe: How the benchmark is made.
+        exclude_posts: Posts that a text model was pretrained on, a file with the column post_id. If
+            these are all posts of train, another --split_seed splits the rest anew.
+        salt_file: File with 16 to 64 random bytes, the key of the hashes (default: drawn and
+            forgotten). With the same key an id has the same hash again.
+        columns: Rename columns of the log: NAME=COLUMN.
+        post_columns: Rename columns of the posts: NAME=COLUMN.
+        memory_limit: Memory limit of the readers.
+        progress: Show progress bars.
+    """
     from pathlib import Path
 
     from twhin_hf.benchmarks.engagement.building import build_engagement_benchmark
@@ -109,34 +85,25 @@ def run_build(args: argparse.Namespace) -> None:
     from twhin_hf.data.posts import read_posts
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
+    from twhin_hf.report import report
+    from twhin_hf.tables import read_ids
 
-    salt = None if args.salt_file is None else Path(args.salt_file).read_bytes()
-    excluded = [] if args.exclude_posts is None else _read_ids(args.exclude_posts)
-    columns, post_columns = dict(args.columns), dict(args.post_columns)
-    network = load_network(args.network)
+    read, _ = read_posts(posts, columns=post_columns, memory_limit=memory_limit)
     benchmark = build_engagement_benchmark(
-        read_log(args.engagements, args.posts, columns=columns, post_columns=post_columns),
-        network,
-        read_posts(args.posts, columns=post_columns).dataset.with_format("arrow")[:],
-        salt=salt,
-        exclude_posts=excluded,
-        min_user_engagements=args.min_user_engagements,
-        min_post_engagements=args.min_post_engagements,
-        max_posts=args.max_posts,
-        split_seed=args.split_seed,
-        seed=args.seed,
+        read_log(
+            engagements,
+            posts,
+            columns=columns,
+            post_columns=post_columns,
+            memory_limit=memory_limit,
+        ),
+        load_network(network),
+        read.with_format("arrow")[:],
+        salt=Path(salt_file).read_bytes() if salt_file else None,
+        exclude_posts=read_ids(exclude_posts).to_pylist() if exclude_posts else [],
+        **vars(recipe),
     )
-    text = _TASK + _BUILT.format(**vars(args))
-    card = DatasetCard(title="Engagement prediction", text=text)
-    write_hub_folder(benchmark.configs(), args.output, card)
-    for name, count in benchmark.counts.items():
-        print(f"{count:,} {name.replace('_', ' ')}")
-    finish(args)
-
-
-def _read_ids(path: str) -> list[str]:
-    """Post ids of a file."""
-    from twhin_hf.tables import open_engine, read_table
-
-    with open_engine() as engine:
-        return read_table(path, ["post_id"], connection=engine).to_pyarrow()["post_id"].to_pylist()
+    card = DatasetCard(title="Engagement prediction", text=_TASK + _BUILT.format(**vars(recipe)))
+    write_hub_folder(benchmark.configs(), dataset.output, card)
+    report("Engagement benchmark", benchmark.counts)
+    dataset.finish()

@@ -1,44 +1,44 @@
-"""`twhin-hf evaluate alignment`: have translations come closer?"""
+"""`twhin-hf evaluate alignment`."""
 
 from __future__ import annotations
 
-import argparse
-
-from twhin_hf.commands.evaluate_retrieval import PAIRS, add_encode_options
+from twhin_hf.commands.options import BitextOptions, Pooling
 
 
-def add_parser(benchmarks: argparse._SubParsersAction) -> None:
-    """Adds the benchmark."""
-    parser = benchmarks.add_parser(
-        "alignment",
-        help="distances and pictures of translations before and after training",
-        description="Mean distance between translations by two encoders, beside that of texts "
-        "that are none, and both sides in two dimensions: t-SNE, and UMAP where umap-learn is "
-        "installed (pip install 'twhin_hf[umap]').",
-    )
-    parser.add_argument("--before", required=True, help="folder or repository of the encoder")
-    parser.add_argument("--after", required=True, help="folder or repository, after its training")
-    parser.add_argument("--pairs", required=True, nargs="+", help=PAIRS)
-    parser.add_argument(
-        "--output", required=True, help="folder for results.json, distances.csv and the pictures"
-    )
-    parser.add_argument(
-        "--max-pairs", type=int, default=500, help="of each two languages (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    add_encode_options(parser)
-    parser.set_defaults(run=run)
+def alignment(
+    before: str,
+    after: str,
+    output: str,
+    bitext: BitextOptions,
+    max_pairs: int = 500,
+    seed: int = 0,
+    pooling: Pooling | None = None,
+    max_length: int | None = None,
+    batch_size: int = 32,
+    device: str | None = None,
+) -> None:
+    """Compare the distances of translations before and after training, and plot both.
 
+    Mean distance between translations by two encoders, beside that of random texts, and both sides
+    in two dimensions: t-SNE, and UMAP if umap-learn is installed (pip install 'twhin_hf[umap]').
 
-def run(args: argparse.Namespace) -> None:
-    """Reads the pairs, then encodes them twice, and writes distances and pictures."""
+    Args:
+        before: Encoder before training: folder or Hub repository.
+        after: Encoder after training: folder or Hub repository.
+        output: Folder for results.json, distances.csv and plots.
+        bitext: Translation pairs to judge by.
+        max_pairs: Maximum number of pairs for each two languages.
+        seed: Random seed.
+        pooling: Pooling of the token vectors (default: the model's own).
+        max_length: Maximum sequence length; longer texts are truncated (default: 128, or the
+            model's if less).
+        batch_size: Texts per batch.
+        device: Device (default: GPU if available).
+    """
     from pathlib import Path
 
-    import torch
-    from datasets import concatenate_datasets
-    from rich.console import Console
-
-    from twhin_hf.benchmarks.zero_shot.readers import read_bitext
+    from twhin_hf.commands.options import save_results
+    from twhin_hf.devices import pick_device
     from twhin_hf.evaluation.alignment import (
         METHODS,
         alignment_rows,
@@ -49,48 +49,34 @@ def run(args: argparse.Namespace) -> None:
     )
     from twhin_hf.evaluation.alignment_plots import plot_alignment, plot_distances
     from twhin_hf.loading.auto import load_post_encoder
-    from twhin_hf.results import Results, results_table, write_results
+    from twhin_hf.report import report
+    from twhin_hf.results import Results
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    pairs = concatenate_datasets([read_bitext(path) for path in args.pairs])
-    before, after = (load_post_encoder(name).to(device) for name in (args.before, args.after))
-    options = common_options(before, after, args.pooling, args.max_length)
+    pairs, device = bitext.read(), pick_device(device)
+    first, second = (load_post_encoder(name).to(device) for name in (before, after))
+    options = common_options(first, second, pooling, max_length)
     found = evaluate_alignment(
-        before,
-        after,
-        pairs,
-        max_pairs=args.max_pairs,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        **options,
+        first, second, pairs, max_pairs=max_pairs, seed=seed, batch_size=batch_size, **options
     )
-    methods, folder, console = available_methods(), Path(args.output), Console()
+    methods, folder = available_methods(), Path(output)
     results = Results(
         task="alignment",
-        model=args.after,
+        model=after,
         results=alignment_rows(found),
         options={
-            "before": args.before,
-            "pairs": args.pairs,
-            "max_pairs": args.max_pairs,
-            "seed": args.seed,
+            "before": before,
+            "pairs": bitext.pairs,
+            "max_pairs": max_pairs,
+            "seed": seed,
             **options,
             "methods": methods,
         },
     )
-    made = [
-        write_results(results, folder),
-        write_distances(found, folder / "distances.csv"),
-        plot_distances(found, folder / "distances.png"),
-        *(
-            plot_alignment(
-                alignment, folder / f"{'-'.join(alignment.languages)}.png", methods, args.seed
-            )
-            for alignment in found
-        ),
-    ]
-    console.print(results_table(results, title="Distance between translations"))
+    save_results(results, output, "Distance between translations")
     if len(methods) < len(METHODS):
-        console.print("No UMAP: umap-learn is not installed (pip install 'twhin_hf\\[umap]').")
-    for path in made:
-        console.print(f"Saved in {path}")
+        report("No UMAP: umap-learn is not installed (pip install 'twhin_hf[umap]').")
+    report(f"Saved in {write_distances(found, folder / 'distances.csv')}")
+    report(f"Saved in {plot_distances(found, folder / 'distances.png')}")
+    for one in found:
+        plot = folder / f"{'-'.join(one.languages)}.png"
+        report(f"Saved in {plot_alignment(one, plot, methods, seed)}")

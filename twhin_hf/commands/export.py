@@ -1,41 +1,27 @@
-"""`twhin-hf export`: an encoder for ONNX Runtime, OpenVINO or PyTorch without our code."""
+"""`twhin-hf export`."""
 
 from __future__ import annotations
 
-import argparse
+from twhin_hf.serving.export_config import ExportConfig
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Adds the command."""
-    parser = subparsers.add_parser(
-        "export",
-        help="write an encoder for ONNX Runtime, OpenVINO or torch.export",
-        description="Writes an encoder and its pooling as one graph, with its tokenizer. The "
-        "vectors are compared with PyTorch's on texts of many languages and lengths, and nothing "
-        "is kept that is too far from them (cosine below 0.999; 0.98 for int8); the speed of both "
-        "is told.",
-    )
-    parser.add_argument("--model", required=True, help="folder or repository of the encoder")
-    parser.add_argument("--revision", help="revision of the repository")
-    parser.add_argument("--format", required=True, choices=("onnx", "openvino", "torch"))
-    parser.add_argument("--output", required=True, help="folder to write")
-    parser.add_argument(
-        "--int8", action="store_true", help="weights of one byte, a quarter (onnx and openvino)"
-    )
-    parser.set_defaults(run=run)
+def export(config: ExportConfig, output: str) -> None:
+    """Export an encoder and its pooling as one graph, with its tokenizer.
 
+    The vectors are compared with PyTorch's on texts of many languages and lengths, and nothing is
+    kept if they differ too much (cosine below 0.999; 0.98 for int8).
 
-def run(args: argparse.Namespace) -> None:
-    """Exports and shows how it compares."""
-    from rich.console import Console
+    Args:
+        config: The encoder, and how it is exported.
+        output: Output folder.
+    """
     from rich.table import Table
 
-    from twhin_hf.serving.export import ExportConfig, export_encoder
+    from twhin_hf.report import report
+    from twhin_hf.serving.export import export as export_encoder
 
-    config = ExportConfig(args.model, args.format, args.revision, args.int8)
-    found = export_encoder(config, args.output)
-    title = f"{found.num_texts} texts, in {args.output}"
-    table = Table("", "texts a second", "speed", "least cosine", "mean cosine", title=title)
+    found = export_encoder(config, output)
+    table = Table("", "texts/s", "speed", "least cosine", "mean cosine")
     table.add_row("PyTorch", f"{found.pytorch_texts_per_second:,.0f}", "1 ×", "", "")
     table.add_row(
         f"{config.format} {config.precision}",
@@ -44,4 +30,5 @@ def run(args: argparse.Namespace) -> None:
         f"{found.min_cosine:.5f}",
         f"{found.mean_cosine:.5f}",
     )
-    Console().print(table)
+    report(f"{found.num_texts} texts compared", table)
+    report(f"Saved in {output}")

@@ -1,124 +1,103 @@
-"""`twhin-hf pretrain`: MLM, the social loss and translation pairs, from a YAML file or options."""
+"""`twhin-hf pretrain`: the steps of a run, written out.
+
+`examples/run_social_pretraining.py` runs it under `accelerate launch`. To read other data, or to
+train another model or with another trainer, copy `pretrain` and change it.
+"""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
-from twhin_hf.commands.arguments import ModelArguments, check_paths, load_model
-from twhin_hf.commands.arguments import parse_arguments as parse_groups
+from twhin_hf.commands.training_options import (
+    LoraOptions,
+    ModelOptions,
+    ObjectiveOptions,
+    check_paths,
+    load_model,
+)
+from twhin_hf.training.social import SocialPretrainingConfig
 
 
 @dataclass
-class DataArguments:
-    """The posts and pairs to train on."""
+class PretrainingData:
+    """Data.
 
-    posts: str | None = field(
-        default=None, metadata={"help": "Posts: Parquet, CSV or JSON lines; file or folder."}
-    )
-    pairs: str | None = field(
-        default=None, metadata={"help": "Mined pairs (Parquet); without them, MLM on the posts."}
-    )
-    translation_pairs: str | None = field(
-        default=None,
-        metadata={"help": "Translation pairs, file or folder: batches of them are mixed in."},
-    )
-    validation_posts: str | None = field(default=None, metadata={"help": "Held-out posts."})
-    validation_pairs: str | None = field(
-        default=None, metadata={"help": "Pairs among the held-out posts."}
-    )
-    validation_translation_pairs: str | None = field(
-        default=None, metadata={"help": "Held-out translation pairs."}
-    )
-
-
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Adds the command; its options are parsed by `main`, for they take long to import."""
-    parser = subparsers.add_parser(
-        "pretrain",
-        help="train with MLM (stage 1) or with MLM and the social loss (stage 2)",
-        description="Trains an encoder; the same as `accelerate launch "
-        "examples/run_social_pretraining.py`. Translation pairs can be mixed into either stage. "
-        "`twhin-hf pretrain --options` lists all options.",
-    )
-    parser.add_argument("--config", help="YAML file with any of the options, over which options go")
-    parser.add_argument("--options", action="store_true", help="list all options and exit")
-    parser.set_defaults(run=run, passes_options_on=True)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Runs `main` with the options that were given."""
-    config = ["--config", args.config] if args.config else []
-    main(["--help"] if args.options else [*config, *args.rest])
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains as options and YAML file say.
-
-    Raises:
-        ValueError: an unknown key or option, or arguments that do not fit together.
-        FileNotFoundError: a file that is not there.
+    Args:
+        posts: Posts: Parquet, CSV or JSON lines; file or folder.
+        pairs: Mined pairs of posts (Parquet); without them, MLM on the posts.
+        translation_pairs: Translation pairs, file or folder; batches of them are mixed in.
+        validation_posts: Held-out posts.
+        validation_pairs: Pairs among the held-out posts.
+        validation_translation_pairs: Held-out translation pairs.
     """
-    model_args, data_args, config = parse_arguments(arguments)
-    check_arguments(model_args, data_args)
 
+    posts: str
+    pairs: str | None = None
+    translation_pairs: str | None = None
+    validation_posts: str | None = None
+    validation_pairs: str | None = None
+    validation_translation_pairs: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.validation_translation_pairs and not self.translation_pairs:
+            raise ValueError("validation_translation_pairs goes with translation_pairs; give both")
+        check_paths(self, *(field.name for field in fields(self)))
+
+
+def pretrain(
+    data: PretrainingData,
+    model: ModelOptions,
+    objectives: ObjectiveOptions,
+    lora: LoraOptions,
+    config: SocialPretrainingConfig,
+    columns: dict[str, str] | None = None,
+) -> None:
+    """Pretrain an encoder with MLM (stage 1), or with MLM and the social loss (stage 2).
+
+    Translation pairs can be mixed into either stage. The same as
+    `accelerate launch examples/run_social_pretraining.py`.
+
+    Args:
+        data: Posts and pairs to train on.
+        model: Model to start from.
+        objectives: Settings of the objectives.
+        lora: Adapter, if any.
+        config: Options of the training.
+        columns: Rename columns of the posts: NAME=COLUMN.
+    """
     import pyarrow.parquet as pq
 
     from twhin_hf.data.posts import read_posts
+    from twhin_hf.data.translation.pairs import read_translation_pairs
     from twhin_hf.training.social import SocialPretrainingTrainer
 
     # A model learns from translation pairs where there are some.
-    defaults = {"tpp_weight": 1.0} if data_args.translation_pairs else {}
-    model, tokenizer = load_model(model_args, config.seed, **defaults)
-    translations: list[Any] = [None, None]
-    if data_args.translation_pairs:
-        from twhin_hf.data.translation.pairs import read_translation_pairs
-
-        paths = data_args.translation_pairs, data_args.validation_translation_pairs
-        translations = [read_translation_pairs(path) if path else None for path in paths]
+    defaults = {"tpp_weight": 1.0} if data.translation_pairs else {}
+    encoder, tokenizer = load_model(model, objectives, lora, config.seed, **defaults)
+    train_posts, eval_posts = (
+        read_posts(path, columns=columns).dataset if path else None
+        for path in (data.posts, data.validation_posts)
+    )
+    train_pairs, eval_pairs = (
+        pq.read_table(path) if path else None for path in (data.pairs, data.validation_pairs)
+    )
+    train_translations, eval_translations = (
+        read_translation_pairs(path) if path else None
+        for path in (data.translation_pairs, data.validation_translation_pairs)
+    )
     trainer = SocialPretrainingTrainer(
-        model=model,
+        model=encoder,
         args=config,
-        train_dataset=read_posts(data_args.posts)[0],
-        pairs=pq.read_table(data_args.pairs) if data_args.pairs else None,
-        translation_pairs=translations[0],
-        eval_dataset=read_posts(data_args.validation_posts)[0]
-        if data_args.validation_posts
-        else None,
-        eval_pairs=pq.read_table(data_args.validation_pairs)
-        if data_args.validation_pairs
-        else None,
-        eval_translation_pairs=translations[1],
+        train_dataset=train_posts,
+        pairs=train_pairs,
+        translation_pairs=train_translations,
+        eval_dataset=eval_posts,
+        eval_pairs=eval_pairs,
+        eval_translation_pairs=eval_translations,
         processing_class=tokenizer,
     )
     trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
     trainer.save_model()
     trainer.save_state()
-    if data_args.validation_posts or data_args.validation_translation_pairs:
+    if eval_posts is not None or eval_translations is not None:
         trainer.save_metrics("eval", trainer.evaluate())
-
-
-def check_arguments(model_args: ModelArguments, data_args: DataArguments) -> None:
-    """Checks what was asked for before anything long begins.
-
-    Raises:
-        ValueError: arguments that do not fit together.
-        FileNotFoundError: a file that is not there.
-    """
-    model_args.check()
-    if not data_args.posts:
-        raise ValueError("posts is missing: name a file or folder of posts")
-    if data_args.validation_translation_pairs and not data_args.translation_pairs:
-        raise ValueError("validation_translation_pairs goes with translation_pairs; give both")
-    check_paths(data_args, *(entry.name for entry in fields(data_args)))
-
-
-def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[Any, ...]:
-    """`ModelArguments`, `DataArguments` and a `SocialPretrainingConfig`; see `arguments`."""
-    from twhin_hf.training.social import SocialPretrainingConfig
-
-    return parse_groups(
-        [ModelArguments, DataArguments, SocialPretrainingConfig], "pretrain", arguments
-    )

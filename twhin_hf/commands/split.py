@@ -1,28 +1,27 @@
-"""`twhin-hf split`: training, validation and test posts, as every stage splits them."""
+"""`twhin-hf split`."""
 
 from __future__ import annotations
 
-import argparse
 
+def split(
+    posts: str,
+    output: str,
+    seed: int = 0,
+    columns: dict[str, str] | None = None,
+    memory_limit: str = "1GB",
+) -> None:
+    """Split posts into training, validation and test posts by a hash of their ids.
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Adds the command."""
-    parser = subparsers.add_parser(
-        "split",
-        help="split posts into training, validation and test posts",
-        description="Splits posts by a hash of their ids, as `evaluate` and `run` do: give "
-        "train.parquet to every stage before the evaluation, and all posts to the evaluation.",
-    )
-    parser.add_argument("--posts", required=True, help="Parquet, CSV or JSON lines; file or folder")
-    parser.add_argument(
-        "--output", required=True, help="folder for train, validation and test.parquet"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
-    parser.set_defaults(run=run)
+    `evaluate` and `run` split the same way: give train.parquet to every stage before the
+    evaluation, and all posts to the evaluation.
 
-
-def run(args: argparse.Namespace) -> None:
-    """Splits and writes."""
+    Args:
+        posts: Posts: Parquet, CSV or JSON lines; file or folder.
+        output: Folder for train.parquet, validation.parquet and test.parquet.
+        seed: Seed of the split.
+        columns: Rename columns of the posts: NAME=COLUMN.
+        memory_limit: Memory limit of the reader.
+    """
     from pathlib import Path
 
     import pyarrow as pa
@@ -30,13 +29,15 @@ def run(args: argparse.Namespace) -> None:
 
     from twhin_hf.data.posts import read_posts
     from twhin_hf.data.splits import SPLITS, split_posts
+    from twhin_hf.files import new_file
+    from twhin_hf.report import report
 
-    posts, _ = read_posts(args.posts)
-    table = posts.with_format("arrow")[:]
-    splits = split_posts(table["post_id"], args.seed)
-    folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    for split in SPLITS:
-        own = table.filter(pa.array(splits == split))
-        pq.write_table(own, folder / f"{split}.parquet")
-        print(f"{own.num_rows:,} posts, saved in {folder / f'{split}.parquet'}")
+    read, _ = read_posts(posts, columns=columns, memory_limit=memory_limit)
+    table = read.with_format("arrow")[:]
+    splits = split_posts(table["post_id"], seed)
+    for name in SPLITS:
+        own = table.filter(pa.array(splits == name))
+        path = Path(output) / f"{name}.parquet"
+        with new_file(path) as partial:
+            pq.write_table(own, partial)
+        report(f"{own.num_rows:,} {name} posts, saved in {path}")

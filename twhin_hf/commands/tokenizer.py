@@ -1,33 +1,34 @@
-"""`twhin-hf tokenizer`: trains an XLM-R-style unigram tokenizer from posts."""
+"""`twhin-hf tokenizer`."""
 
 from __future__ import annotations
 
-import argparse
 
+def tokenizer(
+    posts: str,
+    output: str,
+    vocab_size: int = 250_002,
+    max_length: int = 128,
+    columns: dict[str, str] | None = None,
+    memory_limit: str = "1GB",
+    progress: bool = True,
+) -> None:
+    """Train an XLM-R-style unigram tokenizer from posts.
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Adds the command."""
-    parser = subparsers.add_parser(
-        "tokenizer",
-        help="train an XLM-R-style unigram tokenizer from posts",
-        description="Trains an XLM-R-style unigram tokenizer from posts.",
-    )
-    parser.add_argument("--posts", required=True, help="Parquet, CSV or JSON lines; file or folder")
-    parser.add_argument("--vocab-size", type=int, default=250_002, help="default: %(default)s")
-    parser.add_argument(
-        "--max-length", type=int, default=128, help="tokens a post is cut to (default: %(default)s)"
-    )
-    parser.add_argument("--output", required=True, help="folder to save the tokenizer in")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Trains and saves."""
+    Args:
+        posts: Posts: Parquet, CSV or JSON lines; file or folder.
+        output: Folder to save the tokenizer in.
+        vocab_size: Vocabulary size.
+        max_length: Maximum sequence length that the tokenizer truncates to.
+        columns: Rename columns of the posts: NAME=COLUMN.
+        memory_limit: Memory limit of the reader.
+        progress: Show progress bars.
+    """
     from twhin_hf.data.posts import read_posts
     from twhin_hf.data.tokenization import train_unigram_tokenizer
+    from twhin_hf.report import report
 
-    posts, _ = read_posts(args.posts)
-    texts = (text for batch in posts.iter(batch_size=1000) for text in batch["text"])
-    trained = train_unigram_tokenizer(texts, args.vocab_size, max_length=args.max_length)
-    trained.save_pretrained(args.output)
-    print(f"{len(trained):,} tokens from {len(posts):,} posts, saved in {args.output}")
+    read, _ = read_posts(posts, columns=columns, memory_limit=memory_limit)
+    texts = (text for batch in read.iter(batch_size=1000) for text in batch["text"])
+    trained = train_unigram_tokenizer(texts, vocab_size, max_length=max_length, progress=progress)
+    trained.save_pretrained(output)
+    report(f"{len(trained):,} tokens from {len(read):,} posts, saved in {output}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Iterable
@@ -14,6 +13,8 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import load_file
 from torch import Tensor
+
+from twhin_hf.files import read_json
 
 _FILES = (
     *("*.json", "*.txt", "*.model", "*.codes"),
@@ -32,12 +33,12 @@ def checkpoint_path(name_or_path: str, revision: str | None = None) -> Path:
     """Where a checkpoint lies; the Hub is asked only where no such file or folder is there.
 
     Args:
-        name_or_path: a folder, a file, or a repository of the Hub.
-        revision: of the repository.
+        name_or_path: A folder, a file, or a repository of the Hub.
+        revision: Revision of the repository.
 
     Raises:
-        FileNotFoundError: nothing is there, and it is no name of a repository.
-        ValueError: the Hub does not give the repository.
+        FileNotFoundError: Nothing is there, and it is no name of a repository.
+        ValueError: The Hub does not give the repository.
     """
     path = Path(name_or_path).expanduser()
     if path.exists():
@@ -66,22 +67,22 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """The weights of a folder that transformers has saved, in one file or in several.
 
     Args:
-        folder: with `model.safetensors` or `pytorch_model.bin`; the former is taken where both
+        folder: With `model.safetensors` or `pytorch_model.bin`; the former is taken where both
             are there.
 
     Returns:
         Tensors on the CPU by the names of the file.
 
     Raises:
-        FileNotFoundError: no weights, or a file that an index names is missing.
-        ValueError: a pickle that holds more than tensors.
+        FileNotFoundError: No weights, or a file that an index names is missing.
+        ValueError: A pickle that holds more than tensors.
     """
     for name, read in (("model.safetensors", load_file), ("pytorch_model.bin", load_tensors)):
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
             return read(folder / name)
         if index.is_file():
-            files = sorted(set(_read_json(index)["weight_map"].values()))
+            files = sorted(set(read_json(index)["weight_map"].values()))
             weights: dict[str, Tensor] = {}
             for file in files:
                 if not (folder / file).is_file():
@@ -99,11 +100,11 @@ def load_tensors(path: Path, *more: Any) -> dict[str, Any]:
     """Loads a file of `torch.save` that may hold tensors and plain values, and no code.
 
     Args:
-        path: the file.
-        *more: classes that may stand in it too.
+        path: The file.
+        *more: Classes that may stand in it too.
 
     Raises:
-        ValueError: it holds other objects: to load them would run whatever code the file names.
+        ValueError: It holds other objects: to load them would run whatever code the file names.
     """
     with torch.serialization.safe_globals(list(more)):
         try:
@@ -143,27 +144,20 @@ def read_config(folder: Path, names: Iterable[str]) -> Any:
     """The config of a folder; one that says no family has that of its weights' names.
 
     Args:
-        folder: with `config.json`.
-        names: of the weights.
+        folder: With `config.json`.
+        names: Of the weights.
 
     Raises:
-        FileNotFoundError: no config.
-        ValueError: a family that transformers does not know.
+        FileNotFoundError: No config.
+        ValueError: A family that transformers does not know.
     """
     from transformers import CONFIG_MAPPING, AutoConfig
 
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds no config.json")
-    settings = _read_json(folder / "config.json")
+    settings = read_json(folder / "config.json")
     if "model_type" in settings:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
     # Before transformers 2 no config named its family.
     family = "roberta" if any(name.startswith("roberta.") for name in names) else "bert"
     return CONFIG_MAPPING[family].from_dict(settings)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error

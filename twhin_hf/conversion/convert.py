@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from twhin_hf.conversion.checkpoints import checkpoint_path, modern_name, read_config, read_weights
 from twhin_hf.conversion.fairseq import TOKEN_TYPES, check_vocabulary, fairseq_file, read_fairseq
+from twhin_hf.files import new_folder
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.modeling import apply_settings
 
@@ -41,15 +40,15 @@ _WHY = {
 class Conversion:
     """What came of a conversion.
 
-    Attributes:
-        model: the class that was saved.
-        compared: how many tensors of the checkpoint were compared with what loads from the folder.
-        max_difference: the largest between two numbers; anything but 0 is an error before.
-        renamed: name in the folder by name in the checkpoint, where they differ by more than the
+    Args:
+        model: The class that was saved.
+        compared: How many tensors of the checkpoint were compared with what loads from the folder.
+        max_difference: The largest between two numbers; anything but 0 is an error before.
+        renamed: Name in the folder by name in the checkpoint, where they differ by more than the
             encoder's prefix.
-        dropped: tensors of the checkpoint that the folder does not hold.
-        added: tensors of the folder that the checkpoint did not hold.
-        notes: what a person must know.
+        dropped: Tensors of the checkpoint that the folder does not hold.
+        added: Tensors of the folder that the checkpoint did not hold.
+        notes: What a person must know.
     """
 
     model: str
@@ -89,17 +88,17 @@ def convert_checkpoint(
     only for the repositories that `checkpoint` and `tokenizer` name.
 
     Args:
-        checkpoint: folder or repository in the format of transformers, or a folder of fairseq
+        checkpoint: Folder or repository in the format of transformers, or a folder of fairseq
             (`model.pt` and `dict.txt`).
-        output: a new folder.
-        tokenizer: folder or repository; by default the checkpoint's own.
-        revision: of the checkpoint's repository.
-        pooling: of the model; by default the checkpoint's own, or `combined`.
+        output: A new folder.
+        tokenizer: Folder or repository; by default the checkpoint's own.
+        revision: Of the checkpoint's repository.
+        pooling: Of the model; by default the checkpoint's own, or `combined`.
 
     Raises:
-        FileNotFoundError: nothing is there, or a file is missing.
-        FileExistsError: the output is there already.
-        ValueError: a family that has no class here, a pickle that holds more than tensors, weights
+        FileNotFoundError: Nothing is there, or a file is missing.
+        FileExistsError: The output is there already.
+        ValueError: A family that has no class here, a pickle that holds more than tensors, weights
             that are missing, of another shape or changed on the way, or a tokenizer that does not
             fit.
     """
@@ -176,7 +175,7 @@ def _fit(source: _Checkpoint) -> tuple[Any, dict[str, str], list[str]]:
     """The class that a checkpoint fills, and the place in it of each weight that has one.
 
     Raises:
-        ValueError: the encoder would not be whole, or a weight has another shape.
+        ValueError: The encoder would not be whole, or a weight has another shape.
     """
     config, notes = source.config, []
     target: Any = model_class(config, PRETRAINING_MODELS)
@@ -228,7 +227,7 @@ def compare_weights(expected: Mapping[str, Tensor], found: Mapping[str, Tensor])
     """The largest difference between weights and what was loaded from a folder; it must be 0.
 
     Raises:
-        ValueError: a weight is missing or another; the names are told.
+        ValueError: A weight is missing or another; the names are told.
     """
     changed = {
         name: (value.to(found[name].dtype) - found[name]).abs().max().item()
@@ -259,7 +258,7 @@ def load_tokenizer(name: str | None, path: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a name, or of a folder.
 
     Raises:
-        FileNotFoundError: the folder has none.
+        FileNotFoundError: The folder has none.
     """
     folder = path if path.is_dir() else path.parent
     own = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model")
@@ -277,22 +276,8 @@ def check_output(output: str | Path) -> None:
     """Checks that a folder can be written.
 
     Raises:
-        FileExistsError: something is there already.
+        FileExistsError: Something is there already.
     """
     path = Path(output)
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise FileExistsError(f"{output} is there already; give a new folder")
-
-
-@contextmanager
-def new_folder(output: str | Path):
-    """A folder that takes its name when all that was to be written and checked has been."""
-    output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
-        partial = Path(scratch) / output.name
-        partial.mkdir()
-        yield partial
-        if output.is_dir():
-            output.rmdir()
-        partial.rename(output)

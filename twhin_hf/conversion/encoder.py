@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from twhin_hf.conversion.convert import (
     check_output,
     compare_weights,
     load_tokenizer,
-    new_folder,
 )
+from twhin_hf.files import new_folder, read_json, write_json
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.modeling.sentence_transformer_files import plain_sentence_transformer_files
 from twhin_hf.modeling.settings import DEFAULTS
@@ -51,16 +50,16 @@ def convert_to_encoder(
     read too.
 
     Args:
-        checkpoint: folder or repository of a model or an adapter.
-        output: a new folder.
-        tokenizer: folder or repository; by default the checkpoint's own.
-        revision: of the checkpoint's repository.
+        checkpoint: Folder or repository of a model or an adapter.
+        output: A new folder.
+        tokenizer: Folder or repository; by default the checkpoint's own.
+        revision: Of the checkpoint's repository.
         pooling: `cls` or `mean`; by default the model's own.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        FileExistsError: the output is there already.
-        ValueError: a pooling that stock software does not have, or weights that changed.
+        FileNotFoundError: Nothing is there.
+        FileExistsError: The output is there already.
+        ValueError: A pooling that stock software does not have, or weights that changed.
     """
     check_output(output)
     path = checkpoint_path(checkpoint, revision)
@@ -85,16 +84,12 @@ def convert_to_encoder(
             None, config=config, state_dict=dict(weights), dtype=encoder.dtype, **options
         )
         plain.save_pretrained(folder)
-        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        written |= _keys_of_transformers_4(config)
-        (folder / "config.json").write_text(
-            json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8"
-        )
+        written = read_json(folder / "config.json") | _keys_of_transformers_4(config)
+        write_json(folder / "config.json", dict(sorted(written.items())))
         loaded_tokenizer.save_pretrained(folder)
         files = plain_sentence_transformer_files(config, pooling, encoder.max_seq_length)
         for name, value in files.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+            write_json(folder / name, value)
         again = AutoModel.from_pretrained(folder, local_files_only=True)
         difference = compare_weights(weights, again.state_dict())
     return Conversion(

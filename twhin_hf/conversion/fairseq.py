@@ -53,12 +53,12 @@ _NOT_THE_ENCODERS = re.compile(r"^classification_heads\.|(^|\.)(version|_float_t
 class FairseqCheckpoint(NamedTuple):
     """What is in a folder of fairseq.
 
-    Attributes:
-        config: of the family in transformers.
-        weights: by their names in transformers.
-        renamed: name in fairseq by name in transformers.
-        dropped: names in fairseq of what belongs to no encoder: heads of tasks, bookkeeping.
-        tokens: by id; of RoBERTa numbers of GPT-2's tokens.
+    Args:
+        config: Of the family in transformers.
+        weights: By their names in transformers.
+        renamed: Name in fairseq by name in transformers.
+        dropped: Names in fairseq of what belongs to no encoder: heads of tasks, bookkeeping.
+        tokens: By id; of RoBERTa numbers of GPT-2's tokens.
     """
 
     config: PreTrainedConfig
@@ -80,11 +80,11 @@ def read_fairseq(path: Path) -> FairseqCheckpoint:
     """Reads weights, sizes and vocabulary.
 
     Args:
-        path: of `model.pt`; `dict.txt` lies beside it.
+        path: Of `model.pt`; `dict.txt` lies beside it.
 
     Raises:
-        FileNotFoundError: there is no `dict.txt`.
-        ValueError: objects that are no weights, an architecture that is not RoBERTa's, no number
+        FileNotFoundError: There is no `dict.txt`.
+        ValueError: Objects that are no weights, an architecture that is not RoBERTa's, no number
             of attention heads, or a vocabulary of another size.
     """
     content = load_tensors(path, argparse.Namespace)
@@ -105,11 +105,11 @@ def check_vocabulary(tokens: list[str], tokenizer: PreTrainedTokenizerBase) -> N
     Of GPT-2's tokens `dict.txt` knows numbers alone; their count is all that can be compared.
 
     Args:
-        tokens: by id.
-        tokenizer: to be saved beside the weights.
+        tokens: By id.
+        tokenizer: To be saved beside the weights.
 
     Raises:
-        ValueError: another token under some id, or another count.
+        ValueError: Another token under some id, or another count.
     """
     if _are_numbers(tokens):
         if len(tokenizer) != len(tokens):

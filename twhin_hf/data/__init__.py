@@ -1,0 +1,1 @@
+"""What training reads: posts, splits, tokens, languages, translation pairs."""

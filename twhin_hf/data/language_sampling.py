@@ -14,16 +14,16 @@ def resample_languages(
     before any is drawn again.
 
     Args:
-        languages: integers `[num_rows]`, the language of each row.
+        languages: Integers `[num_rows]`, the language of each row.
         exponent: 1 keeps the languages' shares; 0 makes them equal.
-        rng: numpy generator; the draw depends on nothing else.
-        size: how many rows to draw; by default as many as there are.
+        rng: Numpy generator; the draw depends on nothing else.
+        size: How many rows to draw; by default as many as there are.
 
     Returns:
         Row numbers, int64 `[num_rows]`, shuffled.
 
     Raises:
-        ValueError: an exponent outside [0, 1].
+        ValueError: An exponent outside [0, 1].
 
     Example:
         >>> languages = np.array([0] * 16 + [1] * 4)

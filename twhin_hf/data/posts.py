@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,9 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from twhin_hf.tables import TableSource, describe, is_blank, open_engine, read_errors, read_table
+from twhin_hf.files import process_folder
+from twhin_hf.report import counts_sentence
+from twhin_hf.tables import (
+    TableSource,
+    describe,
+    is_blank,
+    open_engine,
+    read_errors,
+    read_table,
+    table_batches,
+)
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -31,7 +39,7 @@ _ROWS_PER_BATCH = 10_000
 class PostsReport:
     """What reading the posts kept and what it dropped, in the order of the filters.
 
-    Attributes:
+    Args:
         rows: Rows of the source.
         null_ids: Rows whose id is null, empty or white space.
         blank_texts: Rows whose text is null, empty or nothing but white space.
@@ -85,27 +93,20 @@ def read_posts(
     """
     if max_characters < 1:
         raise ValueError(f"max_characters is {max_characters}; it must be at least 1.")
-    folder = Path(directory or _process_folder().name)
+    folder = Path(directory or process_folder())
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        open_engine(memory_limit, threads, folder) as engine,
-        read_errors(source),
-        tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=folder) as scratch,
-    ):
+    with open_engine(memory_limit, threads, folder) as engine, read_errors(source):
         table = read_table(
             source, ["post_id", "text"], ["lang"], connection=engine, columns=columns
         )
         valid, counts = _drop_blank(table, source)
         kept = _keep_first(valid) if counts["duplicate_ids"] else valid
-        cleaned = Path(scratch) / "posts.parquet"
-        _with_language(kept).mutate(
+        cut = _with_language(kept).mutate(
             text=kept.text.substr(0, max_characters), is_cut=kept.text.length() > max_characters
-        ).to_parquet(cleaned)
-        dataset, counts["cut_texts"] = _memory_map(
-            cleaned, Path(directory or _process_folder().name)
         )
+        dataset, counts["cut_texts"] = _memory_map(cut, folder)
     report = PostsReport(**counts, num_posts=len(dataset))
-    logger.info("Posts: %s", asdict(report))
+    logger.info("Posts: %s", counts_sentence(asdict(report)))
     return Posts(dataset, report)
 
 
@@ -123,7 +124,7 @@ def _drop_blank(table: ir.Table, source: TableSource) -> tuple[ir.Table, dict[st
     if not counts["rows"]:
         raise ValueError(
             f"The posts ({describe(source)}) are empty: columns but no row. "
-            "Needed is one row a post."
+            "Needed is one row per post."
         )
     num_posts = counts.pop("distinct_ids")
     if not num_posts:
@@ -154,19 +155,13 @@ def _with_language(table: ir.Table) -> ir.Table:
     return table.mutate(lang=is_blank(table.lang).ifelse(UNKNOWN_LANGUAGE, table.lang))
 
 
-def _memory_map(cleaned: Path, folder: Path) -> tuple[Dataset, int]:
-    """Turns Parquet into the Arrow stream that `datasets` maps; also counts the cut texts."""
+def _memory_map(table: ir.Table, folder: Path) -> tuple[Dataset, int]:
+    """Writes the Arrow stream that `datasets` maps; also counts the cut texts."""
     from datasets import Dataset
 
     path, num_cut = folder / f"posts-{uuid.uuid4().hex}.arrow", 0
     with pa.ipc.new_stream(path, _SCHEMA) as stream:
-        for batch in pq.ParquetFile(cleaned).iter_batches(batch_size=_ROWS_PER_BATCH):
-            num_cut += batch["is_cut"].true_count
-            stream.write_batch(batch.select(_SCHEMA.names).cast(_SCHEMA))
+        for block in table_batches(table, _ROWS_PER_BATCH, folder):
+            num_cut += pc.sum(block["is_cut"]).as_py() or 0
+            stream.write_table(block.select(_SCHEMA.names).cast(_SCHEMA))
     return Dataset.from_file(str(path)), num_cut
-
-
-@functools.cache
-def _process_folder() -> tempfile.TemporaryDirectory:
-    """One folder a process; it goes away when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="twhin_hf-posts-")

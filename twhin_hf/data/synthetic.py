@@ -19,6 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from twhin_hf.data.synthetic_config import SyntheticConfig
+from twhin_hf.files import new_file
+
 RELATIONS = ("like", "repost", "reply")
 RELATION_SHARES = (0.8, 0.13, 0.07)
 EMOJI = tuple("😀😂😍🔥🎉👏💯🙏🤔😢⚽🎵🌍🌸👀✨")
@@ -41,57 +44,6 @@ UNSPACED = {"ja"}
 
 
 @dataclass(frozen=True)
-class SyntheticConfig:
-    """Size and shape of the network.
-
-    Args:
-        num_users: Users.
-        num_posts: Posts.
-        num_engagements: Engagements drawn; repeats are dropped, so that somewhat fewer remain.
-        languages: Codes out of `SYLLABLES`, the most frequent first.
-        num_topics: Interests.
-        num_facets: Disjoint vocabularies of a topic in each language.
-        words_per_facet: Words of a facet.
-        topics_per_user: Most topics a user follows; each follows 1 to this many.
-        bilingual_share: Share of the users who read a second language.
-        off_topic_share: Share of the engagements with any post in a language the user reads.
-        topic_words: Fewest and most topic words a post has.
-        noise_words: Fewest and most common words of the language a post has.
-        hashtag_share: Share of the posts with the hashtag of their facet.
-        seed: Of everything.
-    """
-
-    num_users: int = 5_000
-    num_posts: int = 20_000
-    num_engagements: int = 300_000
-    languages: tuple[str, ...] = ("en", "es", "ja", "ar", "ru", "hi")
-    num_topics: int = 16
-    num_facets: int = 6
-    words_per_facet: int = 6
-    topics_per_user: int = 2
-    bilingual_share: float = 0.5
-    off_topic_share: float = 0.1
-    topic_words: tuple[int, int] = (3, 7)
-    noise_words: tuple[int, int] = (2, 6)
-    hashtag_share: float = 0.25
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        unknown = [language for language in self.languages if language not in SYLLABLES]
-        if unknown or not self.languages:
-            raise ValueError(
-                f"languages={self.languages}: one or more of {list(SYLLABLES)} are needed."
-            )
-        for name in ("num_users", "num_posts", "num_engagements", "num_topics", "num_facets"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: at least 1 is needed.")
-        if not 1 <= self.topics_per_user <= self.num_topics:
-            raise ValueError(
-                f"topics_per_user={self.topics_per_user}: 1 to num_topics={self.num_topics}."
-            )
-
-
-@dataclass(frozen=True)
 class SyntheticNetwork:
     """The generated tables.
 
@@ -108,9 +60,10 @@ class SyntheticNetwork:
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write posts.parquet and engagements.parquet, the inputs of every other command."""
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(self.posts, folder / "posts.parquet")
-        pq.write_table(self.engagements, folder / "engagements.parquet")
+        tables = {"posts": self.posts, "engagements": self.engagements}
+        for name, table in tables.items():
+            with new_file(folder / f"{name}.parquet") as path:
+                pq.write_table(table, path)
 
 
 def generate_network(config: SyntheticConfig | None = None) -> SyntheticNetwork:
@@ -163,7 +116,7 @@ def translation_pairs(
         num_pairs: Rows.
         lang_a: Language of `text_a`, one of the config's.
         lang_b: Language of `text_b`, one of the config's.
-        seed: Of the texts; the words depend on the config alone.
+        seed: Seed of the texts; the words depend on the config alone.
 
     Returns:
         `text_a`, `text_b`, `lang_a`, `lang_b`, `source`.

@@ -24,16 +24,16 @@ def train_unigram_tokenizer(
     """Trains a unigram tokenizer as XLM-R's: NFKC, `▁` for spaces, `<s> post </s>`.
 
     Args:
-        texts: the posts to learn from.
-        vocab_size: tokens at most, special ones included (XLM-R and TwHIN-BERT: 250,002).
+        texts: The posts to learn from.
+        vocab_size: Tokens at most, special ones included (XLM-R and TwHIN-BERT: 250,002).
         max_length: `model_max_length` of the tokenizer.
-        progress: show the trainer's progress bars.
+        progress: Show the trainer's progress bars.
 
     Returns:
         A fast tokenizer; `save_pretrained` it, and `AutoTokenizer` loads it.
 
     Raises:
-        ValueError: a vocabulary too small to hold anything, or no text.
+        ValueError: A vocabulary too small to hold anything, or no text.
     """
     from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import Unigram
@@ -97,16 +97,16 @@ def tokenize_posts(
     """Adds `input_ids` to posts, special tokens included, cut to `max_length`.
 
     Args:
-        posts: columns `post_id`, `text` and, if wanted, `lang`.
-        tokenizer: a tokenizer that frames each post by special tokens.
-        max_length: tokens a post is cut to.
-        num_proc: processes; `datasets` caches the result by its content.
+        posts: Columns `post_id`, `text` and, if wanted, `lang`.
+        tokenizer: A tokenizer that frames each post by special tokens.
+        max_length: Maximum sequence length; longer posts are truncated.
+        num_proc: Processes; `datasets` caches the result by its content.
 
     Returns:
         Columns `post_id`, `lang` (`und` where posts have none) and `input_ids` (int32 lists).
 
     Raises:
-        ValueError: a column is missing, there are no posts, or the tokenizer does not frame them.
+        ValueError: A column is missing, there are no posts, or the tokenizer does not frame them.
     """
     missing = [column for column in ("post_id", "text") if column not in posts.column_names]
     if missing:

@@ -1,0 +1,1 @@
+"""One file per protocol: a model and a benchmark in, results out."""

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twhin_hf.evaluation.retrieval import texts_by_languages
+from twhin_hf.files import new_file
 from twhin_hf.results import Result
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def evaluate_alignment(
         after: The aligned encoder.
         pairs: Columns `text_a`, `text_b`, `lang_a` and `lang_b`.
         max_pairs: Pairs of each two languages, drawn without replacement where there are more.
-        seed: Of the draw.
+        seed: Seed of the draw.
         **encode_options: Passed to `encode` (`pooling`, `batch_size`, `max_length`); those of
             `common_options`, where the encoders' own may differ.
 
@@ -144,7 +145,8 @@ def common_options(
         before: A `Twhin…Model`.
         after: A `Twhin…Model`, whose pooling is taken where none is given.
         pooling: `cls`, `mean` or `combined`.
-        max_length: Tokens a text is cut to; what both read by default, 128 at most.
+        max_length: Maximum sequence length; longer texts are truncated. By default what both
+            read, 128 at most.
 
     Returns:
         `pooling` and `max_length`, for `evaluate_alignment`.
@@ -211,8 +213,8 @@ def change_in_per_cent(before: float, after: float) -> float | None:
 
 def write_distances(alignments: Sequence[Alignment], path: str | os.PathLike[str]) -> Path:
     """CSV: a row for each two languages and distance, with before, after and the change."""
-    path = _made(path)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    path = Path(path)
+    with new_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["lang_a", "lang_b", "pairs", "distance", "before", "after", "change_%"])
         for alignment in alignments:
@@ -233,9 +235,3 @@ def write_distances(alignments: Sequence[Alignment], path: str | os.PathLike[str
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
-
-
-def _made(path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

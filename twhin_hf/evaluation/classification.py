@@ -8,70 +8,25 @@ the development set is tested, and the median of three seeds is reported.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from twhin_hf.data.splits import SPLITS
+from twhin_hf.evaluation.classification_config import ClassificationConfig
 from twhin_hf.evaluation.classification_metrics import metric_named
-from twhin_hf.evaluation.fine_tuning import (
-    check_length,
-    describe_classifier,
-    load_classifier,
-    make_trainer,
-    predict_labels,
-)
-from twhin_hf.evaluation.sentiment import encode_texts
+from twhin_hf.evaluation.fine_tuning import fine_tune
 from twhin_hf.results import Result
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import EvalPrediction
 
 logger = logging.getLogger(__name__)
 
-_TEXT_LENGTH = 128
 _LARGE_HIDDEN_SIZE = 1024
-
-
-@dataclass(frozen=True)
-class ClassificationConfig:
-    """How the encoder is fine-tuned; the paper's values for hashtags are the defaults.
-
-    Args:
-        epochs: Upper limit; the epoch that is best on validation is tested (paper: 30).
-        batch_size: Texts a step (paper: 128).
-        learning_rate: At its height, with linear decay (paper: Table 9, see `RECIPES`).
-        weight_decay: Of AdamW (paper: 0 for base models).
-        warmup_steps: Steps in which the learning rate rises; the paper names none.
-        patience: Epochs without a better validation figure after which training stops; the paper
-            names none, so that all epochs are run by default.
-        max_length: Tokens that a text is cut to; 128, or what the model reads if less, by default.
-        seeds: One run each; the median is reported (paper: 3 runs).
-        device: `cpu` to leave an accelerator alone; what Trainer finds by default.
-    """
-
-    epochs: int = 30
-    batch_size: int = 128
-    learning_rate: float = 4e-5
-    weight_decay: float = 0.0
-    warmup_steps: int = 0
-    patience: int | None = None
-    max_length: int | None = None
-    seeds: tuple[int, ...] = (0, 1, 2)
-    device: str | None = None
-
-    def __post_init__(self) -> None:
-        if not self.seeds:
-            raise ValueError("seeds is empty: name at least one, the paper takes three.")
-        if self.epochs < 1 or (self.patience is not None and self.patience < 1):
-            raise ValueError(
-                f"epochs={self.epochs}, patience={self.patience}: each must be 1 or more."
-            )
 
 
 @dataclass(frozen=True)
@@ -129,7 +84,7 @@ def recipe_config(benchmark: str, model: str, revision: str | None = None) -> Cl
         benchmark: A key of `RECIPES`, or a benchmark's name: `semeval2018-es` and
             `tweeteval-emoji` mean `semeval2018`. The values for hashtags where the paper has none.
         model: Folder or repository; a hidden size of 1,024 or more makes it a large one.
-        revision: Of the repository.
+        revision: Revision of the repository.
     """
     from transformers import AutoConfig
 
@@ -158,7 +113,7 @@ def evaluate_classification(
         splits: `train`, `validation` and `test` with `text` and `label` (strings or `ClassLabel`).
         metric: A name of `METRICS`; by it the epoch is chosen, and it is reported.
         config: The paper's protocol by default.
-        revision: Of the repository.
+        revision: Revision of the repository.
 
     Returns:
         A run a seed, in the order of the seeds.
@@ -169,12 +124,45 @@ def evaluate_classification(
             or a `max_length` beyond the model's.
     """
     config = config or ClassificationConfig()
-    metric_named(metric)
+    score = metric_named(metric)
     named = check_splits(splits)
-    return [
-        _fine_tune(model, named, metric, replace(config, seeds=(seed,)), revision)
-        for seed in config.seeds
-    ]
+    labels = sorted(set(named["train"]["label"]))
+    names = np.array(labels)
+
+    def judge(gold: np.ndarray, predicted: np.ndarray) -> float:
+        return score(names[gold].tolist(), names[predicted].tolist())
+
+    runs = []
+    for run in fine_tune(
+        model,
+        labels,
+        named["train"],
+        {"test": named["test"]},
+        config,
+        is_sequence=True,
+        validation=named["validation"],
+        judge=judge,
+        patience=config.patience,
+        revision=revision,
+    ):
+        value = judge(run.gold["test"], run.predicted["test"])
+        best = int(np.argmax(run.history))
+        logger.info(
+            "seed %d: %s %.4f (validation %.4f, epoch %d)",
+            run.seed,
+            metric,
+            value,
+            run.history[best],
+            best + 1,
+        )
+        setup = run.setup | {
+            "labels": len(labels),
+            "texts": {name: len(dataset) for name, dataset in named.items()},
+            "texts_cut": sum(run.encoded["test"]["cut"]),
+            "max_length": run.max_length,
+        }
+        runs.append(ClassificationRun(value, run.history[best], best + 1, len(run.history), setup))
+    return runs
 
 
 def classification_row(
@@ -245,74 +233,3 @@ def with_label_names(dataset: Dataset) -> Dataset:
     if isinstance(feature, ClassLabel):
         labels = pa.chunked_array([pa.array(feature.names)]).take(labels)
     return Dataset(pa.table({"text": table["text"], "label": labels.cast(pa.string())}))
-
-
-def options_of(config: ClassificationConfig) -> dict[str, Any]:
-    """Options for `results.json`."""
-    return {**asdict(config), "seeds": list(config.seeds)}
-
-
-def _fine_tune(
-    model: str,
-    splits: Mapping[str, Dataset],
-    metric: str,
-    config: ClassificationConfig,
-    revision: str | None,
-) -> ClassificationRun:
-    from transformers import EarlyStoppingCallback
-
-    (seed,) = config.seeds
-    labels = sorted(set(splits["train"]["label"]))
-    names = np.array(labels)
-    score = metric_named(metric)
-    classifier = load_classifier(model, labels, True, seed, revision)
-    length = check_length(classifier, config.max_length, _TEXT_LENGTH)
-    numbers = {label: number for number, label in enumerate(labels)}
-    encoded = {
-        name: encode_texts(dataset, classifier.tokenizer, numbers, length)
-        for name, dataset in splits.items()
-    }
-
-    def judge(found: EvalPrediction) -> dict[str, float]:
-        gold, predicted = names[found.label_ids], names[found.predictions]
-        return {"figure": score(gold.tolist(), predicted.tolist())}
-
-    with tempfile.TemporaryDirectory(prefix="twhin_hf-") as folder:
-        trainer = make_trainer(
-            classifier,
-            encoded["train"],
-            folder,
-            validation=encoded["validation"],
-            compute_metrics=judge,
-            num_train_epochs=config.epochs,
-            per_device_train_batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            warmup_steps=config.warmup_steps,
-            use_cpu=config.device == "cpu",
-            seed=seed,
-            eval_strategy="epoch",
-            save_strategy="epoch",
-            save_total_limit=1,
-            save_only_model=True,
-            load_best_model_at_end=True,
-            metric_for_best_model="figure",
-            greater_is_better=True,
-        )
-        if config.patience is not None:
-            trainer.add_callback(EarlyStoppingCallback(config.patience))
-        trainer.train()
-        predicted, gold = predict_labels(trainer, encoded["test"])
-    history = [log["eval_figure"] for log in trainer.state.log_history if "eval_figure" in log]
-    best = int(np.argmax(history))
-    value = score(names[gold].tolist(), names[predicted].tolist())
-    logger.info(
-        "seed %d: %s %.4f (validation %.4f, epoch %d)", seed, metric, value, history[best], best + 1
-    )
-    setup = describe_classifier(classifier) | {
-        "labels": len(labels),
-        "texts": {name: len(dataset) for name, dataset in splits.items()},
-        "texts_cut": sum(encoded["test"]["cut"]),
-        "max_length": length,
-    }
-    return ClassificationRun(value, history[best], best + 1, len(history), setup)

@@ -24,7 +24,10 @@ import torch
 from torch.nn import functional
 
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
+from twhin_hf.devices import pick_device
+from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.evaluation.ranking import CandidateSets, hits_and_mrr, ranks
+from twhin_hf.evaluation.text_encoders import TextEncoder
 from twhin_hf.results import Result
 
 logger = logging.getLogger(__name__)
@@ -33,55 +36,8 @@ FEWEST_CANDIDATES = 20
 
 
 @dataclass(frozen=True)
-class EngagementConfig:
-    """How the predictor is trained and judged; the paper's values are the defaults.
-
-    Args:
-        projection_size: Width of `h_u` and `h_t` (paper: 128).
-        batch_size: Records a step (paper: 512).
-        learning_rate: Of Adam (paper: 1e-3).
-        max_epochs: Upper limit; the best epoch on validation is kept (paper: best epoch).
-        patience: Epochs without a better validation MRR after which training stops.
-        num_negatives: Posts drawn a step, shared by the step's records, that estimate
-            `E_{t'~P_n}`; the paper states the expectation only.
-        negative_power: `P_n ∝ frequency^power` over the train posts (paper: ¾).
-        num_candidates: Posts that are ranked, the engaged one included (paper: 1,000).
-        hits_at: The k of HITS@k (paper: 10).
-        seeds: One run each; the median is reported (paper: 6 runs).
-        candidate_seed: Draws the candidates once, the same for every run and every model.
-        standardize: Bring every feature to mean 0 and variance 1 by the train split's statistics,
-            for users and posts and for every model alike. The paper does not mention it; without
-            it the few huge dimensions of a BERT-like encoder dominate the learning rate.
-        device: Where the predictor is trained.
-    """
-
-    projection_size: int = 128
-    batch_size: int = 512
-    learning_rate: float = 1e-3
-    max_epochs: int = 100
-    patience: int = 10
-    num_negatives: int = 512
-    negative_power: float = 0.75
-    num_candidates: int = 1000
-    hits_at: int = 10
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
-    candidate_seed: int = 0
-    standardize: bool = True
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if not self.seeds:
-            raise ValueError("seeds is empty: name at least one, the paper takes six.")
-        if self.num_candidates <= self.hits_at:
-            raise ValueError(
-                f"num_candidates={self.num_candidates} with hits_at={self.hits_at}: every rank "
-                "would be a hit. Rank more candidates (the paper: 1,000) or take a smaller k."
-            )
-
-
-@dataclass(frozen=True)
 class EngagementResult:
-    """Figures of one language, a value a seed.
+    """Figures of one language, one value per seed.
 
     Args:
         hits: HITS@k of each run, 0 to 1.
@@ -103,7 +59,8 @@ class Encoder(Protocol):
     """What is asked of a model: `encode(texts, pooling=…)` gives features [texts, width]."""
 
     @property
-    def encode(self) -> Callable[..., Any]: ...
+    def encode(self) -> Callable[..., Any]:
+        """Encodes texts."""
 
 
 def engagement_loss(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
@@ -174,7 +131,7 @@ def predict_engagement(
     pools: Mapping[str, np.ndarray] | None = None,
     known: Records | None = None,
 ) -> EngagementResult:
-    """Train and judge the predictor on arrays alone, one run a seed.
+    """Train and judge the predictor on arrays alone, one run per seed.
 
     Args:
         user_vectors: Network vectors [users, user width].
@@ -245,13 +202,15 @@ def _run(
     generator = torch.Generator().manual_seed(seed)
     model = EngagementPredictor(
         users.shape[1], posts.shape[1], config.projection_size, generator
-    ).to(config.device)
+    ).to(pick_device(config.device))
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     train_users, train_posts = torch.from_numpy(train.users), torch.from_numpy(train.posts)
     drawable, weights = map(torch.from_numpy, prevalence(train.posts, config.negative_power))
     best = (-1.0, 0, 0.0, 0.0)
     for epoch in range(1, config.max_epochs + 1):
-        for batch in torch.randperm(len(train), generator=generator).split(config.batch_size):
+        for batch in torch.randperm(len(train), generator=generator).split(
+            config.records_per_batch
+        ):
             drawn = torch.multinomial(
                 weights, config.num_negatives, replacement=True, generator=generator
             )
@@ -281,7 +240,7 @@ def _features(values: np.ndarray, train_rows: np.ndarray, config: EngagementConf
         # A dimension that never changes in training carries nothing: keep it from blowing up.
         deviation[deviation < 1e-6] = torch.inf
         features = (features - mean) / deviation
-    return features.to(config.device)
+    return features.to(pick_device(config.device))
 
 
 def _check_input(
@@ -334,27 +293,36 @@ def _check_input(
 
 
 def evaluate_engagement(
-    model: Encoder,
+    model: Encoder | TextEncoder,
     benchmark: EngagementBenchmark,
     config: EngagementConfig | None = None,
     **encode_options: Any,
 ) -> dict[str, EngagementResult]:
-    """Run the protocol on each language with features of a frozen model.
+    """Runs the protocol on each language with features of a frozen model.
 
     Args:
-        model: Its `encode(texts, pooling="combined")` is called once, with all posts.
+        model: One of our models, whose `encode(texts, pooling="combined")` is called once, with all
+            posts; or an encoder of `load_text_encoder`, which has its options already.
         benchmark: Posts, splits, records and user vectors.
-        config: The paper's protocol by default.
-        **encode_options: Passed to `encode` (`batch_size`, `max_length`).
+        config: Options of the predictor (default: the paper's protocol).
+        **encode_options: Options of a model's `encode` (`pooling`, `batch_size`, `max_length`).
 
     Returns:
-        A result a language.
+        One result per language.
 
     Raises:
-        ValueError: The model gives another number of rows than there are posts, or a language
-            cannot be judged (see `predict_engagement`).
+        ValueError: The model gives another number of rows than there are posts, a language
+            cannot be judged (see `predict_engagement`), or options for an encoder that has them.
     """
-    encoded = model.encode(benchmark.texts, **{"pooling": "combined", **encode_options})
+    if isinstance(model, TextEncoder):
+        if encode_options:
+            raise ValueError(
+                f"{', '.join(encode_options)}: this encoder has its options already; give them to "
+                "load_text_encoder"
+            )
+        encoded = model.encode(benchmark.texts)
+    else:
+        encoded = model.encode(benchmark.texts, **{"pooling": "combined", **encode_options})
     return evaluate_post_features(np.asarray(encoded, dtype=np.float32), benchmark, config)
 
 
@@ -369,7 +337,7 @@ def evaluate_post_features(
     if features.ndim != 2 or len(features) != len(benchmark.texts):
         raise ValueError(
             f"The model gave features of shape {list(features.shape)} for "
-            f"{len(benchmark.texts):,} posts; one row a post is needed."
+            f"{len(benchmark.texts):,} posts; one row per post is needed."
         )
     return {
         language: predict_engagement(

@@ -1,9 +1,16 @@
-"""A stock classifier on an encoder, and the Trainer that fine-tunes it."""
+"""A stock classifier on an encoder, fine-tuned by Trainer and tested, once for each seed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from twhin_hf.evaluation.fine_tuning_config import FineTuningConfig
+from twhin_hf.evaluation.sentiment import encode_texts
+from twhin_hf.evaluation.token_classification import encode_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,13 +18,123 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
+logger = logging.getLogger(__name__)
+
+_TEXT_LENGTH, _SENTENCE_LENGTH = 128, 512
 _EVAL_BATCH_SIZE = 64
+_BEST_EPOCH = {
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "save_total_limit": 1,
+    "save_only_model": True,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "figure",
+    "greater_is_better": True,
+}
+
+
+class FineTuned(NamedTuple):
+    """One seed of a fine-tuning, tested.
+
+    Attributes:
+        seed: Of the new weights and the order of the batches.
+        predicted: Best labels by test set, `[texts]`, or `[sentences, tokens]` padded by -100.
+        gold: True labels, likewise.
+        encoded: The tokens of each test set (`encode_texts`, `encode_words`).
+        history: What `judge` gave on validation after each epoch; empty without it.
+        steps: Of the training.
+        max_length: Tokens that a text was cut to.
+        setup: The class that was fine-tuned, what of a text it reads, and what is new in it.
+    """
+
+    seed: int
+    predicted: dict[str, np.ndarray]
+    gold: dict[str, np.ndarray]
+    encoded: dict[str, Dataset]
+    history: list[float]
+    steps: int
+    max_length: int
+    setup: dict[str, Any]
+
+
+def fine_tune(
+    model: str,
+    labels: Sequence[str],
+    train: Dataset,
+    tests: Mapping[str, Dataset],
+    config: FineTuningConfig,
+    *,
+    is_sequence: bool,
+    validation: Dataset | None = None,
+    judge: Callable[[np.ndarray, np.ndarray], float] | None = None,
+    patience: int | None = None,
+    revision: str | None = None,
+) -> Iterator[FineTuned]:
+    """Trains all weights and predicts each test set, once for each seed.
+
+    Args:
+        model: Folder or repository; it is loaded without remote code.
+        labels: In the order of their numbers.
+        train: `text` and `label`, or `tokens` and `tags`.
+        tests: The same by name.
+        config: Of the training.
+        is_sequence: Whether whole texts have a label, or each word.
+        validation: As `train`; what `judge` is given after each epoch.
+        judge: Of true and predicted labels of validation; the epoch where it is highest is tested,
+            in place of the last one.
+        patience: Epochs without a better figure after which training stops.
+        revision: Of the repository.
+
+    Yields:
+        A run, in the order of the seeds.
+
+    Raises:
+        ValueError: A tokenizer that does not fit the model, or a `max_length` beyond the model's.
+    """
+    encode = encode_texts if is_sequence else encode_words
+    numbers = {label: number for number, label in enumerate(labels)}
+    encoded: dict[str, Dataset] = {}
+    for seed in config.seeds:
+        classifier = load_classifier(model, labels, is_sequence, seed, revision)
+        if not encoded:
+            default = _TEXT_LENGTH if is_sequence else _SENTENCE_LENGTH
+            max_length = check_length(classifier, config.max_length, default)
+            fit = classifier.tokenizer, numbers, max_length
+            encoded = {name: encode(dataset, *fit) for name, dataset in tests.items()}
+            train = encode(train, *fit)
+            validation = None if validation is None else encode(validation, *fit)
+        with tempfile.TemporaryDirectory(prefix="twhin_hf-") as folder:
+            trainer = _make_trainer(classifier, train, validation, config, seed, judge, folder)
+            if patience is not None:
+                from transformers import EarlyStoppingCallback
+
+                trainer.add_callback(EarlyStoppingCallback(patience))
+            steps = trainer.train().global_step
+            # While Trainer groups by length for training, it predicts in an order of its own too.
+            trainer.args.train_sampling_strategy = "sequential"
+            found: dict[str, Any] = {name: trainer.predict(rows) for name, rows in encoded.items()}
+        logs = trainer.state.log_history
+        yield FineTuned(
+            seed,
+            {name: output.predictions for name, output in found.items()},
+            {name: output.label_ids for name, output in found.items()},
+            encoded,
+            [log["eval_figure"] for log in logs if "eval_figure" in log],
+            steps,
+            max_length,
+            describe_classifier(classifier),
+        )
+
+
+def options_of(config: FineTuningConfig) -> dict[str, Any]:
+    """Options for `results.json`."""
+    return {**asdict(config), "seeds": list(config.seeds)}
 
 
 class Classifier(NamedTuple):
     """An encoder with a new classifier on top.
 
-    Attributes:
+    Args:
         model: `AutoModelForSequenceClassification` or `AutoModelForTokenClassification`.
         tokenizer: The one saved beside the model.
         is_sequence: Whether it labels whole texts.
@@ -49,16 +166,20 @@ def load_classifier(
         set_seed,
     )
 
+    from twhin_hf.loading.quiet import loading_in_words, quiet_loading
+
     stock = AutoModelForSequenceClassification if is_sequence else AutoModelForTokenClassification
     set_seed(seed)
-    model, info = stock.from_pretrained(
-        name_or_path,
-        revision=revision or "main",
-        id2label=dict(enumerate(labels)),
-        label2id={label: number for number, label in enumerate(labels)},
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
+    with quiet_loading():
+        model, info = stock.from_pretrained(
+            name_or_path,
+            revision=revision or "main",
+            id2label=dict(enumerate(labels)),
+            label2id={label: number for number, label in enumerate(labels)},
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    logger.debug(loading_in_words(name_or_path, model, info))
     # RoBERTa's byte-level tokenizer asks for it before it takes words that are already split.
     options = {"add_prefix_space": True} if model.config.model_type == "roberta" else {}
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision or "main", **options)
@@ -89,29 +210,6 @@ def check_length(classifier: Classifier, max_length: int | None, default: int) -
     return max_length
 
 
-def check_device(device: str | None) -> None:
-    """Checks that fine-tuning can take place where it should: Trainer chooses an accelerator alone.
-
-    Args:
-        device: `cpu`, the kind of accelerator that is there, or None for what Trainer finds.
-
-    Raises:
-        ValueError: An accelerator that is not there, or one with a number.
-    """
-    import torch
-
-    if device in (None, "cpu"):
-        return
-    there = torch.accelerator.current_accelerator(check_available=True)
-    found = "cpu" if there is None else f"{there.type} and cpu"
-    if there is None or device != there.type:
-        raise ValueError(
-            f"device is {device!r}; fine-tuning runs on {found} here, and Trainer takes every "
-            "accelerator it sees. To choose one by its number set CUDA_VISIBLE_DEVICES, such as "
-            "CUDA_VISIBLE_DEVICES=1, and leave device out"
-        )
-
-
 def describe_classifier(classifier: Classifier) -> dict[str, Any]:
     """What was fine-tuned, for `results.json`: the class, what it reads, and what is new in it."""
     # ModernBERT says it in its config; the others read the first token, BERT through its pooler.
@@ -123,68 +221,65 @@ def describe_classifier(classifier: Classifier) -> dict[str, Any]:
     }
 
 
-def make_trainer(
+def _make_trainer(
     classifier: Classifier,
     train: Dataset,
+    validation: Dataset | None,
+    config: FineTuningConfig,
+    seed: int,
+    judge: Callable[[np.ndarray, np.ndarray], float] | None,
     folder: str,
-    *,
-    validation: Dataset | None = None,
-    compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
-    **training_arguments: Any,
 ) -> Trainer:
-    """A Trainer that pads each batch to its longest text, and predicts labels, not logits.
-
-    Args:
-        classifier: What is trained.
-        train: `input_ids`, `attention_mask` and `labels`.
-        folder: Where Trainer may write; nothing is kept there.
-        validation: As `train`; judged while training where `eval_strategy` says so.
-        compute_metrics: Its figures, of labels, not logits.
-        **training_arguments: As `TrainingArguments` takes.
-    """
+    """A Trainer that pads each batch to its longest text, and predicts labels, not logits."""
     from transformers import (
         DataCollatorForTokenClassification,
         DataCollatorWithPadding,
+        PrinterCallback,
         Trainer,
         TrainingArguments,
     )
 
+    from twhin_hf.training.progress import TrainingProgress
+
+    def compute_metrics(output: EvalPrediction) -> dict[str, float]:
+        assert judge is not None
+        gold: Any = output.label_ids
+        predicted: Any = output.predictions
+        return {"figure": judge(gold, predicted)}
+
     collator = (
         DataCollatorWithPadding if classifier.is_sequence else DataCollatorForTokenClassification
     )
-    return Trainer(
+    options: dict[str, Any] = {"save_strategy": "no"} if judge is None else _BEST_EPOCH
+    trainer = Trainer(
         model=classifier.model,
         args=TrainingArguments(
             output_dir=folder,
+            num_train_epochs=config.epochs,
+            per_device_train_batch_size=config.batch_size,
             per_device_eval_batch_size=_EVAL_BATCH_SIZE,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            warmup_steps=config.warmup_steps,
+            use_cpu=config.device == "cpu",
+            seed=seed,
             train_sampling_strategy="group_by_length",
             logging_strategy="no",
             report_to="none",
-            **{"save_strategy": "no", **training_arguments},
+            disable_tqdm=True,
+            **options,
         ),
         train_dataset=train,
         eval_dataset=validation,
-        compute_metrics=compute_metrics,
+        compute_metrics=None if judge is None else compute_metrics,
         data_collator=collator(classifier.tokenizer),
         processing_class=classifier.tokenizer,
         preprocess_logits_for_metrics=_best_label,
+        callbacks=[TrainingProgress(f"Fine-tuning on {len(train):,} texts")],
     )
-
-
-def predict_labels(trainer: Trainer, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The best labels and the true ones, in the order of the data set.
-
-    Args:
-        trainer: Of `make_trainer`, trained.
-        dataset: As it was trained on.
-
-    Returns:
-        Two arrays `[texts]`, or `[texts, tokens]` padded by -100.
-    """
-    # While Trainer groups by length for training, it predicts in an order of its own too.
-    trainer.args.train_sampling_strategy = "sequential"
-    found: Any = trainer.predict(dataset)
-    return found.predictions, found.label_ids
+    # It prints dictionaries.
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _best_label(logits: Tensor, labels: Tensor) -> Tensor:

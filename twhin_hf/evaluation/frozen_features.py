@@ -55,7 +55,7 @@ class FeatureResult:
         value: The metric on test, 0 to 1.
         validation: The metric on validation with the same classifier.
         inverse_penalty: The `C` that is best on validation.
-        setup: The class that made the features, their pooling and width, and texts a split.
+        setup: The class that made the features, their pooling and width, and texts per split.
     """
 
     value: float

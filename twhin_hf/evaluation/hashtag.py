@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,9 @@ from twhin_hf.evaluation.classification import (
     classification_row,
     evaluate_classification,
 )
+from twhin_hf.evaluation.frozen_features import evaluate_features, feature_row
+from twhin_hf.evaluation.text_encoders import TextEncoder
+from twhin_hf.files import new_file
 from twhin_hf.results import Result
 
 if TYPE_CHECKING:
@@ -35,11 +38,11 @@ _CURVE_COLUMNS = ("model", "language", "examples_per_class", "seed", METRIC)
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One number of examples a class.
+    """One number of examples per class.
 
     Args:
         examples_per_class: As asked for; a class that has fewer gives all it has.
-        train_texts: Texts that were trained on, a number a seed.
+        train_texts: Texts that were trained on, one number per seed.
         runs: A run a seed; each seed draws its own examples.
     """
 
@@ -64,6 +67,49 @@ def evaluate_hashtag(
     return evaluate_classification(model, splits, METRIC, config, revision=revision)
 
 
+def hashtag_rows(
+    model: str,
+    languages: Mapping[str, Mapping[str, Dataset]],
+    config: ClassificationConfig,
+    protocols: Collection[str],
+    *,
+    shots: Sequence[int] = SHOTS,
+    encoder: TextEncoder | None = None,
+    revision: str | None = None,
+) -> tuple[list[Result], dict[str, list[CurvePoint]]]:
+    """Runs protocols of the benchmark on several languages.
+
+    Args:
+        model: Encoder: folder or Hub repository.
+        languages: Splits by language.
+        config: Options of the fine-tuning.
+        protocols: Some of `fine-tuning`, `few-shot` and `features`.
+        shots: Examples per class of few-shot (paper: 2, 4, 8, 16, 32).
+        encoder: For `features`.
+        revision: Revision of the repository.
+
+    Returns:
+        Rows for `results.json`, with the average of each metric if there are several languages;
+        and the few-shot curve of each language.
+    """
+    rows: list[Result] = []
+    curves: dict[str, list[CurvePoint]] = {}
+    for language, splits in languages.items():
+        if "fine-tuning" in protocols:
+            runs = evaluate_hashtag(model, splits, config, revision=revision)
+            rows.append(classification_row(language, METRIC, runs, config.seeds))
+        if encoder is not None:
+            rows.append(feature_row(language, METRIC, evaluate_features(encoder, splits, METRIC)))
+        if "few-shot" in protocols:
+            curves[language] = few_shot_curve(model, splits, shots, config, revision=revision)
+            rows += curve_rows(language, curves[language], config.seeds)
+    if len(languages) > 1:
+        for metric in dict.fromkeys(row.metric for row in rows):
+            values = [row.value for row in rows if row.metric == metric]
+            rows.append(Result("average", metric, float(np.mean(values))))
+    return rows, curves
+
+
 def few_shot_subset(train: Dataset, examples_per_class: int, seed: int) -> Dataset:
     """Draws as many examples of each class, without replacement; all of a class that has fewer.
 
@@ -72,7 +118,7 @@ def few_shot_subset(train: Dataset, examples_per_class: int, seed: int) -> Datas
     Args:
         train: With a column `label`.
         examples_per_class: At least 1.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Raises:
         ValueError: Fewer than one example a class.
@@ -100,9 +146,9 @@ def few_shot_curve(
     Args:
         model: Folder or repository.
         splits: `train`, `validation` and `test`.
-        shots: Numbers of examples a class.
+        shots: Numbers of examples per class.
         config: The protocol of the full set, as in the paper.
-        revision: Of the repository.
+        revision: Revision of the repository.
 
     Raises:
         ValueError: No or odd numbers of examples, or as `evaluate_classification` says.
@@ -146,7 +192,7 @@ def write_curves(
     seeds: Sequence[int],
     path: str | os.PathLike[str],
 ) -> Path:
-    """Writes a CSV: model, language, examples a class, seed, macro F1.
+    """Writes a CSV: model, language, examples per class, seed, macro F1.
 
     Args:
         curves: Points by model and language.
@@ -154,8 +200,7 @@ def write_curves(
         path: The file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with new_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(_CURVE_COLUMNS)
         writer.writerows(
@@ -176,7 +221,9 @@ def read_curves(path: str | os.PathLike[str]) -> dict[tuple[str, str], dict[int,
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}; `evaluate hashtag --few-shot` writes it.")
+        raise FileNotFoundError(
+            f"There is no {path}; `evaluate hashtag --protocols few-shot` writes it."
+        )
     found: dict[tuple[str, str], dict[int, list[float]]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)

@@ -37,7 +37,7 @@ class CandidateSets:
         pool: Sorted post rows to draw from.
         known: Every engagement of these users: a post the user engaged with is no negative.
         num_candidates: Posts to rank, the engaged one included; all of `pool` where it has fewer.
-        seed: Of the draw.
+        seed: Seed of the draw.
     """
 
     def __init__(

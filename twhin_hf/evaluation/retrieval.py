@@ -84,7 +84,7 @@ def bitext_retrieval(
         side_b: Embeddings `[texts b, width]`.
         links: `[links, 2]`, the rows of a and b that are translations of each other; row i of a
             and row i of b where none are given.
-        neighbours: k of the margin score (paper: 4); fewer where a side has fewer texts.
+        neighbours: K of the margin score (paper: 4); fewer where a side has fewer texts.
         device: Where the scores are computed; where the embeddings are by default.
 
     Raises:
@@ -122,7 +122,7 @@ def evaluate_retrieval(
     Args:
         model: Its `encode(texts, …)` is called once for each side of each two languages.
         pairs: Columns `text_a`, `text_b`, `lang_a` and `lang_b`.
-        neighbours: k of the margin score (paper: 4).
+        neighbours: K of the margin score (paper: 4).
         device: Where the scores are computed; the CPU by default.
         **encode_options: Passed to `encode` (`pooling`, `batch_size`, `max_length`).
 
@@ -130,7 +130,7 @@ def evaluate_retrieval(
         A result a direction, such as `en→ar`.
 
     Raises:
-        ValueError: Pairs of one language only, or fewer than two distinct texts a side.
+        ValueError: Pairs of one language only, or fewer than two distinct texts per side.
     """
     found: dict[str, RetrievalResult] = {}
     for (lang_a, lang_b), (texts_a, texts_b) in texts_by_languages(pairs).items():
@@ -269,7 +269,9 @@ def _checked_links(side_a: Tensor, side_b: Tensor, links: np.ndarray | None) -> 
     if side_a.ndim != 2 or side_b.ndim != 2 or side_a.shape[1] != side_b.shape[1]:
         raise ValueError(f"embeddings are of shape {shapes}; both sides need [texts, width]")
     if min(len(side_a), len(side_b)) < 2:
-        raise ValueError(f"embeddings are of shape {shapes}; at least two texts a side are needed")
+        raise ValueError(
+            f"embeddings are of shape {shapes}; at least two texts per side are needed"
+        )
     if links is None:
         if len(side_a) != len(side_b):
             raise ValueError(

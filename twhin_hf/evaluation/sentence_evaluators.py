@@ -33,6 +33,7 @@ class _Evaluator(SentenceEvaluator):
         self.name, self.encode_options = name, encode_options
 
     def rows(self, encoder: _SentenceEncoder) -> list[Result]:
+        """The figures of an encoder."""
         """The figures of a model."""
         raise NotImplementedError(f"{type(self).__name__} must say what it measures")
 
@@ -46,11 +47,11 @@ class _Evaluator(SentenceEvaluator):
         """Evaluates a model.
 
         Args:
-            model: a SentenceTransformer.
-            output_path: folder for the figures, a JSON file an evaluation; none are written
+            model: A SentenceTransformer.
+            output_path: Folder for the figures, a JSON file an evaluation; none are written
                 without it.
-            epoch: of the training, -1 outside of it.
-            steps: likewise.
+            epoch: Of the training, -1 outside of it.
+            steps: Likewise.
 
         Returns:
             Each figure by language and metric, such as `average_accuracy@1`.
@@ -91,6 +92,7 @@ class RetrievalEvaluator(_Evaluator):
         self.pairs = pairs
 
     def rows(self, encoder: _SentenceEncoder) -> list[Result]:
+        """The figures of an encoder."""
         return retrieval_rows(evaluate_retrieval(encoder, self.pairs))
 
     def get_config_dict(self) -> dict[str, Any]:
@@ -124,6 +126,7 @@ class EngagementEvaluator(_Evaluator):
         self.judged_by = f"HITS@{self.config.hits_at}"
 
     def rows(self, encoder: _SentenceEncoder) -> list[Result]:
+        """The figures of an encoder."""
         found = evaluate_engagement(encoder, self.benchmark, self.config)
         return engagement_rows(found, self.config)
 

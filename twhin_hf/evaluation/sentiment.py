@@ -22,7 +22,7 @@ def encode_texts(
         dataset: `text` and `label`.
         tokenizer: The model's.
         label_ids: Number of each label; a label that is not among them gets 0.
-        max_length: Tokens that a text is cut to.
+        max_length: Maximum sequence length; longer texts are truncated.
 
     Returns:
         `input_ids`, `attention_mask`, `labels`, and `cut`: whether the text was longer.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from twhin_hf.devices import pick_device
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.families import MODELS
 
@@ -15,7 +15,7 @@ from twhin_hf.loading.families import MODELS
 class TextEncoder(NamedTuple):
     """An encoder that is ready to use.
 
-    Attributes:
+    Args:
         encode: Vectors `[texts, width]`, float32, of a list of texts.
         pooling: Which tokens the vectors are made from, for `results.json`.
         kind: The class that makes them.
@@ -44,10 +44,11 @@ def load_text_encoder(
 
     Args:
         name_or_path: Folder or repository.
-        revision: Of the repository.
+        revision: Revision of the repository.
         pooling: `cls`, `mean` (of tokens that are not special) or `combined` (both).
         batch_size: Texts encoded at once.
-        max_length: Tokens a text is cut to; 128 by default, or the sentence-transformers model's.
+        max_length: Maximum sequence length; longer texts are truncated. By default 128, or that of
+            the sentence-transformers model.
         device: `cuda` where there is one, else `cpu`, by default.
 
     Raises:
@@ -55,7 +56,7 @@ def load_text_encoder(
     """
     from transformers import AutoConfig
 
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = pick_device(device)
     config = AutoConfig.from_pretrained(name_or_path, revision=revision or "main")
     is_family = config.model_type in MODELS
     is_ours = getattr(config, "pooling", None) is not None

@@ -9,77 +9,29 @@ from __future__ import annotations
 
 import logging
 import math
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twhin_hf.evaluation.fine_tuning import (
-    check_device,
-    check_length,
-    describe_classifier,
-    load_classifier,
-    make_trainer,
-    predict_labels,
-)
-from twhin_hf.evaluation.sentiment import encode_texts, macro_f1
-from twhin_hf.evaluation.token_classification import (
-    encode_words,
-    entity_f1,
-    tag_accuracy,
-    tags_of_words,
-)
-from twhin_hf.results import Result, Results
+from twhin_hf.evaluation.fine_tuning import FineTuned, fine_tune
+from twhin_hf.evaluation.sentiment import macro_f1
+from twhin_hf.evaluation.token_classification import entity_f1, tag_accuracy, tags_of_words
+from twhin_hf.evaluation.zero_shot_config import ZeroShotConfig
+from twhin_hf.results import Result, Results, figures_table, fits_screen
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from rich.table import Table
-    from transformers import Trainer
 
 logger = logging.getLogger(__name__)
 
 TASKS = {"ner": "micro F1", "sentiment": "macro F1", "pos": "accuracy"}
 """The metric of each task."""
 VALIDATION = "validation"
-_SENTIMENT_LENGTH, _SENTENCE_LENGTH = 128, 512
-
-
-@dataclass(frozen=True)
-class ZeroShotConfig:
-    """How the encoder is fine-tuned; the paper's values are the defaults.
-
-    Args:
-        epochs: Passes over the training set; the last model is tested (paper: 3).
-        batch_size: Sentences a step (paper: 16).
-        learning_rate: At its height, with linear decay; the paper names none, and its notebooks
-            leave that of transformers, 5e-5.
-        warmup_steps: Steps in which the learning rate rises (paper: 500).
-        weight_decay: Of AdamW (paper: 0.01).
-        max_length: Tokens that a text is cut to. By default 128 for sentiment (paper) and 512 for
-            entities and parts of speech, or what the model reads if less.
-        seeds: One run each; the median is reported (the paper does not say).
-        allow_unseen_labels: Test on labels that training has not seen; each counts as wrong.
-        device: `cpu` to leave an accelerator alone; what Trainer finds by default (`check_device`).
-    """
-
-    epochs: float = 3
-    batch_size: int = 16
-    learning_rate: float = 5e-5
-    warmup_steps: int = 500
-    weight_decay: float = 0.01
-    max_length: int | None = None
-    seeds: tuple[int, ...] = (0, 1, 2)
-    allow_unseen_labels: bool = False
-    device: str | None = None
-
-    def __post_init__(self) -> None:
-        if not self.seeds:
-            raise ValueError("seeds is empty: name at least one.")
-        check_device(self.device)
 
 
 @dataclass(frozen=True)
@@ -131,7 +83,7 @@ def evaluate_zero_shot(
         validation: Held out from training, in its language; it is reported beside the others, and
             nothing is chosen by it.
         config: The paper's protocol by default.
-        revision: Of the repository.
+        revision: Revision of the repository.
 
     Raises:
         ValueError: An unknown task, columns of another task, no test set, fewer than two labels, a
@@ -148,52 +100,23 @@ def evaluate_zero_shot(
         )
     sets = {**tests, **held_out}
     labels = _check_input(task, train, tests, sets, config)
-    results: dict[str, list[float]] = {name: [] for name in sets}
-    encoded: dict[str, Dataset] = {}
-    setup: dict[str, Any] = {}
-    for seed in config.seeds:
-        is_sequence = task == "sentiment"
-        classifier = load_classifier(model, labels, is_sequence, seed, revision)
-        if not encoded:
-            length = check_length(
-                classifier,
-                config.max_length,
-                _SENTIMENT_LENGTH if is_sequence else _SENTENCE_LENGTH,
-            )
-            encode = encode_texts if is_sequence else encode_words
-            numbers = {label: number for number, label in enumerate(labels)}
-            encoded = {
-                name: encode(dataset, classifier.tokenizer, numbers, length)
-                for name, dataset in {"": train, **sets}.items()
-            }
-            setup = describe_classifier(classifier) | {"labels": labels, "max_length": length}
-        with tempfile.TemporaryDirectory(prefix="twhin_hf-") as folder:
-            trainer = make_trainer(
-                classifier,
-                encoded[""],
-                folder,
-                num_train_epochs=config.epochs,
-                per_device_train_batch_size=config.batch_size,
-                learning_rate=config.learning_rate,
-                warmup_steps=config.warmup_steps,
-                weight_decay=config.weight_decay,
-                use_cpu=config.device == "cpu",
-                seed=seed,
-            )
-            setup["steps"] = trainer.train().global_step
-            for name, dataset in sets.items():
-                value = _score(task, trainer, dataset, encoded[name], labels)
-                results[name].append(value)
-                logger.info("seed %d: %s of %s %.4f", seed, TASKS[task], name, value)
-    return ZeroShotReport(
-        {
-            name: ZeroShotResult(
-                tuple(results[name]), _details(task, dataset, encoded[name], labels)
-            )
-            for name, dataset in sets.items()
-        },
-        setup,
-    )
+    values: dict[str, list[float]] = {name: [] for name in sets}
+    is_sequence = task == "sentiment"
+    for run in fine_tune(
+        model, labels, train, sets, config, is_sequence=is_sequence, revision=revision
+    ):
+        for name, dataset in sets.items():
+            value = _score(task, run, name, dataset, labels)
+            values[name].append(value)
+            logger.info("seed %d: %s of %s %.4f", run.seed, TASKS[task], name, value)
+    results = {
+        name: ZeroShotResult(
+            tuple(values[name]), _details(task, dataset, run.encoded[name], labels)
+        )
+        for name, dataset in sets.items()
+    }
+    setup = {"labels": labels, "max_length": run.max_length, "steps": run.steps}
+    return ZeroShotReport(results, run.setup | setup)
 
 
 def zero_shot_rows(
@@ -217,6 +140,8 @@ def zero_shot_rows(
 def zero_shot_table(before: Results, after: Mapping[str, Results]) -> Table:
     """The paper's table: each model's figure in per cent by language, and Δ% over `before`.
 
+    Where that is wider than a screen, each figure has a row.
+
     Args:
         before: Results of the encoder to compare with.
         after: Those of others, by the name to show.
@@ -224,50 +149,44 @@ def zero_shot_table(before: Results, after: Mapping[str, Results]) -> Table:
     Raises:
         ValueError: Results of different tasks.
     """
-    from rich.table import Table
-
     tasks = {results.task for results in (before, *after.values())}
     if len(tasks) > 1:
         raise ValueError(f"results of {sorted(tasks)} stand side by side; give one task's")
     base = {row.language: row for row in before.results}
     metric = next(iter(base.values())).metric
-    table = Table(title=f"{before.task}: {metric} in per cent, and Δ% over {before.model}")
-    table.add_column("model", overflow="fold")
-    for language in base:
-        table.add_column(language, justify="right")
-        table.add_column("Δ%", justify="right")
-    for name, results in {before.model: before, **after}.items():
+    title = f"{before.task}: {metric} in per cent, and Δ% over {before.model}"
+    rows = []
+    for name, results in ((before.model, before), *after.items()):
         values = {row.language: row.value for row in results.results}
-        cells = []
+        rows.append([name])
         for language, row in base.items():
             value = values.get(language)
-            cells.append("" if value is None else f"{100 * value:.1f}")
-            if value is None or row.value == 0 or results is before:
-                cells.append("")
-            else:
-                cells.append(f"{100 * (value / row.value - 1):+.1f}")
-        table.add_row(name, *cells)
-    return table
+            change = ""
+            if value is not None and row.value and results is not before:
+                change = f"{100 * (value / row.value - 1):+.1f}"
+            rows[-1] += ["" if value is None else f"{100 * value:.1f}", change]
+    columns = [name for language in base for name in (language, f"{language} Δ%")]
+    if fits_screen(["model", *columns], rows):
+        return figures_table(title, ["model", *columns], rows)
+    long = [
+        [language, row[0], *row[place : place + 2]]
+        for place, language in zip(range(1, len(columns), 2), base, strict=True)
+        for row in rows
+    ]
+    return figures_table(title, ["language", "model", "%", "Δ%"], long, num_names=2)
 
 
-def options_of(config: ZeroShotConfig, report: ZeroShotReport) -> dict[str, Any]:
-    """Options for `results.json`: how it was fine-tuned, and what came of it."""
-    return {**asdict(config), "seeds": list(config.seeds), **report.setup}
-
-
-def _score(
-    task: str, trainer: Trainer, dataset: Dataset, encoded: Dataset, labels: Sequence[str]
-) -> float:
-    predictions, true_labels = predict_labels(trainer, encoded)
+def _score(task: str, run: FineTuned, name: str, dataset: Dataset, labels: Sequence[str]) -> float:
+    predicted = run.predicted[name]
     if task == "sentiment":
-        names = np.array(labels)[predictions]
-        return macro_f1(dataset["label"][:], names.tolist())
+        return macro_f1(dataset["label"][:], np.array(labels)[predicted].tolist())
     gold = dataset["tags"][:]
-    numbers = tags_of_words(predictions, true_labels, encoded, [len(tags) for tags in gold])
+    num_words = [len(tags) for tags in gold]
+    numbers = tags_of_words(predicted, run.gold[name], run.encoded[name], num_words)
     # The number of a word that was not read is -1, the last of these names.
     names = np.array([*labels, "O" if task == "ner" else ""])
-    predicted = [names[sentence].tolist() for sentence in numbers]
-    return (entity_f1 if task == "ner" else tag_accuracy)(gold, predicted)
+    tags = [names[sentence].tolist() for sentence in numbers]
+    return (entity_f1 if task == "ner" else tag_accuracy)(gold, tags)
 
 
 def _details(
@@ -325,14 +244,14 @@ def _check_input(
             counts = ", ".join(f"{label} ({count:,})" for label, count in unseen.items())
             raise ValueError(
                 f"the {name} set has labels that training has not seen: {counts}. Training has "
-                f"{', '.join(labels)}. Bring both to one set of labels (`--label-map OLD=NEW`), or "
-                "count these as wrong (`--allow-unseen-labels`)."
+                f"{', '.join(labels)}. Bring both to one set of labels (`--label_map OLD=NEW`), or "
+                "count these as wrong (`--allow_unseen_labels`)."
             )
     steps = math.ceil(math.ceil(len(train) / config.batch_size) * config.epochs)
     if steps <= config.warmup_steps:
         logger.warning(
             "Training takes about %d steps, and the learning rate rises for %d: it never reaches "
-            "%g. Give fewer warmup_steps (`--warmup-steps`), more epochs or more texts.",
+            "%g. Give fewer warmup_steps (`--warmup_steps`), more epochs or more texts.",
             steps,
             config.warmup_steps,
             config.learning_rate,

@@ -1,0 +1,1 @@
+"""Checks, cards and pushes."""

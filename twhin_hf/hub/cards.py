@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,10 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from twhin_hf.files import read_json
 from twhin_hf.hub.folder import auto_classes, family_file
-from twhin_hf.hub.sections import join_card, merge_cards
+from twhin_hf.hub.sections import merge_cards
+from twhin_hf.modeling.heads import pooled_width
 from twhin_hf.results import Results, read_results
 
 LOSSES_PLOT = "losses.png"
@@ -54,11 +55,11 @@ class CardFacts:
     """What a folder tells of its model.
 
     Args:
-        config: of the model.
-        record: of the training (`training_record.json`); empty where there is none.
-        history: what the training logged (`trainer_state.json`).
-        results: of evaluations (`results*.json`).
-        adapter: the adapter's config (`adapter_config.json`); empty for a whole model.
+        config: Of the model.
+        record: Of the training (`training_record.json`); empty where there is none.
+        history: What the training logged (`trainer_state.json`).
+        results: Of evaluations (`results*.json`).
+        adapter: The adapter's config (`adapter_config.json`); empty for a whole model.
     """
 
     config: dict[str, Any]
@@ -72,8 +73,8 @@ def read_facts(folder: Path) -> CardFacts:
     """Reads what a model's folder tells.
 
     Raises:
-        FileNotFoundError: no config.
-        ValueError: a file that is not JSON, or results that lack a key.
+        FileNotFoundError: No config.
+        ValueError: A file that is not JSON, or results that lack a key.
     """
     state = _read(folder / "trainer_state.json")
     adapter = _read(folder / "adapter_config.json")
@@ -95,12 +96,12 @@ def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> s
     """The text of a card.
 
     Args:
-        facts: of the model.
+        facts: Of the model.
         repo_id: `owner/name`.
-        existing: the card that is there; what was written in it by hand stays (`merge_cards`).
+        existing: The card that is there; what was written in it by hand stays (`merge_cards`).
 
     Raises:
-        ValueError: metadata that the Hub's library does not read back as they were written.
+        ValueError: Metadata that the Hub's library does not read back as they were written.
     """
     settings, name = facts.config, repo_id.rpartition("/")[2]
     data = ModelCardData(
@@ -117,7 +118,7 @@ def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> s
         eval_results=eval_results(facts.results) or None,
     )
     pooling = settings["pooling"]
-    width = settings["hidden_size"] * (2 if pooling == "combined" else 1)
+    width = pooled_width(settings["hidden_size"], pooling)
     body = _template("model.md.jinja").render(
         name=name,
         repo_id=repo_id,
@@ -136,7 +137,7 @@ def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> s
         citations=[text for key, text in _CITATIONS.items() if _learns(settings, key)]
         or [_CITATIONS["social"]],
     )
-    text = join_card(data.to_dict(), body.rstrip() + "\n")
+    text = f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n"
     text = merge_cards(existing, text) if existing else text
     check_card(text)
     return text
@@ -146,7 +147,7 @@ def check_card(text: str) -> None:
     """Checks that the Hub's library reads a card's metadata back.
 
     Raises:
-        ValueError: it does not.
+        ValueError: It does not.
     """
     card = ModelCard(text)
     again = ModelCard(str(card))
@@ -284,7 +285,4 @@ def _template(name: str) -> jinja2.Template:
 def _read(path: Path, needed: bool = False) -> dict[str, Any]:
     if not path.exists() and not needed:
         return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    return read_json(path)

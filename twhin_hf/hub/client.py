@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +18,7 @@ Answer = TypeVar("Answer")
 
 CARD = "README.md"
 TRIES = 5
+_FAILURES = (HTTPError, LocalEntryNotFoundError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class Push:
 
     Args:
         repo_id: `owner/name`.
-        files: contents, or the files that hold them, by path in the repository.
-        left_behind: paths in the folder that do not go.
-        deleted: paths in the repository that an earlier push left and this one takes away.
-        url: of the commit; none for a dry run.
+        files: Contents, or the files that hold them, by path in the repository.
+        left_behind: Paths in the folder that do not go.
+        deleted: Paths in the repository that an earlier push left and this one takes away.
+        url: Of the commit; none for a dry run.
     """
 
     repo_id: str
@@ -49,12 +50,12 @@ class Push:
 class Repository(NamedTuple):
     """A repository that may be written to.
 
-    Attributes:
-        api: with the token.
+    Args:
+        api: With the token.
         repo_id: `owner/name`.
         repo_type: `model` or `dataset`.
-        sha: of its newest commit.
-        files: that are there.
+        sha: Of its newest commit.
+        files: That are there.
     """
 
     api: HfApi
@@ -82,7 +83,7 @@ class Repository(NamedTuple):
             Its address.
 
         Raises:
-            ValueError: a refusal, or no answer after all tries.
+            ValueError: A refusal, or no answer after all tries.
         """
         operations: list[Any] = [
             *(CommitOperationAdd(name, content) for name, content in sorted(files.items())),
@@ -109,11 +110,11 @@ def open_repository(
     Args:
         repo_id: `owner/name`; a name alone is one of the token's owner.
         repo_type: `model` or `dataset`.
-        private: only its owners may see it.
-        token: with the right to write; by default the one that `hf auth login` has kept.
+        private: Only its owners may see it.
+        token: Token with the right to write; by default the one that `hf auth login` has kept.
 
     Raises:
-        ValueError: no token or one that may not write, a public repository where a private one is
+        ValueError: No token or one that may not write, a public repository where a private one is
             asked for, or a Hub that does not answer.
     """
     token = token or get_token()
@@ -139,6 +140,44 @@ def open_repository(
     return Repository(api, repo_id, repo_type, str(info.sha), files)
 
 
+def publish(
+    plan: Callable[[str, str | None], Push],
+    repo_id: str,
+    card: str | None,
+    is_ours: Callable[[str], bool],
+    message: str,
+    *,
+    repo_type: str = "model",
+    private: bool = False,
+    token: str | None = None,
+) -> Push:
+    """Plans a push, looks at the repository, and commits.
+
+    Args:
+        plan: What goes out under a repository's full name, with the card that is there.
+        repo_id: `owner/name`; made where there is none. A name alone is one of the token's owner.
+        card: To begin with, where the repository has none.
+        is_ours: Whether a path in the repository was put there by an earlier push; it is deleted
+            where this push does not bring it.
+        message: Of the commit.
+        repo_type: `model` or `dataset`.
+        private: Only its owners may see it.
+        token: With the right to write; by default the one that `hf auth login` has kept.
+
+    Raises:
+        ValueError: As `plan`, `open_repository` and `Repository.commit` say.
+    """
+    # Before anything is asked of the Hub.
+    push = plan(repo_id, card)
+    repository = open_repository(repo_id, repo_type=repo_type, private=private, token=token)
+    there = repository.card()
+    if there is not None or repository.repo_id != repo_id:
+        push = plan(repository.repo_id, there or card)
+    deleted = sorted(filter(is_ours, repository.files - push.files.keys()))
+    url = repository.commit(push.files, deleted, message)
+    return replace(push, deleted=deleted, url=url)
+
+
 def _check_token(api: HfApi) -> str:
     """The name of the token's owner."""
     who = _ask(api.whoami, "")
@@ -155,36 +194,34 @@ def _ask(question: Callable[[], Answer], repo_id: str) -> Answer:
     """Asks the Hub, again where it is busy or the connection broke.
 
     Raises:
-        ValueError: a refusal, or no answer after all tries.
+        ValueError: A refusal, or no answer after all tries.
     """
-    for number in range(1, TRIES):
-        answered, answer = _try(question, repo_id, number)
-        if answered:
-            return cast(Answer, answer)
-    return cast(Answer, _try(question, repo_id, TRIES)[1])
-
-
-def _try(question: Callable[[], Answer], repo_id: str, number: int) -> tuple[bool, Answer | None]:
-    """Whether there was an answer, and which; waits where there was none."""
+    asking = Retrying(
+        retry=retry_if_exception(_may_pass),
+        stop=stop_after_attempt(TRIES),
+        wait=_wait,
+        before_sleep=_tell,
+        reraise=True,
+    )
     try:
-        return True, question()
-    except (HTTPError, LocalEntryNotFoundError, RuntimeError) as error:
+        return asking(question)
+    except _FAILURES as error:
         cause = _of_the_hub(error)
         if cause is None:
             raise
-        status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
-        if status is not None and status != 429 and status < 500:
-            raise ValueError(_refusal(status, repo_id, cause)) from error
-        reason = f"status {status}" if status else f"{type(cause).__name__}: {cause}"
-        if number == TRIES:
-            raise ValueError(
-                f"the Hub did not answer in {TRIES} tries ({reason}); nothing was published. "
-                "The same command later sends only what has not arrived"
-            ) from error
-        seconds = _wait(cause, number)
-    logger.warning("the Hub: %s; trying again in %d seconds", reason, seconds)
-    time.sleep(seconds)
-    return False, None
+        if not _may_pass(error):
+            raise ValueError(_refusal(repo_id, cause)) from error
+        raise ValueError(
+            f"the Hub did not answer in {TRIES} tries ({_reason(cause)}); nothing was published. "
+            "The same command later sends only what has not arrived"
+        ) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether another try may succeed: no answer, a busy Hub, or one that stumbled."""
+    cause = _of_the_hub(error) if isinstance(error, _FAILURES) else None
+    status = _status(cause)
+    return cause is not None and (status is None or status == 429 or status >= 500)
 
 
 def _of_the_hub(error: BaseException | None) -> HTTPError | None:
@@ -194,15 +231,37 @@ def _of_the_hub(error: BaseException | None) -> HTTPError | None:
     return error
 
 
-def _wait(error: HTTPError, number: int) -> int:
-    if isinstance(error, HfHubHTTPError):
-        asked = error.response.headers.get("Retry-After", "")
+def _wait(state: RetryCallState) -> int:
+    cause = _cause(state)
+    if isinstance(cause, HfHubHTTPError):
+        asked = cause.response.headers.get("Retry-After", "")
         if asked.isdigit():
             return min(int(asked), 300)
-    return 2**number
+    return 2**state.attempt_number
 
 
-def _refusal(status: int, repo_id: str, error: HTTPError) -> str:
+def _tell(state: RetryCallState) -> None:
+    reason = _reason(_cause(state))
+    logger.warning("the Hub: %s; trying again in %d seconds", reason, state.upcoming_sleep)
+
+
+def _cause(state: RetryCallState) -> HTTPError:
+    cause = None if state.outcome is None else _of_the_hub(state.outcome.exception())
+    assert cause is not None
+    return cause
+
+
+def _status(cause: HTTPError | None) -> int | None:
+    return cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+
+
+def _reason(cause: HTTPError) -> str:
+    status = _status(cause)
+    return f"status {status}" if status else f"{type(cause).__name__}: {cause}"
+
+
+def _refusal(repo_id: str, cause: HTTPError) -> str:
+    status = _status(cause)
     if status == 401:
         return (
             "the Hub does not know the token (401); run `hf auth login`, or set HF_TOKEN to one "
@@ -213,4 +272,4 @@ def _refusal(status: int, repo_id: str, error: HTTPError) -> str:
             f"the token may not write to {repo_id} (403); use one that may, of someone who may "
             "write there"
         )
-    return f"the Hub refuses (status {status}): {error}"
+    return f"the Hub refuses (status {status}): {cause}"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 
 from twhin_hf.hub.cards import check_card
-from twhin_hf.hub.client import CARD, Push, open_repository
+from twhin_hf.hub.client import CARD, Push, publish
 from twhin_hf.hub.folder import check_files
 from twhin_hf.hub.sections import merge_cards
 
@@ -19,13 +17,13 @@ def plan_dataset_push(folder: str | Path, repo_id: str, card: str | None = None)
     """What a push would publish; asks no network.
 
     Args:
-        folder: that `twhin-hf data hashtag` or `data engagement` has written.
+        folder: That `twhin-hf data hashtag` or `data engagement` has written.
         repo_id: `owner/name`.
-        card: that is there already; by default the folder's own is all of it.
+        card: That is there already; by default the folder's own is all of it.
 
     Raises:
-        FileNotFoundError: no such folder, or no card in it.
-        ValueError: no Parquet file, a file that is none, a column with ids of users, a path of this
+        FileNotFoundError: No such folder, or no card in it.
+        ValueError: No Parquet file, a file that is none, a column with ids of users, a path of this
             machine, or a card that does not read back.
     """
     folder = Path(folder)
@@ -64,29 +62,28 @@ def push_dataset(
     """Publishes a benchmark in one commit; what a person has written into its card stays.
 
     Args:
-        folder: as `plan_dataset_push` takes.
+        folder: As `plan_dataset_push` takes.
         repo_id: `owner/name`; made where there is none. A name alone is one of the token's owner.
-        private: only its owners may see it.
-        card: to begin with, where the repository has none, such as one of `model_cards/`.
-        token: with the right to write; by default the one that `hf auth login` has kept.
-        message: of the commit.
+        private: Only its owners may see it.
+        card: To begin with, where the repository has none, such as one of `model_cards/`.
+        token: Token with the right to write; by default the one that `hf auth login` has kept.
+        message: Commit message.
 
     Raises:
-        FileNotFoundError: no such folder, or no card in it.
-        ValueError: something that must not go out, no token or one that may not write, a public
+        FileNotFoundError: No such folder, or no card in it.
+        ValueError: Something that must not go out, no token or one that may not write, a public
             repository where a private one is asked for, or a Hub that does not answer.
     """
-    # Before anything is asked of the Hub.
-    plan = plan_dataset_push(folder, repo_id, card)
-    repository = open_repository(repo_id, repo_type="dataset", private=private, token=token)
-    there = repository.card()
-    if there is not None or repository.repo_id != repo_id:
-        plan = plan_dataset_push(folder, repository.repo_id, there or card)
-    deleted = sorted(
-        name for name in repository.files - plan.files.keys() if fnmatch(name, "*.parquet")
+    return publish(
+        lambda name, there: plan_dataset_push(folder, name, there),
+        repo_id,
+        card,
+        lambda path: path.endswith(".parquet"),
+        message,
+        repo_type="dataset",
+        private=private,
+        token=token,
     )
-    url = repository.commit(plan.files, deleted, message)
-    return replace(plan, deleted=deleted, url=url)
 
 
 def _check_table(name: str, path: Path) -> None:

@@ -10,6 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from twhin_hf.files import new_file, read_json
+
 CODE = Path(__file__).parent.parent / "modeling"
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -59,8 +61,8 @@ def model_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
         optimizers, states, pickles, logs, whatever a model does not need.
 
     Raises:
-        FileNotFoundError: no folder, or no config in it.
-        ValueError: a network folder, weights that are a pickle, or no tokenizer.
+        FileNotFoundError: No folder, or no config in it.
+        ValueError: A network folder, weights that are a pickle, or no tokenizer.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; give that of a saved model")
@@ -105,7 +107,7 @@ def _check_adapter(folder: Path, names: Iterable[str]) -> None:
     """Checks that an adapter is one of ours and no pickle.
 
     Raises:
-        ValueError: it is not.
+        ValueError: It is not.
     """
     if ADAPTER[1] not in names:
         raise ValueError(
@@ -122,7 +124,7 @@ def check_files(files: dict[str, bytes | Path]) -> None:
     """Checks what is about to leave the house.
 
     Raises:
-        ValueError: a pickle, vectors of a network, an optimizer's state, ids of users, or a path
+        ValueError: A pickle, vectors of a network, an optimizer's state, ids of users, or a path
             of this machine; it says where.
     """
     for name, content in files.items():
@@ -177,11 +179,11 @@ def missing_files(folder: Path) -> dict[str, bytes]:
         folder that is whole.
 
     Raises:
-        ValueError: a model that is none of ours.
+        ValueError: A model that is none of ours.
     """
     if (folder / ADAPTER_CONFIG).exists():
         return {}
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
     family = family_file(str(config.get("model_type")))
     if not family.exists() or "pooling" not in config:
         raise ValueError(
@@ -190,14 +192,11 @@ def missing_files(folder: Path) -> dict[str, bytes]:
         )
     missing: dict[str, bytes] = {}
     wanted = auto_classes(family)
-    whole = config.get("auto_map") == wanted and all(
-        (folder / file).exists() for file in code_files(folder / family.name)
-    )
-    if not whole:
+    if config.get("auto_map") != wanted or not _has_its_code(folder / family.name):
         # What its classes read and write must fit each other: all of the code is taken anew.
         config["auto_map"] = wanted
         missing["config.json"] = as_json(config)
-        missing |= {file: (CODE / file).read_bytes() for file in code_files(family)}
+        missing |= {file: (CODE / file).read_bytes() for file in sorted(code_files(family))}
     if not (folder / "modules.json").exists():
         missing |= _sentence_transformer(folder)
     return missing
@@ -208,8 +207,8 @@ def complete_folder(folder: str | Path) -> list[str]:
     folder = Path(folder)
     missing = missing_files(folder)
     for name, content in missing.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
+        with new_file(folder / name) as partial:
+            partial.write_bytes(content)
     return sorted(missing)
 
 
@@ -229,17 +228,22 @@ def auto_classes(file: Path) -> dict[str, str]:
     return found
 
 
-def code_files(file: Path) -> list[str]:
-    """A file and the siblings that it imports, directly or through others; a missing one too."""
-    found, waiting = [], [file.name]
-    while waiting:
-        name = waiting.pop()
-        found.append(name)
-        path = file.parent / name
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        imported = re.findall(r"^\s*from\s+\.(\w+)\s+import", text, re.MULTILINE)
-        waiting += [f"{m}.py" for m in set(imported) if f"{m}.py" not in {*found, *waiting}]
-    return sorted(found)
+def code_files(file: Path) -> set[str]:
+    """A file of code and the siblings that it imports, directly or through others.
+
+    Raises:
+        FileNotFoundError: One of them is missing.
+    """
+    from transformers.dynamic_module_utils import get_relative_import_files
+
+    return {file.name, *(Path(sibling).name for sibling in get_relative_import_files(file))}
+
+
+def _has_its_code(file: Path) -> bool:
+    try:
+        return bool(code_files(file))
+    except FileNotFoundError:
+        return False
 
 
 def _sentence_transformer(folder: Path) -> dict[str, bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -12,8 +11,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from twhin_hf.files import read_json
 from twhin_hf.hub.cards import LOSSES_PLOT, CardFacts, has_losses, model_card, read_facts
-from twhin_hf.hub.client import CARD, Push, open_repository
+from twhin_hf.hub.client import CARD, Push, publish
 from twhin_hf.hub.folder import (
     ADAPTER_CONFIG,
     BELONGS,
@@ -47,24 +47,24 @@ def push_to_hub(
     `save_pretrained` writes, without these checks and without a card of the training.
 
     Args:
-        model_or_folder: a folder that holds a saved model or adapter and its tokenizer; or a
+        model_or_folder: A folder that holds a saved model or adapter and its tokenizer; or a
             `Twhin…Model`, a `Twhin…ForPreTraining` or an adapter of one. What a folder says about
             its training goes into the card; of a model in memory nobody knows what was done to it
             since it was loaded.
         repo_id: `owner/name`, created if missing; a name alone is one of the token's owner.
-        tokenizer: of a model in memory; by default the one it was loaded with.
-        private: only its owners may see it.
-        token: with the right to write; by default the one that `hf auth login` has kept.
-        commit_message: of the commit.
-        base_model: of an adapter, the repository of its base model.
-        dry_run: publish nothing and ask no network.
+        tokenizer: Of a model in memory; by default the one it was loaded with.
+        private: Only its owners may see it.
+        token: Token with the right to write; by default the one that `hf auth login` has kept.
+        commit_message: Commit message.
+        base_model: Of an adapter, the repository of its base model.
+        dry_run: Publish nothing and ask no network.
 
     Returns:
         What went out, or would go.
 
     Raises:
-        FileNotFoundError: no such folder, or no model in it.
-        ValueError: no tokenizer, or as `push_model`.
+        FileNotFoundError: No such folder, or no model in it.
+        ValueError: No tokenizer, or as `push_model`.
     """
 
     def push(folder: str | Path) -> Push:
@@ -93,16 +93,16 @@ def plan_push(
     """What a push would publish; asks no network.
 
     Args:
-        folder: of a saved model and its tokenizer; results (`results*.json`) and what training
+        folder: Of a saved model and its tokenizer; results (`results*.json`) and what training
             left (`training_record.json`, `trainer_state.json`) go into the card. An adapter's
             folder goes out as an adapter.
         repo_id: `owner/name`.
-        card: that is there already; by default the folder's `README.md`, if it is one of ours.
-        base_model: the repository of an adapter's base model, where it was trained on a folder.
+        card: That is there already; by default the folder's `README.md`, if it is one of ours.
+        base_model: The repository of an adapter's base model, where it was trained on a folder.
 
     Raises:
-        FileNotFoundError: no such folder, or no model in it.
-        ValueError: something that must not go out, or that the model lacks.
+        FileNotFoundError: No such folder, or no model in it.
+        ValueError: Something that must not go out, or that the model lacks.
     """
     folder = Path(folder)
     chosen, left_behind = model_files(folder)
@@ -129,11 +129,11 @@ def published_base(facts: CardFacts, base_model: str | None) -> str:
     """The base model that an adapter names when it goes out.
 
     Args:
-        facts: of the adapter.
-        base_model: in place of the one that it was trained on.
+        facts: Of the adapter.
+        base_model: In place of the one that it was trained on.
 
     Raises:
-        ValueError: it is no name of a repository: nobody else could load the adapter.
+        ValueError: It is no name of a repository: nobody else could load the adapter.
     """
     name = base_model or str(facts.adapter[BASE])
     if not _REPOSITORY.fullmatch(name) or Path(name).exists():
@@ -160,33 +160,33 @@ def push_model(
     and what has not changed is not sent at all.
 
     Args:
-        folder: as `plan_push` takes.
+        folder: As `plan_push` takes.
         repo_id: `owner/name`; made where there is none. A name alone is one of the token's owner.
-        private: only its owners may see it.
-        card: to begin with, where the repository has none; by default as `plan_push` says.
-        token: with the right to write; by default the one that `hf auth login` has kept.
-        message: of the commit.
-        base_model: of an adapter, as `plan_push` takes.
+        private: Only its owners may see it.
+        card: To begin with, where the repository has none; by default as `plan_push` says.
+        token: Token with the right to write; by default the one that `hf auth login` has kept.
+        message: Commit message.
+        base_model: Of an adapter, as `plan_push` takes.
 
     Raises:
-        FileNotFoundError: no such folder, or no model in it.
-        ValueError: something that must not go out, no token or one that may not write, a public
+        FileNotFoundError: No such folder, or no model in it.
+        ValueError: Something that must not go out, no token or one that may not write, a public
             repository where a private one is asked for, or a Hub that does not answer.
     """
-    # Before anything is asked of the Hub.
-    plan = plan_push(folder, repo_id, card, base_model)
-    repository = open_repository(repo_id, private=private, token=token)
-    there = repository.card()
-    if there is not None or repository.repo_id != repo_id:
-        plan = plan_push(folder, repository.repo_id, there or card, base_model)
-    deleted = sorted(name for name in repository.files - plan.files.keys() if _is_ours(name))
-    url = repository.commit(plan.files, deleted, message)
-    return replace(plan, deleted=deleted, url=url)
+    return publish(
+        lambda name, there: plan_push(folder, name, there, base_model),
+        repo_id,
+        card,
+        _is_ours,
+        message,
+        private=private,
+        token=token,
+    )
 
 
 def public_results(path: Path, repo_id: str) -> bytes:
     """Results as they may be seen: the model by its name, places by their last part."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     content = _without_places(content) | {"model": repo_id}
     return as_json(content)
 

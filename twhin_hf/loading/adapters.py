@@ -26,6 +26,7 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
+from twhin_hf.files import new_file
 from twhin_hf.loading.families import MODELS, model_class
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 
@@ -50,9 +51,9 @@ class PretrainingAdapter(PeftModel):
         """Saves adapter, heads and config.
 
         Args:
-            save_directory: the folder.
-            is_main_process: false on the processes that must not write.
-            **kwargs: as `PeftModel.save_pretrained` takes.
+            save_directory: The folder.
+            is_main_process: False on the processes that must not write.
+            **kwargs: As `PeftModel.save_pretrained` takes.
         """
         folder = str(save_directory)
         super().save_pretrained(folder, is_main_process=is_main_process, **kwargs)
@@ -65,9 +66,8 @@ class PretrainingAdapter(PeftModel):
             for name, weight in load_file(path).items()
         }
         # A new file in place of the old one, which is mapped to memory.
-        partial = path.with_suffix(".partial")
-        save_file(weights, partial, metadata={"format": "pt"})
-        os.replace(partial, path)
+        with new_file(path) as partial:
+            save_file(weights, partial, metadata={"format": "pt"})
         encoder: Any = self.get_base_model().base_model
         config = copy.deepcopy(encoder.config)
         # There is no code beside an adapter that it could name; and whether the base was held in 4
@@ -82,7 +82,7 @@ class PretrainingAdapter(PeftModel):
         """Loads weights that `save_pretrained` wrote, or peft for the encoder alone.
 
         Raises:
-            ValueError: weights that do not fit; see `check_adapter_weights`.
+            ValueError: Weights that do not fit; see `check_adapter_weights`.
         """
         base = self.get_base_model()
         heads = {name for name, _ in base.named_children() if name != base.base_model_prefix}
@@ -105,12 +105,12 @@ def load_pretraining_adapter(
     """Loads an adapter onto a `Twhin…ForPreTraining`.
 
     Args:
-        model: the base model with the heads; changed in place.
-        name_or_path: folder or repository of the adapter.
-        trainable: train it further.
+        model: The base model with the heads; changed in place.
+        name_or_path: Folder or repository of the adapter.
+        trainable: Train it further.
 
     Raises:
-        ValueError: weights that do not fit; see `check_adapter_weights`.
+        ValueError: Weights that do not fit; see `check_adapter_weights`.
     """
     config = PeftConfig.from_pretrained(name_or_path)
     config.inference_mode = not trainable
@@ -128,13 +128,13 @@ def check_adapter_weights(
     had no adapter. Heads that the adapter brings and the model has not are no mistake.
 
     Args:
-        model: with an adapter of the same config, whose weights are to be loaded.
-        weights: of the file, by their names in the model.
-        name: of the adapter's folder or repository, for the message.
-        adapter_name: of the adapter in the model.
+        model: With an adapter of the same config, whose weights are to be loaded.
+        weights: Of the file, by their names in the model.
+        name: Of the adapter's folder or repository, for the message.
+        adapter_name: Of the adapter in the model.
 
     Raises:
-        ValueError: weights are missing, unknown or of another shape.
+        ValueError: Weights are missing, unknown or of another shape.
     """
     needed = get_peft_model_state_dict(
         model, adapter_name=adapter_name, save_embedding_layers=False
@@ -187,12 +187,12 @@ def load_adapted_encoder(
     """Loads the encoder that an adapter stands on, with the adapter merged into its weights.
 
     Args:
-        name_or_path: folder or repository of the adapter.
-        revision: of the adapter's repository.
-        **kwargs: as `from_pretrained` takes.
+        name_or_path: Folder or repository of the adapter.
+        revision: Of the adapter's repository.
+        **kwargs: As `from_pretrained` takes.
 
     Raises:
-        ValueError: weights that do not fit; see `check_adapter_weights`.
+        ValueError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
     encoder = model_class(config, MODELS).from_pretrained(

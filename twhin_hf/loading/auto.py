@@ -9,19 +9,20 @@ from transformers.utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
+from twhin_hf.loading.quiet import quiet_loading
 
 
 def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
     """Loads the `Twhin…Model` of a checkpoint's family.
 
     Args:
-        name_or_path: a folder or a repository, of ours or of a plain encoder, or of an adapter
+        name_or_path: A folder or a repository, of ours or of a plain encoder, or of an adapter
             (peft), which is merged into the encoder it stands on.
-        revision: of the repository; `main` by default.
-        **kwargs: as `from_pretrained` takes.
+        revision: Revision of the repository; `main` by default.
+        **kwargs: As `from_pretrained` takes.
 
     Raises:
-        ValueError: an encoder of a family that has no class here, an adapter that does not fit its
+        ValueError: An encoder of a family that has no class here, an adapter that does not fit its
             encoder, or an adapter where peft is not installed.
     """
     revision = revision or "main"
@@ -32,26 +33,28 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         return load_adapted_encoder(name_or_path, revision, **kwargs)
     config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     encoder = model_class(config, MODELS)
-    return encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
+    with quiet_loading():
+        return encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
 
 
 def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
     """Loads the `Twhin…ForPreTraining` of a checkpoint's family, with its trained heads.
 
     Args:
-        name_or_path: a folder or a repository that training here has made.
-        revision: of the repository; `main` by default.
-        **kwargs: as `from_pretrained` takes.
+        name_or_path: A folder or a repository that training here has made.
+        revision: Revision of the repository; `main` by default.
+        **kwargs: As `from_pretrained` takes.
 
     Raises:
-        ValueError: an encoder of a family that has no class here, or a checkpoint without the
+        ValueError: An encoder of a family that has no class here, or a checkpoint without the
             heads that its config speaks of.
     """
     revision = revision or "main"
     config = AutoConfig.from_pretrained(name_or_path, revision=revision)
-    model, found = model_class(config, PRETRAINING_MODELS).from_pretrained(
-        name_or_path, config=config, revision=revision, output_loading_info=True, **kwargs
-    )
+    with quiet_loading():
+        model, found = model_class(config, PRETRAINING_MODELS).from_pretrained(
+            name_or_path, config=config, revision=revision, output_loading_info=True, **kwargs
+        )
     missing = sorted(name for name in found["missing_keys"] if "_head." in name)
     if missing:
         raise ValueError(
@@ -65,7 +68,7 @@ def is_adapter(name_or_path: str, revision: str | None = None) -> bool:
     """Whether a folder or repository holds an adapter (peft) in place of a model.
 
     Raises:
-        ValueError: it does, and peft is not installed.
+        ValueError: It does, and peft is not installed.
     """
     if find_adapter_config_file(str(name_or_path), revision=revision) is None:
         return False

@@ -38,11 +38,11 @@ def model_class(config: PreTrainedConfig, classes: dict[str, Any]) -> Any:
     """The class of a config's family.
 
     Args:
-        config: of any encoder.
+        config: Of any encoder.
         classes: `MODELS` or `PRETRAINING_MODELS`.
 
     Raises:
-        ValueError: a family that has none.
+        ValueError: A family that has none.
     """
     if config.model_type not in classes:
         raise ValueError(

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 
-def pooled_width(config: PreTrainedConfig, pooling: str) -> int:
+def pooled_width(hidden_size: int, pooling: str) -> int:
     """Width of a pooled post: `combined` puts two vectors side by side."""
-    return config.hidden_size * (2 if pooling == "combined" else 1)
+    return hidden_size * (2 if pooling == "combined" else 1)
 
 
 class ProjectionHead(nn.Module):
@@ -25,7 +25,8 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__()
-        sizes = [pooled_width(config, config.social_pooling), *config.social_projection_sizes]
+        width = pooled_width(config.hidden_size, config.social_pooling)
+        sizes = [width, *config.social_projection_sizes]
         self.layers = nn.ModuleList(
             nn.Linear(size, next_size) for size, next_size in pairwise(sizes)
         )
@@ -45,9 +46,8 @@ class TranslationPairHead(nn.Module):
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__()
-        self.projection = nn.Linear(
-            pooled_width(config, config.tpp_pooling), config.tpp_projection_size
-        )
+        width = pooled_width(config.hidden_size, config.tpp_pooling)
+        self.projection = nn.Linear(width, config.tpp_projection_size)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """`[num_posts, width]` → `[num_posts, tpp_projection_size]`."""

@@ -41,7 +41,7 @@ def nt_xent_loss(
             the query itself, and whatever `social_exclusions` finds. The positive may be marked
             too: it always takes part.
         temperature: τ.
-        margin: m, taken off the positive's cosine, so that it must lead by as much.
+        margin: M, taken off the positive's cosine, so that it must lead by as much.
 
     Returns:
         The loss, and the share of queries whose positive scores above all negatives (in-batch
@@ -113,7 +113,7 @@ def masked_lm_loss(
         weight: `[vocabulary, hidden]`.
         bias: `[vocabulary]` or none.
         labels: `[num_masked]`.
-        num_items: what to divide the sum by; by default the number of labels. Under several
+        num_items: What to divide the sum by; by default the number of labels. Under several
             processes their mean number of labels makes the average of the processes' losses the
             loss of the joint batch.
 

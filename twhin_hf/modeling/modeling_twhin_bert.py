@@ -53,11 +53,14 @@ class TwhinBertForPreTraining(PreTrainingMixin, BertPreTrainedModel):
         self.post_init()
 
     def mlm_transform(self, hidden_states: Tensor) -> Tensor:
+        """`[num_masked, hidden]` → the input of the decoder, as in the stock MLM head."""
         return self.cls.predictions.transform(hidden_states)
 
     def get_output_embeddings(self):
+        """The decoder of the MLM head."""
         return self.cls.predictions.decoder
 
     def set_output_embeddings(self, new_embeddings):
+        """Replaces the decoder of the MLM head."""
         self.cls.predictions.decoder = new_embeddings
         self.cls.predictions.bias = new_embeddings.bias

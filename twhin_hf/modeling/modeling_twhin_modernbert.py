@@ -53,10 +53,13 @@ class TwhinModernBertForPreTraining(PreTrainingMixin, ModernBertPreTrainedModel)
         self.post_init()
 
     def mlm_transform(self, hidden_states: Tensor) -> Tensor:
+        """`[num_masked, hidden]` → the input of the decoder, as in the stock MLM head."""
         return self.head(hidden_states)
 
     def get_output_embeddings(self):
+        """The decoder of the MLM head."""
         return self.decoder
 
     def set_output_embeddings(self, new_embeddings):
+        """Replaces the decoder of the MLM head."""
         self.decoder = new_embeddings

@@ -58,11 +58,14 @@ class TwhinRobertaForPreTraining(PreTrainingMixin, RobertaPreTrainedModel):
         self.post_init()
 
     def mlm_transform(self, hidden_states: Tensor) -> Tensor:
+        """`[num_masked, hidden]` → the input of the decoder, as in the stock MLM head."""
         return self.lm_head.layer_norm(F.gelu(self.lm_head.dense(hidden_states)))
 
     def get_output_embeddings(self):
+        """The decoder of the MLM head."""
         return self.lm_head.decoder
 
     def set_output_embeddings(self, new_embeddings):
+        """Replaces the decoder of the MLM head."""
         self.lm_head.decoder = new_embeddings
         self.lm_head.bias = new_embeddings.bias

@@ -32,8 +32,8 @@ def packed_attention_arguments(
 
     Args:
         segment_ids: `[rows, width]` (0 on padding); one row where `wants_flat_rows`.
-        config: the encoder's config, which names the attention backend.
-        dtype: of the hidden states.
+        config: The encoder's config, which names the attention backend.
+        dtype: Of the hidden states.
 
     Returns:
         `attention_mask`, `[rows, 1, width, width]`: boolean for `sdpa`, additive for `eager`, which
@@ -41,7 +41,7 @@ def packed_attention_arguments(
         config with `layer_types` (ModernBERT) gets a mask for each type.
 
     Raises:
-        ValueError: a backend that has no notion of packed rows.
+        ValueError: A backend that has no notion of packed rows.
     """
     backend = config._attn_implementation
     if wants_flat_rows(config):
@@ -101,16 +101,23 @@ def varlen_attention_forward(
     """Attention by `torch.nn.attention.varlen`; padded batches go to sdpa.
 
     Args:
-        query, key, value: `[1, heads, tokens, head size]`.
+        module: The attention module, whose `training` says whether dropout applies.
+        query: `[1, heads, tokens, head size]`.
+        key: The same.
+        value: The same.
+        attention_mask: Of a padded batch; None for packed rows.
+        dropout: Must be 0 for packed rows.
+        scaling: Of the scores; by default one over the root of the head size.
         cu_seq_lens_q: int32 `[num_segments + 1]`, where each segment begins and ends.
-        max_length_q: length of the longest segment.
-        sliding_window: tokens less than so many places apart see each other; all by default.
+        max_length_q: Length of the longest segment.
+        sliding_window: Tokens less than so many places apart see each other; all by default.
+        **kwargs: As sdpa takes.
 
     Returns:
         `[1, tokens, heads, head size]`, and no attention weights.
 
     Raises:
-        ValueError: with dropout on the attention weights, which the kernel does not know, or with
+        ValueError: With dropout on the attention weights, which the kernel does not know, or with
             a window where this torch's kernel has none.
     """
     if cu_seq_lens_q is None:
@@ -168,9 +175,9 @@ def packed_attention_backend(
     """The fastest backend for packed rows on this hardware: flash attention, else `sdpa`.
 
     Args:
-        device: where the model runs.
-        dtype: in which its attention is computed.
-        attention_dropout: dropout on attention weights, which PyTorch's own kernel lacks.
+        device: Where the model runs.
+        dtype: In which its attention is computed.
+        attention_dropout: Dropout on attention weights, which PyTorch's own kernel lacks.
     """
     if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
         return "sdpa"

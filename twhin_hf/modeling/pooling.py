@@ -48,13 +48,13 @@ def pool(hidden_states: Tensor, segment_ids: Tensor, pooling: str, num_posts: in
         segment_ids: `[rows, width]`, the numbers 1 … `num_posts`, and 0 on padding.
         pooling: `cls` (first token), `mean` (non-special tokens) or `combined` (both, in that
             order; TwHIN-BERT's features for engagement prediction).
-        num_posts: how many posts the batch holds.
+        num_posts: How many posts the batch holds.
 
     Returns:
         `[num_posts, hidden]`, or `[num_posts, 2 · hidden]` for `combined`.
 
     Raises:
-        ValueError: an unknown pooling.
+        ValueError: An unknown pooling.
     """
     if pooling == "cls":
         return _first_tokens(hidden_states, segment_ids, num_posts)

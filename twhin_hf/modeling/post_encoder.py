@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils.logging import tqdm
 
+from .heads import pooled_width
 from .packed_attention import packed_attention_arguments, wants_flat_rows
 from .pooling import pool, segment_ids_of_rows
 from .saving import SavingMixin
@@ -30,7 +33,7 @@ NO_POOLER = (
 class PostEncoderOutput(BaseModelOutput):
     """Output of a `Twhin…Model`.
 
-    Attributes:
+    Args:
         last_hidden_state: `[rows, width, hidden]`.
         embeddings: `[num_posts, hidden]`, or `[num_posts, 2 · hidden]` for `combined` pooling.
     """
@@ -61,7 +64,7 @@ class PostEncoderMixin(SavingMixin):
 
     @property
     def max_seq_length(self) -> int:
-        """Tokens a post is cut to by default: 128, or what the model reads if less."""
+        """Default maximum sequence length: 128, or what the model reads if less."""
         return min(POST_LENGTH, self.longest_post)
 
     def forward(
@@ -86,12 +89,13 @@ class PostEncoderMixin(SavingMixin):
                 padding; several posts a row.
             position_ids: `[rows, width]`, from 0 at each post's first token; needed with
                 `segment_ids`.
-            num_posts: how many posts there are; read from `segment_ids` by default.
-            pooling: in place of the config's.
-            **kwargs: as the backbone takes.
+            num_posts: How many posts there are; read from `segment_ids` by default.
+            pooling: In place of the config's.
+            return_dict: False gives a tuple.
+            **kwargs: As the backbone takes.
 
         Raises:
-            ValueError: packed rows without `position_ids`, or with an `attention_mask`.
+            ValueError: Packed rows without `position_ids`, or with an `attention_mask`.
         """
         if segment_ids is None:
             tokens = input_ids if input_ids is not None else kwargs["inputs_embeds"]
@@ -128,62 +132,69 @@ class PostEncoderMixin(SavingMixin):
     @torch.inference_mode()
     def encode(
         self,
-        texts: Sequence[str],
+        texts: str | Sequence[str],
         batch_size: int = 64,
         max_length: int | None = None,
-        normalize: bool = False,
+        normalize_embeddings: bool = False,
         pooling: str | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
-    ) -> Tensor:
+        *,
+        show_progress_bar: bool = False,
+        convert_to_numpy: bool = False,
+        convert_to_tensor: bool = True,
+        normalize: bool | None = None,
+    ) -> Any:
         """Embeddings of texts.
 
         Texts are sorted by length and batched by a budget of `batch_size · max_length` tokens,
         so that short posts make large batches with little padding.
 
         Args:
-            texts: the posts.
-            batch_size: how many posts of `max_length` tokens a batch may hold.
-            max_length: tokens a post is cut to; by default 128, or what the model reads if less.
-            normalize: scale to length 1.
-            pooling: in place of the config's.
-            tokenizer: by default the one saved beside the model.
+            texts: The posts, or a single one.
+            batch_size: How many posts of `max_length` tokens per batch may hold.
+            max_length: Maximum sequence length; longer posts are truncated. By default 128, or what
+                the model reads if less.
+            normalize_embeddings: Scale to length 1.
+            pooling: In place of the config's.
+            tokenizer: By default the one saved beside the model.
+            show_progress_bar: Show a bar that counts the posts.
+            convert_to_numpy: Give a NumPy array.
+            convert_to_tensor: Give a tensor (the default), unless `convert_to_numpy` is set; false
+                gives an array too.
+            normalize: Old name of `normalize_embeddings`.
 
         Returns:
             float32 `[len(texts), hidden]` (`2 · hidden` for `combined`) on the CPU, in the order
-            of `texts`.
+            of `texts`; `[hidden]` for a single text.
 
         Raises:
-            ValueError: a text that is no string, an unknown pooling, a `max_length` longer than
+            ValueError: A text that is no string, an unknown pooling, a `max_length` longer than
                 the model's, a tokenizer with more tokens than the model, or no tokenizer found.
         """
         pooling = pooling or self.config.pooling
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is {pooling!r}; choose one of {POOLINGS}")
-        if isinstance(texts, str):
-            raise ValueError("encode takes a list of texts; put the text in a list: [text]")
-        texts = list(texts)
-        wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
-        if wrong is not None:
-            raise ValueError(f"text {wrong} is {texts[wrong]!r}; every text must be a string")
+        posts = list_of_texts(texts)
         tokenizer = tokenizer or self._own_tokenizer()
         max_length = self.check_tokenizer(tokenizer, max_length)
-        width = self.config.hidden_size * (2 if pooling == "combined" else 1)
-        embeddings = torch.empty(len(texts), width)
+        width = pooled_width(self.config.hidden_size, pooling)
+        embeddings = torch.empty(len(posts), width)
         was_training = self.training
         self.eval()
         try:
-            for start in range(0, len(texts), TOKENIZED_AT_ONCE):
-                block = texts[start : start + TOKENIZED_AT_ONCE]
-                ids = tokenizer(block, truncation=True, max_length=max_length)["input_ids"]
-                for rows, batch in sorted_batches(
-                    ids, batch_size * max_length, tokenizer.pad_token_id
-                ):
-                    inputs: dict[str, Any] = {n: ids.to(self.device) for n, ids in batch.items()}
-                    output: Any = self.forward(**inputs, pooling=pooling)
-                    embeddings[start + rows] = output.embeddings.float().cpu()
+            batches = batches_of_texts(posts, tokenizer, batch_size, max_length, show_progress_bar)
+            for rows, batch in batches:
+                inputs: dict[str, Any] = {n: ids.to(self.device) for n, ids in batch.items()}
+                output: Any = self.forward(**inputs, pooling=pooling)
+                embeddings[rows] = output.embeddings.float().cpu()
         finally:
             self.train(was_training)
-        return torch.nn.functional.normalize(embeddings, dim=-1) if normalize else embeddings
+        return finish_embeddings(
+            embeddings,
+            is_single=isinstance(texts, str),
+            normalize_embeddings=renamed_option(normalize, normalize_embeddings),
+            convert_to_numpy=convert_to_numpy or not convert_to_tensor,
+        )
 
     def _own_tokenizer(self) -> PreTrainedTokenizerBase:
         if getattr(self, "_tokenizer", None) is None:
@@ -204,7 +215,7 @@ class PostEncoderMixin(SavingMixin):
             `max_length`; by default 128, or what the model reads if less.
 
         Raises:
-            ValueError: a tokenizer with more tokens than the model, or a `max_length` longer than
+            ValueError: A tokenizer with more tokens than the model, or a `max_length` longer than
                 the model's.
         """
         vocabulary = len(cast(nn.Embedding, self.get_input_embeddings()).weight)
@@ -222,15 +233,74 @@ class PostEncoderMixin(SavingMixin):
         return max_length
 
 
+def list_of_texts(texts: str | Sequence[str]) -> list[str]:
+    """The texts as a list, a single one too.
+
+    Raises:
+        ValueError: One of them is no string.
+    """
+    posts = [texts] if isinstance(texts, str) else list(texts)
+    wrong = next((i for i, text in enumerate(posts) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise ValueError(f"text {wrong} is {posts[wrong]!r}; every text must be a string")
+    return posts
+
+
+def batches_of_texts(
+    posts: list[str],
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int,
+    max_length: int,
+    show_progress_bar: bool = False,
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Batches of texts, tokenized a block at a time and sorted by length in each.
+
+    Yields:
+        The rows in `posts` of a batch, and its `input_ids` and `attention_mask` `[rows, width]`.
+    """
+    with tqdm(total=len(posts), desc="Encoding", disable=not show_progress_bar) as bar:
+        for start in range(0, len(posts), TOKENIZED_AT_ONCE):
+            block = posts[start : start + TOKENIZED_AT_ONCE]
+            ids = tokenizer(block, truncation=True, max_length=max_length)["input_ids"]
+            budget = batch_size * max_length
+            for rows, batch in sorted_batches(ids, budget, tokenizer.pad_token_id):
+                yield start + rows, batch
+                bar.update(len(rows))
+
+
+def finish_embeddings(
+    embeddings: Tensor, *, is_single: bool, normalize_embeddings: bool, convert_to_numpy: bool
+) -> Any:
+    """Embeddings `[num_posts, size]` as the options of `encode` ask for them."""
+    if normalize_embeddings:
+        embeddings = torch.nn.functional.normalize(embeddings, dim=-1)
+    if is_single:
+        embeddings = embeddings[0]
+    return embeddings.numpy() if convert_to_numpy else embeddings
+
+
+def renamed_option(normalize: bool | None, normalize_embeddings: bool) -> bool:
+    """The value of `normalize_embeddings`, also where it is given by its old name."""
+    if normalize is None:
+        return normalize_embeddings
+    warnings.warn(
+        "normalize= is called normalize_embeddings= now, as in sentence-transformers; the old name "
+        "goes with the next release",
+        FutureWarning,
+        stacklevel=4,
+    )
+    return normalize
+
+
 def sorted_batches(
     ids: list[list[int]], budget: int, pad_token_id: int
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Padded batches, longest posts first.
 
     Args:
-        ids: the tokens of each post.
-        budget: tokens of a batch at most, padding among them; a longer post is a batch alone.
-        pad_token_id: what fills the rows.
+        ids: The tokens of each post.
+        budget: Tokens of a batch at most, padding among them; a longer post is a batch alone.
+        pad_token_id: What fills the rows.
 
     Yields:
         The rows in `ids` of a batch's posts, and its `input_ids` and `attention_mask`

@@ -7,34 +7,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from transformers.utils import ModelOutput
 
 from .heads import ProjectionHead, TranslationPairHead
-from .losses import masked_lm_loss, nt_xent_loss, social_exclusions
+from .in_batch_losses import in_batch_social_loss, in_batch_translation_loss
+from .losses import masked_lm_loss
+from .post_encoder import finish_embeddings, list_of_texts, renamed_option
 from .saving import SavingMixin
-from .translation_losses import (
-    translation_bce_loss,
-    translation_contrastive_loss,
-    translation_cosine_loss,
-    translation_exclusions,
-)
+from .translation_losses import translation_bce_loss, translation_cosine_loss
 
 
 @dataclass
 class PreTrainingOutput(ModelOutput):
     """Output of a `Twhin…ForPreTraining`.
 
-    Attributes:
-        loss: the weighted sum of the objectives that took part.
-        mlm_loss: cross entropy of the masked tokens, before its weight.
+    Args:
+        loss: The weighted sum of the objectives that took part.
+        mlm_loss: Cross entropy of the masked tokens, before its weight.
         social_loss: NT-Xent, before its weight.
-        social_accuracy: share of the posts whose positive scores highest in the batch.
+        social_accuracy: Share of the posts whose positive scores highest in the batch.
         last_hidden_state: `[rows, width, hidden]`.
         social_projections: `[num_posts, size]`, output of the social head.
-        tpp_loss: of Translation Pair Prediction (TPP), before its weight.
-        tpp_accuracy: share of the pairs that are labelled rightly; with the contrastive loss, of
+        tpp_loss: Of Translation Pair Prediction (TPP), before its weight.
+        tpp_accuracy: Share of the pairs that are labelled rightly; with the contrastive loss, of
             the texts whose translation scores highest in the batch.
         tpp_projections: `[num_posts, size]`, output of the TPP head.
     """
@@ -67,20 +63,35 @@ class PreTrainingMixin(SavingMixin):
         self.tpp_head = TranslationPairHead(config) if config.tpp_weight > 0 else None
 
     @torch.inference_mode()
-    def encode(self, texts: Sequence[str], objective: str, **options: Any) -> Tensor:
-        """Texts in the space where an objective compares them: what its head makes of them.
+    def encode(
+        self,
+        texts: str | Sequence[str],
+        objective: str,
+        *,
+        normalize_embeddings: bool = False,
+        convert_to_numpy: bool = False,
+        convert_to_tensor: bool = True,
+        normalize: bool | None = None,
+        **options: Any,
+    ) -> Any:
+        """Texts in the space where an objective compares them: the outputs of its head.
 
         Args:
-            texts: the posts.
+            texts: The posts, or a single one.
             objective: `social` or `tpp`.
-            **options: as `encode` of the `Twhin…Model` takes (`batch_size`, `max_length`,
-                `normalize`, which is of the pooled vectors, and `tokenizer`).
+            normalize_embeddings: Scale the outputs to length 1.
+            convert_to_numpy: Give a NumPy array.
+            convert_to_tensor: Give a tensor (the default), unless `convert_to_numpy` is set.
+            normalize: Old name of `normalize_embeddings`.
+            **options: As `encode` of the `Twhin…Model` takes (`batch_size`, `max_length`,
+                `show_progress_bar`, `tokenizer`).
 
         Returns:
-            float32 `[len(texts), size of the head]` on the CPU, in the order of `texts`.
+            float32 `[len(texts), size of the head]` on the CPU, in the order of `texts`;
+            `[size of the head]` for a single text.
 
         Raises:
-            ValueError: the model has no head of that objective, or as the `Twhin…Model` says.
+            ValueError: The model has no head of that objective, or as the `Twhin…Model` says.
         """
         heads = {"social": self.social_head, "tpp": self.tpp_head}
         head = heads.get(objective)
@@ -92,10 +103,16 @@ class PreTrainingMixin(SavingMixin):
             )
         encoder: Any = getattr(self, self.base_model_prefix)
         pooling = getattr(self.config, f"{objective}_pooling")
-        pooled = encoder.encode(texts, pooling=pooling, **options)
+        posts = list_of_texts(texts)
+        pooled = encoder.encode(posts, pooling=pooling, **options)
         device, dtype = next((p.device, p.dtype) for p in head.parameters())
-        return torch.cat(
-            [head(block.to(device, dtype)).float().cpu() for block in pooled.split(2**14)]
+        return finish_embeddings(
+            torch.cat(
+                [head(block.to(device, dtype)).float().cpu() for block in pooled.split(2**14)]
+            ),
+            is_single=isinstance(texts, str),
+            normalize_embeddings=renamed_option(normalize, normalize_embeddings),
+            convert_to_numpy=convert_to_numpy or not convert_to_tensor,
         )
 
     def mlm_transform(self, hidden_states: Tensor) -> Tensor:
@@ -126,8 +143,9 @@ class PreTrainingMixin(SavingMixin):
         Args:
             input_ids: `[rows, width]`.
             attention_mask: `[rows, width]` of a padded batch.
-            segment_ids: `[rows, width]` of a packed batch, with `position_ids` (see `…Model`).
-            num_posts: how many posts there are.
+            segment_ids: `[rows, width]` of a packed batch (see `…Model`).
+            position_ids: `[rows, width]` of a packed batch.
+            num_posts: How many posts there are.
             labels: `[rows, width]`, the token where one was masked and -100 elsewhere; for MLM.
             post_ids: `[num_posts]` integer ids; for the social loss. The first half of the posts
                 are anchors, the second half their positives in the same order.
@@ -137,10 +155,12 @@ class PreTrainingMixin(SavingMixin):
                 half of the posts are sides a, the second half sides b in the same order.
             item_ids: `[num_posts]` integer ids; texts of one item are translations of each other,
                 and so no negatives in the contrastive loss. By default each pair is an item.
-            num_masked: what the MLM loss is divided by, in place of the batch's own number.
+            num_masked: What the MLM loss is divided by, in place of the batch's own number.
+            return_dict: False gives a tuple.
+            **kwargs: As the encoder takes.
 
         Raises:
-            ValueError: both `post_ids` and `pair_labels`, an odd number of posts with `post_ids`,
+            ValueError: Both `post_ids` and `pair_labels`, an odd number of posts with `post_ids`,
                 labels that are not 0 or 1 or not as many as pairs, or a batch of one pair where it
                 needs negatives.
         """
@@ -169,7 +189,9 @@ class PreTrainingMixin(SavingMixin):
             losses.append(config.mlm_weight * found["mlm_loss"])
         if post_ids is not None and self.social_head is not None:
             projections = self.social_head(output.embeddings)
-            loss, accuracy = self._social_loss(projections, post_ids, positive_ids)
+            loss, accuracy = in_batch_social_loss(
+                projections, post_ids, positive_ids, config.social_temperature
+            )
             found |= {
                 "social_loss": loss,
                 "social_accuracy": accuracy,
@@ -191,27 +213,6 @@ class PreTrainingMixin(SavingMixin):
         decoder = self.get_output_embeddings()
         return masked_lm_loss(
             transformed, decoder.weight, decoder.bias, labels.flatten()[masked], num_masked
-        )
-
-    def _social_loss(
-        self, projections: Tensor, post_ids: Tensor, positive_ids: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        num_posts = len(post_ids)
-        if num_posts % 2:
-            raise ValueError(f"the social loss takes pairs; the batch has {num_posts} posts")
-        keys, key_ids, first = gather_from_processes(projections, post_ids)
-        if len(key_ids) < 4:
-            raise ValueError(
-                "a batch of one pair has no negatives; the social loss needs at least two pairs "
-                "(raise per_device_train_batch_size)"
-            )
-        own = torch.arange(num_posts, device=post_ids.device)
-        partners = first + (own + num_posts // 2) % num_posts
-        if positive_ids is None:
-            positive_ids = post_ids.new_empty(num_posts, 0)
-        exclusion_mask = social_exclusions(post_ids, positive_ids, key_ids)
-        return nt_xent_loss(
-            projections, keys, partners, exclusion_mask, self.config.social_temperature
         )
 
     def _tpp_loss(
@@ -238,57 +239,6 @@ class PreTrainingMixin(SavingMixin):
                 "the contrastive loss takes translations alone, it draws negatives from the batch; "
                 "leave out the pairs labelled 0"
             )
-        own = torch.arange(num_posts, device=projections.device)
-        if item_ids is None:
-            item_ids = process_rank() * num_pairs + own % num_pairs
-        keys, key_item_ids, first = gather_from_processes(projections, item_ids)
-        if len(keys) < 4:
-            raise ValueError(
-                "a batch of one pair has no negatives; the contrastive loss needs at least two "
-                "pairs (raise per_device_train_batch_size)"
-            )
-        # Every process brings its sides a and then its sides b.
-        key_sides = torch.arange(len(keys), device=own.device) % num_posts // num_pairs
-        exclusion_mask = translation_exclusions(item_ids, own // num_pairs, key_item_ids, key_sides)
-        return translation_contrastive_loss(
-            projections,
-            keys,
-            first + (own + num_pairs) % num_posts,
-            exclusion_mask,
-            config.tpp_temperature,
-            config.tpp_margin,
+        return in_batch_translation_loss(
+            projections, item_ids, config.tpp_temperature, config.tpp_margin
         )
-
-
-def process_rank() -> int:
-    """The number of this process among those that train together; 0 where it is alone."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def gather_from_processes(projections: Tensor, post_ids: Tensor) -> tuple[Tensor, Tensor, int]:
-    """The projections and ids of all processes' posts, and where this process's begin.
-
-    Gradients flow back to the process that made a projection, so that the average of the
-    processes' losses has the gradients of the joint batch. Every process must bring as many posts.
-    """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return projections, post_ids, 0
-    ids = [torch.empty_like(post_ids) for _ in range(dist.get_world_size())]
-    dist.all_gather(ids, post_ids)
-    return _GatherWithGradient.apply(projections), torch.cat(ids), dist.get_rank() * len(post_ids)
-
-
-class _GatherWithGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:
-        everyone = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(everyone, own.contiguous())
-        ctx.count = len(own)
-        return torch.cat(everyone)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        gradient = grad_outputs[0].contiguous()
-        dist.all_reduce(gradient)
-        first = dist.get_rank() * ctx.count
-        return gradient[first : first + ctx.count]

@@ -44,18 +44,18 @@ class SavingMixin(Backbone):
         holds one, nothing is written.
 
         Args:
-            save_directory: the folder.
-            is_main_process: false on the processes that must not write.
-            state_dict: in place of the model's own.
-            push_to_hub: upload the model too, to `repo_id` or a repository of the folder's name.
-            **kwargs: as `PreTrainedModel.save_pretrained` takes.
+            save_directory: The folder.
+            is_main_process: False on the processes that must not write.
+            state_dict: In place of the model's own.
+            push_to_hub: Upload the model too, to `repo_id` or a repository of the folder's name.
+            **kwargs: As `PreTrainedModel.save_pretrained` takes.
         """
         names = ("repo_id", "commit_message", "private", "token")
         hub = {name: kwargs.pop(name) for name in names if push_to_hub and name in kwargs}
         named_before = getattr(self.config, "auto_map", None)
         self.config.auto_map = auto_map(type(self))
         # Where sentence-transformers looks for the size of vectors that a model itself pools.
-        self.config.projection_dim = pooled_width(self.config, self.config.pooling)
+        self.config.projection_dim = pooled_width(self.config.hidden_size, self.config.pooling)
         try:
             super().save_pretrained(
                 save_directory, is_main_process=is_main_process, state_dict=state_dict, **kwargs
@@ -105,7 +105,7 @@ def auto_map(model_class: type) -> dict[str, str]:
     """Where transformers finds the classes of a family, by auto class.
 
     Args:
-        model_class: any class of the family; the others are those of its file.
+        model_class: Any class of the family; the others are those of its file.
 
     Example:
         >>> from twhin_hf.modeling import TwhinBertModel

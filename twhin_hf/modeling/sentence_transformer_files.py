@@ -25,9 +25,9 @@ def sentence_transformer_files(
     """What each file of a SentenceTransformer holds.
 
     Args:
-        config: with `pooling` and `hidden_size`.
-        max_length: tokens a text is cut to.
-        special_tokens: that frame every text, as `["[CLS]", "[SEP]"]`; without them `mean`, which
+        config: With `pooling` and `hidden_size`.
+        max_length: Maximum sequence length; longer texts are truncated.
+        special_tokens: That frame every text, as `["[CLS]", "[SEP]"]`; without them `mean`, which
             leaves them out, is made by our class too.
 
     Returns:
@@ -65,9 +65,9 @@ def plain_sentence_transformer_files(
     """The same of an encoder for stock software, which reads `1_Pooling/config.json`.
 
     Args:
-        config: with `hidden_size`.
+        config: With `hidden_size`.
         pooling: `cls`, or `mean` of all tokens.
-        max_length: tokens a text is cut to.
+        max_length: Maximum sequence length; longer texts are truncated.
 
     Returns:
         JSON values by their path in the folder.
@@ -105,9 +105,9 @@ def write_sentence_transformer_files(
     """Writes the files; special tokens are those of the tokenizer in the folder.
 
     Args:
-        folder: of the model.
-        config: of the model.
-        max_length: tokens a text is cut to.
+        folder: Of the model.
+        config: Of the model.
+        max_length: Maximum sequence length; longer texts are truncated.
     """
     folder = Path(folder)
     tokens = special_tokens_of(folder)

@@ -6,60 +6,74 @@ and the stock classes of transformers, which keep and ignore unknown keys, load 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeVar, get_args
 
 from transformers import PreTrainedConfig
 
 Config = TypeVar("Config", bound=PreTrainedConfig)
 
-POOLINGS = ("cls", "mean", "combined")
-TPP_LOSSES = ("bce", "cosine", "contrastive")
+Pooling = Literal["cls", "mean", "combined"]
+TPPLoss = Literal["bce", "cosine", "contrastive"]
+POOLINGS: tuple[str, ...] = get_args(Pooling)
+TPP_LOSSES: tuple[str, ...] = get_args(TPPLoss)
 
-DEFAULTS: dict[str, Any] = {
-    "pooling": "combined",
-    "social_pooling": "cls",
-    "social_projection_sizes": None,
-    "social_temperature": 0.1,
-    "social_weight": 1.0,
-    "mlm_weight": 0.05,
-    "tpp_weight": 0.0,
-    "tpp_loss": "bce",
-    "tpp_pooling": "cls",
-    "tpp_projection_size": None,
-    "tpp_margin": 0.0,
-    "tpp_temperature": 0.05,
-}
-"""Our config keys and their defaults: the values of TwHIN-BERT (arXiv 2209.07562, Section 2.2) and
-of Translation Pair Prediction (TPP, arXiv 2110.10318).
 
-- `pooling`: what `…Model` returns as a post's embedding: `cls`, `mean` (of the non-special
-  tokens) or `combined` (both, side by side; the paper's frozen features).
-- `social_pooling`: what the social head reads.
-- `social_projection_sizes`: output sizes of the social head's layers; `None` is
-  `[hidden_size, hidden_size]`, the paper's `[768, 768]` for a base model.
-- `social_temperature`: τ of NT-Xent.
-- `social_weight`, `mlm_weight`, `tpp_weight`: the loss is the sum of the objectives, each times its
-  weight (TwHIN-BERT's λ is the 0.05 of MLM). A weight of 0 turns an objective off, and a model
-  without the social objective or TPP has no head for it; the MLM head always stays.
-- `tpp_loss`: `bce` (the paper's), `cosine` or `contrastive`; see `translation_losses.py`.
-- `tpp_pooling`: what the TPP head reads.
-- `tpp_projection_size`: output size of the TPP head; `None` is `hidden_size`, as in the paper.
-- `tpp_margin`, in [-1, 1]: for `cosine` the cosine below which pairs that are no translations cost
-  nothing (the paper tried 0, 0.5, -0.5 and -1); for `contrastive` what is taken off the cosine of
-  a text and its translation.
-- `tpp_temperature`: of `contrastive`.
-"""
+@dataclass
+class ObjectiveSettings:
+    """Objectives of the model, kept in its config.
+
+    The defaults are the values of TwHIN-BERT (arXiv 2209.07562, Section 2.2) and of Translation
+    Pair Prediction (TPP, arXiv 2110.10318). The loss is the sum of the objectives, each times its
+    weight; a weight of 0 turns an objective off, and a model without the social objective or TPP
+    has no head for it. The MLM head always stays.
+
+    Args:
+        pooling: Pooling of a post's embedding: first token, mean of the non-special tokens, or both
+            (the paper's frozen features).
+        social_pooling: Pooling that the social head reads.
+        social_projection_sizes: Layer sizes of the social head; hidden size twice if not given
+            (paper: 768 768 for a base model).
+        social_temperature: Temperature of the social loss, NT-Xent (paper: 0.1).
+        social_weight: Weight of the social loss.
+        mlm_weight: Weight of the MLM loss (paper: 0.05 beside the social loss).
+        tpp_weight: Weight of translation pair prediction.
+        tpp_loss: Loss of translation pair prediction (paper: bce).
+        tpp_pooling: Pooling that the TPP head reads.
+        tpp_projection_size: Output size of the TPP head; hidden size if not given.
+        tpp_margin: Margin of the TPP losses cosine and contrastive, in [-1, 1]: the cosine below
+            which random pairs cost nothing (paper: 0, 0.5, -0.5 and -1), or what is taken off
+            the cosine of a translation pair.
+        tpp_temperature: Temperature of the contrastive TPP loss.
+    """
+
+    pooling: Pooling = "combined"
+    social_pooling: Pooling = "cls"
+    social_projection_sizes: list[int] | None = None
+    social_temperature: float = 0.1
+    social_weight: float = 1.0
+    mlm_weight: float = 0.05
+    tpp_weight: float = 0.0
+    tpp_loss: TPPLoss = "bce"
+    tpp_pooling: Pooling = "cls"
+    tpp_projection_size: int | None = None
+    tpp_margin: float = 0.0
+    tpp_temperature: float = 0.05
+
+
+DEFAULTS: dict[str, Any] = asdict(ObjectiveSettings())
+"""Our config keys and their defaults."""
 
 
 def apply_settings(config: Config, **settings: Any) -> Config:
     """Sets our keys on a config: given values first, those already there next, then the defaults.
 
     Args:
-        config: the config of any encoder; changed in place and returned.
-        **settings: keys of `DEFAULTS`.
+        config: The config of any encoder; changed in place and returned.
+        **settings: Fields of `ObjectiveSettings`.
 
     Raises:
-        ValueError: a key that is not ours, or a value that cannot work.
+        ValueError: A key that is not ours, or a value that cannot work.
 
     Example:
         >>> from transformers import BertConfig

@@ -64,7 +64,7 @@ def translation_cosine_loss(
     Args:
         projections: `[num_posts, size]`.
         labels: `[num_posts // 2]`.
-        margin: m, in [-1, 1].
+        margin: M, in [-1, 1].
 
     Returns:
         The loss, and the share of pairs where s is above (1 + m) / 2, at which either label costs
@@ -100,7 +100,7 @@ def translation_contrastive_loss(
         positives: `[num_posts]`, the key that is each text's translation.
         exclusion_mask: `[num_posts, num_keys]`, of `translation_exclusions`.
         temperature: τ.
-        margin: taken off the cosine of a text and its translation.
+        margin: Taken off the cosine of a text and its translation.
 
     Returns:
         The loss, and the share of texts whose translation scores highest, over both directions.

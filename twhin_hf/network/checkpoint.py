@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from twhin_hf.files import new_file
 
 FILE_NAME = "embedding_checkpoint.safetensors"
 _KEY = "twhin_hf"
@@ -27,9 +28,8 @@ def save_checkpoint(
         identity: Graph and options, which must be the same on resuming.
     """
     header = json.dumps({"position": position, "identity": identity})
-    partial = path.with_name(path.name + ".partial")
-    save_file({name: t.cpu() for name, t in tensors.items()}, partial, metadata={_KEY: header})
-    os.replace(partial, path)
+    with new_file(path) as partial:
+        save_file({name: t.cpu() for name, t in tensors.items()}, partial, metadata={_KEY: header})
 
 
 def load_checkpoint(

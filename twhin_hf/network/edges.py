@@ -37,6 +37,7 @@ class EdgeFile:
         return self._size
 
     def append(self, edges: Edges) -> None:
+        """Writes edges behind those that are there."""
         for file, values, dtype in zip(self._files, edges, _DTYPES, strict=True):
             np.asarray(values, dtype).tofile(file)
         self._size += len(edges.lhs)

@@ -38,84 +38,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from twhin_hf.devices import pick_device
 from twhin_hf.network.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
+from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.folder import Network
-from twhin_hf.network.holdout import hold_out, rank_held_out
+from twhin_hf.network.holdout import hold_out, name_metrics, rank_held_out
 from twhin_hf.network.log import EngagementGraph
 from twhin_hf.network.schedule import Schedule, Step
+from twhin_hf.report import counts_sentence
 from twhin_hf.version import __version__
 
 logger = logging.getLogger(__name__)
 
 _INIT_SCALE = 1e-3
-
-
-@dataclass(frozen=True)
-class NetworkEmbeddingConfig:
-    """How to embed a network. Dimension, epochs and optimizer are the paper's.
-
-    Attributes:
-        dimension: Of every vector; the paper's 256.
-        epochs: Passes over the edges; the paper's 10.
-        learning_rate: Of Adagrad; lower it where a small graph ranks no better than popularity.
-        num_batch_negs: Negatives a side from the edge's own batch, that is by prevalence.
-        num_uniform_negs: Negatives a side drawn uniformly, the same for all edges of a batch.
-        negative_weight: Of each negative where a positive has 1, the `w` above. By default one over
-            the number of negatives of an edge, that is their average.
-        batch_size: Edges a step, rounded to whole chunks. By default 1,000 on CPU threads and
-            10,000 on a GPU, less where an epoch would have less than 1,000 steps.
-        holdout: Share of the edges (100,000 at most) that is kept from training and ranked.
-        num_candidates: Posts among which the post of a held-out edge is ranked, itself included.
-        seed: Of vectors, order, negatives and held-out edges. One thread repeats a run exactly;
-            more race for the tables and repeat it up to noise.
-        threads: CPU threads; by default as many as torch uses.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1` …
-        checkpoint_minutes: Time between checkpoints, which need an output folder.
-    """
-
-    dimension: int = 256
-    epochs: int = 10
-    learning_rate: float = 0.05
-    num_batch_negs: int = 50
-    num_uniform_negs: int = 50
-    negative_weight: float | None = None
-    batch_size: int | None = None
-    holdout: float = 0.01
-    num_candidates: int = 1000
-    seed: int = 0
-    threads: int | None = None
-    device: str = "auto"
-    checkpoint_minutes: float = 10.0
-
-    def __post_init__(self) -> None:
-        for name in ("dimension", "epochs", "batch_size", "threads", "seed"):
-            value, least = getattr(self, name), int(name != "seed")
-            if value is not None and value < least:
-                raise ValueError(f"{name} is {value}; it must be at least {least}.")
-        if min(self.num_batch_negs, self.num_uniform_negs) < 0:
-            raise ValueError(
-                f"num_batch_negs is {self.num_batch_negs} and num_uniform_negs is "
-                f"{self.num_uniform_negs}; neither may be negative."
-            )
-        if self.num_batch_negs + self.num_uniform_negs == 0:
-            raise ValueError(
-                "num_batch_negs and num_uniform_negs are both 0: without negatives all vectors "
-                "grow alike. Set one of them, 50 each is the default."
-            )
-        for name in ("learning_rate", "negative_weight"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}; it must be above 0.")
-        if not 0 <= self.holdout < 1:
-            raise ValueError(f"holdout is {self.holdout}; it is a share of the edges, below 1.")
-        if self.num_candidates < 2:
-            raise ValueError(f"num_candidates is {self.num_candidates}; ranking needs 2 or more.")
-
-    @property
-    def weight(self) -> float:
-        """Of each negative."""
-        num_negatives = 2 * (self.num_batch_negs + self.num_uniform_negs)
-        return self.negative_weight or 1 / num_negatives
 
 
 def embed_network(
@@ -147,7 +82,7 @@ def embed_network(
     _check_graph(graph)
     if resume and output is None:
         raise ValueError("resume needs the output folder that holds the checkpoint.")
-    device = _device(config.device)
+    device = pick_device(config.device)
     checkpoint = None if output is None else Path(output) / FILE_NAME
 
     held_out = hold_out(graph, config.holdout, config.seed)
@@ -181,7 +116,7 @@ def embed_network(
         num_candidates=config.num_candidates,
         seed=config.seed,
     )
-    logger.info("Held-out edges: %s", metrics or "none")
+    logger.info("Held-out edges: %s", counts_sentence(name_metrics(metrics)) or "none")
     if metrics and metrics["mrr"] < metrics["popularity_mrr"]:
         logger.warning(
             "Popularity ranks the held-out edges better than the vectors do (MRR %.3f, %.3f): "
@@ -282,6 +217,7 @@ class Tables:
 
     @classmethod
     def random(cls, graph: EngagementGraph, config: NetworkEmbeddingConfig, device: str) -> Tables:
+        """Tables of small random vectors."""
         generator = torch.Generator(device).manual_seed(config.seed)
         rows = {"users": graph.num_users, "posts": graph.num_posts}
         vectors = {
@@ -294,6 +230,7 @@ class Tables:
         return cls(vectors, {side: table.new_zeros(len(table)) for side, table in vectors.items()})
 
     def nbytes(self) -> int:
+        """Bytes of all tensors."""
         return sum(tensor.nbytes for tensor in self.named().values())
 
     def named(self) -> dict[str, Tensor]:
@@ -407,7 +344,8 @@ def _train(
                 if checkpoint and now - saved >= 60 * config.checkpoint_minutes:
                     save_checkpoint(checkpoint, tables.named(), (epoch, number + 1), identity)
                     saved = time.monotonic()
-            logger.info("Epoch %d of %d: loss %s", epoch + 1, config.epochs, mean_loss)
+            shown = mean_loss and f"{mean_loss:.4f}"
+            logger.info("Epoch %d of %d: loss %s", epoch + 1, config.epochs, shown)
     return mean_loss
 
 
@@ -446,14 +384,6 @@ def _check_graph(graph: EngagementGraph) -> None:
             f"No edge has the relation {', '.join(map(repr, empty))}: its vector would learn "
             "nothing. Leave the relation out, or lower the minimum degrees of the log."
         )
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device is {name!r}, but torch finds no GPU. Use 'cpu' or 'auto'.")
-    return name
 
 
 def _diverged(what: str, config: NetworkEmbeddingConfig) -> ValueError:

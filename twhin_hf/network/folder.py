@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from twhin_hf.files import new_file, read_json, write_json
 
 _METADATA_FILE = "network.json"
 _TENSOR = "vectors"
@@ -22,7 +25,7 @@ _BLOCK_BYTES = 64 * 2**20
 class Network:
     """User, post and relation vectors with the ids of their rows.
 
-    Attributes:
+    Args:
         user_ids: Strings, `[num_users]`.
         post_ids: Strings, `[num_posts]`.
         relations: Names, `[num_relations]`.
@@ -46,19 +49,22 @@ class Network:
 
     @property
     def num_users(self) -> int:
+        """Number of users."""
         return len(self.user_ids)
 
     @property
     def num_posts(self) -> int:
+        """Number of posts."""
         return len(self.post_ids)
 
     @property
     def dimension(self) -> int:
+        """Dimension of every vector."""
         return self.post_vectors.shape[1]
 
 
 def save_network(network: Network, directory: str | Path) -> None:
-    """Writes the folder; `network.json` comes last, so that half a folder never loads.
+    """Writes the folder; its files appear together, and `network.json` last of them.
 
     Args:
         network: The network to write.
@@ -71,21 +77,15 @@ def save_network(network: Network, directory: str | Path) -> None:
 
     _check(network, "the network to save")
     folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _METADATA_FILE).unlink(missing_ok=True)
     vectors = {
         "users": network.user_vectors,
         "posts": network.post_vectors,
         "relations": network.relation_vectors,
     }
-    for name, values in vectors.items():
-        save_file({_TENSOR: np.ascontiguousarray(values)}, folder / f"{name}.safetensors")
     tables = {
         "users": pa.table({"user_id": network.user_ids, "degree": network.user_degrees}),
         "posts": pa.table({"post_id": network.post_ids, "degree": network.post_degrees}),
     }
-    for name, table in tables.items():
-        pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
     metadata = {
         **network.metadata,
         "num_users": network.num_users,
@@ -93,10 +93,17 @@ def save_network(network: Network, directory: str | Path) -> None:
         "relations": network.relations,
         "dimension": network.dimension,
     }
-    (folder / _METADATA_FILE).write_text(
-        json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        encoding="utf-8",
-    )
+    with ExitStack() as files:
+        # The stack finishes the file that it opened first last.
+        write_json(files.enter_context(new_file(folder / _METADATA_FILE)), metadata)
+        for name, values in vectors.items():
+            path = files.enter_context(new_file(folder / f"{name}.safetensors"))
+            save_file({_TENSOR: np.ascontiguousarray(values)}, path)
+        for name, table in tables.items():
+            path = files.enter_context(new_file(folder / f"{name}.parquet"))
+            pq.write_table(table, path, compression="zstd")
+        # From here on until all are in place the folder is none, rather than half of each network.
+        (folder / _METADATA_FILE).unlink(missing_ok=True)
 
 
 def load_network(directory: str | Path) -> Network:
@@ -119,7 +126,7 @@ def load_network(directory: str | Path) -> Network:
             f"{folder} is no complete network folder: {', '.join(missing)} missing. "
             "Write it with `twhin-hf network embed` or save_network()."
         )
-    metadata = json.loads((folder / _METADATA_FILE).read_text(encoding="utf-8"))
+    metadata = read_json(folder / _METADATA_FILE)
     users = pq.read_table(folder / "users.parquet", columns=["user_id", "degree"])
     posts = pq.read_table(folder / "posts.parquet", columns=["post_id", "degree"])
     network = Network(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,6 +30,19 @@ def hold_out(graph: EngagementGraph, share: float, seed: int) -> np.ndarray:
     mask = np.zeros(len(graph.lhs), bool)
     mask[chosen] = True
     return mask
+
+
+def name_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What `rank_held_out` returns under the names of a report; empty where nothing was ranked."""
+    names = {
+        "held_out_edges": "held-out edges",
+        "candidates": "posts among which each is ranked",
+        "mrr": "MRR",
+        "hits@10": "HITS@10",
+        "popularity_mrr": "MRR by popularity",
+        "popularity_hits@10": "HITS@10 by popularity",
+    }
+    return {names[name]: value for name, value in metrics.items()}
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from twhin_hf.network.edges import EdgeFile, Edges, degrees, find_core, keep_core
+from twhin_hf.network.log_config import LogConfig
 from twhin_hf.tables import (
     TableSource,
     describe,
@@ -48,7 +49,7 @@ class LogReport:
     Every row is counted once: `rows = other_relations + unknown_post_rows + excluded_post_rows +
     null_ids + duplicates + rare_edges + num_edges`.
 
-    Attributes:
+    Args:
         rows: Rows of the log.
         other_relations: Rows of relations that were not asked for.
         unknown_posts: Posts of the log that the posts do not hold.
@@ -92,7 +93,7 @@ class EngagementGraph:
     Rows are numbered by id in byte order and edges are sorted by relation, user row and post row,
     so the graph does not depend on the number of threads or the order of the log.
 
-    Attributes:
+    Args:
         lhs: Row of the user, int32 `[num_edges]`; memory-mapped, read-only.
         rhs: Row of the post, int32 `[num_edges]`; the same.
         relation: Index of the relation, int16 `[num_edges]`; the same.
@@ -112,18 +113,22 @@ class EngagementGraph:
 
     @property
     def num_users(self) -> int:
+        """Number of users."""
         return len(self.user_ids)
 
     @property
     def num_posts(self) -> int:
+        """Number of posts."""
         return len(self.post_ids)
 
     @property
     def num_relations(self) -> int:
+        """Number of relations."""
         return len(self.relations)
 
     @property
     def num_edges(self) -> int:
+        """Number of edges."""
         return len(self.lhs)
 
     def user_degrees(self) -> np.ndarray:
@@ -139,16 +144,8 @@ def read_log(
     engagements: TableSource,
     posts: TableSource | Iterable[str] | None = None,
     *,
-    relations: Sequence[str] | None = None,
     exclude_posts: Iterable[str] | None = None,
-    min_user_degree: int = 1,
-    min_post_degree: int = 1,
-    max_unknown_posts: float = 0.5,
-    columns: Mapping[str, str] | None = None,
-    post_columns: Mapping[str, str] | None = None,
-    memory_limit: str = "600MB",
-    threads: int | None = None,
-    temp_directory: str | Path | None = None,
+    **options: Any,
 ) -> EngagementGraph:
     """Reads an engagement log into integer edges.
 
@@ -163,44 +160,39 @@ def read_log(
         posts: Posts with text (a file, a folder or, where the log is one, an Ibis table of the
             same back end, with columns `post_id` and `text`), or the ids of known posts. Edges to
             other posts are dropped.
-        relations: Keeps only these; all of them where it is None.
         exclude_posts: Ids of posts that must not take part, such as held-out posts.
-        min_user_degree: Fewest engagements of a user.
-        min_post_degree: Fewest engagements of a post.
-        max_unknown_posts: Largest share of the log's posts that `posts` may lack.
-        columns: What the log calls a column, such as `{"user_id": "uid"}`.
-        post_columns: The same of the posts.
-        memory_limit: Most memory of the engine; the interpreter, the ids and blocks of edges come
-            on top, so that the default stays below 1 GB where ids are few.
-        threads: Threads of the engine; all cores where it is None.
-        temp_directory: Where the engine spills and where the edges lie.
+        **options: Fields of `LogConfig`, such as `relations`, `min_user_degree` and `columns`.
 
     Raises:
         FileNotFoundError: A file is missing.
         ValueError: A column is missing, the log is empty, a named relation has no edge, too many
             posts are unknown, no edge is left, or a file cannot be read.
+        TypeError: An option that `LogConfig` does not have.
     """
-    for side, degree in (("user", min_user_degree), ("post", min_post_degree)):
-        if degree < 1:
-            raise ValueError(f"min_{side}_degree is {degree}; it must be at least 1.")
-    with tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=temp_directory) as scratch:
+    config = LogConfig(**options)
+    temp_directory = config.temp_directory
+    min_user_degree, min_post_degree = config.min_user_degree, config.min_post_degree
+    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as scratch:
         numbers = Path(scratch) / "edges.parquet"
-        with open_engine(memory_limit, threads, scratch) as engine, read_errors(engagements):
+        with (
+            open_engine(config.memory_limit, config.threads, scratch) as engine,
+            read_errors(engagements),
+        ):
             log = read_table(
                 engagements,
                 ["user_id", "post_id"],
                 ["relation"],
                 connection=engine,
-                columns=columns,
+                columns=config.columns,
             )
             log, rows_of = _read_relations(log, engagements)
-            names = _select_relations(rows_of, relations)
+            names = _select_relations(rows_of, config.relations)
             log = log.filter(log.relation.isin(names)) if len(names) < len(rows_of) else log
-            known = None if posts is None else _known_posts(posts, post_columns, engine)
-            post_ids, counts = _read_posts(log, known, exclude_posts, max_unknown_posts)
+            known = None if posts is None else _known_posts(posts, config.post_columns, engine)
+            post_ids, counts = _read_posts(log, known, exclude_posts, config.max_unknown_posts)
             users = log.select("user_id").distinct().order_by("user_id").to_pyarrow()
             user_ids = users["user_id"].filter(has_text(users["user_id"]))
-            num_known = 0 if known is None else known.count().to_pyarrow().as_py()
+            num_known = 0 if known is None else _count(known, log)
             _number_edges(log, user_ids, post_ids, names).to_parquet(numbers)
         # The engine has given its memory back before the edges are read.
         edges, joined = _read_edges(numbers, len(user_ids), len(post_ids), temp_directory)
@@ -231,7 +223,7 @@ def read_log(
         num_edges=len(kept),
         edges_per_relation=edges_per_relation,
     )
-    logger.info("Engagement log: %s", asdict(report))
+    logger.debug("Engagement log: %s", asdict(report))
     return EngagementGraph(
         lhs,
         rhs,
@@ -298,6 +290,11 @@ def _known_posts(
     return table.select("post_id").distinct()
 
 
+def _count(known: ir.Table, log: ir.Table) -> int:
+    """Rows of `known`, which may be in memory and then has no engine but the log's."""
+    return log.get_backend().to_pyarrow(known.count()).as_py()
+
+
 def _read_posts(
     log: ir.Table,
     known: ir.Table | None,
@@ -324,7 +321,7 @@ def _read_posts(
             f"{counts['unknown_posts']:,} of the log's {num_posts:,} posts have no text among the "
             f"posts given (the first is {str(example)!r}), more than the share of "
             f"{max_unknown_posts:g} that is allowed. Check that both use the same ids, or raise "
-            "max_unknown_posts (`--max-unknown-posts`)."
+            "max_unknown_posts (`--max_unknown_posts`)."
         )
     table = kept
     if exclude_posts is not None:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset
 
 from twhin_hf.network.folder import Network, check_finite
+from twhin_hf.network.mining_config import MiningConfig
 from twhin_hf.network.near_duplicates import NUM_BUCKETS, sketch_texts
 from twhin_hf.network.neighbours import (
     NeighbourIndex,
@@ -41,56 +42,13 @@ _TEXTS_PER_BLOCK = 2**14
 
 
 @dataclass(frozen=True)
-class MiningConfig:
-    """How pairs are mined.
-
-    Attributes:
-        k: Nearest neighbours looked at, for each post.
-        min_similarity: Smallest cosine of the network vectors of a pair.
-        mutual: Keep a pair only where each post is among the k nearest of the other.
-        max_pairs_per_post: Most pairs that a post is the anchor of, its nearest; by default k.
-        max_text_similarity: Pairs whose texts share this much or more are copies and left out
-            (Jaccard similarity of their character trigrams). A value above 1 keeps copies.
-        max_missing_posts: Largest share of the network's posts that may be without text.
-        exact_limit: Search exactly up to this many posts, which takes about a minute on two cores
-            at 256 dimensions.
-        index: FAISS factory string, such as the paper's OPQ64,IVF65536,PQ64; by default chosen by
-            the number of posts.
-        probes: Cells that a search visits, of the paper's 65,536 its 2,000; by default as many as
-            the recall needs.
-        target_recall: Recall@10 against exact search that probes aim for.
-        seed: Of the rows that train the index and of the recall sample.
-        threads: CPU threads; by default all cores.
-    """
-
-    k: int = 10
-    min_similarity: float = 0.0
-    mutual: bool = False
-    max_pairs_per_post: int | None = None
-    max_text_similarity: float = 0.8
-    max_missing_posts: float = 0.5
-    exact_limit: int = 150_000
-    index: str | None = None
-    probes: int | None = None
-    target_recall: float = 0.95
-    seed: int = 0
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("k", "max_pairs_per_post", "probes", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1.")
-
-
-@dataclass(frozen=True)
 class MiningReport:
     """What mining found and what it dropped, in the order of the filters.
 
     `candidates = below_similarity + near_duplicates + not_mutual + over_max_pairs + repeated +
     num_pairs`.
 
-    Attributes:
+    Args:
         num_posts: Posts of the network.
         posts_without_text: Posts of the network without text among the posts.
         zero_vectors: Posts whose vector is zero, which has no cosine.
@@ -138,6 +96,7 @@ def mine_pairs(
     config: MiningConfig | None = None,
     progress: bool = True,
     columns: Mapping[str, str] | None = None,
+    memory_limit: str = "1GB",
 ) -> MiningReport:
     """Writes pairs of posts that are close in the network to a Parquet file.
 
@@ -154,6 +113,7 @@ def mine_pairs(
         config: How to mine.
         progress: Shows a progress bar.
         columns: What the posts call a column, such as `{"text": "body"}`.
+        memory_limit: Most memory of the engine that reads the posts.
 
     Raises:
         FileNotFoundError: The posts are missing.
@@ -167,7 +127,7 @@ def mine_pairs(
     if not np.isfinite(lengths).all():
         check_finite(vectors, network.post_ids, "post")
     _check_k(config.k, network.num_posts, "the network has")
-    sketches, with_text = _read_texts(network, posts, config, columns)
+    sketches, with_text = _read_texts(network, posts, config, columns, memory_limit)
     rows = np.flatnonzero(with_text & (lengths > 0))
     _check_k(config.k, len(rows), "with text and a vector other than zero there are")
     if len(rows) < len(vectors):
@@ -209,7 +169,7 @@ def mine_pairs(
         text_seconds=text_seconds,
         seconds=time.perf_counter() - start,
     )
-    logger.info("Mining: %s", asdict(report))
+    logger.debug("Mining: %s", asdict(report))
     return report
 
 
@@ -226,6 +186,7 @@ def _read_texts(
     posts: TableSource | Dataset,
     config: MiningConfig,
     columns: Mapping[str, str] | None,
+    memory_limit: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sketches of the texts, uint8 `[num_posts, 64]`, and which posts have a text, bool."""
     import ibis
@@ -237,7 +198,7 @@ def _read_texts(
     sketches = np.zeros((network.num_posts, NUM_BUCKETS), np.uint8)
     with_text = np.zeros(network.num_posts, bool)
     with (
-        open_engine(threads=config.threads) as engine,
+        open_engine(memory_limit, config.threads) as engine,
         read_errors(source),
         tempfile.TemporaryDirectory(prefix="twhin_hf-") as scratch,
     ):
@@ -258,7 +219,7 @@ def _read_texts(
             f"{missing:,} of the network's {network.num_posts:,} posts have no text among the "
             f"posts given (the first is {str(network.post_ids[int(np.argmin(with_text))])!r}), "
             f"more than the share of {config.max_missing_posts:g} that is allowed. Check that "
-            "both use the same ids, or raise max_missing_posts (`--max-missing-posts`)."
+            "both use the same ids, or raise max_missing_posts (`--max_missing_posts`)."
         )
     return sketches, with_text
 

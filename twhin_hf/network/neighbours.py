@@ -34,7 +34,7 @@ _SMALLEST_GAIN = 0.002
 class NeighbourIndex:
     """A filled FAISS index of unit vectors, and what is known of it.
 
-    Attributes:
+    Args:
         index: The FAISS index; inner product.
         description: Its factory string.
         probes: Cells that a search visits; None where the index has no cells.
@@ -87,7 +87,7 @@ def build_index(
         description: FAISS factory string.
         probes: Cells to visit; chosen for the target recall where it is None.
         target_recall: Recall@10 against exact search, on a sample of 1,000 posts.
-        seed: Of the training rows and the sample.
+        seed: Seed of the training rows and the sample.
 
     Raises:
         ValueError: FAISS does not know the factory string, or there are too few vectors for it.

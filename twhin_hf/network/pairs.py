@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from twhin_hf.files import new_file
 from twhin_hf.network.near_duplicates import text_similarity
 
 PAIR_SCHEMA = pa.schema(
@@ -69,7 +69,11 @@ def write_pairs(
     in_pair = np.zeros(num_posts, bool)
     counts: Counter[str] = Counter()
     threads = threads or os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool, _parquet_writer(output) as writer:
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        new_file(output) as partial,
+        pq.ParquetWriter(partial, PAIR_SCHEMA, compression="zstd", use_dictionary=False) as writer,
+    ):
 
         def propose(block: slice) -> dict[str, int]:
             keep, taken = _filter(table, block, sketches, options)
@@ -154,17 +158,3 @@ def _explain_no_pairs(counts: Mapping[str, int], options: PairFilter) -> str:
         f"No pair is left of {counts['candidates']:,} candidates: {'; '.join(taken)}. "
         "Relax that filter (min_similarity, max_text_similarity, mutual) or give a larger k."
     )
-
-
-@contextmanager
-def _parquet_writer(output: Path) -> Iterator[pq.ParquetWriter]:
-    """Writes under another name and renames at the end, so that half a file never appears."""
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    try:
-        with pq.ParquetWriter(
-            unfinished, PAIR_SCHEMA, compression="zstd", use_dictionary=False
-        ) as writer:
-            yield writer
-        os.replace(unfinished, output)
-    finally:
-        unfinished.unlink(missing_ok=True)

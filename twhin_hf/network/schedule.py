@@ -75,6 +75,7 @@ class Schedule:
 
     @property
     def num_edges(self) -> int:
+        """Number of edges."""
         return len(self.lhs)
 
     def rounds(self, epoch: int, first: int = 0) -> Iterator[list[Step]]:

@@ -1,0 +1,1 @@
+"""Vectors of many posts, search and export."""

@@ -5,12 +5,13 @@ Where a model is a `SentenceTransformer`, its modules say it; else its config do
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import cached_file
+
+from twhin_hf.files import read_json
 
 PARTS = ("cls", "mean", "mean_all")
 """What a vector is made of: the first token, the mean of the tokens between the first and the last
@@ -26,10 +27,10 @@ _OF_POOLING_MODULE = {"cls": "cls", "mean": "mean_all"}
 class VectorSettings:
     """What the vectors of a model are.
 
-    Attributes:
+    Args:
         pooling: Parts of a vector, side by side; each is one of `PARTS`.
         normalize: Vectors have length 1.
-        max_length: Tokens a post is cut to.
+        max_length: Maximum sequence length; longer posts are truncated.
     """
 
     pooling: tuple[str, ...]
@@ -45,7 +46,7 @@ def embedding_settings(
     Args:
         name_or_path: Folder or repository.
         encoder: The `Twhin…Model` that it holds.
-        revision: Of the repository.
+        revision: Revision of the repository.
 
     Raises:
         ValueError: Modules of sentence-transformers that do more than to pool and to normalize.
@@ -107,7 +108,7 @@ def _pooling_modes(options: dict[str, Any]) -> list[str]:
 
 def _read_json(name_or_path: str, file: str, revision: str | None) -> Any:
     path = _find(name_or_path, file, revision)
-    return None if path is None else json.loads(path.read_text(encoding="utf-8"))
+    return None if path is None else read_json(path)
 
 
 def _find(name_or_path: str, file: str, revision: str | None) -> Path | None:

@@ -7,12 +7,10 @@ do, and its speed beside the model's is told.
 from __future__ import annotations
 
 import copy
-import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,12 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twhin_hf.files import new_folder, write_json
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.serving.embedding_settings import (
     VectorSettings,
     embedding_settings,
     sentence_transformer_paths,
 )
+from twhin_hf.serving.export_config import ExportConfig
 from twhin_hf.serving.exported import (
     EXPORT_NAME,
     MODEL_FILES,
@@ -51,35 +51,7 @@ REQUIRED_COSINE = {"float32": 0.999, "int8": 0.98}
 """The least cosine of an exported vector with PyTorch's, by the precision of the weights."""
 
 
-@dataclass(frozen=True)
-class ExportConfig:
-    """What is exported, and how.
-
-    Attributes:
-        model: Folder or repository of an encoder, or of an adapter.
-        format: `onnx`, `openvino` or `torch`.
-        revision: Of the repository.
-        int8: Weights of one byte (`onnx` and `openvino`).
-    """
-
-    model: str
-    format: str
-    revision: str | None = None
-    int8: bool = False
-
-    def __post_init__(self) -> None:
-        if self.format not in MODEL_FILES:
-            raise ValueError(f"format is {self.format!r}; choose one of {tuple(MODEL_FILES)}")
-        if self.int8 and self.format == "torch":
-            raise ValueError("int8 is made for onnx and openvino; leave it out, or choose one")
-
-    @property
-    def precision(self) -> str:
-        """Of the weights."""
-        return "int8" if self.int8 else "float32"
-
-
-def export_encoder(config: ExportConfig, output: str | Path) -> Comparison:
+def export(config: ExportConfig, output: str | Path) -> Comparison:
     """Exports an encoder.
 
     The folder holds the model with pooling inside (`input_ids` and `attention_mask` to
@@ -106,16 +78,14 @@ def export_encoder(config: ExportConfig, output: str | Path) -> Comparison:
     settings = embedding_settings(config.model, encoder, config.revision)
     tokenizer = encoder._own_tokenizer()
     encoder.check_tokenizer(tokenizer, settings.max_length)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
-        folder = Path(scratch) / "export"
+    with new_folder(output) as folder:
         _write_beside(folder, config, encoder, tokenizer)
         told = _told(config, encoder, settings)
         pooled = PooledEncoder(encoder, settings).eval()
         pytorch = ExportedEncoder(_run_by(pooled), tokenizer, told)
         for options in _write_model(folder / MODEL_FILES[config.format], config, pooled):
             told |= {"quantization": options} if config.int8 else {}
-            _write_json(folder / EXPORT_NAME, told)
+            write_json(folder / EXPORT_NAME, told)
             found = compare(pytorch.encode, load_exported(folder, trust=True).encode)
             if found.min_cosine >= told["required_cosine"]:
                 break
@@ -127,8 +97,7 @@ def export_encoder(config: ExportConfig, output: str | Path) -> Comparison:
                 "worst. Nothing was written" + ("; export it without int8." if config.int8 else ".")
             )
         told |= {"comparison": found._asdict() | {"threads": torch.get_num_threads()}}
-        _write_json(folder / EXPORT_NAME, told)
-        os.replace(folder, output)
+        write_json(folder / EXPORT_NAME, told)
     return found
 
 
@@ -141,7 +110,7 @@ def _write_model(path: Path, config: ExportConfig, pooled: PooledEncoder) -> Ite
         yield {}
         return
     plain = config.format == "onnx" and not config.int8
-    with tempfile.TemporaryDirectory(dir=path.parents[2]) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=path.parents[2]) as scratch:
         source = path if plain else Path(scratch) / "model.onnx"
         write_onnx(program, source)
         del program
@@ -159,7 +128,6 @@ def _write_model(path: Path, config: ExportConfig, pooled: PooledEncoder) -> Ite
 
 def _write_beside(folder: Path, config: ExportConfig, encoder: Any, tokenizer: Any) -> None:
     """Tokenizer, stock config, and modules of sentence-transformers."""
-    folder.mkdir()
     tokenizer.save_pretrained(folder)
     config_of_stock = copy.deepcopy(encoder.config)
     # No code lies beside it that it could name.
@@ -193,7 +161,3 @@ def _run_by(model: PooledEncoder) -> Any:
         return model(input_ids, attention_mask)[0].numpy()
 
     return run
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,14 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from twhin_hf.files import read_json
 from twhin_hf.loading.auto import load_post_encoder
-from twhin_hf.modeling.post_encoder import TOKENIZED_AT_ONCE, sorted_batches
+from twhin_hf.modeling.post_encoder import (
+    batches_of_texts,
+    finish_embeddings,
+    list_of_texts,
+    renamed_option,
+)
 from twhin_hf.serving.pooled_encoder import INPUTS, OUTPUTS
 
 EXPORT_NAME = "export.json"
@@ -36,7 +41,7 @@ Run = Callable[[Tensor, Tensor], np.ndarray]
 class ExportedEncoder:
     """Texts to vectors, as `encode` of the model that was exported.
 
-    Attributes:
+    Args:
         run: What computes a batch.
         tokenizer: The model's.
         export: What `export.json` says: `pooling`, `normalize`, `max_length`, `longest`,
@@ -50,29 +55,38 @@ class ExportedEncoder:
 
     def encode(
         self,
-        texts: Sequence[str],
+        texts: str | Sequence[str],
         batch_size: int = 64,
         max_length: int | None = None,
-        normalize: bool = False,
+        normalize_embeddings: bool = False,
         pooling: str | None = None,
-    ) -> np.ndarray:
+        *,
+        show_progress_bar: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        normalize: bool | None = None,
+    ) -> Any:
         """Vectors of texts, which are batched by length.
 
         Args:
-            texts: The posts.
-            batch_size: How many posts of `max_length` tokens a batch may hold.
-            max_length: Tokens a post is cut to; by default as it was exported.
-            normalize: Scale to length 1, also where the model does not.
+            texts: The posts, or a single one.
+            batch_size: How many posts of `max_length` tokens per batch may hold.
+            max_length: Maximum sequence length; longer posts are truncated. By default as exported.
+            normalize_embeddings: Scale to length 1, also where the model does not.
             pooling: Must be None: it is a part of the graph.
+            show_progress_bar: Show a bar that counts the posts.
+            convert_to_numpy: Give a NumPy array (the default); false gives a tensor.
+            convert_to_tensor: Give a tensor.
+            normalize: Old name of `normalize_embeddings`.
 
         Returns:
-            float32 `[len(texts), dimension]`, in the order of `texts`.
+            float32 `[len(texts), dimension]`, in the order of `texts`; `[dimension]` for a single
+            text.
 
         Raises:
-            ValueError: A `pooling`, a `max_length` above the model's, or a single string.
+            ValueError: A `pooling`, a `max_length` above the model's, or a text that is no string.
         """
-        if isinstance(texts, str):
-            raise ValueError("encode takes a list of texts; put the text in a list: [text]")
+        posts = list_of_texts(texts)
         if pooling is not None:
             raise ValueError(
                 f"pooling is {pooling!r}; that of an exported model is a part of it "
@@ -83,16 +97,16 @@ class ExportedEncoder:
             raise ValueError(
                 f"max_length is {max_length}; this model reads {self.export['longest']} at most"
             )
-        vectors = np.empty((len(texts), self.export["dimension"]), np.float32)
-        for start in range(0, len(texts), TOKENIZED_AT_ONCE):
-            block = list(texts[start : start + TOKENIZED_AT_ONCE])
-            ids = self.tokenizer(block, truncation=True, max_length=max_length)["input_ids"]
-            budget = batch_size * max_length
-            for rows, batch in sorted_batches(ids, budget, self.tokenizer.pad_token_id):
-                vectors[start + rows.numpy()] = self.run(*(batch[name] for name in INPUTS))
-        if normalize:
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
-        return vectors
+        vectors = np.empty((len(posts), self.export["dimension"]), np.float32)
+        batches = batches_of_texts(posts, self.tokenizer, batch_size, max_length, show_progress_bar)
+        for rows, batch in batches:
+            vectors[rows.numpy()] = self.run(*(batch[name] for name in INPUTS))
+        return finish_embeddings(
+            torch.from_numpy(vectors),
+            is_single=isinstance(texts, str),
+            normalize_embeddings=renamed_option(normalize, normalize_embeddings),
+            convert_to_numpy=convert_to_numpy and not convert_to_tensor,
+        )
 
 
 def is_exported(name_or_path: str | Path) -> bool:
@@ -115,7 +129,7 @@ def load_exported(folder: str | Path, trust: bool = False) -> ExportedEncoder:
     folder = Path(folder)
     if not is_exported(folder):
         raise FileNotFoundError(f"There is no {folder / EXPORT_NAME}; `twhin-hf export` makes it.")
-    export = json.loads((folder / EXPORT_NAME).read_text(encoding="utf-8"))
+    export = read_json(folder / EXPORT_NAME)
     kind = export["format"]
     check_libraries(kind, _RUNTIMES[kind])
     if kind == "torch" and not trust:
@@ -132,7 +146,7 @@ def load_encoder(name_or_path: str, revision: str | None = None, device: str = "
 
     Args:
         name_or_path: Folder of an export; folder or repository of a model or an adapter.
-        revision: Of the repository.
+        revision: Revision of the repository.
         device: Of a model; one that was exported computes on the CPU.
 
     Raises:

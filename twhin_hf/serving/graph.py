@@ -114,16 +114,21 @@ def write_openvino(source: Path, path: Path, int8: bool) -> None:
         os.environ["NNCF_CI"] = "1"
         import nncf
 
-        nncf.set_log_level(logging.ERROR)
-        model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+        # Not by `nncf.set_log_level`, which silences the handlers of others too, for good.
+        with _quiet("nncf"):
+            model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
     path.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The libraries tell of their insides, partly in the root's name; nobody can mend it here."""
-    loggers = [logging.getLogger(name) for name in (None, "torch.onnx")]
+def _quiet(*names: str) -> Iterator[None]:
+    """The libraries tell of their insides, partly in the root's name; nobody can mend it here.
+
+    Args:
+        *names: More loggers; a library that makes its logger by itself has been imported before.
+    """
+    loggers = [logging.getLogger(name) for name in (None, "torch.onnx", *names)]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

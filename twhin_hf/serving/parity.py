@@ -40,7 +40,7 @@ SENTENCES = (
 class Comparison(NamedTuple):
     """An exported model beside PyTorch.
 
-    Attributes:
+    Args:
         num_texts: Whose vectors were compared, of many lengths; speed is that of posts.
         min_cosine: Of the two vectors of a text.
         mean_cosine: The same, over all texts.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from twhin_hf.devices import pick_device
 from twhin_hf.network.neighbours import unit_vectors
+from twhin_hf.serving.exported import load_encoder
 from twhin_hf.serving.vectors import METADATA_KEY
 from twhin_hf.tables import TableSource, open_engine, read_errors, read_table
+
+logger = logging.getLogger(__name__)
 
 _VECTORS_PER_BLOCK = 16_384
 
@@ -21,13 +26,76 @@ _VECTORS_PER_BLOCK = 16_384
 class Hits(NamedTuple):
     """The nearest posts of each query, nearest first.
 
-    Attributes:
+    Args:
         post_ids: `[queries][k]`.
         cosines: float32 `[queries, k]`.
     """
 
     post_ids: list[list[str]]
     cosines: np.ndarray
+
+
+class Hit(NamedTuple):
+    """A post that was found.
+
+    Args:
+        post_id: Id of the post.
+        cosine: Cosine of its vector and the query's.
+        text: Its text; empty where no posts were given.
+    """
+
+    post_id: str
+    cosine: float
+    text: str = ""
+
+
+def search(
+    vectors: str | Path,
+    queries: Sequence[str],
+    model: str,
+    *,
+    k: int = 10,
+    posts: TableSource | None = None,
+    revision: str | None = None,
+    device: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> list[list[Hit]]:
+    """Finds the posts nearest to each text, by cosine and exactly.
+
+    Args:
+        vectors: File of `embed_posts`.
+        queries: Texts to search for; they are embedded as the vectors were.
+        model: Encoder that made the vectors: folder or Hub repository.
+        k: Number of posts per query; all of them if there are fewer.
+        posts: Posts with columns `post_id` and `text`, for the texts of the results.
+        revision: Revision of the repository.
+        device: Device; by default a GPU if available.
+        columns: What the posts call a column, such as `{"text": "body"}`.
+
+    Returns:
+        The nearest posts of each query, nearest first.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file of other columns, or a model whose vectors have another dimension.
+    """
+    made_with = vectors_made_with(vectors)
+    if made_with and made_with["model"] != model:
+        logger.warning(
+            "the vectors were made with %s; vectors of another model cannot be compared with them",
+            made_with["model"],
+        )
+    encoder = load_encoder(model, revision, pick_device(device))
+    embedded = encoder.encode(
+        list(queries), max_length=made_with.get("max_length"), pooling=made_with.get("pooling")
+    )
+    hits = search_vectors(vectors, np.asarray(embedded), k)
+    found = sorted({post_id for post_ids in hits.post_ids for post_id in post_ids})
+    texts = texts_of(posts, found, columns=columns) if posts is not None else {}
+    return [
+        [Hit(post_id, float(cosine), texts.get(post_id, "")) for post_id, cosine in row]
+        for row in map(zip, hits.post_ids, hits.cosines)
+    ]
 
 
 def search_vectors(vectors: str | Path, queries: np.ndarray, k: int) -> Hits:
@@ -87,15 +155,18 @@ def vectors_made_with(vectors: str | Path) -> dict[str, Any]:
     return json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else {}
 
 
-def texts_of(posts: TableSource, post_ids: Sequence[str]) -> dict[str, str]:
+def texts_of(
+    posts: TableSource, post_ids: Sequence[str], *, columns: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """The texts of some posts; a post that is not there is left out.
 
     Args:
         posts: With columns `post_id` and `text`.
         post_ids: Which.
+        columns: What the posts call a column, such as `{"text": "body"}`.
     """
     with open_engine() as engine, read_errors(posts):
-        table = read_table(posts, ["post_id", "text"], connection=engine)
+        table = read_table(posts, ["post_id", "text"], connection=engine, columns=columns)
         found = table.filter(table.post_id.isin(list(post_ids))).to_pyarrow()
     # The first row of an id is the post, as everywhere.
     pairs = zip(found["post_id"].to_pylist(), found["text"].to_pylist(), strict=True)

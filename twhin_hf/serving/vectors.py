@@ -11,12 +11,10 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +26,10 @@ from datasets import Dataset
 from rich.progress import Progress
 
 from twhin_hf.data.posts import read_posts
+from twhin_hf.devices import pick_device
+from twhin_hf.files import new_file
 from twhin_hf.serving.exported import EXPORT_NAME, load_encoder
+from twhin_hf.serving.vectors_config import PostVectorsConfig
 from twhin_hf.tables import TableSource
 
 logger = logging.getLogger(__name__)
@@ -40,48 +41,10 @@ METADATA_KEY = b"twhin_hf"
 """Where the file says how its vectors were made, as JSON."""
 
 
-@dataclass(frozen=True)
-class PostVectorsConfig:
-    """How posts are embedded.
-
-    Attributes:
-        model: Folder or repository of an encoder, or of an adapter; or folder of an export.
-        revision: Of the repository.
-        pooling: `cls`, `mean` or `combined`; the model's own where it is None, as it must be for
-            an export.
-        max_length: Tokens a post is cut to; 128, or the model's most if less, where it is None.
-        normalize: Scale vectors to length 1.
-        float16: Two bytes a number in place of four.
-        batch_size: Posts of `max_length` tokens that a batch may hold.
-        processes: That embed at the same time, each with a model of its own.
-        device: Such as `cuda`; several processes share out all devices of that kind.
-    """
-
-    model: str
-    revision: str | None = None
-    pooling: str | None = None
-    max_length: int | None = None
-    normalize: bool = False
-    float16: bool = False
-    batch_size: int = 64
-    processes: int = 1
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "processes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
-
-    def of_vectors(self) -> dict[str, Any]:
-        """The options that the vectors depend on, as a file of them tells."""
-        names = ("model", "revision", "pooling", "max_length", "normalize", "float16")
-        return {name: asdict(self)[name] for name in names}
-
-
 class PostVectorsReport(NamedTuple):
     """What was written.
 
-    Attributes:
+    Args:
         num_posts: Vectors of the file.
         dimension: Of a vector.
         num_parts: Parts it was made of.
@@ -169,7 +132,7 @@ class _Embedder:
             block["text"].to_pylist(),
             batch_size=self.config.batch_size,
             max_length=self.config.max_length,
-            normalize=self.config.normalize,
+            normalize_embeddings=self.config.normalize,
             pooling=self.config.pooling,
         )
         vectors = np.asarray(found)
@@ -187,9 +150,8 @@ class _Embedder:
             vectors = vectors.astype(np.float16)
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
         table = pa.table({"post_id": block["post_id"], "embedding": column})
-        partial = part.path.with_suffix(".partial")
-        pq.write_table(table, partial, use_dictionary=False)
-        os.replace(partial, part.path)
+        with new_file(part.path) as partial:
+            pq.write_table(table, partial, use_dictionary=False)
         return part
 
 
@@ -212,13 +174,14 @@ def _embed_parts(parts: list[_Part], posts: str, config: PostVectorsConfig) -> I
     if not parts:
         return
     if config.processes == 1:
-        yield from map(_Embedder(config, posts, config.device).write, parts)
+        yield from map(_Embedder(config, posts, pick_device(config.device)).write, parts)
         return
     # Not forked: threads of the engine and the accelerator do not survive it.
     context = multiprocessing.get_context("spawn")
+    device = pick_device(config.device)
     devices = context.Queue()
     for number in range(config.processes):
-        devices.put(_device(config.device, number))
+        devices.put(_device(device, number))
     with ProcessPoolExecutor(
         config.processes, context, _start_worker, (config, posts, devices)
     ) as workers:
@@ -258,12 +221,10 @@ def _join(parts: list[Path], output: Path, config: PostVectorsConfig) -> int:
     """Writes the parts as one file, a row group each, and returns the dimension."""
     made_with = {METADATA_KEY: json.dumps(config.of_vectors()).encode()}
     schema = pq.read_schema(parts[0]).with_metadata(made_with)
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        with pq.ParquetWriter(partial, schema, use_dictionary=False) as writer:
-            for path in parts:
-                writer.write_table(pq.read_table(path).replace_schema_metadata(made_with))
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        new_file(output) as partial,
+        pq.ParquetWriter(partial, schema, use_dictionary=False) as writer,
+    ):
+        for path in parts:
+            writer.write_table(pq.read_table(path).replace_schema_metadata(made_with))
     return schema.field("embedding").type.list_size

@@ -1,0 +1,1 @@
+"""Packing, batches, trainers, LoRA and losses for sentence-transformers."""

@@ -19,7 +19,7 @@ from twhin_hf.data.language_sampling import resample_languages
 class PostBatch:
     """Posts that go through the model together.
 
-    Attributes:
+    Args:
         tokens: int32 `[num_tokens]`, of one post after the other.
         lengths: int64 `[num_posts]`, tokens of each post.
         draws: int64 `[num_posts]`, which draw of the run each post is; seeds its masking.
@@ -45,7 +45,7 @@ class PostBatches(TorchDataset):
     """Tokenized posts, fetched a batch at a time.
 
     Args:
-        tokenized: of `tokenize_posts`.
+        tokenized: Of `tokenize_posts`.
 
     Its keys are `draw · len + row`, as `LanguageSampler` makes them, so that a draw's number
     reaches whoever masks it; a bare row is its draw 0.
@@ -75,7 +75,7 @@ class PairBatches(TorchDataset):
     """Pairs of posts.
 
     Args:
-        posts: the posts.
+        posts: The posts.
         pairs: int64 `[num_pairs, 2]`, rows of anchors and positives.
     """
 
@@ -113,16 +113,16 @@ def pair_rows(posts: Dataset, pairs: pa.Table, max_missing: float = 0.0) -> tupl
     """Turns the ids of mined pairs into rows of the posts.
 
     Args:
-        posts: with `post_id`.
-        pairs: columns `anchor_id` and `positive_id`.
-        max_missing: the share of pairs that may lack a post.
+        posts: With `post_id`.
+        pairs: Columns `anchor_id` and `positive_id`.
+        max_missing: The share of pairs that may lack a post.
 
     Returns:
         int64 `[num_pairs, 2]`, and how many pairs were left out because a post of theirs is not
         there.
 
     Raises:
-        ValueError: a missing column, no pairs, too many pairs without their posts.
+        ValueError: A missing column, no pairs, too many pairs without their posts.
     """
     missing = [name for name in ("anchor_id", "positive_id") if name not in pairs.column_names]
     if missing:
@@ -151,10 +151,10 @@ class LanguageSampler(Sampler[int]):
     """Draws rows with languages re-sampled; each epoch anew, the same for the same seed.
 
     Args:
-        languages: int `[num_rows]`, the language of each row.
-        exponent: of `resample_languages`.
-        seed: of the run.
-        size: rows of an epoch; by default as many as there are.
+        languages: Int `[num_rows]`, the language of each row.
+        exponent: Of `resample_languages`.
+        seed: Seed of the run.
+        size: Rows of an epoch; by default as many as there are.
     """
 
     BLOCK = 65_536

@@ -19,13 +19,13 @@ class PackingCollator:
     """Masks and packs a batch.
 
     Args:
-        tokenizer: the model's tokenizer.
-        row_length: tokens that a row should hold; 0 pads instead, one post a row.
-        mlm_probability: share of the tokens to predict; 0 for none.
-        seed: of the masking.
+        tokenizer: The model's tokenizer.
+        row_length: Tokens that a row should hold; 0 pads instead, one post a row.
+        mlm_probability: Share of the tokens to predict; 0 for none.
+        seed: Seed of the masking.
 
     Raises:
-        ValueError: a tokenizer without mask or padding token, or a probability outside [0, 1).
+        ValueError: A tokenizer without mask or padding token, or a probability outside [0, 1).
     """
 
     tokenizer: PreTrainedTokenizerBase

@@ -15,6 +15,7 @@ from transformers import (
 
 from twhin_hf.loading.auto import is_adapter
 from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
+from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 from twhin_hf.modeling import apply_settings
 
 logger = logging.getLogger(__name__)
@@ -33,16 +34,16 @@ def load_pretraining_model(
     Seed before (`transformers.set_seed`): the heads' weights come from the global generator.
 
     Args:
-        name_or_path: a folder or a repository, of ours or of a plain encoder, or of an adapter
+        name_or_path: A folder or a repository, of ours or of a plain encoder, or of an adapter
             (peft).
-        tokenizer: whose padding token the model takes over.
-        trainable_adapter: give back an adapter as a `PretrainingAdapter` to train it further; by
+        tokenizer: Whose padding token the model takes over.
+        trainable_adapter: Give back an adapter as a `PretrainingAdapter` to train it further; by
             default it is merged into the weights.
-        four_bit: hold the encoder's layers in 4 bits, for LoRA beside them (QLoRA).
-        **settings: keys of `twhin_hf.modeling.settings.DEFAULTS`, before the checkpoint's own.
+        four_bit: Hold the encoder's layers in 4 bits, for LoRA beside them (QLoRA).
+        **settings: Keys of `twhin_hf.modeling.settings.DEFAULTS`, before the checkpoint's own.
 
     Raises:
-        ValueError: an encoder of a family that has no class here, an adapter that does not fit its
+        ValueError: An encoder of a family that has no class here, an adapter that does not fit its
             base model, an adapter to train further whose heads are not those of the settings, or
             4 bits without bitsandbytes or for an adapter that is to be merged.
     """
@@ -65,9 +66,15 @@ def load_pretraining_model(
         config = AutoConfig.from_pretrained(name_or_path)
     pretraining_model = model_class(config, PRETRAINING_MODELS)
     config.pad_token_id = tokenizer.pad_token_id
-    model = pretraining_model.from_pretrained(
-        base, config=apply_settings(config, **settings), revision=revision or "main", **options
-    )
+    with quiet_loading():
+        model, info = pretraining_model.from_pretrained(
+            base,
+            config=apply_settings(config, **settings),
+            revision=revision or "main",
+            output_loading_info=True,
+            **options,
+        )
+    logger.info("%s", loading_in_words(str(base), model, info))
     return _with_adapter(model, name_or_path, trainable_adapter) if adapted else model
 
 
@@ -102,13 +109,13 @@ def new_pretraining_model(
     """A model with random weights, its vocabulary the tokenizer's.
 
     Args:
-        config_name: a folder or repository with a config, or the name of a family, as `bert`.
-        tokenizer: gives the size of the vocabulary and the ids of the special tokens.
-        overrides: keys of the encoder's config, as `{"hidden_size": 384}`.
-        **settings: keys of `twhin_hf.modeling.settings.DEFAULTS`.
+        config_name: A folder or repository with a config, or the name of a family, as `bert`.
+        tokenizer: Gives the size of the vocabulary and the ids of the special tokens.
+        overrides: Keys of the encoder's config, as `{"hidden_size": 384}`.
+        **settings: Keys of `twhin_hf.modeling.settings.DEFAULTS`.
 
     Raises:
-        ValueError: a family that has no class here, or an override that the config does not know.
+        ValueError: A family that has no class here, or an override that the config does not know.
     """
     overrides = overrides or {}
     if config_name in CONFIG_MAPPING and not Path(config_name).exists():

@@ -34,11 +34,12 @@ HEADS = ("social_head", "tpp_head", "cls", "lm_head", "head", "decoder")
 
 
 def four_bit_config() -> BitsAndBytesConfig:
-    """How QLoRA holds the frozen layers of the encoder: NF4 with double quantisation, computed in
-    bfloat16 (arXiv 2305.14314, Section 3).
+    """How QLoRA holds the frozen layers of the encoder.
+
+    NF4 with double quantisation, computed in bfloat16 (arXiv 2305.14314, Section 3).
 
     Raises:
-        ValueError: bitsandbytes is not installed.
+        ValueError: Bitsandbytes is not installed.
     """
     if not is_bitsandbytes_available():
         raise ValueError("4 bits (QLoRA) need bitsandbytes: `pip install bitsandbytes`")
@@ -57,7 +58,7 @@ def heads_to_save(model: PreTrainedModel) -> list[str]:
     The checkpoint may hold none of them: left frozen they would be noise.
 
     Args:
-        model: a `Twhin…ForPreTraining`; an objective whose weight is 0 has no part in it.
+        model: A `Twhin…ForPreTraining`; an objective whose weight is 0 has no part in it.
     """
     heads = [name for name in ("social_head", "tpp_head") if getattr(model, name) is not None]
     if model.config.mlm_weight > 0:
@@ -76,15 +77,15 @@ def lora_config(
     """What is adapted, and how: the encoder's layers by LoRA, the heads in full.
 
     Args:
-        model: a `Twhin…ForPreTraining`.
-        r: rank of the two factors.
-        alpha: their product is scaled by alpha / r.
-        dropout: of their input.
-        target_modules: ends of the names of the encoder's linear layers; `LORA_TARGETS` by
+        model: A `Twhin…ForPreTraining`.
+        r: Rank of the two factors.
+        alpha: Their product is scaled by alpha / r.
+        dropout: Of their input.
+        target_modules: Ends of the names of the encoder's linear layers; `LORA_TARGETS` by
             default.
 
     Raises:
-        ValueError: a rank below 1, or a dropout outside [0, 1).
+        ValueError: A rank below 1, or a dropout outside [0, 1).
     """
     if r < 1:
         raise ValueError(f"lora_r is {r}; it must be 1 or more")
@@ -110,12 +111,12 @@ def add_lora(model: PreTrainedModel, config: LoraConfig | None = None) -> Pretra
     """Freezes a model and puts LoRA beside its layers; the trainers take what comes back.
 
     Args:
-        model: a `Twhin…ForPreTraining` that was loaded from a checkpoint, its encoder perhaps in 4
+        model: A `Twhin…ForPreTraining` that was loaded from a checkpoint, its encoder perhaps in 4
             bits (`four_bit_config`); changed in place.
-        config: of `lora_config`; its defaults without one.
+        config: Of `lora_config`; its defaults without one.
 
     Raises:
-        ValueError: a model that is no checkpoint, or that has an adapter merged into it: whoever
+        ValueError: A model that is no checkpoint, or that has an adapter merged into it: whoever
             loads the new adapter could not find the weights it stands on.
     """
     name = model.config._name_or_path

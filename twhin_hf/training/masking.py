@@ -24,10 +24,10 @@ def random_numbers(seed: int, draws: np.ndarray, positions: np.ndarray, stream: 
     """Uniform numbers in [0, 1), float64 `[num_tokens]`, one for each (draw, position, stream).
 
     Args:
-        seed: of the run.
+        seed: Seed of the run.
         draws: int64 `[num_tokens]`, which draw of the run a token's post is.
         positions: int64 `[num_tokens]`, the token's place in its post.
-        stream: tells numbers for different uses apart.
+        stream: Tells numbers for different uses apart.
     """
     with np.errstate(over="ignore"):
         state = _mix(np.full(1, seed % 2**64, np.uint64) + _STEP * np.uint64(stream + 1))
@@ -53,11 +53,11 @@ def mask_tokens(
         tokens: `[num_tokens]`, of the batch's posts one after the other.
         draws: int64 `[num_tokens]`.
         positions: int64 `[num_tokens]`, places in the post.
-        special_ids: tokens that are never chosen.
-        mask_token_id: id of `[MASK]`.
-        vocab_size: random tokens are drawn below it.
-        probability: share of the tokens to choose.
-        seed: of the run.
+        special_ids: Tokens that are never chosen.
+        mask_token_id: Id of `[MASK]`.
+        vocab_size: Random tokens are drawn below it.
+        probability: Share of the tokens to choose.
+        seed: Seed of the run.
 
     Returns:
         The tokens to show and the labels (the token where one was chosen, -100 elsewhere), both

@@ -16,11 +16,11 @@ from twhin_hf.training.batches import LanguageSampler, PostBatch
 class BatchSource(NamedTuple):
     """Batches of one kind, and the order in which they are drawn.
 
-    Attributes:
-        name: of its elements; for messages.
-        batches: fetches a batch by keys (`Posts`, `Pairs`, `TranslationPairs`).
-        sampler: of its keys.
-        proportion: its share of the run's batches.
+    Args:
+        name: Of its elements; for messages.
+        batches: Fetches a batch by keys (`Posts`, `Pairs`, `TranslationPairs`).
+        sampler: Of its keys.
+        proportion: Its share of the run's batches.
     """
 
     name: str
@@ -33,7 +33,7 @@ class MixedBatches(TorchDataset):
     """Batches of several sources; a key is `key of the source · num_sources + source`.
 
     Args:
-        sources: fetch a batch by keys (`Posts`, `Pairs`, `TranslationPairs`).
+        sources: Fetch a batch by keys (`Posts`, `Pairs`, `TranslationPairs`).
     """
 
     def __init__(self, sources: Sequence[Any]):
@@ -74,8 +74,8 @@ class MixedSampler(Sampler[int]):
     they stopped.
 
     Args:
-        sources: with proportions that sum to 1.
-        batch_size: keys of a batch, over all processes.
+        sources: With proportions that sum to 1.
+        batch_size: Keys of a batch, over all processes.
     """
 
     def __init__(self, sources: Sequence[BatchSource], batch_size: int):
@@ -127,14 +127,14 @@ def batch_schedule(proportions: Sequence[float], first_count: int) -> np.ndarray
     """Which source each batch of an epoch comes from, as even as can be.
 
     Args:
-        proportions: the sources' shares of the batches, which sum to 1.
-        first_count: batches of the first source.
+        proportions: The sources' shares of the batches, which sum to 1.
+        first_count: Batches of the first source.
 
     Returns:
         int64 `[num_batches]`.
 
     Raises:
-        ValueError: proportions that are not above 0, or do not sum to 1.
+        ValueError: Proportions that are not above 0, or do not sum to 1.
 
     Example:
         >>> batch_schedule([0.75, 0.25], 6).tolist()

@@ -25,13 +25,13 @@ class NegativeSampler:
     Section 2, where the text comes from anywhere outside the item).
 
     Args:
-        languages: integers `[2 · num_pairs]`, the language of each text.
+        languages: Integers `[2 · num_pairs]`, the language of each text.
         items: int64 `[num_pairs]`; pairs of one item hold translations of the same text.
-        seed: of the run.
-        names: of the languages, by their integers; for messages.
+        seed: Seed of the run.
+        names: Of the languages, by their integers; for messages.
 
     Raises:
-        ValueError: a language whose texts all belong to one item: nothing can replace them.
+        ValueError: A language whose texts all belong to one item: nothing can replace them.
     """
 
     def __init__(self, languages: np.ndarray, items: np.ndarray, seed: int, names: Sequence[str]):

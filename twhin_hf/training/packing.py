@@ -10,11 +10,11 @@ import numpy as np
 class PackedLayout(NamedTuple):
     """Where the posts of a batch lie.
 
-    Attributes:
+    Args:
         rows: int64 `[num_posts]`, the row of each post.
         columns: int64 `[num_posts]`, the column of its first token.
-        num_rows: rows of the batch.
-        width: columns of the batch, the length of its fullest row.
+        num_rows: Rows of the batch.
+        width: Columns of the batch, the length of its fullest row.
     """
 
     rows: np.ndarray
@@ -33,10 +33,10 @@ def pack(lengths: np.ndarray, row_length: int) -> PackedLayout:
 
     Args:
         lengths: `[num_posts]`, tokens of each post, all positive.
-        row_length: tokens that a row should hold.
+        row_length: Tokens that a row should hold.
 
     Raises:
-        ValueError: no posts, or a post without tokens.
+        ValueError: No posts, or a post without tokens.
 
     Example:
         >>> pack(np.array([5, 3, 4, 4]), 8)[2:]
@@ -73,8 +73,10 @@ def _first_fit(
     """Rows and columns of posts, longest first, each in the first row with room.
 
     Args:
-        distinct: the posts' lengths, falling.
-        counts: how many posts have each.
+        distinct: The posts' lengths, falling.
+        counts: How many posts have each.
+        num_rows: Number of rows.
+        width: Tokens per row.
 
     Returns:
         None where a post finds no room.
@@ -102,8 +104,8 @@ def place(
     Args:
         tokens: `[num_tokens]`, of one post after the other.
         lengths: `[num_posts]`.
-        layout: of `pack`.
-        pad_value: where no post lies.
+        layout: Of `pack`.
+        pad_value: Where no post lies.
 
     Returns:
         `[num_rows, width]`, of the tokens' type.

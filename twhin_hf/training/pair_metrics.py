@@ -25,11 +25,11 @@ def pair_metrics(
 
     Args:
         projections: `[num_pairs, 2, size]`, of side a and side b.
-        items: integers `[num_pairs]`; pairs of one item hold translations of the same text.
-        languages: integers `[2, num_pairs]`, of the sides.
+        items: Integers `[num_pairs]`; pairs of one item hold translations of the same text.
+        languages: Integers `[2, num_pairs]`, of the sides.
         negatives: int64 `[2, num_negatives]`, texts that make pairs that are no translations;
             numbers below `num_pairs` are sides a, those above sides b.
-        tpp_loss: whose scores tell translations from negatives.
+        tpp_loss: Whose scores tell translations from negatives.
 
     Returns:
         `tpp_auc`, the area under the ROC curve: the chance that a translation scores above a

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,14 +16,17 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import SchedulerType, unwrap_peft_model
 
 from twhin_hf.data.tokenization import tokenize_posts
+from twhin_hf.files import write_json
 from twhin_hf.modeling.packed_attention import attention_dropout, packed_attention_backend
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.masking import IGNORED
 from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler, whole_batches
+from twhin_hf.training.progress import TrainingProgress
 from twhin_hf.training.publishing import PublishingMixin
 from twhin_hf.training.record import training_record, write_training_record
 
@@ -35,33 +37,32 @@ LOGGED_NAMES = ("mlm_loss", "social_loss", "social_accuracy", "tpp_loss", "tpp_a
 
 @dataclass
 class PretrainingConfig(TrainingArguments):
-    """Options of every pretraining trainer; the docstrings of its subclasses explain them."""
+    """Options that all pretraining trainers share.
 
-    logging_steps: float = field(default=50, metadata={"help": "Log every so many steps."})
-    remove_unused_columns: bool = field(
-        default=False, metadata={"help": "Must be false: batches are no columns of a data set."}
-    )
-    dataloader_drop_last: bool = field(
-        default=True, metadata={"help": "Drop the last, short batch: it has fewer negatives."}
-    )
-    max_length: int = field(default=128, metadata={"help": "Tokens a text is cut to."})
-    row_length: int = field(
-        default=128, metadata={"help": "Tokens that a packed row should hold; 0 pads instead."}
-    )
-    mlm_probability: float | None = field(
-        default=0.15, metadata={"help": "Share of the tokens to predict."}
-    )
-    num_negatives: int = field(
-        default=1,
-        metadata={"help": "Negatives of a translation pair; contrastive takes the batch's."},
-    )
-    upsample_languages: bool = field(
-        default=False,
-        metadata={"help": "Draw every pair of languages as often as the largest one."},
-    )
-    dataset_num_proc: int | None = field(
-        default=None, metadata={"help": "Processes that tokenize the texts."}
-    )
+    Args:
+        logging_steps: Steps between two log entries.
+        remove_unused_columns: Must be false: batches are no columns of a data set.
+        dataloader_drop_last: Drop the last, short batch: it has fewer negatives.
+        max_length: Maximum sequence length; longer texts are truncated (paper: 128).
+        row_length: Tokens per packed row; 0 turns packing off and pads instead.
+        mlm_probability: Share of the tokens to predict.
+        num_negatives: Negatives per translation pair; contrastive takes the batch's other texts.
+        upsample_languages: Draw every pair of languages as often as the largest one.
+        dataset_num_proc: Processes that tokenize the texts.
+
+    Raises:
+        ValueError: A length, a number of negatives or a flag that cannot work.
+    """
+
+    logging_steps: float = 50
+    remove_unused_columns: bool = False
+    dataloader_drop_last: bool = True
+    max_length: int = 128
+    row_length: int = 128
+    mlm_probability: float | None = 0.15
+    num_negatives: int = 1
+    upsample_languages: bool = False
+    dataset_num_proc: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,15 +89,15 @@ class PretrainingTrainer(PublishingMixin):
     """Trains a `Twhin…ForPreTraining` on batches of one source, or of several, mixed.
 
     Args:
-        model: with the weights of its objectives in its config.
-        args: the configuration.
-        sources: of batches; the proportions of several sum to 1.
-        eval_batches: held-out batches.
-        tokenizer: the model's.
-        **kwargs: as `Trainer` takes.
+        model: With the weights of its objectives in its config.
+        args: The configuration.
+        sources: Of batches; the proportions of several sum to 1.
+        eval_batches: Held-out batches.
+        tokenizer: The model's.
+        **kwargs: As `Trainer` takes.
 
     Raises:
-        ValueError: a source that does not fill a batch.
+        ValueError: A source that does not fill a batch.
     """
 
     args: PretrainingConfig
@@ -137,6 +138,9 @@ class PretrainingTrainer(PublishingMixin):
             processing_class=tokenizer,
             **kwargs,
         )
+        for stock in (ProgressCallback, PrinterCallback):
+            self.remove_callback(stock)
+        self.add_callback(TrainingProgress(f"{objectives_of(model)} on {_counted(self._data)}"))
         self._sums: dict[str, Any] = {}
         self._counts: dict[str, int] = {}
         self._since = time.perf_counter()
@@ -247,8 +251,8 @@ class PretrainingTrainer(PublishingMixin):
         folder = Path(output_dir or str(self.args.output_dir))
         (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
         if self.args.should_save:
-            text = json.dumps(self.args.to_sanitized_dict(), indent=2, sort_keys=True)
-            (folder / "training_args.json").write_text(text + "\n")
+            options = dict(sorted(self.args.to_sanitized_dict().items()))
+            write_json(folder / "training_args.json", options)
             record = training_record(
                 cast(Any, self.model), self.args, self.state, self._data, type(self).__name__
             )
@@ -272,7 +276,7 @@ def check_model(
         The tokenizer.
 
     Raises:
-        ValueError: they do not.
+        ValueError: They do not.
     """
     if tokenizer is None:
         raise ValueError("give the tokenizer as processing_class=")
@@ -323,8 +327,8 @@ def eval_outputs(model: nn.Module, inputs: dict[str, Any]) -> Any:
     """What a model gives of translation pairs by their whole texts, with the MLM of masked ones.
 
     Args:
-        model: a `Twhin…ForPreTraining`.
-        inputs: a masked batch of translation pairs, of `PackingCollator`.
+        model: A `Twhin…ForPreTraining`.
+        inputs: A masked batch of translation pairs, of `PackingCollator`.
     """
     labels = inputs["labels"]
     pairs = {key: inputs[key] for key in inputs if key not in ("labels", "num_masked")}
@@ -340,6 +344,16 @@ def eval_outputs(model: nn.Module, inputs: dict[str, Any]) -> Any:
 def encoder_of(model: nn.Module) -> Any:
     """The `Twhin…Model` of a `Twhin…ForPreTraining`, which may be within an adapter."""
     return cast(Any, unwrap_peft_model(model)).base_model
+
+
+def objectives_of(model: PreTrainedModel) -> str:
+    """The objectives whose weight is not 0, such as `MLM + social`."""
+    names = {"mlm_weight": "MLM", "social_weight": "social", "tpp_weight": "TPP"}
+    return " + ".join(name for key, name in names.items() if getattr(model.config, key) > 0)
+
+
+def _counted(data: dict[str, int]) -> str:
+    return " and ".join(f"{count:,} {name}" for name, count in data.items())
 
 
 def mlm_probability(model: PreTrainedModel, args: PretrainingConfig) -> float:

@@ -26,7 +26,7 @@ class PublishingMixin(Trainer):
         """Makes the repository, or sees that it can be written to, before any training.
 
         Raises:
-            ValueError: a strategy that publishes more than a model, or as
+            ValueError: A strategy that publishes more than a model, or as
                 `twhin_hf.hub.client.open_repository`.
         """
         strategy = self.args.hub_strategy
@@ -58,20 +58,20 @@ class PublishingMixin(Trainer):
         """Saves model, tokenizer and log, and publishes them with code, card and results.
 
         Args:
-            commit_message: of the commit.
-            private: only its owners may see it; by default `args.hub_private_repo`.
-            token: with the right to write; by default `args.hub_token`, or the one that
+            commit_message: Commit message.
+            private: Only its owners may see it; by default `args.hub_private_repo`.
+            token: Token with the right to write; by default `args.hub_token`, or the one that
                 `hf auth login` has kept.
-            revision: must be `main` or none.
-            base_model: of an adapter, the repository of the model it stands on.
-            dry_run: publish nothing and ask no network.
+            revision: Must be `main` or none.
+            base_model: Of an adapter, the repository of the model it stands on.
+            dry_run: Publish nothing and ask no network.
 
         Returns:
             What went out, or would go (`twhin_hf.hub.client.Push`); none on other processes than
             the first.
 
         Raises:
-            ValueError: another branch, or as `twhin_hf.hub.push.push_model`.
+            ValueError: Another branch, or as `twhin_hf.hub.push.push_model`.
         """
         if revision not in (None, "main"):
             raise ValueError(f"revision is {revision!r}; a model is published on main")

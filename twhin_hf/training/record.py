@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -12,6 +11,8 @@ from typing import Any
 import torch
 import transformers
 from transformers import PreTrainedModel, TrainerState, TrainingArguments
+
+from twhin_hf.files import read_json, write_json
 
 RECORD_NAME = "training_record.json"
 
@@ -32,11 +33,11 @@ def training_record(
     """What is worth telling of a run; no path, no id, no token.
 
     Args:
-        model: that was trained.
-        args: of the run.
-        state: with its log.
-        data: how many of what it was trained on, as `{"posts": 1000}`.
-        trainer: the name of its class.
+        model: That was trained.
+        args: Of the run.
+        state: With its log.
+        data: How many of what it was trained on, as `{"posts": 1000}`.
+        trainer: The name of its class.
 
     Returns:
         JSON values: `trainer`, `base_model`, `data`, `steps`, `epochs`, `tokens` and `seconds`
@@ -63,8 +64,7 @@ def training_record(
 
 def write_training_record(folder: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
     """Writes the record beside the model."""
-    text = json.dumps(record, indent=2, ensure_ascii=False)
-    (Path(folder) / RECORD_NAME).write_text(text + "\n", encoding="utf-8")
+    write_json(Path(folder) / RECORD_NAME, record)
 
 
 def base_model(model: PreTrainedModel) -> list[str]:
@@ -79,9 +79,7 @@ def base_model(model: PreTrainedModel) -> list[str]:
     if not folder.is_dir():
         return [name]
     record = folder / RECORD_NAME
-    earlier = (
-        json.loads(record.read_text(encoding="utf-8"))["base_model"] if record.exists() else []
-    )
+    earlier = read_json(record)["base_model"] if record.exists() else []
     return [folder.resolve().name, *earlier]
 
 

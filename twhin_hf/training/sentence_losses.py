@@ -25,15 +25,9 @@ from transformers import PreTrainedConfig
 
 from twhin_hf.data.translation.pairs import translation_items
 from twhin_hf.modeling.heads import ProjectionHead
-from twhin_hf.modeling.losses import nt_xent_loss, social_exclusions
-from twhin_hf.modeling.pretraining import gather_from_processes, process_rank
+from twhin_hf.modeling.in_batch_losses import in_batch_social_loss, in_batch_translation_loss
 from twhin_hf.modeling.settings import TPP_LOSSES
-from twhin_hf.modeling.translation_losses import (
-    translation_bce_loss,
-    translation_contrastive_loss,
-    translation_cosine_loss,
-    translation_exclusions,
-)
+from twhin_hf.modeling.translation_losses import translation_bce_loss, translation_cosine_loss
 from twhin_hf.training.batches import PairBatches, pair_rows
 from twhin_hf.training.negatives import NegativeSampler
 from twhin_hf.training.translation_pair import text_languages
@@ -44,7 +38,7 @@ _TEXTS = ("text_a", "text_b")
 class SocialSentences(NamedTuple):
     """Mined pairs for the trainer of sentence-transformers.
 
-    Attributes:
+    Args:
         dataset: Columns `anchor` and `positive`, texts, and `label`, the number of the pair.
         rows: int64 `[num_pairs, 2]`, the posts of each pair; `SocialLoss` knows by them which
             posts of a batch are positives of each other.
@@ -60,12 +54,12 @@ def social_sentences(
     """Mined pairs with their texts.
 
     Args:
-        posts: columns `post_id` and `text`.
-        pairs: columns `anchor_id` and `positive_id`.
-        max_missing: share of the pairs that may lack a post, and are left out.
+        posts: Columns `post_id` and `text`.
+        pairs: Columns `anchor_id` and `positive_id`.
+        max_missing: Share of the pairs that may lack a post, and are left out.
 
     Raises:
-        ValueError: a missing column, no pairs, too many pairs without their posts.
+        ValueError: A missing column, no pairs, too many pairs without their posts.
     """
     table = pairs.with_format("arrow")[:] if isinstance(pairs, Dataset) else pairs
     rows, _ = pair_rows(posts, table, max_missing)
@@ -78,18 +72,18 @@ def translation_sentences(
     """Translation pairs with the labels that a loss takes.
 
     Args:
-        pairs: columns `text_a`, `text_b`, `lang_a`, `lang_b`.
+        pairs: Columns `text_a`, `text_b`, `lang_a`, `lang_b`.
         tpp_loss: `bce` or `cosine`: the label is 1 for a translation, and 0 for each of its
             negatives, in which one side is replaced by another text of its language.
             `contrastive`: translations alone; the label is the number of the pair's item.
-        num_negatives: of each pair. They are drawn once; `TPPTrainer` draws anew in every epoch.
-        seed: of the negatives.
+        num_negatives: Of each pair. They are drawn once; `TPPTrainer` draws anew in every epoch.
+        seed: Seed of the negatives.
 
     Returns:
         Columns `text_a`, `text_b` and `label`.
 
     Raises:
-        ValueError: an unknown loss, a missing column, pairs in one language, or a language whose
+        ValueError: An unknown loss, a missing column, pairs in one language, or a language whose
             texts cannot be replaced.
     """
     _check_loss(tpp_loss)
@@ -117,18 +111,17 @@ class SocialLoss(nn.Module):
     negatives.
 
     Args:
-        model: a SentenceTransformer.
-        rows: of `social_sentences`. Without it, and for batches without `label`, a post's one
+        model: A SentenceTransformer.
+        rows: Of `social_sentences`. Without it, and for batches without `label`, a post's one
             known positive is its partner.
         temperature: τ (paper: 0.1).
-        projection_sizes: sizes of the layers of an MLP between embedding and loss, trained with the
+        projection_sizes: Sizes of the layers of an MLP between embedding and loss, trained with the
             model and thrown away with the loss (paper: `[768, 768]`); none by default, so that the
             embeddings themselves are compared.
 
     Inputs: `anchor` and `positive`, texts, and `label` of `social_sentences`.
 
     Example:
-
         pairs = social_sentences(posts, mined)
         loss = SocialLoss(model, pairs.rows)
         SentenceTransformerTrainer(model, args, train_dataset=pairs.dataset, loss=loss).train()
@@ -164,20 +157,12 @@ class SocialLoss(nn.Module):
     ) -> Tensor:
         """The loss of a batch, scalar; `labels` are `[num_pairs]`."""
         projections = self.head(_embeddings(self.model, sentence_features))
-        num_posts, device = len(projections), projections.device
-        own = torch.arange(num_posts, device=device)
-        if self.rows is None or self.known is None or labels is None:
-            post_ids = process_rank() * num_posts + own
-            positive_ids = post_ids.new_empty(num_posts, 0)
-        else:
-            posts = self.rows[labels.cpu().numpy()].T.reshape(-1)
+        post_ids = positive_ids = None
+        if self.rows is not None and self.known is not None and labels is not None:
+            posts, device = self.rows[labels.cpu().numpy()].T.reshape(-1), projections.device
             post_ids = torch.from_numpy(posts).to(device)
             positive_ids = torch.from_numpy(self.known.known_positives(posts)).to(device)
-        keys, key_ids, first = gather_from_processes(projections, post_ids)
-        _check_negatives(len(keys))
-        partners = first + (own + num_posts // 2) % num_posts
-        excluded = social_exclusions(post_ids, positive_ids, key_ids)
-        return nt_xent_loss(projections, keys, partners, excluded, self.temperature)[0]
+        return in_batch_social_loss(projections, post_ids, positive_ids, self.temperature)[0]
 
     def get_config_dict(self) -> dict[str, Any]:
         """What the model card tells of the loss."""
@@ -189,22 +174,24 @@ class SocialLoss(nn.Module):
 
 
 class TranslationPairLoss(nn.Module):
-    """Are two texts translations of each other? (Translation Pair Prediction, arXiv 2110.10318)
+    """Are two texts translations of each other?
+
+    Translation Pair Prediction (arXiv 2110.10318).
 
     Args:
-        model: a SentenceTransformer.
+        model: A SentenceTransformer.
         tpp_loss: `bce` (the paper's: σ of the dot product), `cosine`, or `contrastive` (softmax
             over the batch's other side); see `twhin_hf.modeling.translation_losses`.
-        margin: of `cosine` and `contrastive`.
-        temperature: of `contrastive`.
-        projection_size: of a linear layer between embedding and loss, the same for both sides,
+        margin: Of `cosine` and `contrastive`.
+        temperature: Of `contrastive`.
+        projection_size: Of a linear layer between embedding and loss, the same for both sides,
             trained with the model and thrown away with the loss (paper: 768); none by default.
 
     Inputs: two texts, and `label` of `translation_sentences`. `contrastive` does without a label:
     each pair is an item then.
 
     Raises:
-        ValueError: an unknown loss.
+        ValueError: An unknown loss.
     """
 
     def __init__(
@@ -231,7 +218,10 @@ class TranslationPairLoss(nn.Module):
         """The loss of a batch, scalar; `labels` are `[num_pairs]`."""
         projections = self.head(_embeddings(self.model, sentence_features))
         if self.tpp_loss == "contrastive":
-            return self._contrastive(projections, labels)
+            item_ids = None if labels is None else labels.repeat(2)
+            return in_batch_translation_loss(projections, item_ids, self.temperature, self.margin)[
+                0
+            ]
         if labels is None:
             raise ValueError(
                 f"{self.tpp_loss} needs a column `label`: 1 for a translation and 0 for none; "
@@ -240,23 +230,6 @@ class TranslationPairLoss(nn.Module):
         if self.tpp_loss == "bce":
             return translation_bce_loss(projections, labels)[0]
         return translation_cosine_loss(projections, labels, self.margin)[0]
-
-    def _contrastive(self, projections: Tensor, labels: Tensor | None) -> Tensor:
-        num_posts, num_pairs = len(projections), len(projections) // 2
-        own = torch.arange(num_posts, device=projections.device)
-        if labels is None:
-            item_ids = process_rank() * num_pairs + own % num_pairs
-        else:
-            item_ids = labels.repeat(2)
-        keys, key_items, first = gather_from_processes(projections, item_ids)
-        _check_negatives(len(keys))
-        # Every process brings its sides a and then its sides b.
-        key_sides = torch.arange(len(keys), device=own.device) % num_posts // num_pairs
-        excluded = translation_exclusions(item_ids, own // num_pairs, key_items, key_sides)
-        partners = first + (own + num_pairs) % num_posts
-        return translation_contrastive_loss(
-            projections, keys, partners, excluded, self.temperature, self.margin
-        )[0]
 
     def get_config_dict(self) -> dict[str, Any]:
         """What the model card tells of the loss."""
@@ -290,11 +263,3 @@ def _texts_side_by_side(
 def _check_loss(tpp_loss: str) -> None:
     if tpp_loss not in TPP_LOSSES:
         raise ValueError(f"tpp_loss is {tpp_loss!r}; choose one of {TPP_LOSSES}")
-
-
-def _check_negatives(num_keys: int) -> None:
-    if num_keys < 4:
-        raise ValueError(
-            "a batch of one pair has no negatives; this loss needs at least two pairs (raise "
-            "per_device_train_batch_size)"
-        )

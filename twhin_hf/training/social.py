@@ -6,7 +6,7 @@ Batches of translation pairs can be mixed into either.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -34,47 +34,34 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class SocialPretrainingConfig(PretrainingConfig):
-    """Configuration of `SocialPretrainingTrainer`.
+    """Options of `SocialPretrainingTrainer`.
 
     The weights, the temperature and the head of the objectives belong to the model, and so to its
     config (`twhin_hf.modeling.apply_settings`). `per_device_train_batch_size` counts posts in
     stage 1, pairs, two posts each, in stage 2, and labelled pairs in batches of translation pairs.
+    Defaults that differ from `TrainingArguments`' are RoBERTa's where the paper names none.
 
-    Parameters:
-        > Parameters that control the data
+    Args:
+        learning_rate: Peak learning rate (linear decay).
+        weight_decay: Weight decay of AdamW.
+        adam_beta2: Beta2 of AdamW (RoBERTa's).
+        adam_epsilon: Epsilon of AdamW (RoBERTa's).
+        language_exponent: Languages are sampled by frequency to this power (paper: 0.7; 1 leaves
+            them as they are).
+        max_missing_pairs: Maximum share of pairs that name a missing post; more is an error.
+        translation_proportion: Share of the batches that hold translation pairs, if there are any.
 
-        max_length (`int`, defaults to `128`): tokens a post is cut to (the paper's 128).
-        row_length (`int`, defaults to `128`): tokens that a packed row should hold; 0 pads instead.
-        mlm_probability (`float`, defaults to `0.15`): share of the tokens to predict.
-        num_negatives (`int`, defaults to `1`): of translation pairs; see `TPPConfig`.
-        upsample_languages (`bool`, defaults to `False`): of translation pairs; see `TPPConfig`.
-        dataset_num_proc (`int`, *optional*): processes that tokenize the posts.
-        language_exponent (`float`, defaults to `0.7`): languages are drawn by their frequency to
-            this power (the paper's 0.7; 1 leaves them as they are).
-        max_missing_pairs (`float`, defaults to `0.0`): share of the pairs that may name a post that
-            is not there; more is an error.
-        translation_proportion (`float`, defaults to `0.5`): share of the batches that are of
-            translation pairs, where there are some. An epoch goes once through the posts or pairs.
-
-    The defaults that differ from `TrainingArguments`' are RoBERTa's where the paper names none:
-    `learning_rate` 2e-4, `weight_decay` 0.01, `adam_beta2` 0.98, `adam_epsilon` 1e-6,
-    `logging_steps` 50; and `remove_unused_columns` False, `dataloader_drop_last` True, which
-    batches of pairs need.
+    Raises:
+        ValueError: A proportion that is not between 0 and 1, or as `PretrainingConfig`.
     """
 
-    learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate."})
-    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
-    adam_beta2: float = field(default=0.98, metadata={"help": "Beta2 of AdamW (RoBERTa)."})
-    adam_epsilon: float = field(default=1e-6, metadata={"help": "Epsilon of AdamW (RoBERTa)."})
-    language_exponent: float = field(
-        default=0.7, metadata={"help": "Languages are drawn by frequency to this power."}
-    )
-    max_missing_pairs: float = field(
-        default=0.0, metadata={"help": "Share of the pairs that may name a post not there."}
-    )
-    translation_proportion: float = field(
-        default=0.5, metadata={"help": "Share of the batches that are of translation pairs."}
-    )
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.01
+    adam_beta2: float = 0.98
+    adam_epsilon: float = 1e-6
+    language_exponent: float = 0.7
+    max_missing_pairs: float = 0.0
+    translation_proportion: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,21 +76,21 @@ class SocialPretrainingTrainer(PretrainingTrainer):
     """Trains a `Twhin…ForPreTraining` on posts, or on pairs of posts; beside them on translations.
 
     Args:
-        model: with the weights of its objectives in its config.
-        args: the configuration.
-        train_dataset: posts, with the columns `post_id`, `text` and, if wanted, `lang`.
-        pairs: mined pairs, `anchor_id` and `positive_id`; without them the posts alone are trained
+        model: With the weights of its objectives in its config.
+        args: The configuration.
+        train_dataset: Posts, with the columns `post_id`, `text` and, if wanted, `lang`.
+        pairs: Mined pairs, `anchor_id` and `positive_id`; without them the posts alone are trained
             on (stage 1).
-        eval_dataset: held-out posts.
-        eval_pairs: pairs among `eval_dataset`.
-        processing_class: the tokenizer.
-        translation_pairs: as `TPPTrainer` takes; a `translation_proportion` of the batches.
-        eval_translation_pairs: held-out ones; evaluation then gives the figures of `TPPTrainer`
+        eval_dataset: Held-out posts.
+        eval_pairs: Pairs among `eval_dataset`.
+        processing_class: The tokenizer.
+        translation_pairs: As `TPPTrainer` takes; a `translation_proportion` of the batches.
+        eval_translation_pairs: Held-out ones; evaluation then gives the figures of `TPPTrainer`
             too, and `eval_loss` is the mean over all held-out batches.
-        **kwargs: as `Trainer` takes.
+        **kwargs: As `Trainer` takes.
 
     Raises:
-        ValueError: a model whose objectives do not fit the data, a tokenizer that does not fit the
+        ValueError: A model whose objectives do not fit the data, a tokenizer that does not fit the
             model, no posts, pairs without their posts, or fewer of them than a batch holds.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -36,43 +36,28 @@ COLUMNS = ("text_a", "text_b", "lang_a", "lang_b")
 
 @dataclass
 class TPPConfig(PretrainingConfig):
-    """Configuration of `TPPTrainer`.
+    """Options of `TPPTrainer`.
 
     The loss, the margin and the head belong to the model, and so to its config
     (`twhin_hf.modeling.apply_settings`). `per_device_train_batch_size` counts labelled pairs,
-    translations and negatives alike.
+    translations and negatives alike. Negatives are drawn anew in every epoch. Defaults that differ
+    from `TrainingArguments`' are the paper's, with its 3 epochs.
 
-    Parameters:
-        > Parameters that control the data
-
-        max_length (`int`, defaults to `128`): tokens a text is cut to.
-        row_length (`int`, defaults to `128`): tokens that a packed row should hold; 0 pads instead.
-        mlm_probability (`float`, *optional*): share of the tokens to predict; by default 0.15 where
-            the model's `mlm_weight` is above 0, and 0 where it is not.
-        num_negatives (`int`, defaults to `1`): negatives of each translation pair, anew in every
-            epoch (the paper's 1). The contrastive loss takes the batch's other texts instead.
-        upsample_languages (`bool`, defaults to `False`): draw every pair of languages as often as
-            the largest one (the paper's schedule ALL).
-        dataset_num_proc (`int`, *optional*): processes that tokenize the texts.
-
-    The defaults that differ from `TrainingArguments`' are the paper's: `learning_rate` 1e-6,
-    `warmup_steps` 500, `per_device_train_batch_size` 32, with its 3 epochs; as many in evaluation
-    (`per_device_eval_batch_size`); and `logging_steps` 50, `remove_unused_columns` False,
-    `dataloader_drop_last` True, which packed batches need.
+    Args:
+        learning_rate: Peak learning rate (linear decay; paper: 1e-6).
+        warmup_steps: Warm-up steps (paper: 500).
+        per_device_train_batch_size: Labelled pairs per batch and device (paper: 32).
+        per_device_eval_batch_size: Labelled pairs per batch in evaluation; the contrastive loss
+            depends on it.
+        mlm_probability: Share of the tokens to predict (default: 0.15 if the model's mlm_weight is
+            above 0, else 0).
     """
 
-    learning_rate: float = field(default=1e-6, metadata={"help": "Peak learning rate (paper)."})
-    warmup_steps: float = field(default=500, metadata={"help": "Steps of warm-up (paper)."})
-    per_device_train_batch_size: int = field(
-        default=32, metadata={"help": "Labelled pairs of a batch (paper: 32)."}
-    )
-    per_device_eval_batch_size: int = field(
-        default=32, metadata={"help": "The same in evaluation: the contrastive loss depends on it."}
-    )
-    mlm_probability: float | None = field(
-        default=None,
-        metadata={"help": "Share of the tokens to predict; by default 0.15 with an mlm_weight."},
-    )
+    learning_rate: float = 1e-6
+    warmup_steps: float = 500
+    per_device_train_batch_size: int = 32
+    per_device_eval_batch_size: int = 32
+    mlm_probability: float | None = None
 
 
 class TranslationPairs(TorchDataset):
@@ -82,11 +67,11 @@ class TranslationPairs(TorchDataset):
     translation, and the rows after it are its negatives.
 
     Args:
-        texts: of the pairs, first all sides a, then all sides b.
-        languages: integers `[2 · num_pairs]`, the language of each text.
+        texts: Of the pairs, first all sides a, then all sides b.
+        languages: Integers `[2 · num_pairs]`, the language of each text.
         items: int64 `[num_pairs]`; pairs of one item hold translations of the same text.
-        num_negatives: of each pair; 0 for translations alone.
-        negatives: finds them; none is needed for translations alone.
+        num_negatives: Of each pair; 0 for translations alone.
+        negatives: Finds them; none is needed for translations alone.
     """
 
     def __init__(
@@ -133,18 +118,18 @@ class TPPTrainer(PretrainingTrainer):
     """Trains a `Twhin…ForPreTraining` to tell translations from other pairs of texts.
 
     Args:
-        model: with a `tpp_weight` above 0 in its config.
-        args: the configuration.
-        train_dataset: translation pairs, with the columns `text_a`, `text_b`, `lang_a`, `lang_b`.
-        eval_dataset: held-out pairs. Beside the losses, evaluation gives the area under the ROC
+        model: With a `tpp_weight` above 0 in its config.
+        args: The configuration.
+        train_dataset: Translation pairs, with the columns `text_a`, `text_b`, `lang_a`, `lang_b`.
+        eval_dataset: Held-out pairs. Beside the losses, evaluation gives the area under the ROC
             curve, with negatives that stay the same, and bitext retrieval both ways
             (`pair_metrics`), of texts without masks. Pairs in a language that has no other text to
             stand in their negatives are left out, with a warning.
-        processing_class: the tokenizer.
-        **kwargs: as `Trainer` takes.
+        processing_class: The tokenizer.
+        **kwargs: As `Trainer` takes.
 
     Raises:
-        ValueError: a model whose objectives do not fit the data, a tokenizer that does not fit the
+        ValueError: A model whose objectives do not fit the data, a tokenizer that does not fit the
             model, a missing column, pairs in one language, a language whose texts cannot be
             replaced, or fewer pairs than a batch holds.
     """
@@ -182,14 +167,14 @@ def translation_source(
     """Batches of translation pairs to train on.
 
     Args:
-        pairs: columns `text_a`, `text_b`, `lang_a`, `lang_b`.
-        tokenizer: the model's.
-        args: says how many negatives, and whether languages are up-sampled.
-        tpp_loss: of the model; `contrastive` takes translations alone.
-        proportion: of the run's batches.
+        pairs: Columns `text_a`, `text_b`, `lang_a`, `lang_b`.
+        tokenizer: The model's.
+        args: Says how many negatives, and whether languages are up-sampled.
+        tpp_loss: Of the model; `contrastive` takes translations alone.
+        proportion: Of the run's batches.
 
     Raises:
-        ValueError: as `TPPTrainer`.
+        ValueError: As `TPPTrainer`.
     """
     batches = _batches(pairs, tokenizer, args, tpp_loss, can_replace=tpp_loss != "contrastive")
     languages, size = batches.language_pairs(), None
@@ -210,13 +195,13 @@ def eval_translations(
     one another: no other text can stand in its negative, and nothing else could be retrieved.
 
     Args:
-        pairs: columns `text_a`, `text_b`, `lang_a`, `lang_b`.
-        tokenizer: the model's.
-        args: says how many negatives.
-        tpp_loss: of the model.
+        pairs: Columns `text_a`, `text_b`, `lang_a`, `lang_b`.
+        tokenizer: The model's.
+        args: Says how many negatives.
+        tpp_loss: Of the model.
 
     Raises:
-        ValueError: as `TPPTrainer`, naming the held-out pairs; or none is left.
+        ValueError: As `TPPTrainer`, naming the held-out pairs; or none is left.
     """
     names, languages = text_languages(pairs, "held-out translation pairs")
     sides, items = languages.reshape(2, -1), translation_items(pairs)
@@ -276,11 +261,11 @@ def text_languages(pairs: Dataset, what: str = "translation pairs") -> tuple[lis
     """The languages' names, and the language of each text as an integer `[2 · num_pairs]`.
 
     Args:
-        pairs: columns `text_a`, `text_b`, `lang_a`, `lang_b`.
-        what: they are; for messages.
+        pairs: Columns `text_a`, `text_b`, `lang_a`, `lang_b`.
+        what: They are; for messages.
 
     Raises:
-        ValueError: a missing column or value, no pairs, or pairs in one language.
+        ValueError: A missing column or value, no pairs, or pairs in one language.
     """
     missing = [name for name in COLUMNS if name not in pairs.column_names]
     if missing:
@@ -307,9 +292,9 @@ def eval_metrics(
     """`pair_metrics` of the projections of held-out pairs, in their order.
 
     Args:
-        held_out: of `eval_translations`.
-        tpp_loss: of the model.
-        prediction: projections `[at least len(held_out), 2, size]` and labels.
+        held_out: Of `eval_translations`.
+        tpp_loss: Of the model.
+        prediction: Projections `[at least len(held_out), 2, size]` and labels.
     """
     translations = np.asarray(prediction.label_ids)[: len(held_out)] == 1
     projections: Any = prediction.predictions

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twhin_hf.network.sources import import_log, lines
+from twhin_hf import lines
+from twhin_hf.network.sources import import_log, log_files
 
 LIKE = {
     "did": "did:plc:bob",
@@ -151,7 +152,7 @@ def test_a_line_without_end(load, tmp_path, monkeypatch):
 
 
 def test_a_document_that_is_too_large(load, tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "MAX_DOCUMENT", 1_000)
+    monkeypatch.setattr(log_files, "MAX_DOCUMENT", 1_000)
     (tmp_path / "log").write_text(json.dumps([STATUS] * 100))
     with pytest.raises(ValueError, match=r"one JSON value of more than .* `jq -c"):
         load("mastodon", tmp_path / "log")

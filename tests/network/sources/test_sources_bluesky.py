@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from twhin_hf import lines
 from twhin_hf.network.log import read_log
-from twhin_hf.network.sources import lines
 
 ANN, BOB, CAT = "did:plc:ann", "did:plc:bob", "did:web:cat.example"
 POST, LIKE, REPOST = (f"app.bsky.feed.{name}" for name in ("post", "like", "repost"))

@@ -183,7 +183,7 @@ def test_archive_counts_by_hand(load, archive):
 def test_favourites_without_their_account(load, archive, tmp_path):
     alone = tmp_path / "likes.json"
     alone.write_text((archive / "likes.json").read_text())
-    with pytest.raises(ValueError, match=r"does not say whose favourites.*actor\.json.*--user-id"):
+    with pytest.raises(ValueError, match=r"does not say whose favourites.*actor\.json.*--user_id"):
         load("mastodon", alone)
     report, engagements, _ = load("mastodon", alone, user_id=EVE)
     assert engagements[0][0] == EVE

@@ -55,9 +55,9 @@ def test_a_column_of_times(load, tmp_path):
 
 def test_a_missing_column_lists_those_found(load, tmp_path):
     pq.write_table(pa.table(TABLE), tmp_path / "log.parquet")
-    with pytest.raises(ValueError, match=r"no column 'user_id'; found are uid, item, .*--map user"):
+    with pytest.raises(ValueError, match=r"no column 'user_id'; found are uid, .*--columns user"):
         load("table", tmp_path / "log.parquet")
     with pytest.raises(ValueError, match=r"no column 'who'; found are uid, item"):
         load("table", tmp_path / "log.parquet", columns=MAP | {"user_id": "who"})
-    with pytest.raises(ValueError, match="map names author, which is not read here"):
+    with pytest.raises(ValueError, match="columns names author, which is not read here"):
         load("table", tmp_path / "log.parquet", columns=MAP | {"author": "uid"})

@@ -69,6 +69,17 @@ def test_the_whole_text_is_kept_whichever_comes_first(load, write_lines):
         assert ("1", "a text above 140 characters & more", "en") in posts
 
 
+def test_posts_of_no_more_than_id_and_text(load, write_lines):
+    lines = [
+        {"id": "1", "text": "of v2", "edit_history_tweet_ids": ["1"]},
+        {"id": 2, "text": "cut…", "extended_tweet": {"full_text": "of v1.1"}},
+        {"id": "3", "username": "no post"},
+    ]
+    report, engagements, posts = load("x", write_lines("log.jsonl", lines))
+    assert (engagements, sorted(posts)) == ([], [("1", "of v2", None), ("2", "of v1.1", None)])
+    assert list(report.skipped.values()) == [1]
+
+
 def v2(number, user, text, *referenced):
     return {
         "id": str(number),
@@ -172,6 +183,6 @@ def test_archive_counts_by_hand(load, archive):
 
 def test_an_archive_without_its_account(load, archive):
     (archive / "data" / "account.js").unlink()
-    with pytest.raises(ValueError, match=r"does not say whose posts or likes.*--user-id"):
+    with pytest.raises(ValueError, match=r"does not say whose posts or likes.*--user_id"):
         load("x", archive)
     assert {row[0] for row in load("x", archive, user_id="5")[1]} == {"5"}

@@ -7,7 +7,7 @@ The external benchmarks of TwHIN-BERT (Zhang et al., KDD 2023, Table 4 and Appen
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -74,7 +74,7 @@ class ExternalBenchmark:
 class LoadedBenchmark(NamedTuple):
     """A benchmark, read.
 
-    Attributes:
+    Args:
         splits: `train`, `validation` and `test` with string columns `text` and `label`.
         notes: What a reader of the figures should know: splits that were made here, labels
             without a text, texts of train that stand in validation or test too.
@@ -170,7 +170,10 @@ def find_benchmark(name: str) -> ExternalBenchmark:
 
 
 def load_benchmark(
-    name: str, path: str | Path, hydration: str | Path | None = None
+    name: str,
+    path: str | Path,
+    hydration: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> LoadedBenchmark:
     """Reads a benchmark's published files.
 
@@ -183,6 +186,7 @@ def load_benchmark(
             publication too: all languages of UMSAB, all tasks of TweetEval.
         hydration: The texts, where the files have ids alone; see
             `twhin_hf.benchmarks.hydration.find_texts`.
+        columns: What tables call `text`, `label` or `id`, where the name is unusual.
 
     Raises:
         FileNotFoundError: The path is not there.
@@ -198,7 +202,7 @@ def load_benchmark(
             f"{root} holds no file of {name}; it holds those of "
             f"{', '.join(other for other in _siblings(name) if find_files(other, root))}."
         )
-    parts, used = _read(name, root, files, hydration)
+    parts, used = _read(name, root, files, hydration, columns)
     names = dict(benchmark.labels)
     if not names:
         for mapping in (file for file in files if file.name == "mapping.txt"):
@@ -265,7 +269,11 @@ def _split_of(file: Path, root: Path) -> str:
 
 
 def _read(
-    name: str, root: Path, files: Sequence[Path], hydration: str | Path | None
+    name: str,
+    root: Path,
+    files: Sequence[Path],
+    hydration: str | Path | None,
+    columns: Mapping[str, str] | None,
 ) -> tuple[dict[str, list[Labelled]], list[Path]]:
     """Labelled texts by split, and the files they are from, in the first format that fits."""
     parts: dict[str, list[Labelled]] = {split: [] for split in SPLITS}
@@ -298,7 +306,7 @@ def _read(
             f"{_READ}."
         )
     for file in tables:
-        parts[_split_of(file, root)].append(read_labelled_table(file, hydration))
+        parts[_split_of(file, root)].append(read_labelled_table(file, hydration, columns))
     return parts, tables
 
 

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twhin_hf.benchmarks.hydration import find_texts
-from twhin_hf.data.column_names import column_names
-from twhin_hf.tables import open_engine, read_table
+from twhin_hf.lines import iterate_lines
+from twhin_hf.tables import column_names, open_engine, read_table
 
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 _NOT_AVAILABLE = "Not Available"  # what the downloading script of SemEval writes for a gone tweet
@@ -34,7 +34,7 @@ _COLUMNS = {
 class Labelled(NamedTuple):
     """Texts with their labels.
 
-    Attributes:
+    Args:
         texts: One each.
         labels: As many.
         without_text: Labels whose text was not to be had.
@@ -77,7 +77,7 @@ def read_paired_files(texts: Path, labels: Path) -> Labelled:
         FileNotFoundError: One is missing.
         ValueError: Another number of labels than of texts, or a blank text or label.
     """
-    found = Labelled(_lines(texts), [line.strip() for line in _lines(labels)])
+    found = Labelled(list(iterate_lines(texts)), list(map(str.strip, iterate_lines(labels))))
     if len(found.texts) != len(found.labels):
         raise ValueError(
             f"{texts} has {len(found.texts):,} lines and {labels.name} {len(found.labels):,}; "
@@ -92,7 +92,7 @@ def read_mapping(path: Path) -> dict[str, str]:
     Raises:
         ValueError: A line without a tab.
     """
-    rows = [line.split("\t") for line in _lines(path) if line.strip()]
+    rows = [line.split("\t") for line in iterate_lines(path) if line.strip()]
     odd = next((row for row in rows if len(row) < 2), None)
     if odd:
         raise ValueError(f"{path}: {odd[0]!r} is no number, a tab and a name")
@@ -111,7 +111,8 @@ def is_label_list(path: Path) -> bool:
 
 def read_label_list(path: Path) -> dict[str, str]:
     """Labels by id: `Uid,Sentiment` and a line each."""
-    return dict(row[:2] for row in csv.reader(_lines(path)[1:]) if len(row) >= 2)
+    rows = islice(csv.reader(iterate_lines(path)), 1, None)
+    return dict(row[:2] for row in rows if len(row) >= 2)
 
 
 def read_sentimix(path: Path, labels: Mapping[str, str]) -> Labelled:
@@ -128,7 +129,7 @@ def read_sentimix(path: Path, labels: Mapping[str, str]) -> Labelled:
         ValueError: A tweet that begins otherwise, or one without a sentiment.
     """
     texts, found, tokens = [], list[str](), list[str]()
-    for number, line in enumerate(chain(_lines(path), [""]), start=1):
+    for number, line in enumerate(chain(iterate_lines(path), [""]), start=1):
         columns = line.split("\t")
         if not line.strip():
             if tokens:
@@ -176,7 +177,7 @@ def read_semeval_lines(path: Path) -> Labelled:
     Raises:
         ValueError: A line of another form, or one that has no text column.
     """
-    rows = [(number, line) for number, line in enumerate(_lines(path), 1) if line.strip()]
+    rows = [(number, line) for number, line in enumerate(iterate_lines(path), 1) if line.strip()]
     texts, labels, gone = [], [], 0
     for number, line in rows:
         columns = line.split("\t", 2)
@@ -194,7 +195,11 @@ def read_semeval_lines(path: Path) -> Labelled:
     return _checked(path, Labelled(texts, labels, gone))
 
 
-def read_labelled_table(path: Path, hydration: str | Path | None = None) -> Labelled:
+def read_labelled_table(
+    path: Path,
+    hydration: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Labelled:
     """Reads a table with a header: a label, and the text or the id that it is found by.
 
     Columns are found by their usual names (`text`, `tweet`; `label`, `sentiment`; `id`,
@@ -204,23 +209,30 @@ def read_labelled_table(path: Path, hydration: str | Path | None = None) -> Labe
         path: CSV, TSV or JSON lines, also with `.gz`, CSV also with `.bz2`; Parquet.
         hydration: Where the texts are, for a table that has ids only; see
             `twhin_hf.benchmarks.hydration.find_texts`.
+        columns: What the table calls `text`, `label` or `id`, where the name is unusual.
 
     Raises:
         ValueError: Columns that are missing (the message lists those found), a blank label, or
             no text.
     """
+    if unknown := sorted(set(columns or {}) - set(_COLUMNS)):
+        raise ValueError(
+            f"columns names {', '.join(unknown)}, which is not read here; known are "
+            f"{', '.join(_COLUMNS)}."
+        )
     with _unpacked(path) as plain:
-        columns = column_names(plain)
+        header = column_names(plain)
         named = {
-            ours: next((name for name in columns if name.lower().strip() in usual), None)
+            ours: next((name for name in header if name.lower().strip() in usual), None)
             for ours, usual in _COLUMNS.items()
-        }
+        } | dict(columns or {})
         key = "text" if named["text"] else "id"
         if not named["label"] or not named[key]:
             raise ValueError(
-                f"{path} has the columns {', '.join(columns) or 'none'}; needed are a label "
+                f"{path} has the columns {', '.join(header) or 'none'}; needed are a label "
                 f"({', '.join(_COLUMNS['label'])}) and a text ({', '.join(_COLUMNS['text'])}) or "
-                f"an id ({', '.join(_COLUMNS['id'])})"
+                f"an id ({', '.join(_COLUMNS['id'])}). Say which they are with columns "
+                "(`--columns text=... label=...`)."
             )
         theirs = {ours: str(named[ours]) for ours in (key, "label")}
         with open_engine() as engine:
@@ -254,18 +266,6 @@ def _checked(path: Path, found: Labelled) -> Labelled:
     if not found.texts:
         raise ValueError(f"{path} holds no text with a label")
     return found
-
-
-def _lines(path: Path) -> list[str]:
-    """Lines of a text file. Only a line feed ends one: texts hold Unicode's other separators."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}.")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}). Convert it to UTF-8.") from error
-    lines = text.split("\n")
-    return [line.rstrip("\r") for line in (lines[:-1] if not lines[-1] else lines)]
 
 
 def _first_line(path: Path) -> str:

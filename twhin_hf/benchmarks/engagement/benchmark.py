@@ -1,6 +1,6 @@
 """The engagement benchmark: who engaged with which post, split by post.
 
-TwHIN-BERT's benchmark (Zhang et al., KDD 2023) has up to 10,000 posts a language, split
+TwHIN-BERT's benchmark (Zhang et al., KDD 2023) has up to 10,000 posts per language, split
 0.8 / 0.1 / 0.1 by post, and records of a user's network vector and a post the user engaged with.
 """
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twhin_hf.data.splits import SPLITS
+from twhin_hf.report import counts_sentence
 
 if TYPE_CHECKING:
     from twhin_hf.network.folder import Network
@@ -55,10 +56,12 @@ class Records:
         return self.where(np.isin(self.posts, posts))
 
     def sorted_by_user(self) -> Records:
+        """The same records in the order of their users."""
         return self.where(np.argsort(self.users, kind="stable"))
 
     @staticmethod
     def concatenate(parts: Sequence[Records]) -> Records:
+        """All records of several tables."""
         return Records(
             np.concatenate([part.users for part in parts]),
             np.concatenate([part.posts for part in parts]),
@@ -169,7 +172,7 @@ def build_benchmark(
         "users": len(kept_users),
         "records": len(records),
     }
-    logger.info("Engagement benchmark: %s", counts)
+    logger.info("Engagement benchmark: %s", counts_sentence(counts))
     texts = posts.select(["post_id", "text"]).take(pa.array(kept))
     return EngagementBenchmark(
         post_ids=texts["post_id"].to_pylist(),

@@ -1,6 +1,6 @@
 """Makes an engagement prediction benchmark that can be given away.
 
-As in TwHIN-BERT (Zhang et al., KDD 2023, Section 3.2): up to 10,000 posts a language, split by
+As in TwHIN-BERT (Zhang et al., KDD 2023, Section 3.2): up to 10,000 posts per language, split by
 post, and records of a network vector and a post, each user once a language. Users have no id in it,
 posts a salted hash of theirs, and rare users and posts, who are easiest to recognise, stay out.
 """
@@ -12,7 +12,7 @@ import logging
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +26,10 @@ from twhin_hf.benchmarks.engagement.benchmark import (
     distinct_records,
 )
 from twhin_hf.benchmarks.engagement.loading import EngagementSplits, hub_configs
+from twhin_hf.benchmarks.engagement.recipe import EngagementRecipe
 from twhin_hf.benchmarks.hub_folder import HubConfig
 from twhin_hf.data.splits import SPLITS, check_no_leak, split_posts
+from twhin_hf.report import counts_sentence
 
 if TYPE_CHECKING:
     from twhin_hf.network.folder import Network
@@ -67,11 +69,7 @@ def build_engagement_benchmark(
     *,
     salt: bytes | None = None,
     exclude_posts: Iterable[str] = (),
-    min_user_engagements: int = 5,
-    min_post_engagements: int = 5,
-    max_posts: int = 10_000,
-    split_seed: int = 0,
-    seed: int = 0,
+    **options: Any,
 ) -> PublishedBenchmark:
     """Makes a benchmark from a log and a network that has not seen its held-out posts.
 
@@ -82,12 +80,8 @@ def build_engagement_benchmark(
         salt: Key of the hashes that stand for post ids, 16 to 64 bytes; drawn where it is None.
             It is neither returned nor written: whoever has it can find out an id by trying.
         exclude_posts: Ids of posts that text models were pretrained on; they take no part.
-        min_user_engagements: Fewest different posts of the log that a user engaged with.
-        min_post_engagements: Fewest different users of the log who engaged with a post.
-        max_posts: Most posts of a language (paper: 10,000).
-        split_seed: Of `split_posts`: that of the network, or, where its train posts are excluded,
-            another one, which splits the rest anew.
-        seed: Draws posts and records where there are more, and the order of the records.
+        **options: Fields of `EngagementRecipe`. Its `split_seed` is that of the network, or, where
+            its train posts are excluded, another one, which splits the rest anew.
 
     Returns:
         The benchmark; a language in which a split has no record is left out.
@@ -96,28 +90,26 @@ def build_engagement_benchmark(
         ValueError: The network has seen a held-out post, the salt is too short or too long, a
             minimum is below 1, or nothing is left.
     """
+    recipe = EngagementRecipe(**options)
     salt = _checked_salt(salt)
-    for name, least in (("user", min_user_engagements), ("post", min_post_engagements)):
-        if least < 1:
-            raise ValueError(f"min_{name}_engagements is {least}; it must be at least 1.")
     known = pc.is_in(posts["post_id"], value_set=pa.array(list(exclude_posts), pa.string()))
     counts = {"excluded_posts": pc.sum(known).as_py() or 0}
     posts = posts.filter(pc.invert(known))
-    splits = split_posts(posts["post_id"], split_seed)
+    splits = split_posts(posts["post_id"], recipe.split_seed)
     check_no_leak(
         network.post_ids, posts["post_id"].filter(pa.array(splits != "train")), what="The network"
     )
-    popular, rare = _above_floors(graph, min_user_engagements, min_post_engagements)
+    popular, rare = _above_floors(graph, recipe.min_user_engagements, recipe.min_post_engagements)
     benchmark = build_benchmark(
         popular,
         network,
         posts,
         splits,
-        max_posts=max_posts,
+        max_posts=recipe.max_posts,
         records_per_user=1,
-        seed=seed,
+        seed=recipe.seed,
     )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(recipe.seed)
     languages = {
         language: made
         for language in benchmark.language_names
@@ -125,12 +117,13 @@ def build_engagement_benchmark(
     }
     counts |= rare | benchmark.counts
     counts["languages_without_a_split"] = len(benchmark.language_names) - len(languages)
-    logger.info("Engagement benchmark to publish: %s", counts)
+    logger.debug("Engagement benchmark to publish: %s", counts)
     if not languages:
         raise ValueError(
-            f"No language has records in train, validation and test; counts: {counts}. Give a "
-            "larger log, lower the floors, or exclude fewer posts; where all posts of train are "
-            "excluded, another split_seed (`--split-seed`) splits the rest anew."
+            "No language has records in train, validation and test, of "
+            f"{counts_sentence(counts)}. Give a larger log, lower the floors, or exclude fewer "
+            "posts; where all posts of train are excluded, another split_seed (`--split_seed`) "
+            "splits the rest anew."
         )
     return PublishedBenchmark(languages, counts)
 

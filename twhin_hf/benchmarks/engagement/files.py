@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from twhin_hf.benchmarks.archives import list_files
 from twhin_hf.benchmarks.layout import files_of, find_layout
 from twhin_hf.data.splits import SPLITS
-from twhin_hf.tables import is_blank, open_engine, read_errors
+from twhin_hf.tables import column_names, is_blank, open_engine, read_errors
 
 if TYPE_CHECKING:
     import ibis
@@ -48,7 +47,7 @@ def find_files(folder: Path, language: str) -> dict[str, dict[str, list[TableFil
     columns: dict[str, list[str]] = {}
     for split, names in files_of(find_layout(list_files(folder)), language, folder).items():
         for name in names:
-            columns[name] = _column_names(folder / name)
+            columns[name] = column_names(folder / name)
             named = _match(columns[name])
             for part in ("records", "posts"):
                 if all(column in named for column in _NEEDED[part]):
@@ -78,14 +77,6 @@ def _match(names: list[str]) -> dict[str, str]:
     }
 
 
-def _column_names(path: Path) -> list[str]:
-    if path.name.lower().endswith(".parquet"):
-        with read_errors(path):
-            return pq.read_schema(path).names
-    with open_engine() as engine, read_errors(path):
-        return list(_read(engine, path, {}).columns)
-
-
 @contextmanager
 def open_table(file: TableFile) -> Iterator[ir.Table]:
     """A file as a table of our columns: `id` and `text` are strings, `user` a float32 list."""
@@ -106,8 +97,6 @@ def _read(engine: ibis.BaseBackend, path: Path, ours: Mapping[str, str]) -> ir.T
     if ".tsv" in name or ".csv" in name:
         delimiter = "\t" if ".tsv" in name else ","
         return engine.read_csv(path, delim=delimiter, header=True, all_varchar=True, quote='"')
-    if not ours:
-        return engine.read_json(path, format="newline_delimited")
     # Types are given, not guessed: an id beyond 64 bits must stay.
     types = {there: "FLOAT[]" if column == "user" else "VARCHAR" for there, column in ours.items()}
     return engine.read_json(path, columns=types, format="newline_delimited")

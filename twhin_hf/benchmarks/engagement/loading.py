@@ -39,9 +39,10 @@ from twhin_hf.benchmarks.engagement.files import (
 from twhin_hf.benchmarks.hub_folder import HubConfig
 from twhin_hf.benchmarks.layout import find_layout, fingerprint, modern_code
 from twhin_hf.data.splits import SPLITS
-from twhin_hf.data.table_batches import iterate_batches
+from twhin_hf.tables import table_batches
 
 POSTS_SUFFIX = "-posts"
+_ROWS_PER_BATCH = 10_000
 
 
 class EngagementSplits(NamedTuple):
@@ -99,8 +100,8 @@ class EngagementPrediction(ArrowBasedBuilder):
     def _generate_tables(self, files: list[TableFile]) -> Iterator[tuple[Key, pa.Table]]:
         for number, file in enumerate(files):
             with open_table(file) as table:
-                for place, batch in enumerate(iterate_batches(table)):
-                    yield Key(number, place), self._convert(pa.Table.from_batches([batch]))
+                for place, rows in enumerate(table_batches(table, _ROWS_PER_BATCH)):
+                    yield Key(number, place), self._convert(rows)
 
     def _convert(self, rows: pa.Table) -> pa.Table:
         rows = rows.combine_chunks()

@@ -23,6 +23,7 @@ from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
 from twhin_hf.benchmarks.hashtag.text import find_hashtags, remove_hashtags
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import SPLITS
+from twhin_hf.report import counts_sentence
 from twhin_hf.tables import TableSource, has_text, open_engine
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def build_hashtag_benchmark(
             posts, columns=columns, memory_limit=memory_limit, threads=threads
         ).dataset
     languages, counts = {}, {}
-    with tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=temp_directory) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as scratch:
         tags = Path(scratch) / "tags.parquet"
         _write_hashtags(posts, tags)
         for language, rows, labels, found in _posts_with_one(tags, recipe, memory_limit, threads):
@@ -89,13 +90,13 @@ def build_hashtag_benchmark(
             if made is not None:
                 languages[language] = made
     if not languages:
+        found_in = [f"{language}: {counts_sentence(found)}" for language, found in counts.items()]
         raise ValueError(
             f"No language has two hashtags with {recipe.min_examples} different posts each, of "
-            f"{len(posts):,} posts; counts by language: {counts}. Give more posts, or lower "
-            "min_examples (`--min-examples`)."
+            f"{len(posts):,} posts ({'; '.join(found_in)}). Give more posts, or lower "
+            "min_examples (`--min_examples`)."
         )
-    for language, found in counts.items():
-        logger.info("Hashtag benchmark, %s: %s", language, found)
+    logger.debug("Hashtag benchmark: %s", counts)
     return HashtagBenchmark(languages, counts)
 
 

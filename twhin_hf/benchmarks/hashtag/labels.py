@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from twhin_hf.data.column_names import column_names
-from twhin_hf.tables import has_text, open_engine, read_table
+from twhin_hf.tables import column_names, has_text, open_engine, read_table
 
 _NAMES = {
     "id": ("id", "post_id", "tweet_id"),
@@ -20,7 +19,9 @@ _NAMES = {
 }
 
 
-def read_labels(splits: Mapping[str, Sequence[Path]]) -> dict[str, pa.Table]:
+def read_labels(
+    splits: Mapping[str, Sequence[Path]], columns: Mapping[str, str] | None = None
+) -> dict[str, pa.Table]:
     """Reads the tables of one language and checks that they make a benchmark.
 
     An id that comes again with the same label is dropped from where it comes later, in the order
@@ -30,16 +31,25 @@ def read_labels(splits: Mapping[str, Sequence[Path]]) -> dict[str, pa.Table]:
         splits: Files of each split: TSV, CSV, JSON lines or Parquet, with columns `ID` (or `id`,
             `post_id`), `label` and, where all files have it, `text`. The label may be a
             `ClassLabel` of `datasets`.
+        columns: What the files call `id`, `label` or `text`, where the name is unusual.
 
     Returns:
-        String columns `id`, `label` (without `#`) and perhaps `text`, a table a split.
+        String columns `id`, `label` (without `#`) and perhaps `text`, a table per split.
 
     Raises:
         ValueError: A file lacks a column or its header, an id or label is blank, an id has two
             labels, a split is empty, a label has no example in train, or some files have texts
             and others none.
     """
-    tables = {split: pa.concat_tables(map(_read, files)) for split, files in splits.items()}
+    if unknown := sorted(set(columns or {}) - set(_NAMES)):
+        raise ValueError(
+            f"columns names {', '.join(unknown)}, which is not read here; known are "
+            f"{', '.join(_NAMES)}."
+        )
+    tables = {
+        split: pa.concat_tables([_read(file, columns or {}) for file in files])
+        for split, files in splits.items()
+    }
     kept = _drop_repeats(_merge(tables))
     found = {
         split: kept.filter(pc.equal(kept["split"], split)).drop_columns("split") for split in tables
@@ -60,19 +70,20 @@ def read_labels(splits: Mapping[str, Sequence[Path]]) -> dict[str, pa.Table]:
     return found
 
 
-def _read(file: Path) -> pa.Table:
+def _read(file: Path, theirs: Mapping[str, str]) -> pa.Table:
     """`id`, `label` and perhaps `text` of a file, as strings without nulls."""
     found = column_names(file)
     names = {
         name: next((there for there in found if there.lower() in known), None)
         for name, known in _NAMES.items()
-    }
+    } | dict(theirs)
     missing = [name for name in ("id", "label") if names[name] is None]
     if missing:
         raise ValueError(
             f"{file} has no column {' and none '.join(missing)}; its first line or schema has "
             f"{', '.join(map(repr, found[:10])) or 'nothing'}. Needed is a header with ID and "
-            "label (and text, where posts are hydrated)."
+            "label (and text, where posts are hydrated), or columns that say which they are "
+            "(`--columns id=... label=...`)."
         )
     columns = {name: there for name, there in names.items() if there is not None}
     with open_engine() as engine:

@@ -40,7 +40,7 @@ from twhin_hf.benchmarks.layout import (
 from twhin_hf.tables import has_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from datasets import DatasetDict, IterableDatasetDict
 
@@ -61,7 +61,7 @@ class HashtagConfig(BuilderConfig):
 
 
 class HashtagPrediction(ArrowBasedBuilder):
-    """Posts without their hashtag, and the hashtag: one config a language.
+    """Posts without their hashtag, and the hashtag: one config per language.
 
     `data_dir` is the published zip archive, its unpacked folder, or a folder whose tables hold
     texts already. What is in the cache depends on the content of the files, not on their names.
@@ -79,15 +79,17 @@ class HashtagPrediction(ArrowBasedBuilder):
         config_name: str,
         data_dir: str | Path,
         hydration: str | Path | None = None,
+        columns: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
         language = modern_code(config_name)
         with open_folder(data_dir, is_split_table) as folder:
             files = files_of(find_layout(list_files(folder)), language, data_dir)
             paths = {split: [folder / name for name in names] for split, names in files.items()}
-            self._labels = read_labels(paths)
+            self._labels = read_labels(paths, columns)
             sources = [path for own in paths.values() for path in own] + _files(hydration)
-            content = fingerprint(sources, {"version": self.VERSION})
+            read_as = {"columns": dict(columns)} if columns else {}
+            content = fingerprint(sources, {"version": self.VERSION, **read_as})
         self._check_texts(data_dir, hydration)
         super().__init__(
             config_name=language,
@@ -162,6 +164,7 @@ def load_hashtag_prediction(
     *,
     data_dir: str | Path,
     hydration: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     streaming: bool = False,
     num_proc: int | None = None,
     cache_dir: str | Path | None = None,
@@ -174,6 +177,7 @@ def load_hashtag_prediction(
             with texts already (columns `id`, `text`, `label`).
         hydration: The texts, where `data_dir` has none: JSON lines of X/Twitter's API v1.1 or v2,
             or a table of `post_id` and `text`; a file or a folder.
+        columns: What the files of `data_dir` call `id`, `label` or `text`, where it is unusual.
         streaming: Gives data sets that are made as they are read, and caches nothing.
         num_proc: Processes that make the cache.
         cache_dir: Where the cache is; that of `datasets` where it is None.
@@ -190,6 +194,7 @@ def load_hashtag_prediction(
         config_name=language,
         data_dir=data_dir,
         hydration=hydration,
+        columns=columns,
         cache_dir=None if cache_dir is None else str(cache_dir),
     )
     if streaming:
@@ -208,6 +213,7 @@ def hashtag_configs(
     data_dir: str | Path,
     hydration: str | Path | None = None,
     languages: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Iterator[HubConfig]:
     """Languages of the benchmark for `write_hub_folder`, loaded one after the other.
 
@@ -215,10 +221,13 @@ def hashtag_configs(
         data_dir: As in `load_hashtag_prediction`.
         hydration: Likewise; read once a language.
         languages: Codes; all that are there where it is None.
+        columns: As in `load_hashtag_prediction`.
     """
     for language in languages or hashtag_languages(data_dir):
         code = modern_code(language)
-        splits = load_hashtag_prediction(code, data_dir=data_dir, hydration=hydration)
+        splits = load_hashtag_prediction(
+            code, data_dir=data_dir, hydration=hydration, columns=columns
+        )
         yield HubConfig(code, code, code, splits)
 
 

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class HashtagRecipe:
-    """How a benchmark is made.
+    """How the benchmark is made.
 
     Args:
-        num_hashtags: Most popular hashtags of a language that are its classes (paper: 500).
-        max_posts: Most posts of a language (paper: 20,000).
-        min_examples: Fewest different posts of a class; near-duplicates count as one. With 10 or
-            more, each class is in each split.
-        fractions: Shares of train, validation and test in each class (paper: 0.8, 0.1, 0.1).
-        max_text_similarity: From this similarity on two posts are near-duplicates.
-        seed: Of the draw of posts and of the splits.
+        num_hashtags: Number of classes per language: its most popular hashtags (paper: 500).
+        max_posts: Maximum number of posts per language (paper: 20,000).
+        min_examples: Minimum number of different posts per class; near-duplicates count as one.
+            With 10 or more, each class is in each split.
+        fractions: Shares of train, validation and test in each class (paper: 0.8 0.1 0.1).
+        max_text_similarity: Similarity from which two posts are near-duplicates.
+        seed: Seed of the posts drawn and of the splits.
+
+    Raises:
+        ValueError: A number or shares that cannot work.
     """
 
     num_hashtags: int = 500

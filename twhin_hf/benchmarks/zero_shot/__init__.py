@@ -1,0 +1,1 @@
+"""Labelled data of the zero-shot tasks."""

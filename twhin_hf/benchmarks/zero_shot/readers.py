@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from twhin_hf.benchmarks.zero_shot.shakti import is_shakti, parse_shakti
+from twhin_hf.lines import iterate_lines
 from twhin_hf.tables import open_engine, read_table
 
 if TYPE_CHECKING:
@@ -29,6 +30,39 @@ _UPOS = re.compile("ADJ|ADP|ADV|AUX|CCONJ|DET|INTJ|NOUN|NUM|PART|PRON|PROPN|PUNC
 _BIO_PREFIX = {"B": "B", "I": "I", "E": "I", "L": "I", "M": "I", "S": "B", "U": "B"}
 _TAG_KEYS = ("ner_tags", "tags", "labels")
 _JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
+
+
+def read_zero_shot(
+    task: str,
+    path: str | Path,
+    label_map: Mapping[str, str] | None = None,
+    *,
+    keep_neutral: bool = False,
+    columns: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Reads a training or test set of zero-shot transfer.
+
+    Args:
+        task: `ner` (see `read_entities`), `pos` (`read_pos`) or `sentiment` (`read_sentiment`).
+        path: File or folder.
+        label_map: New names of labels, of `ner` and `sentiment`.
+        keep_neutral: Keep neutral texts of `sentiment`; the paper leaves them out.
+        columns: What a table calls a column, such as `{"text": "tweet"}`, of `sentiment`.
+
+    Returns:
+        `tokens` and `tags`, or `text` and `label`.
+
+    Raises:
+        ValueError: Columns or neutral texts of another task than sentiment; or as the readers say.
+    """
+    if task != "sentiment" and (columns or keep_neutral):
+        given = "columns" if columns else "keep_neutral"
+        raise ValueError(f"{given} goes with the task sentiment, not with {task}; leave it out")
+    if task == "ner":
+        return read_entities(path, label_map)
+    if task == "pos":
+        return read_pos(path)
+    return read_sentiment(path, label_map, () if keep_neutral else ("neutral",), columns)
 
 
 def read_entities(path: str | Path, label_map: Mapping[str, str] | None = None) -> Dataset:
@@ -60,7 +94,7 @@ def read_entities(path: str | Path, label_map: Mapping[str, str] | None = None) 
     for file in _files(path):
         if file.suffix in _JSON_ENDINGS:
             found = _parse_json(file)
-        elif is_shakti(line for _, line in _lines(file)):
+        elif is_shakti(iterate_lines(file)):
             found = parse_shakti(file, _lines(file))
         else:
             found = _parse_columns(file)
@@ -98,6 +132,7 @@ def read_sentiment(
     path: str | Path,
     label_map: Mapping[str, str] | None = None,
     drop: Iterable[str] = (),
+    columns: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Reads texts with one label each.
 
@@ -107,6 +142,7 @@ def read_sentiment(
         label_map: New names of labels. By default the digits of UMSAB and TweetEval: 0 negative,
             1 neutral, 2 positive.
         drop: Labels, by their new names, whose texts are left out.
+        columns: What a table calls a column, such as `{"text": "tweet"}`.
 
     Returns:
         String columns `text` and `label`.
@@ -119,7 +155,8 @@ def read_sentiment(
     from datasets import Dataset
 
     path, mapping, dropped = Path(path), {**SENTIMENTS, **(label_map or {})}, set(drop)
-    texts, labels = _text_and_label_files(path) if path.suffix == ".txt" else _label_table(path)
+    is_plain = path.suffix == ".txt"
+    texts, labels = _text_and_label_files(path) if is_plain else _label_table(path, columns)
     for number, values in enumerate(zip(texts, labels, strict=True), start=1):
         for name, value in zip(("text", "label"), values, strict=True):
             if not value or not value.strip():
@@ -127,7 +164,7 @@ def read_sentiment(
     if not label_map and {label.strip() for label in labels} == {"0", "1"}:
         raise ValueError(
             f"{path} has the labels 0 and 1 alone: with three classes 1 is neutral, with two it is "
-            "positive. Say which (`--label-map 0=negative 1=positive`)"
+            "positive. Say which (`--label_map 0=negative 1=positive`)"
         )
     names = [mapping.get(label.strip(), label.strip()) for label in labels]
     kept = [(text, name) for text, name in zip(texts, names, strict=True) if name not in dropped]
@@ -139,12 +176,13 @@ def read_sentiment(
     return Dataset.from_dict({"text": [text for text, _ in kept], "label": [n for _, n in kept]})
 
 
-def read_bitext(path: str | Path) -> Dataset:
+def read_bitext(path: str | Path, columns: Mapping[str, str] | None = None) -> Dataset:
     """Reads translation pairs of any kind of file.
 
     Args:
         path: Two columns, separated by a tab, without a header, in a file named after its
             languages (`en-ar.tsv`); a folder of such files; or what `read_translation_pairs` reads.
+        columns: What tables call a column, such as `{"text_a": "english"}`.
 
     Returns:
         String columns `text_a`, `text_b`, `lang_a`, `lang_b` and `source`.
@@ -160,7 +198,7 @@ def read_bitext(path: str | Path) -> Dataset:
     path = Path(path)
     files = sorted(path.glob("*.tsv")) if path.is_dir() else [path]
     if not files or not all(_is_bare_tsv(file) for file in files):
-        return read_translation_pairs(path)
+        return read_translation_pairs(path, columns=columns)
     return concatenate_datasets([Dataset.from_dict(_parse_bitext(file)) for file in files])
 
 
@@ -196,7 +234,7 @@ def _prefix_and_type(tag: str) -> tuple[str, str]:
 
 def _is_bare_tsv(file: Path) -> bool:
     """Whether a file ends in .tsv and its first line names no columns."""
-    first = next(_lines(file), (0, ""))[1] if file.suffix == ".tsv" else "text_a"
+    first = next(iterate_lines(file), "") if file.suffix == ".tsv" else "text_a"
     return "text_a" not in first.split("\t")
 
 
@@ -343,7 +381,7 @@ def _text_and_label_files(path: Path) -> tuple[list[str], list[str]]:
             "'…labels.txt', or give a table with columns text and label"
         )
     beside = path.with_name(f"{head}labels{tail}")
-    texts, labels = ([line for _, line in _lines(file)] for file in (path, beside))
+    texts, labels = (list(iterate_lines(file)) for file in (path, beside))
     if len(texts) != len(labels):
         raise ValueError(
             f"{path} has {len(texts):,} lines and {beside.name} {len(labels):,}; "
@@ -352,9 +390,10 @@ def _text_and_label_files(path: Path) -> tuple[list[str], list[str]]:
     return texts, labels
 
 
-def _label_table(path: Path) -> tuple[list[str], list[str]]:
+def _label_table(path: Path, columns: Mapping[str, str] | None) -> tuple[list[str], list[str]]:
     with open_engine() as engine:
-        table = read_table(path, ["text", "label"], connection=engine).to_pyarrow()
+        found = read_table(path, ["text", "label"], connection=engine, columns=columns)
+        table = found.to_pyarrow()
     return table["text"].to_pylist(), table["label"].to_pylist()
 
 
@@ -372,18 +411,7 @@ def _files(path: str | Path) -> list[Path]:
 
 
 def _lines(file: Path) -> Iterator[Line]:
-    """Numbered lines. Only a line feed ends one: texts may hold Unicode's other separators."""
-    if not file.is_file():
-        raise FileNotFoundError(f"There is no {file}.")
-    number = 0
-    try:
-        with file.open(encoding="utf-8-sig", newline="\n") as lines:
-            for number, line in enumerate(lines, start=1):
-                yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{file} is not UTF-8 (after line {number}: {error}). Convert it to UTF-8."
-        ) from error
+    return enumerate(iterate_lines(file), start=1)
 
 
 def _odd(file: Path, number: int, line: str, needed: str) -> NoReturn:

@@ -32,7 +32,7 @@ _ROWS_PER_BATCH = 50_000
 
 def column_pairs(
     source: TableSource | Dataset | IterableDataset,
-    langs: Sequence[LanguagePair] = (),
+    languages: Sequence[LanguagePair] = (),
     *,
     columns: Mapping[str, str] | None = None,
     name: str = "columns",
@@ -46,7 +46,7 @@ def column_pairs(
     Args:
         source: A file, a folder of files, an Ibis table on DuckDB, or a data set, also one that
             streams.
-        langs: Without language columns none ("und") or one pair, that of the two columns. With
+        languages: Without language columns none ("und") or one pair, that of the two columns. With
             them the pairs to keep, in which order of sides; all as they stand where there is none.
         columns: What the source calls `text_a`, `text_b` and, optionally, `lang_a` and `lang_b`.
         name: Goes into the column `source`.
@@ -67,12 +67,12 @@ def column_pairs(
         )
         for table in tables:
             if {"lang_a", "lang_b"} & set(table.column_names):
-                yield from _of_languages(_fill(table), langs, found, dropped)
+                yield from _of_languages(_fill(table), languages, found, dropped)
             else:
                 why = f"{describe(source)} has no columns of languages"
-                yield add_languages(table, one_pair(langs, why))
+                yield add_languages(table, one_pair(languages, why))
         if found:
-            check_languages(langs, found, describe(source))
+            check_languages(languages, found, describe(source))
 
     return PairSource(name, batches(), dropped)
 
@@ -121,17 +121,17 @@ def _fill(table: pa.Table) -> pa.Table:
 
 
 def _of_languages(
-    table: pa.Table, langs: Sequence[LanguagePair], found: Counter[str], dropped: Counter[str]
+    table: pa.Table, languages: Sequence[LanguagePair], found: Counter[str], dropped: Counter[str]
 ) -> Iterator[pa.Table]:
     """The rows of the languages asked for, their sides in this order."""
     for side in _SIDES[2:]:
         for entry in table[side].value_counts().to_pylist():
             found[entry["values"]] += entry["counts"]
-    if not langs:
+    if not languages:
         yield table
         return
     kept = 0
-    for pair in langs:
+    for pair in languages:
         for first, second in (_SIDES[2:], _SIDES[:1:-1]):
             mask = pc.and_(pc.equal(table[first], pair[0]), pc.equal(table[second], pair[1]))
             own = table.filter(mask)

@@ -6,9 +6,7 @@ Pairs are a table with string columns `text_a`, `text_b`, `lang_a`, `lang_b` and
 
 from __future__ import annotations
 
-import functools
 import json
-import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +18,9 @@ import pyarrow.compute as pc
 
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.splits import split_posts
-from twhin_hf.data.text_lines import first_line
 from twhin_hf.data.translation.sources import PUBLISHED_COLUMN, published_pairs
+from twhin_hf.files import list_files, new_file, process_folder
+from twhin_hf.lines import first_line
 from twhin_hf.tables import describe, is_blank, open_engine, read_errors, read_table, table_batches
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def read_translation_pairs(
 
     if isinstance(source, (str, Path)):
         _check_one_part(Path(source))
-    folder = Path(directory or _process_folder().name)
+    folder = Path(directory or process_folder())
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"translation-pairs-{uuid.uuid4().hex}.arrow"
     if isinstance(source, (str, Path)) and _is_published(Path(source)):
@@ -110,8 +109,8 @@ def write_published_json_lines(pairs: Dataset | pa.Table, path: str | Path) -> i
     """
     import ibis
 
-    with read_errors(path):
-        table = ibis.memtable(_table(pairs))
+    with open_engine() as engine, read_errors(path):
+        table = engine.create_view("pairs", ibis.memtable(_table(pairs)))
         numbered = table.mutate(position=ibis.row_number())
         same = ibis.window(group_by="text_a", order_by="position")
         numbered = numbered.mutate(line=ibis.row_number().over(same) // 4)
@@ -124,7 +123,7 @@ def write_published_json_lines(pairs: Dataset | pa.Table, path: str | Path) -> i
             **{PUBLISHED_COLUMN: ibis.array([items.text_a]).concat(items.others)},
         )
         num_lines = 0
-        with Path(path).open("w", encoding="utf-8") as file:
+        with new_file(path) as partial, partial.open("w", encoding="utf-8") as file:
             for block in table_batches(items, _ROWS_PER_BATCH):
                 lines = [json.dumps(item, ensure_ascii=False) for item in block.to_pylist()]
                 file.writelines(f"{line}\n" for line in lines)
@@ -214,13 +213,8 @@ def check_share(share: float) -> None:
 
 def _is_published(path: Path) -> bool:
     """True for JSON lines whose first object has the published column."""
-    files = sorted(path.glob("*.json*")) if path.is_dir() else [path]
-    return bool(
-        files
-        and files[0].is_file()
-        and ".json" in files[0].name
-        and f'"{PUBLISHED_COLUMN}"' in first_line(files[0])
-    )
+    files = [file for file in list_files(path) if ".json" in file.name]
+    return bool(files) and f'"{PUBLISHED_COLUMN}"' in first_line(files[0])
 
 
 def _check_one_part(folder: Path) -> None:
@@ -263,9 +257,3 @@ def _table(pairs: Dataset | pa.Table) -> pa.Table:
     """Both sides of the pairs as an Arrow table."""
     table = pairs if isinstance(pairs, pa.Table) else pairs.with_format("arrow")[:]
     return table.select(["text_a", "text_b"])
-
-
-@functools.cache
-def _process_folder() -> tempfile.TemporaryDirectory:
-    """One folder a process; it goes away when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="twhin_hf-pairs-")

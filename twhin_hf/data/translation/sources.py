@@ -21,7 +21,9 @@ import pyarrow.compute as pc
 
 from twhin_hf.data.language_codes import LanguagePair, code_of_name, language_code
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
-from twhin_hf.data.text_lines import LineBlock, numbers_of, read_blocks, split_columns
+from twhin_hf.data.translation.tab_columns import numbers_of, split_columns
+from twhin_hf.files import list_files
+from twhin_hf.lines import NumberedLines, read_lines
 
 PUBLISHED_COLUMN = "unique_label_desc"
 # Codes at the end of a name, such as those of WikiMatrix.ar-en.tsv.gz.
@@ -35,7 +37,7 @@ _TSV_ENDINGS = re.compile(r"\.(?:tsv|txt)(?:\.gz|\.bz2)?$")
 class PairSource:
     """Pairs of texts that are still to be cleaned.
 
-    Attributes:
+    Args:
         name: Goes into the column `source`.
         batches: Blocks with string columns `text_a`, `text_b`, `lang_a` and `lang_b`.
         dropped: What the source left out and why, in pairs; complete when the batches are drawn.
@@ -56,7 +58,7 @@ class PairFile(NamedTuple):
 
 def wikimatrix_pairs(
     path: str | Path,
-    langs: Sequence[LanguagePair] = (),
+    languages: Sequence[LanguagePair] = (),
     *,
     min_score: float = 1.05,
     progress: bool = True,
@@ -65,7 +67,7 @@ def wikimatrix_pairs(
 
     Args:
         path: A file or a folder of files named as WikiMatrix.ar-en.tsv.gz is.
-        langs: Pairs of languages; all that the names tell where there is none.
+        languages: Pairs of languages; all that the names tell where there is none.
         min_score: Pairs whose margin score is not above are dropped (TPP paper: 1.05).
         progress: Shows progress bars.
 
@@ -74,11 +76,11 @@ def wikimatrix_pairs(
         ValueError: No file is of the languages asked for; or, as the batches are drawn, a file is
             not gzip though its name ends so, is not UTF-8, or a line lacks a column.
     """
-    files, dropped = find_pair_files(path, langs), Counter[str]()
+    files, dropped = find_pair_files(path, languages), Counter[str]()
 
     def batches() -> Iterator[pa.Table]:
         for file in files:
-            for whole in read_blocks(file.path, progress=progress):
+            for whole in read_lines(file.path, progress=progress):
                 names = "margin score, text, text"
                 block, (scores, *texts) = split_columns(whole, 3, names, dropped)
                 kept = pc.greater(numbers_of(block, scores, pa.float64(), "score"), min_score)
@@ -90,7 +92,7 @@ def wikimatrix_pairs(
 
 def published_pairs(
     path: str | Path,
-    langs: Sequence[LanguagePair] = (),
+    languages: Sequence[LanguagePair] = (),
     *,
     max_texts: int = 5,
     progress: bool = True,
@@ -104,7 +106,7 @@ def published_pairs(
 
     Args:
         path: The file, or a folder of them (`.jsonl`, `.json`, packed or not).
-        langs: None, or one pair of languages.
+        languages: None, or one pair of languages.
         max_texts: Further texts of an item are left out.
         progress: Shows progress bars.
 
@@ -115,12 +117,12 @@ def published_pairs(
     """
     if max_texts < 2:
         raise ValueError(f"max_texts is {max_texts}; a pair needs at least 2 texts of an item.")
-    lang_a, lang_b = one_pair(langs, "the published JSON lines do not tell languages")
-    files = list_files(path, re.compile(r"\.(?:jsonl?|ndjson)(?:\.gz|\.bz2)?$"))
+    lang_a, lang_b = one_pair(languages, "the published JSON lines do not tell languages")
+    files = find_files(path, re.compile(r"\.(?:jsonl?|ndjson)(?:\.gz|\.bz2)?$"))
     dropped: Counter[str] = Counter()
 
     def batches() -> Iterator[pa.Table]:
-        for block in (block for file in files for block in read_blocks(file, progress=progress)):
+        for block in (block for file in files for block in read_lines(file, progress=progress)):
             (lists,) = json_values(block, [f"$.{PUBLISHED_COLUMN}[*]"])
             sizes = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
             dropped["items without texts"] += _count_empty(block, sizes == 0)
@@ -128,7 +130,7 @@ def published_pairs(
             dropped["items of one text"] += int((sizes == 1).sum())
             beyond = int((sizes * (sizes - 1) // 2).sum()) - len(first)
             dropped[f"texts beyond the first {max_texts} of an item"] += beyond
-            if langs:
+            if languages:
                 dropped[f"pairs of {lang_b} alone"] += int((~at_start).sum())
                 first, second = first[at_start], second[at_start]
             texts = lists.combine_chunks().flatten()
@@ -138,30 +140,21 @@ def published_pairs(
     return PairSource("published", batches(), dropped)
 
 
-def list_files(path: str | Path, ending: re.Pattern[str]) -> list[Path]:
+def find_files(path: str | Path, ending: re.Pattern[str]) -> list[Path]:
     """A file, or the files of a folder whose names fit, hidden ones left out.
 
     Raises:
         FileNotFoundError: There is none.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist. Check the path of the file or folder.")
-    if path.is_file():
-        return [path]
-    files = [
-        file
-        for file in sorted(path.rglob("*"))
-        if ending.search(file.name)
-        and file.is_file()
-        and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
-    ]
-    if not files:
+    found = list_files(path)
+    if Path(path).is_dir():
+        found = [file for file in found if ending.search(file.name)]
+    if not found:
         raise FileNotFoundError(f"{path} holds no file whose name ends as {ending.pattern!r} does.")
-    return files
+    return found
 
 
-def find_pair_files(path: str | Path, langs: Sequence[LanguagePair]) -> list[PairFile]:
+def find_pair_files(path: str | Path, languages: Sequence[LanguagePair]) -> list[PairFile]:
     """The files of the languages asked for, by their names.
 
     Names are such as `en-ar.tsv`, `eng-ara.tsv.bz2` and those of Tatoeba's own exports, `Sentence
@@ -173,20 +166,20 @@ def find_pair_files(path: str | Path, langs: Sequence[LanguagePair]) -> list[Pai
         FileNotFoundError: Nothing is there.
         ValueError: No file of a pair of languages; those found are listed.
     """
-    paths = list_files(path, _TSV_ENDINGS)
+    paths = find_files(path, _TSV_ENDINGS)
     named: dict[LanguagePair, list[Path]] = {}
     for file in paths:
         if pair := _languages_of_name(file.name):
             named.setdefault(pair, []).append(file)
     if len(paths) == 1 and not named:
-        if len(langs) != 1:
+        if len(languages) != 1:
             raise ValueError(
                 f"The name of {paths[0]} does not tell its languages, as en-ar.tsv would. Name the "
-                "one pair it holds, in the order of its columns, with langs (`--langs en-ar`)."
+                "one pair it holds, in the order of its columns, with `--languages en-ar`."
             )
-        return [PairFile(paths[0], langs[0], False)]
+        return [PairFile(paths[0], languages[0], False)]
     found = []
-    for pair in langs or list(named):
+    for pair in languages or list(named):
         own = [PairFile(file, pair, False) for file in named.get(pair, ())]
         other_way = [PairFile(file, pair, True) for file in named.get(pair[::-1], ())]
         if not own + other_way:
@@ -194,7 +187,7 @@ def find_pair_files(path: str | Path, langs: Sequence[LanguagePair]) -> list[Pai
             raise ValueError(
                 f"{path} has no pair file of {'-'.join(pair)}; found by their names are: {there}."
             )
-        found += own + (other_way if langs else [])
+        found += own + (other_way if languages else [])
     if not found:
         raise ValueError(f"No name of a file in {path} tells two languages, as en-ar.tsv would.")
     return found
@@ -206,13 +199,13 @@ def side_by_side(texts: Sequence[pa.Array], file: PairFile) -> pa.Table:
     return add_languages(pa.table({"text_a": text_a, "text_b": text_b}), file.languages)
 
 
-def check_languages(langs: Sequence[LanguagePair], found: Counter[str], where: str) -> None:
+def check_languages(languages: Sequence[LanguagePair], found: Counter[str], where: str) -> None:
     """Checks that languages are there.
 
     Raises:
         ValueError: One is not; the languages found are listed, the most frequent first.
     """
-    missing = sorted({code for pair in langs for code in pair} - set(found))
+    missing = sorted({code for pair in languages for code in pair} - set(found))
     if missing:
         most = [code for code, _ in found.most_common(40)]
         more = f" and {len(found) - len(most)} more" if len(found) > len(most) else ""
@@ -221,26 +214,26 @@ def check_languages(langs: Sequence[LanguagePair], found: Counter[str], where: s
         )
 
 
-def one_pair(langs: Sequence[LanguagePair], why: str) -> LanguagePair:
+def one_pair(languages: Sequence[LanguagePair], why: str) -> LanguagePair:
     """The one pair of languages that a source without languages may be given, or "und" twice.
 
     Raises:
         ValueError: There are several.
     """
-    if len(langs) > 1:
-        given = " ".join("-".join(pair) for pair in langs)
-        raise ValueError(f"langs names {given}, but {why}. Give one pair, or one run for each.")
-    return langs[0] if langs else (UNKNOWN_LANGUAGE, UNKNOWN_LANGUAGE)
+    if len(languages) > 1:
+        given = " ".join("-".join(pair) for pair in languages)
+        raise ValueError(f"languages names {given}, but {why}. Give one pair, or one run for each.")
+    return languages[0] if languages else (UNKNOWN_LANGUAGE, UNKNOWN_LANGUAGE)
 
 
-def add_languages(table: pa.Table, langs: LanguagePair) -> pa.Table:
+def add_languages(table: pa.Table, languages: LanguagePair) -> pa.Table:
     """Columns `lang_a` and `lang_b` of one pair of languages."""
-    for side, lang in zip(("lang_a", "lang_b"), langs, strict=True):
+    for side, lang in zip(("lang_a", "lang_b"), languages, strict=True):
         table = table.append_column(side, pa.repeat(pa.scalar(lang), len(table)))
     return table
 
 
-def json_values(block: LineBlock, paths: Sequence[str]) -> list[pa.ChunkedArray]:
+def json_values(block: NumberedLines, paths: Sequence[str]) -> list[pa.ChunkedArray]:
     """What JSON paths (RFC 9535) find in each line: strings, or lists of one path with `[*]`.
 
     Raises:
@@ -273,7 +266,7 @@ def _languages_of_name(name: str) -> LanguagePair | None:
     return (first, second) if first and second else None
 
 
-def _count_empty(block: LineBlock, empty: np.ndarray) -> int:
+def _count_empty(block: NumberedLines, empty: np.ndarray) -> int:
     """How many items hold an empty list.
 
     Raises:

@@ -14,16 +14,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from twhin_hf.data.language_codes import LanguagePair, language_codes
-from twhin_hf.data.text_lines import first_line, numbers_of, read_blocks, split_columns
 from twhin_hf.data.translation.sources import (
     PairFile,
     PairSource,
     add_languages,
     check_languages,
+    find_files,
     find_pair_files,
-    list_files,
     side_by_side,
 )
+from twhin_hf.data.translation.tab_columns import numbers_of, split_columns
+from twhin_hf.lines import first_line, read_lines
 from twhin_hf.tables import open_engine, read_errors, table_batches
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _ROWS_PER_BATCH = 50_000
 
 def tatoeba_pairs(
     path: str | Path,
-    langs: Sequence[LanguagePair] = (),
+    languages: Sequence[LanguagePair] = (),
     *,
     memory_limit: str = "1GB",
     temp_directory: str | Path | None = None,
@@ -58,7 +59,7 @@ def tatoeba_pairs(
 
     Args:
         path: The file or folder.
-        langs: Pairs of languages; needed with sentences and links.
+        languages: Pairs of languages; needed with sentences and links.
         memory_limit: Most memory of the engine that joins sentences and links.
         temp_directory: Where sentences and links are kept meanwhile, about the size of the unpacked
             files; the system's folder where it is None.
@@ -70,11 +71,11 @@ def tatoeba_pairs(
             languages; or, as the batches are drawn, a language that is not there, or a wrong line.
     """
     dropped: Counter[str] = Counter()
-    files = list_files(path, _ANY)
+    files = find_files(path, _ANY)
     sentences = [file for file in files if _SENTENCES.search(file.name)]
     links = [file for file in files if _LINKS.search(file.name)]
     if not sentences and not links:
-        pair_files = find_pair_files(path, langs)
+        pair_files = find_pair_files(path, languages)
         return PairSource("tatoeba", _read_pair_files(pair_files, dropped, progress), dropped)
     for name, there, other in (
         ("sentences", sentences, "links.csv or ara-eng_links.tsv"),
@@ -85,19 +86,19 @@ def tatoeba_pairs(
                 f"{path} holds {name} ({there[0].name}) but not {other}: pairs need both. Put both "
                 "in one folder and give the folder."
             )
-    if not langs:
-        raise ValueError(f"{path}: sentences and links need langs (`--langs`), such as en-ar.")
+    if not languages:
+        raise ValueError(f"{path}: sentences and links need languages: `--languages en-ar`.")
 
     def batches() -> Iterator[pa.Table]:
-        with tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=temp_directory) as scratch:
+        with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as scratch:
             folder = Path(scratch)
-            found = _store_sentences(sentences, langs, folder, dropped, progress)
-            check_languages(langs, found, str(path))
+            found = _store_sentences(sentences, languages, folder, dropped, progress)
+            check_languages(languages, found, str(path))
             _store_links(links, folder, dropped, progress)
             with open_engine(memory_limit, temp_directory=folder) as engine, read_errors(path):
                 sentence = engine.read_parquet(folder / "sentences.parquet")
                 link = engine.read_parquet(folder / "links.parquet")
-                yield from _join(sentence, link, langs, dropped, folder)
+                yield from _join(sentence, link, languages, dropped, folder)
 
     return PairSource("tatoeba", batches(), dropped)
 
@@ -108,7 +109,7 @@ def _read_pair_files(
     for file in files:
         with_ids = re.match(r"\d+\t[^\t]+\t\d+\t", first_line(file.path)) is not None
         names = "id, text, id, text" if with_ids else "text, text"
-        for whole in read_blocks(file.path, progress=progress):
+        for whole in read_lines(file.path, progress=progress):
             _, columns = split_columns(whole, 4 if with_ids else 2, names, dropped)
             texts = columns[1::2] if with_ids else columns
             yield side_by_side(texts, file)
@@ -116,16 +117,16 @@ def _read_pair_files(
 
 def _store_sentences(
     files: Sequence[Path],
-    langs: Sequence[LanguagePair],
+    languages: Sequence[LanguagePair],
     folder: Path,
     dropped: Counter[str],
     progress: bool,
 ) -> Counter[str]:
     """Writes id, language and, in the languages asked for, text; returns the languages' counts."""
-    wanted = pa.array(sorted({code for pair in langs for code in pair}))
+    wanted = pa.array(sorted({code for pair in languages for code in pair}))
     found: Counter[str] = Counter()
     with pq.ParquetWriter(folder / "sentences.parquet", _SENTENCE_SCHEMA) as writer:
-        for whole in (block for file in files for block in read_blocks(file, progress=progress)):
+        for whole in (block for file in files for block in read_lines(file, progress=progress)):
             block, columns = split_columns(whole, 3, "id, language, text", dropped)
             ids, lang, text = columns
             lang = language_codes(lang)
@@ -141,7 +142,7 @@ def _store_links(
     files: Sequence[Path], folder: Path, dropped: Counter[str], progress: bool
 ) -> None:
     with pq.ParquetWriter(folder / "links.parquet", _LINK_SCHEMA) as writer:
-        for whole in (block for file in files for block in read_blocks(file, progress=progress)):
+        for whole in (block for file in files for block in read_lines(file, progress=progress)):
             block, columns = split_columns(whole, 2, "id, id", dropped)
             ids = [numbers_of(block, ends, pa.int64(), "id of a sentence") for ends in columns]
             writer.write_table(pa.table(ids, schema=_LINK_SCHEMA))
@@ -150,7 +151,7 @@ def _store_links(
 def _join(
     sentence: ir.Table,
     link: ir.Table,
-    langs: Sequence[LanguagePair],
+    languages: Sequence[LanguagePair],
     dropped: Counter[str],
     folder: Path,
 ) -> Iterator[pa.Table]:
@@ -163,7 +164,7 @@ def _join(
     num_known = int(known.count().execute())
     dropped["links to a sentence that is not there"] += num_links - num_known
     num_used = 0
-    for pair in langs:
+    for pair in languages:
         a, b = (
             sentence.filter(sentence.lang == code).select(
                 **{f"id_{side}": "id", f"text_{side}": "text"}

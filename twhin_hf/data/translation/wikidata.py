@@ -13,14 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twhin_hf.data.language_codes import LanguagePair
-from twhin_hf.data.text_lines import LineBlock, first_line, read_blocks, split_columns
 from twhin_hf.data.translation.sources import (
     PairSource,
     add_languages,
     check_languages,
+    find_files,
     json_values,
-    list_files,
 )
+from twhin_hf.data.translation.tab_columns import split_columns
+from twhin_hf.lines import NumberedLines, first_line, read_lines
 from twhin_hf.tables import has_text, open_engine, read_errors, read_table, table_batches
 
 _FILES = re.compile(r"\.(?:json|jsonl|ndjson|csv|tsv)(?:\.gz|\.bz2)?$")
@@ -48,7 +49,7 @@ _TURTLE_ESCAPES = (
 
 
 def wikidata_pairs(
-    path: str | Path, langs: Sequence[LanguagePair], *, progress: bool = True
+    path: str | Path, languages: Sequence[LanguagePair], *, progress: bool = True
 ) -> PairSource:
     """Label + " " + description of Wikidata's items, in both languages (TPP paper, Section 2).
 
@@ -65,7 +66,7 @@ def wikidata_pairs(
 
     Args:
         path: A file, or a folder of files.
-        langs: Pairs of languages, in Wikidata's codes.
+        languages: Pairs of languages, in Wikidata's codes.
         progress: Shows progress bars.
 
     Raises:
@@ -73,10 +74,10 @@ def wikidata_pairs(
         ValueError: No languages; or, as the batches are drawn, a language is not there, or a line
             is not JSON.
     """
-    if not langs:
-        raise ValueError(f"{path}: Wikidata has many languages; name pairs of them (`--langs`).")
-    files = list_files(path, _FILES)
-    codes = sorted({code for pair in langs for code in pair})
+    if not languages:
+        raise ValueError(f"{path}: Wikidata has many languages; name pairs: `--languages en-ar`.")
+    files = find_files(path, _FILES)
+    codes = sorted({code for pair in languages for code in pair})
     dropped: Counter[str] = Counter()
 
     def batches() -> Iterator[pa.Table]:
@@ -84,14 +85,14 @@ def wikidata_pairs(
         for file in files:
             for texts in _texts(file, codes, progress):
                 missing -= {code for code in missing if texts[code].null_count < len(texts)}
-                for pair in langs:
+                for pair in languages:
                     sides = pa.table([texts[code] for code in pair], names=["text_a", "text_b"])
                     both = sides.drop_null()
                     dropped[_INCOMPLETE] += len(sides) - len(both)
                     yield add_languages(both, pair)
         if missing:
             if found := _languages(files[0]):
-                check_languages(langs, found, str(path))
+                check_languages(languages, found, str(path))
             raise ValueError(
                 f"{path} has no item with label and description in {', '.join(sorted(missing))}."
             )
@@ -124,13 +125,13 @@ def _read_dump(
     fields = [(kind, code) for code in codes for kind in ("labels", "descriptions")]
     written = [(kind, (code, *_VARIANTS.get(code, ()))) for kind, code in fields]
     paths = [f'$.{kind}."{variant}".value' for kind, variants in written for variant in variants]
-    for block in read_blocks(file, progress=progress):
+    for block in read_lines(file, progress=progress):
         values = iter(json_values(_items(block), paths))
         columns = [pc.coalesce(*itertools.islice(values, len(own))) for _, own in written]
         yield pa.table(columns, names=names)
 
 
-def _items(block: LineBlock) -> LineBlock:
+def _items(block: NumberedLines) -> NumberedLines:
     """The items of a dump's lines, without the array's brackets and commas."""
     lines = pc.utf8_rtrim(pc.utf8_trim_whitespace(block.lines), ",")
     kept = pc.greater(pc.binary_length(lines), 1)
@@ -148,7 +149,7 @@ def _read_tsv(file: Path, names: list[str], progress: bool) -> Iterator[pa.Table
     header = _tsv_header(file)
     _check_names(file, header, names)
     first, dropped = True, Counter[str]()
-    for whole in read_blocks(file, progress=progress):
+    for whole in read_lines(file, progress=progress):
         _, columns = split_columns(whole, len(header), ", ".join(header), dropped)
         columns = [column.slice(int(first)) for column in columns]
         first = False
@@ -177,7 +178,7 @@ def _read_sparql_json(file: Path, names: list[str]) -> pa.Table:
 
 
 def _load_sparql_json(file: Path) -> dict:
-    lines = (block.lines.to_pylist() for block in read_blocks(file, progress=False))
+    lines = (block.lines.to_pylist() for block in read_lines(file, progress=False))
     try:
         return json.loads("\n".join(itertools.chain.from_iterable(lines)))
     except json.JSONDecodeError as error:
@@ -191,7 +192,7 @@ def _check_names(file: Path, found: Sequence[str], needed: Sequence[str]) -> Non
         if name not in found:
             raise ValueError(
                 f"{file} has no column {name!r}; found are {', '.join(found)}. Name the variables "
-                "of the query so, or ask for other languages (`--langs`)."
+                "of the query so, or ask for other languages (`--languages`)."
             )
 
 
@@ -200,7 +201,7 @@ def _languages(file: Path) -> Counter[str]:
     counts: Counter[str] = Counter()
     if _TABLES.search(file.name) or _SPARQL_JSON.match(first_line(file)):
         return counts
-    for block in itertools.islice(read_blocks(file, progress=False), 1):
+    for block in itertools.islice(read_lines(file, progress=False), 1):
         (labels,) = json_values(_items(block), ["$.labels"])
         for text in labels.drop_null().to_pylist():
             counts.update(dict.fromkeys(json.loads(text), 1))

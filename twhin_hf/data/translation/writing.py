@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import tempfile
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from twhin_hf.data.translation.pairs import (
 )
 from twhin_hf.data.translation.sources import PairSource
 from twhin_hf.data.translation.text import clean_texts
+from twhin_hf.files import list_files, new_file, write_json
 from twhin_hf.tables import has_text, open_engine, read_errors
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ _STORED = pa.schema(
 class TranslationPairsReport:
     """What building the pairs kept and what it dropped; `rows` is their sum.
 
-    Attributes:
+    Args:
         source: Name of the source.
         rows: Pairs, or what might have been a pair, that the source held.
         dropped: Pairs left out, by reason.
@@ -76,7 +76,7 @@ def write_translation_pairs(
             name are replaced, each when it is complete.
         validation_share: Share of the items to hold out (`split_translation_pairs`); the files
             then are in the folders `train` and `validation`. None holds out nothing.
-        seed: Of what is held out.
+        seed: Seed of what is held out.
         memory_limit: Most memory of the engine that merges duplicates.
         progress: Shows progress bars.
 
@@ -87,7 +87,8 @@ def write_translation_pairs(
     if validation_share is not None:
         check_share(validation_share)
     folder = Path(output)
-    if there := sorted(folder.rglob("*.parquet")):
+    files = list_files(folder) if folder.exists() else []
+    if there := [file for file in files if file.suffix == ".parquet"]:
         raise ValueError(
             f"{folder} holds {len(there)} Parquet files already, as {there[0].name}: what reads "
             "the folder would take old pairs for new ones. Choose another output, or remove them"
@@ -96,20 +97,15 @@ def write_translation_pairs(
     with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=folder) as scratch:
         cleaned = Path(scratch) / "cleaned.parquet"
         rows, dropped = _write_cleaned(source, cleaned)
-        whole = Path(scratch) / "pairs"
-        whole.mkdir()
+        whole = folder if validation_share is None else Path(scratch) / "pairs"
         pairs = _write_merged(source.name, cleaned, whole, memory_limit, progress)
-        if validation_share is None:
-            for file in whole.iterdir():
-                os.replace(file, folder / file.name)
-        else:
+        if validation_share is not None:
             _hold_out(whole, folder, validation_share, seed)
     num_pairs = sum(pairs.values())
     dropped["duplicates"] = rows - sum(dropped.values()) - num_pairs
     reasons = {reason: count for reason, count in dropped.items() if count}
     report = TranslationPairsReport(source.name, rows, reasons, num_pairs, pairs)
-    text = json.dumps(asdict(report), indent=2, ensure_ascii=False)
-    (folder / REPORT).write_text(text + "\n", encoding="utf-8")
+    write_json(folder / REPORT, asdict(report))
     logger.debug("Translation pairs: %s", asdict(report))
     return report
 
@@ -163,12 +159,12 @@ def _write_merged(
             if not is_language_code(code):
                 raise ValueError(f"{code!r} is no language code; needed are such as en or ar.")
         written = {}
-        with Progress(disable=not progress) as bar:
+        with Progress(disable=not progress) as bar, ExitStack() as files:
             for row in bar.track(languages, description="Writing"):
                 own = kept.filter((kept.lang_a == row["lang_a"]) & (kept.lang_b == row["lang_b"]))
                 own = own.order_by("position").drop("position").mutate(source=ibis.literal(name))
                 key = f"{row['lang_a']}-{row['lang_b']}"
-                own.to_parquet(folder / f"{key}.parquet")
+                own.to_parquet(files.enter_context(new_file(folder / f"{key}.parquet")))
                 written[key] = int(row["count"])
     return written
 
@@ -177,11 +173,10 @@ def _hold_out(whole: Path, folder: Path, share: float, seed: int) -> None:
     """Writes both parts of the pairs, each with a file for each two languages that it has."""
     pairs = read_translation_pairs(whole, directory=whole.parent / "split")
     split = split_translation_pairs(pairs, share, seed)
-    for name, part in zip(("train", "validation"), split, strict=True):
-        (folder / name).mkdir(exist_ok=True)
-        table = part.select_columns(["lang_a", "lang_b"]).with_format("arrow")[:]
-        keys = pc.binary_join_element_wise(table["lang_a"], table["lang_b"], "-").to_numpy()
-        for key in np.unique(keys.astype(str)):
-            own = whole / f"{name}.parquet"
-            part.select(np.flatnonzero(keys == key)).to_parquet(own)
-            os.replace(own, folder / name / f"{key}.parquet")
+    with ExitStack() as files:
+        for name, part in zip(("train", "validation"), split, strict=True):
+            table = part.select_columns(["lang_a", "lang_b"]).with_format("arrow")[:]
+            keys = pc.binary_join_element_wise(table["lang_a"], table["lang_b"], "-").to_numpy()
+            for key in np.unique(keys.astype(str)):
+                path = files.enter_context(new_file(folder / name / f"{key}.parquet"))
+                part.select(np.flatnonzero(keys == key)).to_parquet(path)

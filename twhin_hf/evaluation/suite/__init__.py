@@ -1,0 +1,1 @@
+"""All tasks of a paper for several models, beside the papers' figures."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from twhin_hf.files import read_json
 
 AVERAGE = "average"
 _FOLDER = Path(__file__).parent / "published_tables"
@@ -72,4 +73,4 @@ def read_published(name: str) -> PublishedTable:
 
 
 def _sources() -> dict[str, dict]:
-    return json.loads((_FOLDER / "sources.json").read_text(encoding="utf-8"))
+    return read_json(_FOLDER / "sources.json")

@@ -11,7 +11,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twhin_hf.benchmarks.layout import fingerprint
+from twhin_hf.files import write_json
 from twhin_hf.results import (
     Result,
     Results,
     library_versions,
     read_results,
-    write_json,
     write_results,
 )
 
@@ -37,19 +38,25 @@ _WEIGHTS = (".safetensors", ".bin", ".json", ".model", ".txt")
 class Model(NamedTuple):
     """A model to judge.
 
-    Attributes:
+    Args:
         name: Folder or repository.
-        revision: Of the repository.
+        revision: Revision of the repository.
     """
 
     name: str
     revision: str | None = None
 
+    @classmethod
+    def parse(cls, text: str) -> Model:
+        """A model by `MODEL` or `MODEL@REVISION`; a folder may have an @ in its name."""
+        name, _, revision = (text, "", "") if Path(text).is_dir() else text.partition("@")
+        return cls(name, revision or None)
+
 
 class Figure(NamedTuple):
     """One language's figure of one seed.
 
-    Attributes:
+    Args:
         value: 0 to 1.
         details: What a reader needs to judge it, such as the pooling.
     """
@@ -59,7 +66,7 @@ class Figure(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SuiteTask:
+class SuiteTask(ABC):
     """What is run as one: a training and what is tested with it.
 
     Args:
@@ -67,17 +74,23 @@ class SuiteTask:
         metric: Its name.
         languages: Those that a run gives figures of.
         seeds: One run each.
-        options: Of a model: how it is run, and a fingerprint of the data. A result of other
-            options is never taken for this one's.
-        run: Of a model and seeds: each seed with the figures by language, as they come.
     """
 
     name: str
     metric: str
     languages: tuple[str, ...]
     seeds: tuple[int, ...]
-    options: Callable[[Model], dict[str, Any]]
-    run: Callable[[Model, tuple[int, ...]], Iterable[tuple[int, dict[str, Figure]]]]
+
+    @abstractmethod
+    def options(self, model: Model) -> dict[str, Any]:
+        """How a model is run, and a fingerprint of the data.
+
+        A result of other options is never taken for this one's.
+        """
+
+    @abstractmethod
+    def run(self, model: Model, seeds: tuple[int, ...]) -> Iterator[tuple[int, dict[str, Figure]]]:
+        """Each seed with the figures by language, as they come."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +125,7 @@ def without_seeds(config: Any) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if name not in _NOT_TOLD}
 
 
-def run_suite(
+def run_tasks(
     models: Sequence[Model], tasks: Sequence[SuiteTask], output: str | os.PathLike[str]
 ) -> list[Results]:
     """Runs what has no result yet.
@@ -171,13 +184,12 @@ def write_suite_results(
 
     Args:
         suite: Its name.
-        results: Of `run_suite`.
+        results: Of `run_tasks`.
         averages: Of each table, by model; None where a model lacks a figure.
         sources: Where the published figures are from that it is compared with.
         folder: Where.
     """
     path = Path(folder) / "results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "suite": suite,
         "evaluations": [asdict(item) for item in results],
@@ -185,7 +197,8 @@ def write_suite_results(
         "published": list(sources),
         "versions": library_versions(),
     }
-    return write_json(content, path)
+    write_json(path, content)
+    return path
 
 
 def _check_names(models: Sequence[Model], tasks: Sequence[SuiteTask]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twhin_hf.evaluation.suite.published import AVERAGE, read_published
+from twhin_hf.results import SCREEN
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,6 +40,8 @@ _BY_LANGUAGE = {
     "tpp": {"tpp_ner": "ner", "tpp_sentiment": "sentiment", "tpp_pos": "pos"},
 }
 _BY_BENCHMARK = {"twhin": _EXTERNAL, "tweeteval": _TWEETEVAL}
+_MODEL = 30
+"""Columns of a terminal that the models' names have."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def suite_tables(
     figures: Iterable[tuple[str, str, str, float]],
     published: Mapping[str, Mapping[Cell, float]],
 ) -> list[SuiteTable]:
-    """A table a language with its tasks, then a table a task with its languages.
+    """A table per language with its tasks, then a table per task with its languages.
 
     A table of one column is left out where another has it.
 
@@ -123,17 +126,33 @@ def markdown_table(table: SuiteTable) -> str:
     return f"## {table.title}\n\n" + "\n".join(lines) + "\n"
 
 
-def screen_table(table: SuiteTable) -> Table:
-    """The table for the screen."""
+def screen_tables(table: SuiteTable) -> list[Table]:
+    """The table for the screen; one that is wider has its columns in several tables."""
     from rich.table import Table
 
-    shown = Table(title=table.title)
-    shown.add_column("model", overflow="fold")
-    for column in (*table.columns, AVERAGE):
-        shown.add_column(column, justify="right")
-    for number, (name, cells) in enumerate(_shown(table, lambda text: f"[bold]{text}[/bold]")):
-        shown.add_row(name, *cells, style="dim" if number < len(table.published) else "")
-    return shown
+    rows = _shown(table, lambda text: f"[bold]{text}[/bold]")
+    columns = (*table.columns, AVERAGE)
+    parts: list[list[int]] = []
+    room = 0
+    for place, column in enumerate(columns):
+        width = max(len(column), len("100.00")) + 3
+        if room < width:
+            parts.append([])
+            room = SCREEN - _MODEL
+        parts[-1].append(place)
+        room -= width
+    found = []
+    for number, part in enumerate(parts, start=1):
+        title = table.title if len(parts) == 1 else f"{table.title} ({number} of {len(parts)})"
+        shown = Table(title=title)
+        shown.add_column("model", overflow="fold")
+        for place in part:
+            shown.add_column(columns[place], justify="right")
+        for row, (name, cells) in enumerate(rows):
+            style = "dim" if row < len(table.published) else ""
+            shown.add_row(name, *(cells[place] for place in part), style=style)
+        found.append(shown)
+    return found
 
 
 def _table(

@@ -4,21 +4,71 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twhin_hf.benchmarks.archives import list_files
+from twhin_hf.benchmarks.layout import fingerprint
+from twhin_hf.benchmarks.zero_shot.readers import read_zero_shot
 from twhin_hf.evaluation.suite.running import Figure, Model, SuiteOptions, SuiteTask, without_seeds
 from twhin_hf.evaluation.zero_shot import TASKS as METRICS
 from twhin_hf.evaluation.zero_shot import ZeroShotConfig, evaluate_zero_shot
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    pass
 
 _SOURCE_LANGUAGE = "en"
 
 
-def zero_shot_tasks(folder: Path, task: str, options: SuiteOptions) -> list[SuiteTask]:
+@dataclass(frozen=True)
+class ZeroShotTask(SuiteTask):
+    """The transfer of one kind of labels; its name is that of the labels in `METRICS`.
+
+    Args:
+        folder: Of its data.
+        train: File or folder in English.
+        tests: Files or folders by language.
+        config: The protocol.
+    """
+
+    folder: Path
+    train: Path
+    tests: dict[str, Path]
+    config: ZeroShotConfig
+
+    def options(self, model: Model) -> dict[str, Any]:
+        """Options of a model: how it is run, and a fingerprint of the data."""
+        files = [self.folder / name for name in sorted(list_files(self.folder))]
+        return without_seeds(self.config) | {"data": fingerprint(files, {})}
+
+    def run(self, model: Model, seeds: tuple[int, ...]) -> Iterator[tuple[int, dict[str, Figure]]]:
+        """Runs the task; gives each seed with the figures by language, as they come."""
+        label_map = _label_map(self.folder / "labels.yaml")
+        train = read_zero_shot(self.name, self.train, label_map)
+        tests = {
+            language: read_zero_shot(self.name, path, label_map)
+            for language, path in self.tests.items()
+        }
+        for seed in seeds:
+            report = evaluate_zero_shot(
+                self.name,
+                model.name,
+                train,
+                tests,
+                config=replace(self.config, seeds=(seed,)),
+                revision=model.revision,
+            )
+            yield (
+                seed,
+                {
+                    language: Figure(result.values[0], {**report.setup, **result.details})
+                    for language, result in report.results.items()
+                },
+            )
+
+
+def zero_shot_tasks(folder: Path, task: str, options: SuiteOptions) -> list[ZeroShotTask]:
     """The transfer of one kind of labels to all languages asked for; none without its data.
 
     Args:
@@ -29,9 +79,6 @@ def zero_shot_tasks(folder: Path, task: str, options: SuiteOptions) -> list[Suit
     Raises:
         ValueError: Options of fine-tuning that zero-shot transfer has not.
     """
-    from twhin_hf.benchmarks.archives import list_files
-    from twhin_hf.benchmarks.layout import fingerprint
-
     train = _by_language(folder / "train")
     tests = {
         language: path
@@ -46,33 +93,10 @@ def zero_shot_tasks(folder: Path, task: str, options: SuiteOptions) -> list[Suit
         raise ValueError(f"{', '.join(unknown)} is no option of {task}; it has {sorted(names)}")
     config = replace(ZeroShotConfig(), **options.fine_tuning, device=options.device)
     config = replace(config, seeds=options.seeds or config.seeds)
-    files = [folder / name for name in sorted(list_files(folder))]
-
-    def told(model: Model) -> dict[str, Any]:
-        return without_seeds(config) | {"data": fingerprint(files, {})}
-
-    def run(model: Model, seeds: tuple[int, ...]) -> Iterator[tuple[int, dict[str, Figure]]]:
-        label_map = _label_map(folder / "labels.yaml")
-        source = _read_zero_shot(task, train[_SOURCE_LANGUAGE], label_map)
-        sets = {name: _read_zero_shot(task, path, label_map) for name, path in tests.items()}
-        for seed in seeds:
-            report = evaluate_zero_shot(
-                task,
-                model.name,
-                source,
-                sets,
-                config=replace(config, seeds=(seed,)),
-                revision=model.revision,
-            )
-            yield (
-                seed,
-                {
-                    language: Figure(result.values[0], {**report.setup, **result.details})
-                    for language, result in report.results.items()
-                },
-            )
-
-    return [SuiteTask(task, METRICS[task], tuple(tests), config.seeds, told, run)]
+    source = train[_SOURCE_LANGUAGE]
+    return [
+        ZeroShotTask(task, METRICS[task], tuple(tests), config.seeds, folder, source, tests, config)
+    ]
 
 
 def _by_language(folder: Path) -> dict[str, Path]:
@@ -85,16 +109,6 @@ def _by_language(folder: Path) -> dict[str, Path]:
         if code and not path.name.endswith("labels.txt"):
             found[code.group()] = path
     return found
-
-
-def _read_zero_shot(task: str, path: Path, label_map: dict[str, str]) -> Dataset:
-    from twhin_hf.benchmarks.zero_shot.readers import read_entities, read_pos, read_sentiment
-
-    if task == "ner":
-        return read_entities(path, label_map)
-    if task == "pos":
-        return read_pos(path)
-    return read_sentiment(path, label_map, drop=("neutral",))
 
 
 def _label_map(path: Path) -> dict[str, str]:

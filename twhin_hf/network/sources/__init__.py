@@ -1,8 +1,8 @@
 """Logs of today's networks as an engagement log and posts: Bluesky, Mastodon, X and plain tables.
 
 A network is one short module: which lines it knows, what to take from their JSON, and SQL views
-that turn it into posts, engagements and what takes them back. The rest is common: `lines` reads
-files in blocks, `reading` takes their events, `events` applies deletions and drops repeats,
+that turn it into posts, engagements and what takes them back. The rest is common: `log_files`
+reads files in blocks, `reading` takes their events, `events` applies deletions and drops repeats,
 `importing` puts it together.
 """
 

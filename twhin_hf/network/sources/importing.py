@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twhin_hf.files import new_file, write_json
 from twhin_hf.network.sources import table
 from twhin_hf.network.sources.events import EventStore
 from twhin_hf.network.sources.languages import LanguageDetector
-from twhin_hf.network.sources.lines import list_files
+from twhin_hf.network.sources.log_files import list_log_files
 from twhin_hf.network.sources.log_format import LogFormat
 from twhin_hf.network.sources.reading import FORMATS, LogReader, select_files
 from twhin_hf.network.sources.report import ImportReport
@@ -75,15 +75,16 @@ def import_log(
     folder.mkdir(parents=True, exist_ok=True)
     report = ImportReport(source)
     with (
-        tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=temp_directory or folder) as scratch,
+        tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory or folder) as scratch,
         open_engine(memory_limit, threads, scratch) as engine,
         read_errors(path),
+        ExitStack() as files,
     ):
         connection = getattr(engine, "con")  # noqa: B009 - DuckDB's own, which Ibis does not type
         store = EventStore(connection, Path(scratch))
         if source == "table":
             rows = table.read_columns(path, columns or {}, engine)
-            report.files = 1 if path.is_file() else len(list_files(path))
+            report.files = 1 if path.is_file() else len(list_log_files(path))
             report.lines, report.skipped = table.append(rows, store, engine)
             log = None
         else:
@@ -92,8 +93,11 @@ def import_log(
             reader.read(select_files(path, log), user_id, progress)
             report.skipped = store.skipped()
         store.resolve()
-        engagements, posts = Path(scratch) / "engagements", Path(scratch) / "posts"
-        counts = store.write_engagements(engagements)
+        # The stack finishes the file that it opened first last.
+        written = files.enter_context(new_file(folder / "import.json"))
+        counts = store.write_engagements(
+            files.enter_context(new_file(folder / "engagements.parquet"))
+        )
         report.relations = {
             name.removeprefix("relation:"): counts.pop(name)
             for name in list(counts)
@@ -102,14 +106,12 @@ def import_log(
         for name, count in counts.items():
             setattr(report, name, count)
         report.posts_read = store.num_posts()
+        posts = files.enter_context(new_file(folder / "posts.parquet"))
         _write_posts(store.read_posts(), posts, log, detect_language, report)
         if not (report.num_engagements or report.num_posts):
             raise ValueError(_explain_nothing(path, report))
-        os.replace(engagements, folder / "engagements.parquet")
-        os.replace(posts, folder / "posts.parquet")
-    text = json.dumps(asdict(report), indent=2, ensure_ascii=False)
-    (folder / "import.json").write_text(text + "\n", encoding="utf-8")
-    logger.info("Import: %s", asdict(report))
+        write_json(written, asdict(report))
+    logger.debug("Import: %s", asdict(report))
     return report
 
 
@@ -160,10 +162,10 @@ def _check_arguments(
         raise ValueError(f"There is no source {source!r}; known are {', '.join(SOURCES)}.")
     if columns and source != "table":
         raise ValueError(
-            f"columns (`--map`) go with the source table only; {source} has columns of its own."
+            f"columns (`--columns`) go with the source table only; {source} has columns of its own."
         )
     if user_id is not None and source not in ("mastodon", "x"):
-        raise ValueError("user_id (`--user-id`) says whose archive is read: of mastodon or x only.")
+        raise ValueError("user_id (`--user_id`) says whose archive is read: of mastodon or x only.")
     if not 0 <= max_bad_lines <= 1:
         raise ValueError(f"max_bad_lines is {max_bad_lines}; it must be between 0 and 1.")
 

@@ -15,7 +15,7 @@ class LogFormat:
     The queries read the table `parsed`: the fields of `structure`, null where a line has none, and
     `line`, the number of the line in the whole log; and the tables of `tables`.
 
-    Attributes:
+    Args:
         name: As in `--source`.
         title: What it reads, for messages.
         structure: Fields taken from a line, in the notation of DuckDB's `json_transform`.

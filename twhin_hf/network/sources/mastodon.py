@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from twhin_hf.files import read_json
 from twhin_hf.network.sources.log_format import ISO_SECONDS, NO_ALIAS, LogFormat
 
 _ACCOUNT = {"uri": "VARCHAR", "url": "VARCHAR"}
@@ -188,9 +189,9 @@ def _find_owner(path: Path) -> str:
     if not actor.is_file():
         raise ValueError(
             f"{path} does not say whose favourites these are: actor.json of the archive is not "
-            "beside it. Put it there, or give the account's URI (`--user-id`)."
+            "beside it. Put it there, or give the account's URI (`--user_id`)."
         )
-    return str(json.loads(actor.read_text(encoding="utf-8"))["id"])
+    return str(read_json(actor)["id"])
 
 
 FORMAT = LogFormat(

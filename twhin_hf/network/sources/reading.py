@@ -13,17 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from twhin_hf.lines import Block, read_blocks, shorten
 from twhin_hf.network.sources import bluesky, mastodon, x
 from twhin_hf.network.sources.events import EventStore
-from twhin_hf.network.sources.lines import (
-    Block,
-    Head,
-    as_blocks,
-    list_files,
-    read_blocks,
-    read_head,
-    shorten,
-)
+from twhin_hf.network.sources.log_files import NO_JSON, Head, as_blocks, list_log_files, read_head
 from twhin_hf.network.sources.log_format import LogFormat
 from twhin_hf.network.sources.report import ImportReport
 
@@ -73,7 +66,7 @@ class LogReader:
                 blocks = (
                     as_blocks(self._unwrap(head.document, path, user_id), sizes[i])
                     if is_document
-                    else read_blocks(path)
+                    else read_blocks(path, replacement=NO_JSON)
                 )
                 for position in self._read_file(path, blocks):
                     done = sum(sizes[:i]) + position
@@ -91,7 +84,10 @@ class LogReader:
         """Yields the position after each block."""
         num_lines, num_bad, first_bad = 0, 0, ""
         for block in blocks:
-            bad = self._parse(block.lines)
+            bad, num_blank = parse_lines(
+                block.lines, self._structure, self._report.lines, self._connection
+            )
+            self._report.blank_lines += num_blank
             if len(bad) and not num_bad:
                 line = bad[0].as_py()
                 first_bad = f"line {num_lines + line + 1:,}: {shorten(block.lines[line].as_py())}"
@@ -107,44 +103,54 @@ class LogReader:
         if num_bad:
             logger.warning("%s: %d lines are no JSON; the first is %s", path, num_bad, first_bad)
 
-    def _parse(self, lines: pa.ChunkedArray) -> pa.Array:
-        """Fills the table `parsed`; returns the rows of the lines that are no JSON."""
-        import duckdb
-
-        start = self._report.lines
-        rows = pa.array(np.arange(len(lines), dtype=np.int64))
-        query = (
-            "CREATE OR REPLACE TEMP TABLE parsed AS SELECT unnest(json), line FROM ("
-            f"SELECT json_transform(text, '{self._structure}') AS json, {start} + row AS line "
-            "FROM block)"
-        )
-        self._connection.register("block", pa.table({"text": lines, "row": rows}))
-        bad = rows[:0]
-        try:
-            self._connection.execute(query)
-        except duckdb.InvalidInputException:
-            found = self._connection.sql(
-                "SELECT row, trim(text, E' \\t\\r\\n') = '' AS is_blank FROM block "
-                "WHERE NOT json_valid(text) ORDER BY row"
-            ).to_arrow_table()
-            is_blank = found["is_blank"].combine_chunks()
-            self._report.blank_lines += is_blank.true_count
-            unread = found["row"].combine_chunks()
-            bad = unread.filter(pc.invert(is_blank))
-            keep = pc.invert(pc.is_in(rows, value_set=unread))
-            kept = pa.table({"text": lines.filter(keep), "row": rows.filter(keep)})
-            self._connection.register("block", kept)
-            self._connection.execute(query)
-        self._connection.unregister("block")
-        return bad
-
     def _check_bad(self, path: Path, bad: int, lines: int, first: str) -> None:
         if bad > self._max_bad_lines * lines:
             raise ValueError(
                 f"{path}: {bad:,} of {lines:,} lines are no JSON, more than the share of "
                 f"{self._max_bad_lines:g} that is allowed; the first is {first}. Mend the file, or "
-                "raise max_bad_lines (`--max-bad-lines`)."
+                "raise max_bad_lines (`--max_bad_lines`)."
             )
+
+
+def parse_lines(
+    lines: pa.ChunkedArray, structure: str, start: int, connection: Any
+) -> tuple[pa.Array, int]:
+    """Fills the table `parsed` with the fields of a network's structure.
+
+    Args:
+        lines: JSON objects.
+        structure: As JSON, of `LogFormat.structure`.
+        start: Lines of the log before these.
+        connection: Of DuckDB.
+
+    Returns:
+        The rows of the lines that are no JSON, and how many lines are blank; neither is in
+        `parsed`.
+    """
+    import duckdb
+
+    rows = pa.array(np.arange(len(lines), dtype=np.int64))
+    query = (
+        "CREATE OR REPLACE TEMP TABLE parsed AS SELECT unnest(json), line FROM ("
+        f"SELECT json_transform(text, '{structure}') AS json, {start} + row AS line FROM block)"
+    )
+    connection.register("block", pa.table({"text": lines, "row": rows}))
+    bad, num_blank = rows[:0], 0
+    try:
+        connection.execute(query)
+    except duckdb.InvalidInputException:
+        found = connection.sql(
+            "SELECT row, trim(text, E' \\t\\r\\n') = '' AS is_blank FROM block "
+            "WHERE NOT json_valid(text) ORDER BY row"
+        ).to_arrow_table()
+        is_blank, unread = (found[name].combine_chunks() for name in ("is_blank", "row"))
+        bad, num_blank = unread.filter(pc.invert(is_blank)), is_blank.true_count
+        keep = pc.invert(pc.is_in(rows, value_set=unread))
+        kept = pa.table({"text": lines.filter(keep), "row": rows.filter(keep)})
+        connection.register("block", kept)
+        connection.execute(query)
+    connection.unregister("block")
+    return bad, num_blank
 
 
 def select_files(path: Path, log: LogFormat) -> list[Path]:
@@ -154,7 +160,7 @@ def select_files(path: Path, log: LogFormat) -> list[Path]:
         FileNotFoundError: Nothing is there.
         ValueError: The folder holds other files only.
     """
-    files = list_files(path)
+    files = list_log_files(path)
     if path.is_file():
         return files
     chosen = [file for file in files if log.reads_file(file.name)]
@@ -174,8 +180,7 @@ def _check_network(path: Path, head: Head, log: LogFormat) -> None:
     advice = (
         f"It looks like {others[0].title}: `--source {others[0].name}`."
         if others
-        else "For logs of other kinds there is `--source table --map user_id=... "
-        "--map post_id=...`."
+        else "For logs of other kinds there is `--source table --columns user_id=... post_id=...`."
     )
     raise ValueError(f"{path} is not {log.title}: the first entry has {keys}. {advice}")
 

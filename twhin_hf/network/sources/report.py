@@ -12,7 +12,7 @@ class ImportReport:
     `engagements_read = undone + deleted_posts + inactive_accounts + unknown_posts + repeats +
     num_engagements` and `posts_read = post_repeats + deleted_texts + blank_texts + num_posts`.
 
-    Attributes:
+    Args:
         source: The network, or `table`.
         files: Files read.
         lines: Lines, or rows, or items of documents.

@@ -37,9 +37,7 @@ def read_columns(source: TableSource, columns: Mapping[str, str], engine: Any) -
         FileNotFoundError: The source is missing.
         ValueError: A column is missing, or a file cannot be read.
     """
-    return read_table(
-        source, COLUMNS[:2], COLUMNS[2:], connection=engine, columns=columns, option="map"
-    )
+    return read_table(source, COLUMNS[:2], COLUMNS[2:], connection=engine, columns=columns)
 
 
 def append(table: ir.Table, store: EventStore, engine: Any) -> tuple[int, dict[str, int]]:

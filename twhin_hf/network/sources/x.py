@@ -2,7 +2,8 @@
 
 - v1.1, one post a line (`tweet_mode=extended` or not, and the stream's `delete` messages): retweets
   and quotes with the post they share, replies by the id of their parent.
-- v2, one answer a line (`data`, `includes`, in `data` one post or several), or one post a line.
+- v2, one answer a line (`data`, `includes`, in `data` one post or several), or one post a line. A
+  line of either version that says no more than `id` and text is a post too.
 - The archive: `tweets.js` and `like.js`, with the `account.js` beside them for whose they are. A
   retweet there does not say which post it repeats and is skipped; a quote is known by the link to a
   post in `entities.urls`.
@@ -83,6 +84,9 @@ _V1_POSTS = (
     _level("parsed", "retweeted_status."),
     _level(f"({_QUOTES})"),
 )
+_LINE = {name: name for name in _V2} | {
+    "text": "coalesce(extended_tweet.full_text, full_text, text)"
+}
 _V2_POSTS = f"""
     SELECT line, post.id AS post_id, post.author_id AS user_id,
         coalesce(post.note_tweet.text, post.text) AS text, post.lang AS lang,
@@ -99,8 +103,8 @@ _V2_POSTS = f"""
             ELSE [json_transform(data, '{json.dumps(_V2)}')] END)
         FROM parsed WHERE data IS NOT NULL
         UNION ALL
-        SELECT line, struct_pack({", ".join(f"{name} := {name}" for name in _V2)})
-        FROM parsed WHERE id_str IS NULL AND author_id IS NOT NULL
+        SELECT line, struct_pack({", ".join(f"{name} := {value}" for name, value in _LINE.items())})
+        FROM parsed WHERE id_str IS NULL AND coalesce(author_id, text, full_text) IS NOT NULL
     ) WHERE post.id IS NOT NULL
 """
 _ENGAGEMENT = f"""
@@ -166,7 +170,7 @@ def _find_owner(path: Path) -> str:
     if not account.is_file():
         raise ValueError(
             f"{path} does not say whose posts or likes these are: account.js of the archive is not "
-            "beside it. Put it there, or give the account's id (`--user-id`)."
+            "beside it. Put it there, or give the account's id (`--user_id`)."
         )
     text = account.read_text(encoding="utf-8")
     return str(json.loads(text[text.index("[") :])[0]["account"]["accountId"])

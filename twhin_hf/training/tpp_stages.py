@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
+
+from twhin_hf.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -18,32 +20,31 @@ _WITHOUT_EFFECT = ("logging", "save", "eval", "per_device_eval", "validation", "
 """Options whose name begins so leave the model as it is."""
 
 
-def stage_options(model_args: Any, data_args: Any, config: Any, is_first: bool) -> dict[str, Any]:
+def stage_options(*groups: Any, is_first: bool) -> dict[str, Any]:
     """What makes a stage's model, as JSON values; not where it is saved.
 
     Args:
-        model_args: `ModelArguments`.
-        data_args: `DataArguments`.
-        config: a `TPPConfig`.
-        is_first: of the run; the others begin with the model of the stage before.
+        *groups: The dataclasses of the stage; its `TPPConfig` is the last.
+        is_first: Whether it is the first; the others start from the model of the stage before.
     """
     from twhin_hf.training.record import changed_options
 
-    given = asdict(model_args) | asdict(data_args)
-    left_out = {"stages"} if is_first else {"stages", "model_name_or_path"}
-    given = {
-        name: value
-        for name, value in given.items()
-        if name not in left_out and value is not None and value is not False
-    }
+    *others, config = groups
+    given: dict[str, Any] = {}
+    for group in others:
+        defaults = {entry.name: entry.default for entry in fields(group)}
+        given |= {
+            name: value
+            for name, value in asdict(group).items()
+            if value != defaults[name] and (is_first or name != "model_name_or_path")
+        }
     options = (given | changed_options(config)).items()
     return {name: value for name, value in options if not name.startswith(_WITHOUT_EFFECT)}
 
 
 def write_stage(folder: Path, options: dict[str, Any]) -> None:
     """Writes what a stage that begins is trained on, and how."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / STAGE_NAME).write_text(json.dumps(options, indent=2, sort_keys=True) + "\n")
+    write_json(folder / STAGE_NAME, dict(sorted(options.items())))
 
 
 def has_ended(folder: Path) -> bool:
@@ -60,10 +61,10 @@ def check_stages(stages: Sequence[tuple[Path, dict[str, Any]]]) -> None:
     """Checks, before any is trained, that stages which have begun are those asked for.
 
     Args:
-        stages: the folder of each and its `stage_options`, in their order.
+        stages: The folder of each and its `stage_options`, in their order.
 
     Raises:
-        ValueError: one had other options, which are named; or it went on from another model than
+        ValueError: One had other options, which are named; or it went on from another model than
             it would now, for a stage before it is still to be trained.
     """
     missing: Path | None = None
@@ -79,18 +80,13 @@ def check_stages(stages: Sequence[tuple[Path, dict[str, Any]]]) -> None:
             missing = folder
 
 
-def check_not_in_stages(arguments: Iterable[str], stages: Iterable[dict[str, Any]]) -> None:
+def check_not_in_stages(given: Iterable[str], stages: Iterable[dict[str, Any]]) -> None:
     """Checks that no option of the command line stands in a stage too.
 
     Raises:
-        ValueError: one does; it would go over that of every stage.
+        ValueError: One does: it could only be ignored.
     """
-    given = {
-        argument[2:].partition("=")[0].replace("-", "_")
-        for argument in arguments
-        if argument.startswith("--")
-    }
-    both = sorted(given & {key for stage in stages for key in stage} - {"output_dir"})
+    both = sorted(set(given) & {key for stage in stages for key in stage} - {"output_dir"})
     if both:
         raise ValueError(
             f"{', '.join(f'--{name}' for name in both)} would go over what the stages say, in all "

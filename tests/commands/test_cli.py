@@ -1,0 +1,86 @@
+"""`twhin-hf`: the table of commands, their help, and what it says to a mistyped one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from twhin_hf.commands.cli import COMMANDS, load_command, main
+from twhin_hf.commands.parsing import options_of
+
+OURS = {name: list(options_of(load_command(name))) for name in COMMANDS}
+NEEDS_TORCH = ("pretrain", "tpp")
+
+
+def test_the_overview_lists_every_command(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    for name, (_, text) in COMMANDS.items():
+        assert f"  {name} " in shown
+        assert text in shown
+    assert main(["network"]) == 2
+    inside = capsys.readouterr().out
+    assert "network mine" in inside
+    assert "tokenizer" not in inside
+    assert main(["evaluate", "--help"]) == 0
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("twhin_hf 0.")
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        (["pretrian"], "pretrain"),
+        (["network", "mien"], "network mine"),
+        (["evalute"], "evaluate suite"),
+    ],
+)
+def test_did_you_mean(line, meant, capsys):
+    assert main(line) == 2
+    assert f"did you mean {meant!r}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_in_plain_english_what_it_is(name, capsys):
+    assert main([*name.split(), "--help"]) == 0
+    assert "--config FILE" in capsys.readouterr().out
+    for option in OURS[name]:
+        if option.group.startswith("transformers."):
+            continue
+        assert option.help, option.name
+        assert option.help.endswith("."), option.name
+        assert option.help[0].isupper() or not option.help[0].isalpha(), option.name
+        assert not option.help.startswith(("Of ", "The ")), option.name
+    names = [option.name for option in OURS[name]]
+    assert len(set(names)) == len(names)
+    assert all(name == name.lower() and "-" not in name for name in names)
+
+
+def test_one_name_for_one_thing():
+    names = {option.name for options in OURS.values() for option in options}
+    assert not names & {"langs", "runs", "map", "options", "input_file", "seq_length"}
+
+
+def test_a_command_that_needs_no_torch_does_not_import_it():
+    program = f"""
+import sys
+from twhin_hf.commands.cli import COMMANDS, main
+for name in COMMANDS:
+    if name not in {NEEDS_TORCH}:
+        main([*name.split(), "--help"])
+        heavy = {{"torch", "transformers", "datasets", "pyarrow", "ibis"}} & set(sys.modules)
+        assert not heavy, (name, heavy)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert not done.returncode, done.stderr[-2000:]
+
+
+def test_completion(capsys):
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert "--min_similarity" in script
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    assert main(["completion", "cmd.exe"]) == 2

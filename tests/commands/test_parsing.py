@@ -1,0 +1,207 @@
+"""A command is a function, and its options are what the function takes."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+
+from twhin_hf.commands.parsing import (
+    RECIPES,
+    GivenOptions,
+    Option,
+    command_parser,
+    find_config,
+    parse_command,
+    run_command,
+    spell_out,
+    updated,
+)
+
+
+@dataclass
+class Sizes:
+    """Sizes of things.
+
+    Args:
+        width: Width in tokens.
+        layers: Sizes of the layers.
+        kind: Kind of thing.
+    """
+
+    width: int = 8
+    layers: list[int] | None = None
+    kind: Literal["small", "large"] = "small"
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"width is {self.width}; it must be 1 or more")
+
+
+def make(
+    posts: str,
+    sizes: Sizes,
+    columns: dict[str, str] | None = None,
+    overrides: dict[str, Any] | None = None,
+    languages: list[str] | None = None,
+    rate: float = 0.5,
+    bars: bool = True,
+    given: GivenOptions = GivenOptions(),  # noqa: B008
+) -> tuple:
+    """Make a thing of posts.
+
+    More about it.
+
+    Args:
+        posts: Posts to read.
+        sizes: How large.
+        columns: Rename columns: NAME=COLUMN.
+        overrides: Values of another thing.
+        languages: Languages to keep.
+        rate: Learning rate.
+        bars: Show bars.
+        given: What was given.
+    """
+    return posts, sizes, columns, overrides, languages, rate, bars, given
+
+
+def call(*options):
+    return run_command(make, options, "twhin-hf make")
+
+
+def test_defaults_are_those_of_the_function_and_the_dataclass():
+    assert call("--posts", "p") == ("p", Sizes(), None, None, None, 0.5, True, {"posts"})
+
+
+def test_lists_mappings_and_flags_are_written_as_people_write_them():
+    found = call(
+        "--posts=p", "--languages", "en", "ja", "--columns", "user_id=uid", "text=a=b",
+        "--layers", "4", "2", "--no-bars", "--overrides", "size=3", "name=x", "--kind", "large",
+    )  # fmt: skip
+    assert found[1] == Sizes(layers=[4, 2], kind="large")
+    assert found[2] == {"user_id": "uid", "text": "a=b"}
+    assert found[3] == {"size": 3, "name": "x"}
+    assert found[4] == ["en", "ja"]
+    assert found[6] is False
+    assert call("--posts", "p", "--languages", "1")[4] == ["1"]
+    assert call("--posts", "p", "--bars", "--rate", "1")[5:7] == (1.0, True)
+    assert call("--posts", "p", "--bars", "false")[6] is False
+    assert call("--posts", "p", "--overrides", "{size: 3}")[3] == {"size": 3}
+
+
+def test_ids_that_look_like_numbers_stay_text():
+    assert call("--posts", "007", "--columns", "user_id=1")[::2][:2] == ("007", {"user_id": "1"})
+
+
+def test_dashes_and_underscores_are_one():
+    option = Option("batch_size", int, 1, "")
+    assert spell_out(["--batch-size", "3"], [option]) == ["--batch_size=3"]
+
+
+def test_options_go_over_the_config_and_the_config_over_defaults(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("width: 3\nlanguages: [de]\nrate: 1\n")
+    found = call("--posts", "p", "--width", "5", "--config", str(path))
+    assert (found[1].width, found[4], found[5]) == (5, ["de"], 1.0)
+    assert found[-1] >= {"posts", "width"}
+    assert "rate" not in found[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--posts", "p", "--width", "x"], "--width takes a whole number, not 'x'"),
+        (["--posts", "p", "--kind", "huge"], "--kind is 'huge'; choose from small, large"),
+        (["--posts", "p", "--layers", "1", "b"], r"--layers takes a list \(a whole number each\)"),
+        (["--posts", "p", "--widht", "3"], "no option --widht; did you mean 'width'"),
+        (["--posts", "p", "--wid", "3"], "no option --wid"),
+        ([], "missing: --posts; `twhin-hf make --help` lists the options"),
+        (["--posts", "p", "extra"], "'extra' belongs to no option"),
+        (["--posts", "p", "--width", "0"], "width is 0; it must be 1 or more"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(options, message):
+    with pytest.raises(ValueError, match=message) as told:
+        call(*options)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("widht: 3\n", "unknown key 'widht'; did you mean 'width'"),
+        ("width: 3.5\n", "--width takes a whole number, not '3.5'"),
+        ("languages: en\n", r"--languages takes a list \(text each\), not 'en'"),
+        ("posts:\n\t- a\n", "is no YAML"),
+        ("- 3\n", "holds no `key: value` lines"),
+    ],
+)
+def test_a_config_is_checked_whole(text, message, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        call("--posts", "p", "--config", str(path))
+
+
+def test_recipes_are_found_by_name_and_the_nearest_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_config("quickstart") == RECIPES / "quickstart.yaml"
+    with pytest.raises(FileNotFoundError, match="no config file quickstrat; did you mean 'quick"):
+        find_config("quickstrat")
+    with pytest.raises(FileNotFoundError, match="recipes of the package are "):
+        find_config("zzz")
+
+
+def test_help_groups_options_and_says_each_default_once(capsys):
+    command_parser(make, "twhin-hf make").print_help()
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: twhin-hf make --posts POSTS [OPTIONS]\n\nMake a thing")
+    shown = " ".join(printed.split())
+    assert shown.index("--posts POSTS Posts") < shown.index("Sizes of things:")
+    assert shown.index("Sizes of things:") < shown.index("--width WIDTH")
+    assert "Posts to read. (required)" in shown
+    assert "--kind {small,large} Kind of thing. (default: small)" in shown
+    assert "--columns NAME=COLUMN [...]" in shown
+    assert "--no_bars turns it off" in shown
+    assert "given" not in shown
+
+
+def test_updated_changes_what_it_names_and_checks_it():
+    assert updated([Sizes(), Sizes()], {}, "x") == [Sizes(), Sizes()]
+    (changed,) = updated([Sizes(width=2)], {"layers": [1], "kind": "large"}, "a stage")
+    assert changed == Sizes(2, [1], "large")
+    with pytest.raises(ValueError, match="a stage has an unknown key 'with'; did you mean 'width'"):
+        updated([Sizes()], {"with": 1}, "a stage")
+    with pytest.raises(ValueError, match="a stage: --width takes a whole number"):
+        updated([Sizes()], {"width": "x"}, "a stage")
+
+
+def test_a_parameter_before_the_slash_needs_no_name():
+    def show(shell: Literal["bash", "zsh"] = "bash", /, more: int = 0) -> tuple[str, int]:
+        """Show it.
+
+        Args:
+            shell: Shell.
+            more: More.
+        """
+        return shell, more
+
+    assert run_command(show, ["zsh", "--more", "2"], "x") == ("zsh", 2)
+    assert run_command(show, ["--shell", "zsh"], "x") == ("zsh", 0)
+    assert parse_command(show, [], "x") == {"shell": "bash", "more": 0}
+
+
+def test_a_default_of_zero_is_shown(capsys):
+    def command(seed: int = 0, share: float = 0.0, quick: bool = False) -> None:
+        """Do.
+
+        Args:
+            seed: Seed.
+            share: Share.
+            quick: Be quick.
+        """
+
+    command_parser(command, "do").print_help()
+    shown = capsys.readouterr().out
+    assert "Seed. (default: 0)" in shown
+    assert "Share. (default: 0.0)" in shown
+    assert "Be quick.\n" in shown

@@ -1,0 +1,114 @@
+from .benchmarks.engagement.benchmark import build_benchmark
+from .benchmarks.engagement.building import build_engagement_benchmark
+from .benchmarks.engagement.loading import load_engagement_prediction
+from .benchmarks.hashtag.building import build_hashtag_benchmark
+from .benchmarks.hashtag.loading import load_hashtag_prediction
+from .conversion.convert import convert_checkpoint
+from .data.posts import read_posts
+from .data.splits import split_posts
+from .data.synthetic import generate_network, translation_pairs
+from .data.synthetic_config import SyntheticConfig
+from .data.tokenization import train_unigram_tokenizer
+from .data.translation.pairs import read_translation_pairs
+from .evaluation.alignment import evaluate_alignment, project
+from .evaluation.alignment_plots import plot_alignment
+from .evaluation.classification_config import ClassificationConfig
+from .evaluation.engagement import evaluate_engagement
+from .evaluation.engagement_config import EngagementConfig
+from .evaluation.hashtag import evaluate_hashtag
+from .evaluation.retrieval import evaluate_retrieval
+from .evaluation.suite.whole import run_suite
+from .evaluation.zero_shot import evaluate_zero_shot
+from .evaluation.zero_shot_config import ZeroShotConfig
+from .hub.folder import complete_folder
+from .hub.push import push_to_hub
+from .loading.auto import load_post_encoder
+from .modeling.modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
+from .modeling.modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
+from .modeling.modeling_twhin_roberta import TwhinRobertaForPreTraining, TwhinRobertaModel
+from .modeling.modeling_twhin_xlm_roberta import TwhinXLMRobertaForPreTraining, TwhinXLMRobertaModel
+from .network.embedding import embed_network
+from .network.embedding_config import NetworkEmbeddingConfig
+from .network.folder import load_network, save_network
+from .network.log import read_log
+from .network.mining import mine_pairs
+from .network.mining_config import MiningConfig
+from .pipeline import run_pipeline
+from .pipeline_config import PipelineConfig
+from .plots import plot_comparison, plot_losses
+from .serving.export import export
+from .serving.export_config import ExportConfig
+from .serving.exported import load_exported
+from .serving.search import search, search_vectors
+from .serving.vectors import embed_posts
+from .serving.vectors_config import PostVectorsConfig
+from .training.initialization import load_pretraining_model, new_pretraining_model
+from .training.sentence_losses import SocialLoss, TranslationPairLoss
+from .training.social import SocialPretrainingConfig, SocialPretrainingTrainer
+from .training.translation_pair import TPPConfig, TPPTrainer
+from .version import __version__
+
+__all__ = [
+    "ClassificationConfig",
+    "EngagementConfig",
+    "ExportConfig",
+    "MiningConfig",
+    "NetworkEmbeddingConfig",
+    "PipelineConfig",
+    "PostVectorsConfig",
+    "SocialLoss",
+    "SocialPretrainingConfig",
+    "SocialPretrainingTrainer",
+    "SyntheticConfig",
+    "TPPConfig",
+    "TPPTrainer",
+    "TranslationPairLoss",
+    "TwhinBertForPreTraining",
+    "TwhinBertModel",
+    "TwhinModernBertForPreTraining",
+    "TwhinModernBertModel",
+    "TwhinRobertaForPreTraining",
+    "TwhinRobertaModel",
+    "TwhinXLMRobertaForPreTraining",
+    "TwhinXLMRobertaModel",
+    "ZeroShotConfig",
+    "__version__",
+    "build_benchmark",
+    "build_engagement_benchmark",
+    "build_hashtag_benchmark",
+    "complete_folder",
+    "convert_checkpoint",
+    "embed_network",
+    "embed_posts",
+    "evaluate_alignment",
+    "evaluate_engagement",
+    "evaluate_hashtag",
+    "evaluate_retrieval",
+    "evaluate_zero_shot",
+    "export",
+    "generate_network",
+    "load_engagement_prediction",
+    "load_exported",
+    "load_hashtag_prediction",
+    "load_network",
+    "load_post_encoder",
+    "load_pretraining_model",
+    "mine_pairs",
+    "new_pretraining_model",
+    "plot_alignment",
+    "plot_comparison",
+    "plot_losses",
+    "project",
+    "push_to_hub",
+    "read_log",
+    "read_posts",
+    "read_translation_pairs",
+    "run_pipeline",
+    "run_suite",
+    "save_network",
+    "search",
+    "search_vectors",
+    "split_posts",
+    "train_unigram_tokenizer",
+    "translation_pairs",
+]

@@ -1,0 +1,34 @@
+"""The options of `build_engagement_benchmark`; importing nothing heavy, for the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EngagementRecipe:
+    """How the benchmark is made.
+
+    Args:
+        min_user_engagements: Minimum number of posts that a user engaged with.
+        min_post_engagements: Minimum number of users who engaged with a post.
+        max_posts: Maximum number of posts per language (paper: 10,000).
+        split_seed: Seed of train, validation and test; no post of the last two may be in the
+            network.
+        seed: Seed of the posts and records drawn.
+
+    Raises:
+        ValueError: A minimum below 1.
+    """
+
+    min_user_engagements: int = 5
+    min_post_engagements: int = 5
+    max_posts: int = 10_000
+    split_seed: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for side in ("user", "post"):
+            least = getattr(self, f"min_{side}_engagements")
+            if least < 1:
+                raise ValueError(f"min_{side}_engagements is {least}; it must be at least 1.")

@@ -1,0 +1,51 @@
+"""`twhin-hf data contamination`."""
+
+from __future__ import annotations
+
+
+def contamination(
+    pretraining: str,
+    benchmark: str,
+    output: str | None = None,
+    columns: dict[str, str] | None = None,
+    benchmark_columns: dict[str, str] | None = None,
+    memory_limit: str = "1GB",
+    ngram: int = 50,
+) -> None:
+    """Count the posts of a benchmark whose text stands in a pretraining text too.
+
+    A post counts if 50 characters in a row do (TwHIN-BERT, Section 3.3: 1.56 % of the hashtag
+    benchmark).
+
+    Args:
+        pretraining: Pretraining texts (text): Parquet, CSV or JSON lines; file or folder.
+        benchmark: Posts of the benchmark (text and, if there is one, id).
+        output: Parquet file to write the posts to, with their overlap.
+        columns: Rename columns of the pretraining texts: NAME=COLUMN.
+        benchmark_columns: Rename columns of the benchmark: NAME=COLUMN.
+        memory_limit: Memory limit of the readers.
+        ngram: Number of characters in a row.
+    """
+    import pyarrow.parquet as pq
+
+    from twhin_hf.benchmarks.contamination import check_contamination
+    from twhin_hf.files import new_file
+    from twhin_hf.report import report
+
+    found, posts = check_contamination(
+        benchmark,
+        pretraining,
+        ngram,
+        columns=columns,
+        benchmark_columns=benchmark_columns,
+        memory_limit=memory_limit,
+    )
+    report(
+        f"{int(found.contaminated.sum()):,} of {len(found.overlap):,} posts ({found.share:.2%}) "
+        f"share {ngram} characters in a row with {found.num_texts:,} pretraining texts; "
+        f"{int(found.short.sum()):,} posts are shorter and were compared as a whole"
+    )
+    if output:
+        with new_file(output) as partial:
+            pq.write_table(posts, partial)
+        report(f"Saved in {output}")

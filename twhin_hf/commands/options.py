@@ -1,0 +1,118 @@
+"""Options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from twhin_hf.commands.parsing import optional_fields
+from twhin_hf.evaluation.classification_config import ClassificationConfig
+
+Pooling = Literal["cls", "mean", "combined"]
+
+if typing.TYPE_CHECKING:
+
+    class FineTuningOptions(ClassificationConfig):
+        """`ClassificationConfig` whose fields may be left out."""
+
+        def given(self) -> dict[str, Any]:
+            """The fields that were given."""
+
+else:
+    FineTuningOptions = optional_fields(
+        ClassificationConfig, "Fine-tuning", "the paper's for the benchmark"
+    )
+
+
+@dataclass
+class EncoderOptions:
+    """Encoder.
+
+    Args:
+        model: Encoder: folder or Hub repository.
+        revision: Revision of the repository.
+        pooling: Pooling of the token vectors (default: the model's own).
+        max_length: Maximum sequence length; longer texts are truncated (default: 128, or the
+            model's if less).
+        batch_size: Texts per batch.
+        device: Device (default: GPU if available).
+    """
+
+    model: str
+    revision: str | None = None
+    pooling: Pooling | None = None
+    max_length: int | None = None
+    batch_size: int = 32
+    device: str | None = None
+
+    def load(self) -> Any:
+        """Loads it as `load_text_encoder` does."""
+        from twhin_hf.evaluation.text_encoders import load_text_encoder
+
+        return load_text_encoder(
+            self.model,
+            self.revision,
+            pooling=self.pooling,
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+            device=self.device,
+        )
+
+
+@dataclass
+class BitextOptions:
+    """Translation pairs.
+
+    Args:
+        pairs: Files or folders of translation pairs: two columns without a header in a file named
+            after its languages (en-ar.tsv), or Parquet, CSV or JSON lines with text_a, text_b,
+            lang_a and lang_b.
+        columns: Rename columns of the tables: NAME=COLUMN.
+    """
+
+    pairs: list[str]
+    columns: dict[str, str] | None = None
+
+    def read(self) -> Any:
+        """Reads all of them into one data set."""
+        from datasets import concatenate_datasets
+
+        from twhin_hf.benchmarks.zero_shot.readers import read_bitext
+
+        return concatenate_datasets([read_bitext(path, self.columns) for path in self.pairs])
+
+
+@dataclass
+class DatasetOutput:
+    """Output.
+
+    Args:
+        output: New folder for the data set: Parquet and a card.
+        push_to_hub: Hub repository, OWNER/NAME, to upload it to privately as well
+            (`twhin-hf push --dataset` publishes).
+    """
+
+    output: str
+    push_to_hub: str | None = None
+
+    def finish(self) -> None:
+        """Says where the data set is, and uploads it if that was asked for."""
+        from twhin_hf.report import report
+
+        report(f"Saved in {self.output}")
+        if self.push_to_hub:
+            from twhin_hf.hub.datasets import push_dataset
+
+            url = push_dataset(self.output, self.push_to_hub, private=True).url
+            report(f"Uploaded: {url}")
+
+
+def save_results(results: Any, output: str, title: str) -> None:
+    """Writes results.json into a folder and shows the results."""
+    from twhin_hf.report import report
+    from twhin_hf.results import write_results
+
+    path = write_results(results, output)
+    report(title, results)
+    report(f"Saved in {path}")

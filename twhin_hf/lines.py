@@ -1,0 +1,231 @@
+"""Lines of large text files, compressed or not, in blocks of Arrow strings.
+
+Compression (gzip, bzip2, Zstandard) and tar archives, of which the first file is read, are known by
+their first bytes. Only a line feed ends a line: texts may hold the other separators of Unicode.
+"""
+
+from __future__ import annotations
+
+import bz2
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+BLOCK_SIZE = 2**24
+MAX_LINE = 2**28
+_NUMBERED_BLOCK_SIZE = 2**23
+_READ_SIZE = 2**19  # fresh memory for larger pieces takes longer than reading them
+_CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+_ENDINGS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+_BOM = b"\xef\xbb\xbf"
+
+
+class Block(NamedTuple):
+    """Whole lines.
+
+    Args:
+        lines: Strings with their line feeds, `[num_lines]`, in pieces as they were read.
+        position: Bytes of the file read so far, compressed as it is.
+    """
+
+    lines: pa.ChunkedArray
+    position: int
+
+
+class NumberedLines(NamedTuple):
+    """Lines that are not empty, without their line breaks, and their numbers from 1 on.
+
+    Args:
+        path: The file.
+        lines: Strings, `[num_lines]`.
+        numbers: int64 `[num_lines]`.
+    """
+
+    path: Path
+    lines: pa.StringArray
+    numbers: np.ndarray
+
+    def error(self, row: int, problem: str) -> ValueError:
+        """What is wrong with a line, for a person."""
+        shown = shorten(self.lines[row].as_py())
+        return ValueError(f"{self.path}, line {self.numbers[row]:,}: {problem} The line: {shown}")
+
+
+def read_blocks(
+    path: Path, block_size: int = BLOCK_SIZE, *, replacement: str | None = None
+) -> Iterator[Block]:
+    """The lines of a file of any size, in blocks.
+
+    Args:
+        path: The file.
+        block_size: Bytes of a block, about.
+        replacement: Stands for a line that is not UTF-8; such a line is an error where it is None.
+
+    Raises:
+        ValueError: The file is cut off or damaged, is not compressed as its name says, has a line
+            above 256 MiB or one that is not UTF-8.
+    """
+    num_lines, rest, is_first = 0, b"", True
+    pieces: list[pa.Array] = []
+    with pa.OSFile(str(path)) as file:
+        stream = _unpack(path, file)
+        while True:
+            with _damage(path, num_lines):
+                # As much again for a line that goes on, or long lines would be copied many times.
+                data = stream.read(max(_READ_SIZE, len(rest)))
+            is_last = not data
+            if is_first:
+                data, is_first = data.removeprefix(_BOM), False
+            data = rest + data
+            if is_last and data:
+                data += b"\n"
+            cut = data.rfind(b"\n") + 1
+            if cut:
+                piece = _split(data, cut)
+                if piece is None:
+                    piece = _decode(path, data[:cut], num_lines, replacement)
+                pieces.append(piece)
+                num_lines += len(pieces[-1])
+            if pieces and (is_last or sum(piece.nbytes for piece in pieces) >= block_size):
+                yield Block(pa.chunked_array(pieces), file.tell())
+                pieces = []
+            rest = data[cut:]
+            if is_last:
+                return
+            if len(rest) > MAX_LINE:
+                raise ValueError(
+                    f"{path}: line {num_lines + 1:,} is longer than {MAX_LINE >> 20} MiB. Needed "
+                    "is a file of lines (`jq -c '.[]' FILE` makes lines of a JSON array)."
+                )
+
+
+def read_lines(path: Path, *, progress: bool = True) -> Iterator[NumberedLines]:
+    """The lines of a file that are not empty, in blocks of some megabytes.
+
+    Args:
+        path: The file.
+        progress: Shows a progress bar of the bytes read.
+
+    Raises:
+        ValueError: As of `read_blocks`.
+    """
+    from rich.progress import Progress
+
+    num_lines = 0
+    with Progress(disable=not progress) as bar:
+        task = bar.add_task(f"Reading {path.name}", total=path.stat().st_size)
+        for block in read_blocks(path, _NUMBERED_BLOCK_SIZE):
+            bar.update(task, completed=block.position)
+            lines = pc.utf8_rtrim(block.lines, "\r\n")
+            filled = pc.not_equal(pc.binary_length(lines), 0)
+            numbers = num_lines + 1 + np.flatnonzero(filled.to_numpy())
+            num_lines += len(lines)
+            yield NumberedLines(path, lines.filter(filled).combine_chunks(), numbers)
+
+
+def iterate_lines(path: Path) -> Iterator[str]:
+    """All lines of a file as strings of Python, without their line breaks.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: As of `read_blocks`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path}.")
+    for block in read_blocks(path, _READ_SIZE):
+        yield from pc.utf8_rtrim(block.lines, "\r\n").to_pylist()
+
+
+def first_line(path: Path) -> str:
+    """The first line that is not empty; empty where there is none."""
+    return next(filter(None, iterate_lines(path)), "")
+
+
+def shorten(text: str, length: int = 80) -> str:
+    """The beginning of a text, quoted, for a message."""
+    text = text.strip()
+    return repr(text if len(text) <= length else text[: length - 1] + "…")
+
+
+def _unpack(path: Path, file: pa.NativeFile) -> pa.NativeFile | IO[bytes]:
+    """The unpacked bytes of an open file."""
+    codec = _codec(path, file.read(8))
+    file.seek(0)
+    stream = _decompress(file, codec)
+    with _damage(path, 0):
+        if not _is_tar(path, codec):
+            return stream
+        archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 - read as long as `file`
+        member = next(filter(None, map(archive.extractfile, archive)), None)
+    if member is None:
+        raise ValueError(f"{path} holds no file. Fetch it again.")
+    return member
+
+
+def _codec(path: Path, start: bytes) -> str | None:
+    codec = next((name for magic, name in _CODECS.items() if start.startswith(magic)), None)
+    named = _ENDINGS.get(path.suffix.lower(), codec)
+    if named != codec:
+        raise ValueError(
+            f"{path} is not {named}, though its name ends in {path.suffix}: it begins with "
+            f"{start!r}. Rename it if it is plain text, else fetch it again."
+        )
+    return codec
+
+
+def _decompress(file: pa.NativeFile, codec: str | None) -> pa.NativeFile | IO[bytes]:
+    if codec == "bz2":
+        return bz2.BZ2File(file)  # Arrow's reader refuses an empty stream among several
+    return pa.CompressedInputStream(file, codec) if codec else file
+
+
+def _is_tar(path: Path, codec: str | None) -> bool:
+    with pa.OSFile(str(path)) as file, _decompress(file, codec) as stream:
+        return stream.read(262)[257:] == b"ustar"
+
+
+@contextmanager
+def _damage(path: Path, num_lines: int) -> Iterator[None]:
+    """Turns what unpackers raise into a ValueError that names the file."""
+    try:
+        yield
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise ValueError(
+            f"{path} is cut off or damaged somewhere after line {num_lines:,}: {error}. Get the "
+            "file again, or keep what can be read of it (`zcat FILE > NEW`, `zstdcat FILE > NEW`)."
+        ) from error
+
+
+def _split(data: bytes, cut: int) -> pa.StringArray | None:
+    """The lines of `data[:cut]`, which ends with a line, without a copy; None if not all UTF-8."""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8, cut) == ord("\n")) + 1
+    offsets = np.zeros(len(ends) + 1, np.int32)
+    offsets[1:] = ends
+    lines = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(data))
+    try:
+        lines.validate(full=True)
+    except pa.ArrowInvalid:
+        return None
+    return lines
+
+
+def _decode(path: Path, data: bytes, num_lines: int, replacement: str | None) -> pa.StringArray:
+    """The lines of bytes that are not all UTF-8, which come after a number of lines."""
+    lines = [_decode_line(line) for line in data.split(b"\n")[:-1]]
+    if replacement is None and None in lines:
+        number = num_lines + lines.index(None) + 1
+        raise ValueError(f"{path} is not UTF-8 (line {number:,}). Convert it to UTF-8.")
+    return pa.array([replacement if line is None else line for line in lines], pa.string())
+
+
+def _decode_line(line: bytes) -> str | None:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,142 @@
+"""The contrastive losses over the pairs of a batch, those of all processes together.
+
+A batch holds posts, first one side of all pairs, then the other side in the same order: post i and
+post i + `num_pairs` belong together. Every process must bring as many posts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .losses import nt_xent_loss, social_exclusions
+from .translation_losses import translation_contrastive_loss, translation_exclusions
+
+
+def in_batch_social_loss(
+    projections: Tensor,
+    post_ids: Tensor | None = None,
+    positive_ids: Tensor | None = None,
+    temperature: float = 0.1,
+) -> tuple[Tensor, Tensor]:
+    """NT-Xent (`nt_xent_loss`) of mined pairs, with all posts of all processes as keys.
+
+    Args:
+        projections: `[num_posts, size]`.
+        post_ids: `[num_posts]`, integer ids; each post is another one by default.
+        positive_ids: `[num_posts, max_positives]`, as `social_exclusions` takes; by default only
+            the other post of a pair is known as positive.
+        temperature: τ.
+
+    Returns:
+        The loss, and the share of posts whose positive scores highest, both scalars.
+
+    Raises:
+        ValueError: An odd number of posts, or a batch of one pair.
+
+    Example:
+        Two pairs, each with equal vectors and at a right angle to the other:
+
+        >>> posts = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> loss, accuracy = in_batch_social_loss(posts, temperature=1.0)
+        >>> round(loss.item(), 4), accuracy.item()  # log(1 + 2 / e)
+        (0.5514, 1.0)
+    """
+    num_posts = len(projections)
+    if num_posts % 2:
+        raise ValueError(f"the social loss takes pairs; the batch has {num_posts} posts")
+    own = torch.arange(num_posts, device=projections.device)
+    if post_ids is None:
+        post_ids = _process_rank() * num_posts + own
+    if positive_ids is None:
+        positive_ids = post_ids.new_empty(num_posts, 0)
+    keys, key_ids, first = _gather_from_processes(projections, post_ids)
+    _check_negatives(len(keys), "social")
+    partners = first + (own + num_posts // 2) % num_posts
+    excluded = social_exclusions(post_ids, positive_ids, key_ids)
+    return nt_xent_loss(projections, keys, partners, excluded, temperature)
+
+
+def in_batch_translation_loss(
+    projections: Tensor,
+    item_ids: Tensor | None = None,
+    temperature: float = 0.05,
+    margin: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """`translation_contrastive_loss` with the other side's texts of all processes as keys.
+
+    Args:
+        projections: `[num_posts, size]`, first all sides a, then all sides b.
+        item_ids: `[num_posts]`; texts of one item are translations of each other, and so no
+            negatives. By default each pair is an item.
+        temperature: τ.
+        margin: Taken off the cosine of a text and its translation.
+
+    Returns:
+        The loss, and the share of texts whose translation scores highest, both scalars.
+
+    Raises:
+        ValueError: A batch of one pair.
+
+    Example:
+        >>> texts = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> loss, accuracy = in_batch_translation_loss(texts, temperature=1.0)
+        >>> round(loss.item(), 4), accuracy.item()  # log(1 + 1 / e)
+        (0.3133, 1.0)
+    """
+    num_posts, num_pairs = len(projections), len(projections) // 2
+    own = torch.arange(num_posts, device=projections.device)
+    if item_ids is None:
+        item_ids = _process_rank() * num_pairs + own % num_pairs
+    keys, key_item_ids, first = _gather_from_processes(projections, item_ids)
+    _check_negatives(len(keys), "contrastive")
+    partners = first + (own + num_pairs) % num_posts
+    # Every process brings its sides a and then its sides b.
+    key_sides = torch.arange(len(keys), device=own.device) % num_posts // num_pairs
+    excluded = translation_exclusions(item_ids, own // num_pairs, key_item_ids, key_sides)
+    return translation_contrastive_loss(projections, keys, partners, excluded, temperature, margin)
+
+
+def _check_negatives(num_keys: int, loss: str) -> None:
+    if num_keys < 4:
+        raise ValueError(
+            f"a batch of one pair has no negatives; the {loss} loss needs at least two pairs "
+            "(raise per_device_train_batch_size)"
+        )
+
+
+def _process_rank() -> int:
+    """The number of this process among those that train together; 0 where it is alone."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _gather_from_processes(projections: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, int]:
+    """The projections and ids of all processes' posts, and where this process's begin.
+
+    Gradients flow back to the process that made a projection, so that the average of the
+    processes' losses has the gradients of the joint batch.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return projections, ids, 0
+    all_ids = [torch.empty_like(ids) for _ in range(dist.get_world_size())]
+    dist.all_gather(all_ids, ids)
+    return _GatherWithGradient.apply(projections), torch.cat(all_ids), dist.get_rank() * len(ids)
+
+
+class _GatherWithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        everyone = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(everyone, own.contiguous())
+        ctx.count = len(own)
+        return torch.cat(everyone)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        gradient = grad_outputs[0].contiguous()
+        dist.all_reduce(gradient)
+        first = dist.get_rank() * ctx.count
+        return gradient[first : first + ctx.count]

@@ -1,0 +1,96 @@
+"""Options of `run_pipeline`; importing nothing heavy, for the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from twhin_hf.data.synthetic_config import SyntheticConfig
+from twhin_hf.evaluation.engagement_config import EngagementConfig
+from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
+from twhin_hf.network.log_config import LogConfig
+from twhin_hf.network.mining_config import MiningConfig
+
+
+@dataclass
+class PipelineConfig:
+    """Main job.
+
+    The options of each stage are those of its own config class.
+
+    Args:
+        output: Output folder.
+        engagements: Engagement log (user_id, post_id): Parquet, CSV or JSON lines; file or folder.
+        posts: Posts (post_id, text, lang), likewise.
+        synthetic: Generated data to run on if no log and posts are given.
+        split_seed: Seed of the split into training, validation and test posts.
+        seeds: Random seeds, one encoder of each kind per seed; figures are the median.
+        log: Options of the log reader.
+        network: Options of the network embedding.
+        mining: Options of the mining.
+        vocab_size: Vocabulary size of the tokenizer that is trained on the training posts.
+        encoder: Values of the new encoder's BertConfig.
+        settings: Settings of the objectives, fields of ObjectiveSettings.
+        training: Fields of SocialPretrainingConfig that both stages share.
+        stage1: Fields of SocialPretrainingConfig for MLM on posts.
+        stage2: Fields of SocialPretrainingConfig for MLM + social on pairs; the MLM-only encoder
+            continues with the same.
+        evaluation: Options of the engagement benchmark.
+        records_per_user: Number of records of a user in the benchmark, or null for all (paper: 1).
+        max_posts: Maximum number of posts per language in the benchmark, or null for all (paper:
+            10,000).
+
+    Raises:
+        ValueError: An unknown key of a stage, or neither data nor `synthetic`.
+        FileNotFoundError: A file that is not there.
+    """
+
+    output: str
+    engagements: str | None = None
+    posts: str | None = None
+    synthetic: SyntheticConfig | None = None
+    split_seed: int = 0
+    seeds: list[int] = field(default_factory=lambda: [0])
+    log: LogConfig = field(default_factory=LogConfig)
+    network: NetworkEmbeddingConfig = field(default_factory=NetworkEmbeddingConfig)
+    mining: MiningConfig = field(default_factory=MiningConfig)
+    vocab_size: int = 32_000
+    encoder: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    stage1: dict[str, Any] = field(default_factory=dict)
+    stage2: dict[str, Any] = field(default_factory=dict)
+    evaluation: EngagementConfig = field(default_factory=EngagementConfig)
+    records_per_user: int | None = 1
+    max_posts: int | None = 10_000
+
+    def __post_init__(self) -> None:
+        # Late: it imports torch, which --help must not wait for.
+        from twhin_hf.training.social import SocialPretrainingConfig
+
+        stages: dict[str, Any] = {
+            "log": LogConfig,
+            "network": NetworkEmbeddingConfig,
+            "mining": MiningConfig,
+            "evaluation": EngagementConfig,
+            "training": SocialPretrainingConfig,
+            "stage1": SocialPretrainingConfig,
+            "stage2": SocialPretrainingConfig,
+        }
+        for key, owner in stages.items():
+            value = getattr(self, key)
+            if not isinstance(value, dict):
+                continue
+            known = {entry.name for entry in fields(owner)}
+            if unknown := sorted(set(value) - known):
+                raise ValueError(f"{key} has unknown keys {unknown}; {owner.__name__} has {known}")
+            if owner is not SocialPretrainingConfig:
+                setattr(self, key, owner(**value))
+        given = {"engagements": self.engagements, "posts": self.posts}
+        missing = [f"--{name}" for name, path in given.items() if not path]
+        if missing and (self.synthetic is None or len(missing) == 1):
+            raise ValueError(f"missing: {', '.join(missing)}; `twhin-hf run --help` says more")
+        for name, path in given.items():
+            if path and not Path(path).exists():
+                raise FileNotFoundError(f"{name}: there is no {path}")
