@@ -70,8 +70,9 @@ def test_what_sentence_transformers_users_write(model, texts, capsys):
     assert "3/3" in capsys.readouterr().err
     model.encode(texts[:3])
     assert "3/3" not in capsys.readouterr().err
-    with pytest.warns(FutureWarning, match="normalize= is called normalize_embeddings= now"):
+    with pytest.warns(FutureWarning, match="is called normalize_embeddings= now") as warned:
         old = model.encode(texts[:3], normalize=True)
+    assert warned[0].filename == __file__
     torch.testing.assert_close(old, model.encode(texts[:3], normalize_embeddings=True))
 
 

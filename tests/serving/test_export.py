@@ -49,6 +49,23 @@ def exports(saved_encoders, tmp_path_factory):
     }
 
 
+def test_an_export_takes_what_encode_takes(exports, texts):
+    exported = load_exported(exports["bert"][0])
+    vectors = exported.encode(texts[:3])
+    single = exported.encode(texts[1])
+    assert single.shape == vectors[1].shape
+    np.testing.assert_allclose(single, vectors[1], atol=5e-6)
+    tensor = exported.encode(texts[:3], convert_to_tensor=True)
+    np.testing.assert_array_equal(tensor.numpy(), vectors)
+    assert isinstance(exported.encode(texts[0], convert_to_numpy=False), torch.Tensor)
+    unit = exported.encode(texts[:3], normalize_embeddings=True)
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, rtol=1e-5)
+    with pytest.warns(FutureWarning, match="is called normalize_embeddings= now") as warned:
+        old = exported.encode(texts[:3], normalize=True)
+    assert warned[0].filename == __file__
+    np.testing.assert_array_equal(old, unit)
+
+
 def test_every_family_in_onnx_has_the_vectors_of_encode(exports, saved_encoders, texts):
     some = ["", *texts[:30], " ".join(texts[:20])]
     for family, (folder, found) in exports.items():

@@ -279,15 +279,21 @@ def finish_embeddings(
     return embeddings.numpy() if convert_to_numpy else embeddings
 
 
-def renamed_option(normalize: bool | None, normalize_embeddings: bool) -> bool:
-    """The value of `normalize_embeddings`, also where it is given by its old name."""
+def renamed_option(normalize: bool | None, normalize_embeddings: bool, stacklevel: int = 4) -> bool:
+    """The value of `normalize_embeddings`, also where it is given by its old name.
+
+    Args:
+        normalize: The old option.
+        normalize_embeddings: The new one.
+        stacklevel: Of the warning: 4 below an `encode` that a decorator wraps, else 3.
+    """
     if normalize is None:
         return normalize_embeddings
     warnings.warn(
         "normalize= is called normalize_embeddings= now, as in sentence-transformers; the old name "
         "goes with the next release",
         FutureWarning,
-        stacklevel=4,
+        stacklevel=stacklevel,
     )
     return normalize
 

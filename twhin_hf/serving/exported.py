@@ -104,7 +104,7 @@ class ExportedEncoder:
         return finish_embeddings(
             torch.from_numpy(vectors),
             is_single=isinstance(texts, str),
-            normalize_embeddings=renamed_option(normalize, normalize_embeddings),
+            normalize_embeddings=renamed_option(normalize, normalize_embeddings, stacklevel=3),
             convert_to_numpy=convert_to_numpy and not convert_to_tensor,
         )
 

@@ -6,17 +6,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twhin_hf.benchmarks.archives import list_files
 from twhin_hf.benchmarks.layout import fingerprint
+from twhin_hf.benchmarks.zero_shot.labels import read_label_map
 from twhin_hf.benchmarks.zero_shot.readers import read_zero_shot
 from twhin_hf.evaluation.suite.running import Figure, Model, SuiteOptions, SuiteTask, without_seeds
 from twhin_hf.evaluation.zero_shot import TASKS as METRICS
 from twhin_hf.evaluation.zero_shot import ZeroShotConfig, evaluate_zero_shot
-
-if TYPE_CHECKING:
-    pass
 
 _SOURCE_LANGUAGE = "en"
 
@@ -44,7 +42,8 @@ class ZeroShotTask(SuiteTask):
 
     def run(self, model: Model, seeds: tuple[int, ...]) -> Iterator[tuple[int, dict[str, Figure]]]:
         """Runs the task; gives each seed with the figures by language, as they come."""
-        label_map = _label_map(self.folder / "labels.yaml")
+        path = self.folder / "labels.yaml"
+        label_map = read_label_map([str(path)] if path.is_file() else [])
         train = read_zero_shot(self.name, self.train, label_map)
         tests = {
             language: read_zero_shot(self.name, path, label_map)
@@ -109,14 +108,3 @@ def _by_language(folder: Path) -> dict[str, Path]:
         if code and not path.name.endswith("labels.txt"):
             found[code.group()] = path
     return found
-
-
-def _label_map(path: Path) -> dict[str, str]:
-    import yaml
-
-    if not path.is_file():
-        return {}
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no `OLD: NEW` lines")
-    return {str(old): str(new) for old, new in content.items()}
