@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from twhin_hf.commands.cli import COMMANDS, find_command, load_command
-from twhin_hf.commands.parsing import command_parser, options_of, spell_out
+from twhin_hf.commands.declared import options_of
+from twhin_hf.commands.parsing import command_parser
+from twhin_hf.commands.spelling import spell_out
 
 ROOT = Path(__file__).parents[1]
 PAGES = [

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from twhin_hf.commands.cli import COMMANDS, load_command, main
-from twhin_hf.commands.parsing import options_of
+from twhin_hf.commands.declared import options_of
 
 OURS = {name: list(options_of(load_command(name))) for name in COMMANDS}
 NEEDS_TORCH = ("pretrain", "tpp")

@@ -9,7 +9,8 @@ import pytest
 
 from twhin_hf.commands import network
 from twhin_hf.commands.cli import main
-from twhin_hf.commands.parsing import argument_help, parse_command
+from twhin_hf.commands.declared import argument_help
+from twhin_hf.commands.parsing import parse_command
 from twhin_hf.network import MiningConfig, NetworkEmbeddingConfig, load_network
 
 

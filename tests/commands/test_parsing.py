@@ -5,17 +5,9 @@ from typing import Any, Literal
 
 import pytest
 
-from twhin_hf.commands.parsing import (
-    RECIPES,
-    GivenOptions,
-    Option,
-    command_parser,
-    find_config,
-    parse_command,
-    run_command,
-    spell_out,
-    updated,
-)
+from twhin_hf.commands.declared import GivenOptions, Option
+from twhin_hf.commands.parsing import command_parser, parse_command, run_command, updated
+from twhin_hf.commands.spelling import RECIPES, find_config, spell_out
 
 
 @dataclass

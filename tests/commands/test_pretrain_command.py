@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from twhin_hf.commands.cli import main
-from twhin_hf.commands.parsing import RECIPES, parse_command
+from twhin_hf.commands.parsing import parse_command
 from twhin_hf.commands.pretrain import pretrain
+from twhin_hf.commands.spelling import RECIPES
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(RECIPES.glob("twhin_bert_*.yaml"))

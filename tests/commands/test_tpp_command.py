@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from twhin_hf.commands.cli import main
-from twhin_hf.commands.parsing import RECIPES, parse_command
+from twhin_hf.commands.parsing import parse_command
+from twhin_hf.commands.spelling import RECIPES
 from twhin_hf.commands.tpp import Stage, plan_stages, tpp
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from twhin_hf.commands.cli import main
-from twhin_hf.commands.parsing import RECIPES
+from twhin_hf.commands.spelling import RECIPES
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 

@@ -12,7 +12,7 @@ import torch
 from recording import assert_equal_batches, new_model, record_batches
 from transformers import BertForMaskedLM, TrainingArguments
 
-from twhin_hf.commands.parsing import argument_help
+from twhin_hf.commands.declared import argument_help
 from twhin_hf.modeling import TwhinBertModel
 from twhin_hf.training.pretraining import PretrainingConfig
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer

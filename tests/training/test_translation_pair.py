@@ -12,7 +12,7 @@ from recording import assert_equal_batches, new_model, record_batches
 from sklearn.metrics import roc_auc_score
 from transformers import TrainingArguments
 
-from twhin_hf.commands.parsing import argument_help
+from twhin_hf.commands.declared import argument_help
 from twhin_hf.modeling import TwhinBertForPreTraining
 from twhin_hf.training.pretraining import PretrainingConfig
 from twhin_hf.training.translation_pair import TPPConfig, TPPTrainer

@@ -146,7 +146,7 @@ def _overview(arguments: Sequence[str]) -> int:
         print(f"\n`{PROGRAM} COMMAND --help` shows a command's options.", end="")
         print(" --debug shows where an error came from; --version the version.")
         return 0 if not words or "--help" in arguments or "-h" in arguments else 2
-    from twhin_hf.commands.parsing import nearest
+    from twhin_hf.commands.spelling import nearest
 
     asked = " ".join(words[:2] if inside else words[:1])
     hint = nearest(asked, COMMANDS) or nearest(words[0], {name.split()[0] for name in COMMANDS})

@@ -18,7 +18,7 @@ def completion(shell: Literal["bash", "zsh", "tcsh"] = "bash", /) -> None:
     import shtab
 
     from twhin_hf.commands.cli import COMMANDS, PROGRAM, load_command
-    from twhin_hf.commands.parsing import choices_of, options_of
+    from twhin_hf.commands.declared import choices_of, options_of
 
     root = argparse.ArgumentParser(prog=PROGRAM)
     groups = {"": root.add_subparsers()}

@@ -6,7 +6,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from twhin_hf.commands.parsing import optional_fields
+from twhin_hf.commands.declared import optional_fields
 from twhin_hf.evaluation.classification_config import ClassificationConfig
 
 Pooling = Literal["cls", "mean", "combined"]

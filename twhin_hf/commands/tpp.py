@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twhin_hf.commands.parsing import NOTHING_GIVEN, GivenOptions, updated
+from twhin_hf.commands.declared import NOTHING_GIVEN, GivenOptions
+from twhin_hf.commands.parsing import updated
 from twhin_hf.commands.training_options import (
     LoraOptions,
     ModelOptions,

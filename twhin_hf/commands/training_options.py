@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twhin_hf.commands.parsing import optional_fields
+from twhin_hf.commands.declared import optional_fields
 from twhin_hf.modeling.settings import ObjectiveSettings
 
 logger = logging.getLogger(__name__)
