@@ -156,7 +156,7 @@ def test_odd_pairs(columns, message):
     ("shape_a", "shape_b", "links", "message"),
     [
         ((3, 4), (3, 5), None, r"\[\[?3, 4\], \[3, 5\]\)?; both sides need"),
-        ((1, 4), (1, 4), None, "at least two texts a side are needed"),
+        ((1, 4), (1, 4), None, "at least two texts per side are needed"),
         ((2, 4), (3, 4), None, "2 and 3 embeddings: give links"),
         ((2, 4), (2, 4), [[0, 0], [1, 2]], "links name row 2 of side b, of 2 rows"),
         ((2, 4), (2, 4), [[0, 0], [0, 1]], "a text of side a has no link"),
