@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils.logging import tqdm
 
 from .heads import pooled_width
 from .packed_attention import packed_attention_arguments, wants_flat_rows
