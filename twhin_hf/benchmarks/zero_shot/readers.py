@@ -10,6 +10,7 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
@@ -278,22 +279,19 @@ def _rename(tags: list[str], label_map: Mapping[str, str]) -> list[str]:
 
 def _parse_columns(file: Path) -> Iterator[Sentence]:
     """Sentences of token and tag, or of number, token and tag; the first line tells which."""
-    width, tokens, tags = 0, list[str](), list[str]()
-    for number, line in _lines(file):
-        if not line.strip():
-            if tokens:
-                yield tokens, tags
-            tokens, tags = [], []
-            continue
-        columns = line.split("\t") if "\t" in line else line.split()
-        width = width or len(columns)
-        if width not in (2, 3):
-            _odd(file, number, line, "two columns (token, tag) or three (number, token, tag)")
-        if len(columns) != width or not columns[-2] or (width == 3 and not columns[0].isdecimal()):
-            _odd(file, number, line, ("token, tag", "number, token, tag")[width - 2])
-        tokens.append(columns[-2])
-        tags.append(_checked_tag(file, number, line, columns[-1].strip()))
-    if tokens:
+    width = 0
+    for lines in _blocks(file):
+        tokens, tags = list[str](), list[str]()
+        for number, line in lines:
+            columns = line.split("\t") if "\t" in line else line.split()
+            width = width or len(columns)
+            if width not in (2, 3):
+                _odd(file, number, line, "two columns (token, tag) or three (number, token, tag)")
+            numbered = width == 2 or columns[0].isdecimal()
+            if len(columns) != width or not columns[-2] or not numbered:
+                _odd(file, number, line, ("token, tag", "number, token, tag")[width - 2])
+            tokens.append(columns[-2])
+            tags.append(_checked_tag(file, number, line, columns[-1].strip()))
         yield tokens, tags
 
 
@@ -332,29 +330,25 @@ def _parse_json(file: Path) -> Iterator[Sentence]:
 
 
 def _parse_conllu(file: Path) -> Iterator[Sentence]:
-    tokens: list[str] = []
-    tags: list[str] = []
-    for number, line in _lines(file):
-        if not line.strip():
-            if tokens:
-                yield tokens, tags
-            tokens, tags = [], []
-            continue
-        if line.startswith("#"):
-            continue
-        columns = line.split("\t")
-        if len(columns) != 10:
-            _odd(file, number, line, "ten columns, separated by tabs")
-        if _is_span_or_empty_node(columns[0]):
-            continue
-        if columns[0] != str(len(tokens) + 1):
-            _odd(file, number, line, f"word {len(tokens) + 1} of the sentence, or a blank line")
-        if not _UPOS.fullmatch(columns[3]):
-            _odd(file, number, line, "a universal part of speech in column 4, such as NOUN")
-        tokens.append(columns[1])
-        tags.append(columns[3])
-    if tokens:
-        yield tokens, tags
+    for lines in _blocks(file):
+        tokens, tags = list[str](), list[str]()
+        for number, line in lines:
+            if line.startswith("#"):
+                continue
+            columns = line.split("\t")
+            if len(columns) != 10:
+                _odd(file, number, line, "ten columns, separated by tabs")
+            if _is_span_or_empty_node(columns[0]):
+                continue
+            if columns[0] != str(len(tokens) + 1):
+                _odd(file, number, line, f"word {len(tokens) + 1} of the sentence, or a blank line")
+            if not _UPOS.fullmatch(columns[3]):
+                _odd(file, number, line, "a universal part of speech in column 4, such as NOUN")
+            tokens.append(columns[1])
+            tags.append(columns[3])
+        # A block of comments alone is no sentence.
+        if tokens:
+            yield tokens, tags
 
 
 def _is_span_or_empty_node(word_id: str) -> bool:
@@ -412,6 +406,13 @@ def _files(path: str | Path) -> list[Path]:
 
 def _lines(file: Path) -> Iterator[Line]:
     return enumerate(iterate_lines(file), start=1)
+
+
+def _blocks(file: Path) -> Iterator[Iterator[Line]]:
+    """The numbered lines of a file, parted by blank ones; each part is read before the next."""
+    for is_blank, lines in groupby(_lines(file), lambda numbered: not numbered[1].strip()):
+        if not is_blank:
+            yield lines
 
 
 def _odd(file: Path, number: int, line: str, needed: str) -> NoReturn:
