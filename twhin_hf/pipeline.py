@@ -18,7 +18,6 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-import transformers
 import yaml
 from datasets import Dataset
 from rich.console import Console
@@ -33,6 +32,7 @@ from twhin_hf.data.tokenization import train_unigram_tokenizer
 from twhin_hf.evaluation.engagement import engagement_rows, evaluate_engagement
 from twhin_hf.files import read_json, write_text
 from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.network.embedding import embed_network
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
@@ -49,6 +49,7 @@ COMPARED_MODELS = {"untrained": "untrained", "mlm": "MLM", "mlm_social": "MLM + 
 """Folder and name of the three encoders that are compared."""
 
 
+@quiet_loading()  # the heads that a stage adds are no news here
 def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Results:
     """Runs all stages that have not ended yet.
 
@@ -61,9 +62,6 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     """
     output = Path(config.output)
     console = console or Console()
-    # The heads that a stage adds are no news here.
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     _claim(output, config)
 
@@ -133,7 +131,7 @@ def _claim(output: Path, config: PipelineConfig) -> None:
     free = ("seeds", "evaluation", "records_per_user", "max_posts", "output")
     kept = {key: value for key, value in asdict(config).items() if key not in free}
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
-    if note.exists() and note.read_text() != text:
+    if note.exists() and note.read_text(encoding="utf-8") != text:
         raise ValueError(
             f"{output} holds a run with other options (see {note}); choose another output, or "
             "remove the folder"
