@@ -257,6 +257,13 @@ def test_mistakes_are_told_before_training(values, message, files, monkeypatch, 
     assert message in capsys.readouterr().err
 
 
+def test_a_stage_with_lora_and_nothing_to_adapt_leaves_no_folder(files, capsys):
+    stage = {"translation_pairs": str(files / "human.parquet"), "output_dir": "a", "lora": True}
+    assert main(["tpp", "--config", write_config(files, stages=[stage])]) == 2
+    assert "lora adapts a checkpoint" in capsys.readouterr().err
+    assert not (files / "out").exists()
+
+
 def test_help_lists_all_options(capsys):
     assert main(["tpp", "--help"]) == 0
     assert "--upsample_languages" in capsys.readouterr().out

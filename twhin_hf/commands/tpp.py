@@ -81,7 +81,6 @@ def tpp(
     """
     from transformers.trainer_utils import get_last_checkpoint
 
-    check_lora(model, lora)
     check_not_in_stages(given, stages or [])
     planned = plan_stages(Stage(data, model, objectives, lora, config), stages)
     if not stages:
@@ -105,7 +104,8 @@ def plan_stages(run: Stage, stages: list[dict[str, Any]] | None) -> list[Stage]:
     """The stages of a run, all checked before the first begins; the run itself without any.
 
     Raises:
-        ValueError: A stage without an output_dir of its own, an unknown key, or no data.
+        ValueError: A stage without an output_dir of its own, an unknown key, no data, or LoRA
+            without a model to adapt.
         FileNotFoundError: A file that is not there.
     """
     folders = [stage.get("output_dir") for stage in stages or []]
@@ -120,6 +120,7 @@ def plan_stages(run: Stage, stages: list[dict[str, Any]] | None) -> list[Stage]:
         if planned:
             before = str(planned[-1].config.output_dir)
             stage = stage._replace(model=ModelOptions(model_name_or_path=before))
+        check_lora(stage.model, stage.lora)
         if not stage.data.translation_pairs:
             raise ValueError(
                 "translation_pairs is missing: name a file or folder of translation pairs"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from twhin_hf.files import write_json
+from twhin_hf.files import read_json, write_json
+from twhin_hf.training.record import changed_options
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,6 @@ def stage_options(*groups: Any, is_first: bool) -> dict[str, Any]:
         *groups: The dataclasses of the stage; its `TPPConfig` is the last.
         is_first: Whether it is the first; the others start from the model of the stage before.
     """
-    from twhin_hf.training.record import changed_options
-
     *others, config = groups
     given: dict[str, Any] = {}
     for group in others:
@@ -99,7 +97,7 @@ def _check_stage(folder: Path, options: dict[str, Any]) -> None:
     if not path.exists():
         logger.warning("%s has no %s: nobody can tell how it was trained", folder, STAGE_NAME)
         return
-    earlier = json.loads(path.read_text())
+    earlier = read_json(path)
     changes = [
         f"{name} was {earlier.get(name)!r} and is {options.get(name)!r}"
         for name in sorted(earlier.keys() | options.keys())
