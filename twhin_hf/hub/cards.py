@@ -160,6 +160,8 @@ def summary(settings: Mapping[str, Any]) -> str:
     learnt = {
         "social": "a contrastive social loss (posts that the same people engage with lie close)",
         "mlm": "masked language modelling",
+        "engagement": "an engagement objective (users find the posts that they engaged with)",
+        "distillation": "network distillation (a text tells its post's place in the network)",
         "tpp": "translation pair prediction",
     }
     found = [text for key, text in learnt.items() if _learns(settings, key)]
@@ -186,6 +188,18 @@ def architecture(settings: Mapping[str, Any]) -> dict[str, str]:
             f"weight {settings['social_weight']:g}, NT-Xent at temperature "
             f"{settings['social_temperature']:g}, head {settings['social_projection_sizes']} on "
             f"`{settings['social_pooling']}`"
+        )
+    if _learns(settings, "engagement"):
+        heads["Engagement objective"] = (
+            f"weight {settings['engagement_weight']:g}, temperature "
+            f"{settings['engagement_temperature']:g}, head "
+            f"{settings['engagement_projection_sizes']} on `{settings['engagement_pooling']}`"
+        )
+    if _learns(settings, "distillation"):
+        sizes = [*settings["distillation_hidden_sizes"], settings["network_dimension"]]
+        heads["Network distillation"] = (
+            f"weight {settings['distillation_weight']:g}, `{settings['distillation_loss']}`, head "
+            f"{sizes} on `{settings['distillation_pooling']}`"
         )
     if _learns(settings, "tpp"):
         heads["Translation pair prediction"] = (
@@ -262,13 +276,15 @@ def _objectives(settings: Mapping[str, Any]) -> list[str]:
     names = {
         "mlm": "masked-lm",
         "social": "social-loss",
+        "engagement": "engagement",
+        "distillation": "network-distillation",
         "tpp": "translation-pairs",
     }
     return [name for key, name in names.items() if _learns(settings, key)]
 
 
 def _learns(settings: Mapping[str, Any], objective: str) -> bool:
-    return settings[f"{objective}_weight"] > 0
+    return settings.get(f"{objective}_weight", 0) > 0
 
 
 def _hub_name(base_models: Sequence[str]) -> str | None:

@@ -41,6 +41,7 @@ from torch.nn.functional import logsigmoid, softplus
 from twhin_hf.devices import pick_device
 from twhin_hf.network.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
+from twhin_hf.network.engagements import Engagements
 from twhin_hf.network.folder import Network
 from twhin_hf.network.holdout import hold_out, name_metrics, rank_held_out
 from twhin_hf.network.log import EngagementGraph
@@ -145,6 +146,7 @@ def embed_network(
             "seed": config.seed,
             "versions": {"twhin_hf": __version__, "torch": torch.__version__},
         },
+        engagements=Engagements.from_edges(graph.lhs, graph.rhs, graph.num_users, graph.num_posts),
     )
 
 
