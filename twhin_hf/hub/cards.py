@@ -16,7 +16,7 @@ from twhin_hf.files import read_json
 from twhin_hf.hub.folder import auto_classes, family_file
 from twhin_hf.hub.sections import merge_cards
 from twhin_hf.modeling.heads import pooled_width
-from twhin_hf.results import Results, read_results
+from twhin_hf.results import Results, figure_text, notes_of, read_results, starred
 
 LOSSES_PLOT = "losses.png"
 
@@ -256,19 +256,29 @@ def eval_results(results: Sequence[Results]) -> list[EvalResult]:
 
 
 def _table(results: Results) -> dict[str, Any]:
-    metrics = list(dict.fromkeys(row.metric for row in results.results))
-    cells: dict[str, dict[str, str]] = {}
+    named = {**results.baselines, "**this model**": results.results}
+    every = [row for rows in named.values() for row in rows]
+    metrics = list(dict.fromkeys(row.metric for row in every))
+    cells: dict[tuple[str, str], dict[str, str]] = {}
     seeds = {len(row.values) for row in results.results if row.values}
-    for row in results.results:
-        cells.setdefault(row.language, {})[row.metric] = f"{row.value:.4f}"
+    for name, rows in named.items():
+        for row in rows:
+            values = cells.setdefault((name, starred(row)), {})
+            values[row.metric] = figure_text(row)
+            values["rows"] = row.details.get("rows", "")
+    shown = metrics + ["rows"] * any(values["rows"] for values in cells.values())
+    notes = [f"median of {max(seeds)} runs"] if seeds and max(seeds) > 1 else []
+    notes += ["95 % interval over users"] if any(row.interval for row in every) else []
     return {
         "task": results.task,
-        "note": f"median of {max(seeds)} runs" if seeds and max(seeds) > 1 else "",
-        "metrics": metrics,
+        "note": ", ".join(notes),
+        "names": ["encoder", "language"] if results.baselines else ["language"],
+        "metrics": shown,
         "rows": [
-            (language, [values.get(metric, "") for metric in metrics])
-            for language, values in cells.items()
+            ([name, language][not results.baselines :], [values.get(m, "") for m in shown])
+            for (name, language), values in cells.items()
         ],
+        "remarks": [remark.replace("*", "\\*", 1) for remark in notes_of(every)],
     }
 
 
