@@ -14,12 +14,13 @@ from .evaluation.alignment import evaluate_alignment, project
 from .evaluation.alignment_plots import plot_alignment
 from .evaluation.baselines import evaluate_baselines, tfidf_features
 from .evaluation.classification_config import ClassificationConfig
-from .evaluation.engagement import choose_features, evaluate_engagement, side_by_side
+from .evaluation.engagement import choose_features, evaluate_engagement
 from .evaluation.engagement_config import EngagementConfig
 from .evaluation.engagement_results import combine_training_seeds, compare_engagement
 from .evaluation.hashtag import evaluate_hashtag
 from .evaluation.retrieval import evaluate_retrieval
 from .evaluation.suite.whole import run_suite
+from .evaluation.text_encoders import side_by_side
 from .evaluation.zero_shot import evaluate_zero_shot
 from .evaluation.zero_shot_config import ZeroShotConfig
 from .hub.folder import complete_folder

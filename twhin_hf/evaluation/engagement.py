@@ -36,7 +36,7 @@ from twhin_hf.evaluation.engagement_results import EngagementResult as Engagemen
 from twhin_hf.evaluation.engagement_results import averaged_languages
 from twhin_hf.evaluation.engagement_results import engagement_rows as engagement_rows
 from twhin_hf.evaluation.ranking import CandidateSets, Ranks, ranks
-from twhin_hf.evaluation.text_encoders import TextEncoder
+from twhin_hf.evaluation.text_encoders import TextEncoder, length_normalized
 
 logger = logging.getLogger(__name__)
 
@@ -303,31 +303,6 @@ class _Task:
             hits_by_record=np.stack(hits).astype(np.float32),
             reciprocal_ranks=np.stack(reciprocal).astype(np.float32),
         )
-
-
-def length_normalized(features: np.ndarray) -> np.ndarray:
-    """Rows brought to length 1, float32 [posts, width]; a row of zeros stays as it is.
-
-    Example:
-        >>> length_normalized(np.array([[3.0, 4.0], [0.0, 0.0]]))
-        array([[0.6, 0.8],
-               [0. , 0. ]], dtype=float32)
-    """
-    features = np.asarray(features, dtype=np.float32)
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(lengths > 0, lengths, 1)
-
-
-def side_by_side(*parts: np.ndarray) -> np.ndarray:
-    """Feature sets of the same posts as one, each brought to length 1 so that none outweighs.
-
-    Args:
-        *parts: Features [posts, width] each.
-
-    Returns:
-        Float32 [posts, sum of the widths].
-    """
-    return np.concatenate([length_normalized(part) for part in parts], axis=1)
 
 
 def _rows_to_try(features: np.ndarray, config: EngagementConfig) -> list[str]:

@@ -76,8 +76,11 @@ class PretrainingConfig(TrainingArguments):
     dataset_num_proc: int | None = None
 
     def __post_init__(self) -> None:
+        has_accelerator = torch.accelerator.is_available()
+        # Else transformers refuses bf16 on a CPU, which it can do.
+        self.use_cpu = self.use_cpu or not has_accelerator
         super().__post_init__()
-        if not torch.accelerator.is_available():
+        if not has_accelerator:
             self.dataloader_pin_memory = False
         if self.ddp_find_unused_parameters is None:
             # A batch does not reach the heads of the objectives that it has nothing for.
