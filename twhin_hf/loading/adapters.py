@@ -27,6 +27,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from twhin_hf.files import new_file
+from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.loading.families import MODELS, model_class
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 
@@ -178,6 +179,8 @@ def adapter_origin(
     )
     if own is not None:
         config = type(config).from_json_file(own)
+    else:
+        adopt_checkpoint_pooling(config, base, base_revision)
     return base, base_revision, config
 
 

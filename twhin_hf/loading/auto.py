@@ -8,12 +8,16 @@ from transformers import AutoConfig
 from transformers.utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.loading.quiet import quiet_loading
 
 
 def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
     """Loads the `Twhin…Model` of a checkpoint's family.
+
+    A checkpoint of sentence-transformers keeps its pooling and normalization
+    (`adopt_checkpoint_pooling`).
 
     Args:
         name_or_path: A folder or a repository, of ours or of a plain encoder, or of an adapter
@@ -33,6 +37,7 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         return load_adapted_encoder(name_or_path, revision, **kwargs)
     config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     encoder = model_class(config, MODELS)
+    adopt_checkpoint_pooling(config, name_or_path, revision)
     with quiet_loading():
         return encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
 
