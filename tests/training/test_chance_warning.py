@@ -28,7 +28,9 @@ def test_three_times_chance_by_hand(caplog):
         assert not caplog.records
         run(callback, [entry(40, 0.01), entry(60, 0.03), entry(80, 0.01, tpp_accuracy=0.06)])
     first, second = (record.getMessage() for record in caplog.records)
-    assert first.startswith("social_accuracy is 3.00% at step 60, after warm-up, and guessing gives")
+    assert first.startswith(
+        "social_accuracy is 3.00% at step 60, after warm-up, and guessing gives"
+    )
     assert "1.00%: nothing is learnt yet. Try the pooling mean" in first
     assert "higher learning_rate, or more steps" in first
     assert second.startswith("tpp_accuracy is 6.00% at step 80")
