@@ -15,7 +15,8 @@ from twhin_hf.network.mining_config import MiningConfig
 
 def recommended_objectives() -> dict[str, dict[str, Any]]:
     """What the main job trains by default."""
-    return {"engagement + distillation": {"engagement_weight": 1.0, "distillation_weight": 5.0}}
+    weights = {"engagement_weight": 1.0, "distillation_weight": 5.0}
+    return {"engagement + distillation": weights | {"sentence_embedding": "engagement"}}
 
 
 @dataclass

@@ -22,13 +22,17 @@ def one_by_one(model, tokenizer, texts, pooling):
         ids = torch.tensor([tokenizer(text, truncation=True, max_length=64)["input_ids"]])
         hidden = model.eval()(ids).last_hidden_state[0]
         mean = hidden[1:-1].mean(dim=0)
-        rows.append(
-            {"cls": hidden[0], "mean": mean, "combined": torch.cat([hidden[0], mean])}[pooling]
-        )
+        poolings = {
+            "cls": hidden[0],
+            "mean": mean,
+            "mean_all": hidden.mean(dim=0),
+            "combined": torch.cat([hidden[0], mean]),
+        }
+        rows.append(poolings[pooling])
     return torch.stack(rows).detach()
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean", "combined"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "mean_all", "combined"])
 def test_encode_is_each_text_alone(model, tokenizer, texts, pooling, monkeypatch):
     monkeypatch.setattr(post_encoder_module, "TOKENIZED_AT_ONCE", 50)
     found = model.encode(texts, batch_size=3, max_length=64, pooling=pooling)

@@ -19,11 +19,19 @@ def test_boundaries():
     [
         ("cls", [[3.0], [0.0], [7.0]]),
         ("mean", [[4.5], [1.0], [7.5]]),  # the third post's mean is that of its special tokens
+        ("mean_all", [[4.5], [1.0], [7.5]]),
         ("combined", [[3.0, 4.5], [0.0, 1.0], [7.0, 7.5]]),
     ],
 )
 def test_pooling_by_hand(pooling, expected):
     assert pool(HIDDEN, SEGMENTS, pooling, 3).tolist() == expected
+
+
+def test_mean_of_all_tokens_is_not_that_of_the_content():
+    hidden = torch.tensor([[[9.0], [1.0], [2.0], [0.0], [5.0], [3.0]]])
+    segments = torch.tensor([[1, 1, 1, 0, 2, 2]])
+    assert pool(hidden, segments, "mean_all", 2).tolist() == [[4.0], [4.0]]
+    assert pool(hidden, segments, "mean", 2).tolist() == [[1.0], [4.0]]
 
 
 def test_padding_on_the_left_is_no_part_of_a_post():
@@ -40,5 +48,5 @@ def test_padding_gets_no_gradient():
 
 
 def test_unknown_pooling():
-    with pytest.raises(ValueError, match="choose 'cls', 'mean' or 'combined'"):
+    with pytest.raises(ValueError, match="choose 'cls', 'mean', 'mean_all' or 'combined'"):
         pool(HIDDEN, SEGMENTS, "max", 3)

@@ -42,3 +42,12 @@ def test_a_family_without_a_class(tokenizer, tmp_path):
     DistilBertConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="'distilbert' model"):
         load_pretraining_model(str(tmp_path), tokenizer)
+
+
+def test_the_social_head_of_a_new_model_reads_the_mean(tokenizer, tmp_path):
+    model = new_pretraining_model("bert", tokenizer, TINY)
+    assert model.config.social_pooling == "mean"
+    asked = new_pretraining_model("bert", tokenizer, TINY, social_pooling="cls")
+    assert asked.config.social_pooling == "cls"
+    asked.save_pretrained(tmp_path)
+    assert new_pretraining_model(str(tmp_path), tokenizer).config.social_pooling == "cls"

@@ -11,7 +11,7 @@ pytest.importorskip("peft")
 from safetensors.torch import load_file
 
 from twhin_hf.commands.cli import main
-from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 from twhin_hf.training.initialization import load_pretraining_model
 from twhin_hf.training.lora import add_lora, heads_to_save
@@ -78,6 +78,23 @@ def test_an_adapter_is_a_sentence_transformer(base, posts, pairs, tokenizer, tmp
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     before = load_post_encoder(str(base)).encode(texts)
     assert not torch.allclose(found, before, atol=1e-2)
+
+
+def test_the_head_of_an_adapter_is_a_sentence_embedding(base, posts, pairs, tokenizer, tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    model = TwhinBertForPreTraining.from_pretrained(base)
+    apply_settings(model.config, sentence_embedding="social", social_pooling="mean_all")
+    model = add_lora(model)
+    trainer = trainer_of(model, posts, pairs, tokenizer, tmp_path / "out")
+    trainer.train()
+    trainer.save_model()
+    texts = posts["text"][:5]
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    expected = load_with_heads(str(tmp_path / "out")).encode(
+        texts, "social", normalize_embeddings=True
+    )
+    found = torch.from_numpy(theirs.encode(texts))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.modeling.sentence_transformer_files import plain_sentence_transformer_files
 from twhin_hf.modeling.settings import DEFAULTS
 
-STOCK_POOLINGS = ("cls", "mean")
+STOCK_POOLINGS = ("cls", "mean", "mean_all")
 """What sentence-transformers, text-embeddings-inference and vLLM do without code of ours."""
 
 _OURS = {*DEFAULTS, "auto_map", "architectures", "projection_dim"}
@@ -54,7 +54,7 @@ def convert_to_encoder(
         output: A new folder.
         tokenizer: Folder or repository; by default the checkpoint's own.
         revision: Of the checkpoint's repository.
-        pooling: `cls` or `mean`; by default the model's own.
+        pooling: `cls`, `mean_all` or `mean` (written as `mean_all`); by default the model's own.
 
     Raises:
         FileNotFoundError: Nothing is there.
@@ -68,7 +68,7 @@ def convert_to_encoder(
     if pooling not in STOCK_POOLINGS:
         raise ValueError(
             f"the model's pooling is {pooling!r}, which stock software does not have; choose "
-            "--pooling cls or --pooling mean"
+            "--pooling cls or --pooling mean_all"
         )
     loaded_tokenizer = load_tokenizer(tokenizer, path)
     encoder.check_tokenizer(loaded_tokenizer)
@@ -87,9 +87,12 @@ def convert_to_encoder(
         written = read_json(folder / "config.json") | _keys_of_transformers_4(config)
         write_json(folder / "config.json", dict(sorted(written.items())))
         loaded_tokenizer.save_pretrained(folder)
-        files = plain_sentence_transformer_files(config, pooling, encoder.max_seq_length)
-        for name, value in files.items():
-            write_json(folder / name, value)
+        files = plain_sentence_transformer_files(
+            config, pooling, encoder.max_seq_length, encoder.config.normalize_embeddings
+        )
+        for name, content in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
         again = AutoModel.from_pretrained(folder, local_files_only=True)
         difference = compare_weights(weights, again.state_dict())
     return Conversion(

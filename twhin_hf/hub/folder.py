@@ -198,7 +198,15 @@ def missing_files(folder: Path) -> dict[str, bytes]:
         missing["config.json"] = as_json(config)
         missing |= {file: (CODE / file).read_bytes() for file in sorted(code_files(family))}
     if not (folder / "modules.json").exists():
+        from twhin_hf.modeling.settings import POOLED
+
         missing |= _sentence_transformer(folder)
+        if config.get("sentence_embedding", POOLED) != POOLED and not any(
+            name.endswith("_Dense/config.json") for name in missing
+        ):
+            # Its head was lost when a stock class saved it.
+            config["sentence_embedding"] = POOLED
+            missing["config.json"] = as_json(config)
     return missing
 
 
@@ -252,6 +260,7 @@ def _sentence_transformer(folder: Path) -> dict[str, bytes]:
 
     from twhin_hf.loading.families import MODELS, model_class
     from twhin_hf.modeling.sentence_transformer_files import (
+        head_layers,
         sentence_transformer_files,
         special_tokens_of,
     )
@@ -259,8 +268,8 @@ def _sentence_transformer(folder: Path) -> dict[str, bytes]:
     config: Any = AutoConfig.from_pretrained(folder)
     with torch.device("meta"):
         length = model_class(config, MODELS)(config).max_seq_length
-    files = sentence_transformer_files(config, length, special_tokens_of(folder))
-    return {name: as_json(value) for name, value in files.items()}
+    tokens, layers = special_tokens_of(folder), head_layers(folder, config)
+    return sentence_transformer_files(config, length, tokens, layers)
 
 
 def as_json(value: Any) -> bytes:

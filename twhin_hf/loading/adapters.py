@@ -27,7 +27,9 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from twhin_hf.files import new_file
-from twhin_hf.loading.families import MODELS, model_class
+from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
+from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
+from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 
 PREFIX = "base_model.model."
@@ -100,7 +102,10 @@ class PretrainingAdapter(PeftModel):
 
 
 def load_pretraining_adapter(
-    model: PreTrainedModel, name_or_path: str, trainable: bool = False
+    model: PreTrainedModel,
+    name_or_path: str,
+    trainable: bool = False,
+    revision: str | None = None,
 ) -> PretrainingAdapter:
     """Loads an adapter onto a `Twhin…ForPreTraining`.
 
@@ -108,14 +113,16 @@ def load_pretraining_adapter(
         model: The base model with the heads; changed in place.
         name_or_path: Folder or repository of the adapter.
         trainable: Train it further.
+        revision: Of the adapter's repository.
 
     Raises:
         ValueError: Weights that do not fit; see `check_adapter_weights`.
     """
-    config = PeftConfig.from_pretrained(name_or_path)
+    config = PeftConfig.from_pretrained(name_or_path, revision=revision)
     config.inference_mode = not trainable
     adapted = PretrainingAdapter(model, config)
-    adapted.load_adapter(name_or_path, "default", is_trainable=trainable, torch_device="cpu")
+    hub = {"revision": revision} if revision else {}
+    adapted.load_adapter(name_or_path, "default", is_trainable=trainable, torch_device="cpu", **hub)
     return adapted
 
 
@@ -178,6 +185,8 @@ def adapter_origin(
     )
     if own is not None:
         config = type(config).from_json_file(own)
+    else:
+        adopt_checkpoint_pooling(config, base, base_revision)
     return base, base_revision, config
 
 
@@ -203,6 +212,27 @@ def load_adapted_encoder(
     check_adapter_weights(adapted, weights, name_or_path)
     set_peft_model_state_dict(adapted, weights)
     return merged(adapted).eval()
+
+
+def load_adapted_model(
+    name_or_path: str, revision: str | None = None, **kwargs: Any
+) -> PreTrainedModel:
+    """Loads the `Twhin…ForPreTraining` that an adapter stands on, with adapter and heads in it.
+
+    Args:
+        name_or_path: Folder or repository of the adapter.
+        revision: Of the adapter's repository.
+        **kwargs: As `from_pretrained` takes.
+
+    Raises:
+        ValueError: Weights that do not fit; see `check_adapter_weights`.
+    """
+    base, base_revision, config = adapter_origin(name_or_path, revision)
+    with quiet_loading():
+        model = model_class(config, PRETRAINING_MODELS).from_pretrained(
+            base, config=config, revision=base_revision or "main", **kwargs
+        )
+    return merged(load_pretraining_adapter(model, name_or_path, revision=revision)).eval()
 
 
 def merged(adapted: PeftModel) -> PreTrainedModel:

@@ -8,12 +8,16 @@ from transformers import AutoConfig
 from transformers.utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.loading.quiet import quiet_loading
 
 
 def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
     """Loads the `Twhin…Model` of a checkpoint's family.
+
+    A checkpoint of sentence-transformers keeps its pooling and normalization
+    (`adopt_checkpoint_pooling`).
 
     Args:
         name_or_path: A folder or a repository, of ours or of a plain encoder, or of an adapter
@@ -33,6 +37,7 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         return load_adapted_encoder(name_or_path, revision, **kwargs)
     config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     encoder = model_class(config, MODELS)
+    adopt_checkpoint_pooling(config, name_or_path, revision)
     with quiet_loading():
         return encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
 
@@ -41,15 +46,21 @@ def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: An
     """Loads the `Twhin…ForPreTraining` of a checkpoint's family, with its trained heads.
 
     Args:
-        name_or_path: A folder or a repository that training here has made.
+        name_or_path: A folder or a repository that training here has made, or an adapter (peft),
+            which is merged into the model it stands on.
         revision: Revision of the repository; `main` by default.
         **kwargs: As `from_pretrained` takes.
 
     Raises:
-        ValueError: An encoder of a family that has no class here, or a checkpoint without the
-            heads that its config speaks of.
+        ValueError: An encoder of a family that has no class here, a checkpoint without the heads
+            that its config speaks of, or as `load_post_encoder` of an adapter.
     """
     revision = revision or "main"
+    if is_adapter(name_or_path, revision):
+        # Late: only an adapter needs peft, which is an extra.
+        from twhin_hf.loading.adapters import load_adapted_model
+
+        return load_adapted_model(name_or_path, revision, **kwargs)
     config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     with quiet_loading():
         model, found = model_class(config, PRETRAINING_MODELS).from_pretrained(

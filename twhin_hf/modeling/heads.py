@@ -12,6 +12,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+NORMALIZING_HEADS = ("engagement", "distillation")
+"""Objectives whose heads scale what they read to one length; see `ProjectionHead`."""
+
 
 def pooled_width(hidden_size: int, pooling: str) -> int:
     """Width of a pooled post: `combined` puts two vectors side by side."""

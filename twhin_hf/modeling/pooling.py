@@ -46,8 +46,9 @@ def pool(hidden_states: Tensor, segment_ids: Tensor, pooling: str, num_posts: in
     Args:
         hidden_states: `[rows, width, hidden]`.
         segment_ids: `[rows, width]`, the numbers 1 … `num_posts`, and 0 on padding.
-        pooling: `cls` (first token), `mean` (non-special tokens) or `combined` (both, in that
-            order; TwHIN-BERT's features for engagement prediction).
+        pooling: `cls` (first token), `mean` (non-special tokens), `mean_all` (all tokens, special
+            ones too, as sentence-transformers takes the mean) or `combined` (`cls` and `mean`, in
+            that order; TwHIN-BERT's features for engagement prediction).
         num_posts: How many posts the batch holds.
 
     Returns:
@@ -60,10 +61,12 @@ def pool(hidden_states: Tensor, segment_ids: Tensor, pooling: str, num_posts: in
         return _first_tokens(hidden_states, segment_ids, num_posts)
     if pooling == "mean":
         return _mean_of_content(hidden_states, segment_ids, num_posts)
+    if pooling == "mean_all":
+        return _mean_of_all(hidden_states, segment_ids, num_posts)
     if pooling == "combined":
         first = _first_tokens(hidden_states, segment_ids, num_posts)
         return torch.cat([first, _mean_of_content(hidden_states, segment_ids, num_posts)], dim=-1)
-    raise ValueError(f"pooling is {pooling!r}; choose 'cls', 'mean' or 'combined'")
+    raise ValueError(f"pooling is {pooling!r}; choose 'cls', 'mean', 'mean_all' or 'combined'")
 
 
 def _first_tokens(hidden_states: Tensor, segment_ids: Tensor, num_posts: int) -> Tensor:
@@ -81,8 +84,18 @@ def _mean_of_content(hidden_states: Tensor, segment_ids: Tensor, num_posts: int)
     lengths = torch.bincount(segment_ids.flatten(), minlength=num_posts + 1)
     empty = lengths <= 2
     weights = (real & ~starts & ~ends) | (real & empty[segment_ids])
-    counts = torch.where(empty, lengths, lengths - 2).clamp(min=1)
+    counts = torch.where(empty, lengths, lengths - 2)
     weighted = hidden_states * weights[..., None].to(hidden_states.dtype)
-    sums = hidden_states.new_zeros(num_posts + 1, hidden_states.shape[-1])
-    sums = sums.index_add(0, segment_ids.flatten(), weighted.flatten(0, 1))
-    return sums[1:] / counts[1:, None].to(sums.dtype)
+    return _mean(weighted, segment_ids, counts)
+
+
+def _mean_of_all(hidden_states: Tensor, segment_ids: Tensor, num_posts: int) -> Tensor:
+    counts = torch.bincount(segment_ids.flatten(), minlength=num_posts + 1)
+    return _mean(hidden_states, segment_ids, counts)
+
+
+def _mean(hidden_states: Tensor, segment_ids: Tensor, counts: Tensor) -> Tensor:
+    """Sums of each post's tokens by `counts` `[num_posts + 1]`, where row 0 is the padding."""
+    sums = hidden_states.new_zeros(len(counts), hidden_states.shape[-1])
+    sums = sums.index_add(0, segment_ids.flatten(), hidden_states.flatten(0, 1))
+    return sums[1:] / counts[1:, None].clamp(min=1).to(sums.dtype)

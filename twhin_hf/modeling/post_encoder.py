@@ -135,7 +135,7 @@ class PostEncoderMixin(SavingMixin):
         texts: str | Sequence[str],
         batch_size: int = 64,
         max_length: int | None = None,
-        normalize_embeddings: bool = False,
+        normalize_embeddings: bool | None = None,
         pooling: str | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         *,
@@ -154,7 +154,7 @@ class PostEncoderMixin(SavingMixin):
             batch_size: How many posts of `max_length` tokens per batch may hold.
             max_length: Maximum sequence length; longer posts are truncated. By default 128, or what
                 the model reads if less.
-            normalize_embeddings: Scale to length 1.
+            normalize_embeddings: Scale to length 1; by default as the config says.
             pooling: In place of the config's.
             tokenizer: By default the one saved beside the model.
             show_progress_bar: Show a bar that counts the posts.
@@ -189,10 +189,11 @@ class PostEncoderMixin(SavingMixin):
                 embeddings[rows] = output.embeddings.float().cpu()
         finally:
             self.train(was_training)
+        scaled = renamed_option(normalize, normalize_embeddings)
         return finish_embeddings(
             embeddings,
             is_single=isinstance(texts, str),
-            normalize_embeddings=renamed_option(normalize, normalize_embeddings),
+            normalize_embeddings=self.config.normalize_embeddings if scaled is None else scaled,
             convert_to_numpy=convert_to_numpy or not convert_to_tensor,
         )
 
@@ -279,7 +280,9 @@ def finish_embeddings(
     return embeddings.numpy() if convert_to_numpy else embeddings
 
 
-def renamed_option(normalize: bool | None, normalize_embeddings: bool, stacklevel: int = 4) -> bool:
+def renamed_option(
+    normalize: bool | None, normalize_embeddings: bool | None, stacklevel: int = 4
+) -> bool | None:
     """The value of `normalize_embeddings`, also where it is given by its old name.
 
     Args:

@@ -167,14 +167,15 @@ class PreTrainingMixin(SavingMixin):
         encoder: Any = getattr(self, self.base_model_prefix)
         pooling = getattr(self.config, f"{objective}_pooling")
         posts = list_of_texts(texts)
-        pooled = encoder.encode(posts, pooling=pooling, **options)
+        # As in training: the heads read vectors of any length.
+        pooled = encoder.encode(posts, pooling=pooling, normalize_embeddings=False, **options)
         device, dtype = next((p.device, p.dtype) for p in head.parameters())
         return finish_embeddings(
             torch.cat(
                 [head(block.to(device, dtype)).float().cpu() for block in pooled.split(2**14)]
             ),
             is_single=isinstance(texts, str),
-            normalize_embeddings=renamed_option(normalize, normalize_embeddings),
+            normalize_embeddings=bool(renamed_option(normalize, normalize_embeddings)),
             convert_to_numpy=convert_to_numpy or not convert_to_tensor,
         )
 

@@ -8,6 +8,7 @@ the backbone's own. Beside it lie the files that make it a `SentenceTransformer`
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -18,11 +19,14 @@ from transformers.utils import cached_file
 
 from .heads import pooled_width
 from .sentence_transformer_files import write_sentence_transformer_files
+from .settings import POOLED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as Backbone
 else:
     Backbone = object
+
+logger = logging.getLogger(__name__)
 
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 
@@ -41,7 +45,8 @@ class SavingMixin(Backbone):
         """Saves weights and config as every model does; code, modules and tokenizer with them.
 
         The tokenizer is the one that the checkpoint came with; where there is none, or the folder
-        holds one, nothing is written.
+        holds one, nothing is written. A model without the head that its config's
+        `sentence_embedding` names is saved with `pooled` in its place, and a warning says so.
 
         Args:
             save_directory: The folder.
@@ -52,6 +57,15 @@ class SavingMixin(Backbone):
         """
         names = ("repo_id", "commit_message", "private", "token")
         hub = {name: kwargs.pop(name) for name in names if push_to_hub and name in kwargs}
+        embedding_before = self.config.sentence_embedding
+        if embedding_before != POOLED and not getattr(self, f"{embedding_before}_head", None):
+            logger.warning(
+                "%s has no %s head: the sentence embedding of %s is that of the pooled tokens",
+                type(self).__name__,
+                embedding_before,
+                save_directory,
+            )
+            self.config.sentence_embedding = POOLED
         named_before = getattr(self.config, "auto_map", None)
         self.config.auto_map = auto_map(type(self))
         # Where sentence-transformers looks for the size of vectors that a model itself pools.
@@ -60,19 +74,22 @@ class SavingMixin(Backbone):
             super().save_pretrained(
                 save_directory, is_main_process=is_main_process, state_dict=state_dict, **kwargs
             )
+            if is_main_process:
+                encoder: Any = self.base_model
+                self._save_tokenizer(Path(save_directory))
+                write_sentence_transformer_files(
+                    save_directory, self.config, encoder.max_seq_length
+                )
         finally:
+            self.config.sentence_embedding = embedding_before
             # A stock class that is made from this config would name code and not save it.
             if named_before is None:
                 del self.config.auto_map
             else:
                 self.config.auto_map = named_before
-        if is_main_process:
-            encoder: Any = self.base_model
-            self._save_tokenizer(Path(save_directory))
-            write_sentence_transformer_files(save_directory, self.config, encoder.max_seq_length)
-            if push_to_hub:
-                name = os.path.basename(os.path.normpath(save_directory))
-                self.push_to_hub(hub.pop("repo_id", name), **hub)
+        if is_main_process and push_to_hub:
+            name = os.path.basename(os.path.normpath(save_directory))
+            self.push_to_hub(hub.pop("repo_id", name), **hub)
 
     def _save_tokenizer(self, folder: Path) -> None:
         """Saves the tokenizer that the model was loaded with, where the folder holds none."""

@@ -1,37 +1,60 @@
-"""The files that make a saved model a `SentenceTransformer` with the pooling of its config.
+"""The files that make a saved model a `SentenceTransformer` with the embedding of its config.
 
-`cls` and `mean` are made of stock modules and need no code of ours. `combined` has no stock
-counterpart: its vectors are the `embeddings` of our own class, loaded with `trust_remote_code`.
+`cls`, `mean` and `mean_all` are made of stock modules and need no code of ours. `combined` has no
+stock counterpart: its vectors are the `embeddings` of our own class, loaded with
+`trust_remote_code`. Where the config's `sentence_embedding` is a head, its linear layers follow the
+pooling that it reads, and its output is scaled to length 1: all heads are compared by cosine in
+use, also that of TPP which was trained by dot products (`bce`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
 from transformers import PreTrainedConfig
+
+from .heads import NORMALIZING_HEADS
+from .settings import POOLED
 
 TRANSFORMER = "sentence_transformers.models.Transformer"
 POOLING = "sentence_transformers.models.Pooling"
+DENSE = "sentence_transformers.models.Dense"
+NORMALIZE = "sentence_transformers.models.Normalize"
 MASK = "sentence_transformers.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"
 
 
+Step = tuple[str, str, dict[str, Any], dict[str, Tensor]]
+"""Name, class, options and weights of a module that follows the transformer."""
+
+
 def sentence_transformer_files(
-    config: PreTrainedConfig, max_length: int, special_tokens: Sequence[str] = ()
-) -> dict[str, Any]:
+    config: PreTrainedConfig,
+    max_length: int,
+    special_tokens: Sequence[str] = (),
+    layers: Sequence[tuple[Tensor, Tensor]] = (),
+) -> dict[str, bytes]:
     """What each file of a SentenceTransformer holds.
 
     Args:
-        config: With `pooling` and `hidden_size`.
+        config: With our settings and `hidden_size`.
         max_length: Maximum sequence length; longer texts are truncated.
         special_tokens: That frame every text, as `["[CLS]", "[SEP]"]`; without them `mean`, which
             leaves them out, is made by our class too.
+        layers: Weight `[out, in]` and bias `[out]` of each linear layer of the head that
+            `sentence_embedding` names (`head_layers`); without them the pooled tokens are the
+            embedding.
 
     Returns:
-        JSON values by their path in the folder.
+        Contents by their path in the folder; none where a head reads `mean` and the special tokens
+        are not known, for stock modules could not leave them out.
 
     Example:
         >>> from transformers import BertConfig
@@ -40,39 +63,93 @@ def sentence_transformer_files(
         >>> sorted(sentence_transformer_files(config, 128))
         ['1_Pooling/config.json', 'modules.json', 'sentence_bert_config.json']
     """
-    steps: list[tuple[str, str, dict[str, Any]]] = []
+    head = config.sentence_embedding if layers else POOLED
+    pooling = config.pooling if head == POOLED else getattr(config, f"{head}_pooling")
+    steps: list[Step] = []
     transformer: dict[str, Any] = {"max_seq_length": max_length, "do_lower_case": False}
-    if config.pooling == "cls" or (config.pooling == "mean" and special_tokens):
-        if config.pooling == "mean":
+    if pooling in ("cls", "mean_all") or (pooling == "mean" and special_tokens):
+        if pooling == "mean":
             skipped = {
                 "skiplist_words": list(special_tokens),
                 "skiplist_tasks": ["query", "document"],
             }
-            steps.append(("MultiVectorMask", MASK, skipped))
-        steps.append(("Pooling", POOLING, _pooling(config.hidden_size, config.pooling)))
+            steps.append(("MultiVectorMask", MASK, skipped, {}))
+        steps.append(("Pooling", POOLING, _pooling(config.hidden_size, pooling), {}))
+    elif layers:
+        return {}
     else:
         transformer |= {
             "transformer_task": "feature-extraction",
             "modality_config": {"text": {"method": "forward", "method_output_name": "embeddings"}},
             "module_output_name": "sentence_embedding",
         }
+    if layers and head in NORMALIZING_HEADS:
+        # They scale what they read to length √width.
+        (weight, bias), *others = layers
+        layers = [(weight * weight.shape[1] ** 0.5, bias), *others]
+        steps.append(("Normalize", NORMALIZE, {}, {}))
+    for number, (weight, bias) in enumerate(layers, start=1):
+        activation = "Identity" if number == len(layers) else "ReLU"
+        options = {
+            "in_features": weight.shape[1],
+            "out_features": weight.shape[0],
+            "bias": True,
+            "activation_function": f"torch.nn.modules.{_ACTIVATIONS[activation]}.{activation}",
+        }
+        steps.append(("Dense", DENSE, options, {"linear.weight": weight, "linear.bias": bias}))
+    if layers or config.normalize_embeddings:
+        steps.append(("Normalize", NORMALIZE, {}, {}))
     return _module_files(transformer, steps)
 
 
+_ACTIVATIONS = {"Identity": "linear", "ReLU": "activation"}
+"""Their modules below `torch.nn.modules`."""
+
+
+def head_layers(
+    folder: str | os.PathLike[str], config: PreTrainedConfig
+) -> list[tuple[Tensor, Tensor]]:
+    """The linear layers of the head that is the sentence embedding, from a folder's weights.
+
+    Args:
+        folder: Of a model or an adapter.
+        config: Its `sentence_embedding` names the head.
+
+    Returns:
+        Weight `[out, in]` and bias `[out]` of each layer in order, in float32; nothing where the
+        folder has no such head, or the embedding is the pooled tokens.
+    """
+    pattern = re.compile(
+        rf"(?:base_model\.model\.)?{config.sentence_embedding}_head\."
+        r"(?:layers\.(\d+)|projection)\.(weight|bias)"
+    )
+    found: dict[tuple[int, str], Tensor] = {}
+    for path in Path(folder).glob("*.safetensors"):
+        with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 # a file is no mapping
+                if match := pattern.fullmatch(name):
+                    place = int(match[1] or 0), match[2]
+                    found[place] = tensors.get_tensor(name).float().contiguous()
+    return [(found[i, "weight"], found[i, "bias"]) for i in range(len(found) // 2)]
+
+
 def plain_sentence_transformer_files(
-    config: PreTrainedConfig, pooling: str, max_length: int
-) -> dict[str, Any]:
+    config: PreTrainedConfig, pooling: str, max_length: int, normalize_embeddings: bool = False
+) -> dict[str, bytes]:
     """The same of an encoder for stock software, which reads `1_Pooling/config.json`.
 
     Args:
         config: With `hidden_size`.
-        pooling: `cls`, or `mean` of all tokens.
+        pooling: `cls`, or `mean` or `mean_all`, both of which are the mean of all tokens.
         max_length: Maximum sequence length; longer texts are truncated.
+        normalize_embeddings: Scale vectors to length 1.
 
     Returns:
-        JSON values by their path in the folder.
+        Contents by their path in the folder.
     """
-    steps = [("Pooling", POOLING, _pooling(config.hidden_size, pooling))]
+    steps: list[Step] = [("Pooling", POOLING, _pooling(config.hidden_size, pooling), {})]
+    if normalize_embeddings:
+        steps.append(("Normalize", NORMALIZE, {}, {}))
     return _module_files({"max_seq_length": max_length, "do_lower_case": False}, steps)
 
 
@@ -80,41 +157,46 @@ def _pooling(width: int, pooling: str) -> dict[str, Any]:
     return {
         "word_embedding_dimension": width,
         "pooling_mode_cls_token": pooling == "cls",
-        "pooling_mode_mean_tokens": pooling == "mean",
+        "pooling_mode_mean_tokens": pooling in ("mean", "mean_all"),
         # Some versions of text-embeddings-inference ask for these too.
         "pooling_mode_max_tokens": False,
         "pooling_mode_mean_sqrt_len_tokens": False,
     }
 
 
-def _module_files(
-    transformer: dict[str, Any], steps: Sequence[tuple[str, str, dict[str, Any]]]
-) -> dict[str, Any]:
+def _module_files(transformer: dict[str, Any], steps: Sequence[Step]) -> dict[str, bytes]:
     modules = [{"idx": 0, "name": "0", "path": "", "type": TRANSFORMER}]
-    files: dict[str, Any] = {"modules.json": modules, "sentence_bert_config.json": transformer}
-    for number, (name, kind, options) in enumerate(steps, start=1):
+    files = {"sentence_bert_config.json": _as_json(transformer)}
+    for number, (name, kind, options, weights) in enumerate(steps, start=1):
         path = f"{number}_{name}"
         modules.append({"idx": number, "name": str(number), "path": path, "type": kind})
-        files[f"{path}/config.json"] = options
-    return files
+        files[f"{path}/config.json"] = _as_json(options)
+        if weights:
+            files[f"{path}/model.safetensors"] = save(weights, metadata={"format": "pt"})
+    return files | {"modules.json": _as_json(modules)}
+
+
+def _as_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
 
 
 def write_sentence_transformer_files(
     folder: str | os.PathLike[str], config: PreTrainedConfig, max_length: int
 ) -> None:
-    """Writes the files; special tokens are those of the tokenizer in the folder.
+    """Writes the files; special tokens and the head's weights are those in the folder.
 
     Args:
-        folder: Of the model.
+        folder: Of the saved model.
         config: Of the model.
         max_length: Maximum sequence length; longer texts are truncated.
     """
     folder = Path(folder)
     tokens = special_tokens_of(folder)
-    for path, value in sentence_transformer_files(config, max_length, tokens).items():
+    layers = head_layers(folder, config)
+    for path, content in sentence_transformer_files(config, max_length, tokens, layers).items():
         file = folder / path
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        file.write_bytes(content)
 
 
 def special_tokens_of(folder: Path) -> list[str]:

@@ -13,13 +13,16 @@ from transformers import PreTrainedConfig
 
 Config = TypeVar("Config", bound=PreTrainedConfig)
 
-Pooling = Literal["cls", "mean", "combined"]
+Pooling = Literal["cls", "mean", "mean_all", "combined"]
 TPPLoss = Literal["bce", "cosine", "contrastive"]
 DistillationLoss = Literal["cosine", "neighbours"]
+SentenceEmbedding = Literal["pooled", "social", "engagement", "distillation", "tpp"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
+POOLED, *HEAD_NAMES = get_args(SentenceEmbedding)
+"""What a sentence embedding may be: the pooled tokens, or the output of an objective's head."""
 TPP_LOSSES: tuple[str, ...] = get_args(TPPLoss)
 DISTILLATION_LOSSES: tuple[str, ...] = get_args(DistillationLoss)
-OBJECTIVES = ("mlm", "social", "engagement", "distillation", "tpp")
+OBJECTIVES = ("mlm", *HEAD_NAMES)
 """Objectives; each has a weight, and all but MLM a head that reads a pooled post."""
 
 
@@ -33,8 +36,12 @@ class ObjectiveSettings:
     has no head for it. The MLM head always stays.
 
     Args:
-        pooling: Pooling of a post's embedding: first token, mean of the non-special tokens, or both
-            (the paper's frozen features).
+        pooling: Pooling of a post's embedding: first token, mean of the non-special tokens, mean of
+            all tokens (as in sentence-transformers), or the first two side by side (the paper's
+            frozen features).
+        normalize_embeddings: Scale embeddings to length 1, unless `encode` is told otherwise.
+        sentence_embedding: Sentence embedding of a saved pretraining model: the pooled tokens, or
+            the output of a head, scaled to length 1 (that head's pooling cannot be combined).
         social_pooling: Pooling that the social head reads.
         social_projection_sizes: Layer sizes of the social head; hidden size twice if not given
             (paper: 768 768 for a base model).
@@ -66,6 +73,8 @@ class ObjectiveSettings:
     """
 
     pooling: Pooling = "combined"
+    normalize_embeddings: bool = False
+    sentence_embedding: SentenceEmbedding = "pooled"
     social_pooling: Pooling = "cls"
     social_projection_sizes: list[int] | None = None
     social_temperature: float = 0.1
@@ -126,11 +135,12 @@ def apply_settings(config: Config, **settings: Any) -> Config:
         if getattr(config, key) is None:
             setattr(config, key, value)
     _check_settings(config)
+    _check_sentence_embedding(config)
     return config
 
 
 def _check_settings(config: PreTrainedConfig) -> None:
-    choices = {f"{objective}_pooling": POOLINGS for objective in OBJECTIVES[1:]}
+    choices = {f"{objective}_pooling": POOLINGS for objective in HEAD_NAMES}
     choices |= {"pooling": POOLINGS, "tpp_loss": TPP_LOSSES}
     for key, allowed in (choices | {"distillation_loss": DISTILLATION_LOSSES}).items():
         if getattr(config, key) not in allowed:
@@ -178,6 +188,25 @@ def _check_settings(config: PreTrainedConfig) -> None:
     if not -1 <= config.tpp_margin <= 1:
         raise ValueError(
             f"tpp_margin is {config.tpp_margin}; it is compared with cosines: give one in [-1, 1]"
+        )
+
+
+def _check_sentence_embedding(config: PreTrainedConfig) -> None:
+    head = config.sentence_embedding
+    if head == POOLED:
+        return
+    if head not in HEAD_NAMES:
+        raise ValueError(f"sentence_embedding is {head!r}; choose one of {(POOLED, *HEAD_NAMES)}")
+    weight = getattr(config, f"{head}_weight", 0)
+    if not weight > 0:
+        raise ValueError(
+            f"sentence_embedding is {head!r} and {head}_weight is {weight}: there is no such head; "
+            f"give {head}_weight above 0, or set sentence_embedding to {POOLED!r}"
+        )
+    if getattr(config, f"{head}_pooling") == "combined":
+        raise ValueError(
+            f"sentence_embedding is {head!r} and {head}_pooling is 'combined', which no module of "
+            "sentence-transformers does; the head must read cls, mean or mean_all"
         )
 
 

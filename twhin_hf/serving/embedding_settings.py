@@ -9,15 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import cached_file
-
-from twhin_hf.files import read_json
+from twhin_hf.loading.checkpoint_pooling import (
+    checkpoint_file,
+    module_kinds,
+    pooling_modes,
+    read_checkpoint_json,
+)
 
 PARTS = ("cls", "mean", "mean_all")
 """What a vector is made of: the first token, the mean of the tokens between the first and the last
 (of both where there is none between), the mean of all tokens."""
 
-OF_CONFIG = {"cls": ("cls",), "mean": ("mean",), "combined": ("cls", "mean")}
+OF_CONFIG = {
+    "cls": ("cls",),
+    "mean": ("mean",),
+    "mean_all": ("mean_all",),
+    "combined": ("cls", "mean"),
+}
 """The parts of each `pooling` of a config."""
 
 _OF_POOLING_MODULE = {"cls": "cls", "mean": "mean_all"}
@@ -52,20 +60,21 @@ def embedding_settings(
         ValueError: Modules of sentence-transformers that do more than to pool and to normalize.
     """
     pooling = OF_CONFIG[encoder.config.pooling]
-    modules = _read_json(name_or_path, "modules.json", revision)
+    modules = read_checkpoint_json(name_or_path, "modules.json", revision)
     if modules is None:
-        return VectorSettings(pooling, False, encoder.max_seq_length)
-    transformer = _read_json(name_or_path, "sentence_bert_config.json", revision) or {}
-    tokenizer = _read_json(name_or_path, "tokenizer_config.json", revision) or {}
+        return VectorSettings(pooling, encoder.config.normalize_embeddings, encoder.max_seq_length)
+    transformer = read_checkpoint_json(name_or_path, "sentence_bert_config.json", revision) or {}
+    tokenizer = read_checkpoint_json(name_or_path, "tokenizer_config.json", revision) or {}
     lengths = transformer.get("max_seq_length"), tokenizer.get("model_max_length")
     max_length = min(next(filter(None, lengths), encoder.longest_post), encoder.longest_post)
-    # The classes have moved between versions of the library; their names have not.
-    kinds = [module["type"].rpartition(".")[2] for module in modules]
+    kinds = module_kinds(modules)
     normalize = kinds[-1] == "Normalize"
     between = kinds[1 : len(kinds) - normalize]
     if between:
-        options = _read_json(name_or_path, f"{modules[len(between)]['path']}/config.json", revision)
-        modes = _pooling_modes(options or {})
+        options = read_checkpoint_json(
+            name_or_path, f"{modules[len(between)]['path']}/config.json", revision
+        )
+        modes = pooling_modes(options or {})
         if between == ["Pooling"] and modes and set(modes) <= set(_OF_POOLING_MODULE):
             pooling = tuple(_OF_POOLING_MODULE[mode] for mode in modes)
         elif between == ["MultiVectorMask", "Pooling"] and modes == ["mean"]:
@@ -85,34 +94,10 @@ def sentence_transformer_paths(name_or_path: str, revision: str | None = None) -
     Returns:
         None where there are no such files, and none for a model that itself pools.
     """
-    modules = _read_json(name_or_path, "modules.json", revision)
-    if modules is None or "Pooling" not in [m["type"].rpartition(".")[2] for m in modules]:
+    modules = read_checkpoint_json(name_or_path, "modules.json", revision)
+    if modules is None or "Pooling" not in module_kinds(modules):
         return {}
     names = ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"]
     names += [f"{module['path']}/config.json" for module in modules if module["path"]]
-    found = {name: _find(name_or_path, name, revision) for name in names}
+    found = {name: checkpoint_file(name_or_path, name, revision) for name in names}
     return {name: path for name, path in found.items() if path is not None}
-
-
-def _pooling_modes(options: dict[str, Any]) -> list[str]:
-    """Of the config of a Pooling module, as it is written now or was before version 5.4."""
-    modes = options.get("pooling_mode")
-    if modes is None:
-        prefix = "pooling_mode_"
-        modes = [
-            key.removeprefix(prefix) for key in options if key.startswith(prefix) and options[key]
-        ]
-        return [mode.removesuffix("_tokens").removesuffix("_token") for mode in modes]
-    return [modes] if isinstance(modes, str) else list(modes)
-
-
-def _read_json(name_or_path: str, file: str, revision: str | None) -> Any:
-    path = _find(name_or_path, file, revision)
-    return None if path is None else read_json(path)
-
-
-def _find(name_or_path: str, file: str, revision: str | None) -> Path | None:
-    found = cached_file(
-        name_or_path, file, revision=revision, _raise_exceptions_for_missing_entries=False
-    )
-    return None if found is None else Path(found)

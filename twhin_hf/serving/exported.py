@@ -58,7 +58,7 @@ class ExportedEncoder:
         texts: str | Sequence[str],
         batch_size: int = 64,
         max_length: int | None = None,
-        normalize_embeddings: bool = False,
+        normalize_embeddings: bool | None = None,
         pooling: str | None = None,
         *,
         show_progress_bar: bool = False,
@@ -104,7 +104,9 @@ class ExportedEncoder:
         return finish_embeddings(
             torch.from_numpy(vectors),
             is_single=isinstance(texts, str),
-            normalize_embeddings=renamed_option(normalize, normalize_embeddings, stacklevel=3),
+            normalize_embeddings=bool(
+                renamed_option(normalize, normalize_embeddings, stacklevel=3)
+            ),
             convert_to_numpy=convert_to_numpy and not convert_to_tensor,
         )
 

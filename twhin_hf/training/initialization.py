@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from transformers import (
 )
 
 from twhin_hf.loading.auto import is_adapter
+from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
 from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 from twhin_hf.modeling import apply_settings
+from twhin_hf.modeling.settings import HEAD_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +44,14 @@ def load_pretraining_model(
 ) -> PreTrainedModel:
     """Loads a checkpoint with our objectives; heads that it lacks are drawn at random.
 
-    Seed before (`transformers.set_seed`): the heads' weights come from the global generator.
+    Seed before (`transformers.set_seed`): the heads' weights come from the global generator. A
+    checkpoint of sentence-transformers keeps its pooling and normalization, and its pooling is that
+    of the heads too (`adopt_checkpoint_pooling`). One without a head for masked language modelling
+    has an `mlm_weight` of 0, unless it is given.
 
     Args:
-        name_or_path: A folder or a repository, of ours or of a plain encoder, or of an adapter
-            (peft).
+        name_or_path: A folder or a repository, of ours, of sentence-transformers or of a plain
+            encoder, or of an adapter (peft).
         tokenizer: Whose padding token the model takes over.
         trainable_adapter: Give back an adapter as a `PretrainingAdapter` to train it further; by
             default it is merged into the weights.
@@ -55,8 +61,9 @@ def load_pretraining_model(
 
     Raises:
         ValueError: An encoder of a family that has no class here, an adapter that does not fit its
-            base model, an adapter to train further whose heads are not those of the settings, or
-            4 bits without bitsandbytes or for an adapter that is to be merged.
+            base model, an adapter to train further whose heads are not those of the settings,
+            4 bits without bitsandbytes or for an adapter that is to be merged, or a checkpoint that
+            leaves no objective with a weight above 0.
     """
     base, revision = name_or_path, None
     options: dict[str, Any] = {}
@@ -76,6 +83,8 @@ def load_pretraining_model(
     else:
         config = AutoConfig.from_pretrained(name_or_path)
     pretraining_model = model_class(config, PRETRAINING_MODELS)
+    if not adapted:
+        adopt_checkpoint_pooling(config, name_or_path)
     config.pad_token_id = tokenizer.pad_token_id
     if dropout is not None:
         _set_dropout(config, dropout)
@@ -88,6 +97,13 @@ def load_pretraining_model(
             **options,
         )
     logger.info("%s", loading_in_words(str(base), model, info))
+    if not adapted and "mlm_weight" not in settings and _lacks_mlm_head(model, info):
+        logger.info(
+            "mlm_weight is 0: %s has no head for masked language modelling; give a weight above 0 "
+            "to train a new one",
+            base,
+        )
+        apply_settings(model.config, mlm_weight=0.0)
     return _with_adapter(model, name_or_path, trainable_adapter) if adapted else model
 
 
@@ -97,6 +113,14 @@ def _set_dropout(config: Any, dropout: float) -> None:
     for name in DROPOUTS:
         if hasattr(config, name):
             setattr(config, name, dropout)
+
+
+def _lacks_mlm_head(model: PreTrainedModel, info: Mapping[str, Any]) -> bool:
+    """Whether all weights of the MLM head are new; those tied to the embeddings do not count."""
+    others = (f"{model.base_model_prefix}.", *(f"{name}_head." for name in HEAD_NAMES))
+    tied = set(model.all_tied_weights_keys)
+    own = {n for n in model.state_dict() if not n.startswith(others)} - tied
+    return own <= set(info["missing_keys"])
 
 
 def _with_adapter(model: PreTrainedModel, name_or_path: str, trainable: bool) -> Any:
@@ -133,7 +157,9 @@ def new_pretraining_model(
         config_name: A folder or repository with a config, or the name of a family, as `bert`.
         tokenizer: Gives the size of the vocabulary and the ids of the special tokens.
         overrides: Keys of the encoder's config, as `{"hidden_size": 384}`.
-        **settings: Keys of `twhin_hf.modeling.settings.DEFAULTS`.
+        **settings: Keys of `twhin_hf.modeling.settings.DEFAULTS`. `social_pooling` is `mean` where
+            neither they nor the config say anything: `cls` has to be learnt first, which takes far
+            more steps from random weights.
 
     Raises:
         ValueError: A family that has no class here, or an override that the config does not know.
@@ -155,6 +181,8 @@ def new_pretraining_model(
         values.pop("layer_types", None)
     config = type(config).from_dict(values | overrides)
     config.vocab_size = len(tokenizer)
+    if not hasattr(config, "social_pooling"):
+        settings = {"social_pooling": "mean"} | settings
     for key in (f"{token}_token_id" for token in ("pad", "bos", "eos", "cls", "sep")):
         if hasattr(config, key):
             setattr(config, key, getattr(tokenizer, key))

@@ -24,6 +24,7 @@ from twhin_hf.files import write_json
 from twhin_hf.modeling.packed_attention import attention_dropout, packed_attention_backend
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 from twhin_hf.modeling.settings import OBJECTIVES
+from twhin_hf.training.chance_warning import ChanceWarning, keys_of_batch
 from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.masking import IGNORED
 from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler, whole_batches
@@ -162,6 +163,7 @@ class PretrainingTrainer(PublishingMixin):
         for stock in (ProgressCallback, PrinterCallback):
             self.remove_callback(stock)
         self.add_callback(TrainingProgress(f"{objectives_of(model)} on {_counted(self._data)}"))
+        self.add_callback(ChanceWarning(keys_of_batch(model.config, size)))
         self._sums: dict[str, Any] = {}
         self._counts: dict[str, int] = {}
         self._since = time.perf_counter()

@@ -1,0 +1,108 @@
+import json
+import logging
+import re
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM, BertModel
+
+from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
+from twhin_hf.modeling import apply_settings
+from twhin_hf.training.initialization import load_pretraining_model
+
+ST = "sentence_transformers.models."
+
+
+@pytest.fixture
+def stock(tiny_config, tokenizer, tmp_path):
+    """A stock encoder with the given modules, as a folder."""
+    torch.manual_seed(0)
+    tiny_config.initializer_range = 0.2
+
+    def make(modes=("mean",), *, normalize=False, others=(), model_class=BertModel):
+        model_class(tiny_config).save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+        kinds = ["Transformer", "Pooling", *others, *(["Normalize"] if normalize else [])]
+        modules = [
+            {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": ST + kind}
+            for i, kind in enumerate(kinds)
+        ]
+        (tmp_path / "modules.json").write_text(json.dumps(modules))
+        keys = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens"}
+        options = {f"pooling_mode_{key}": mode in modes for mode, key in keys.items()}
+        (tmp_path / "1_Pooling").mkdir()
+        (tmp_path / "1_Pooling" / "config.json").write_text(
+            json.dumps({"word_embedding_dimension": 32} | options)
+        )
+        if normalize:
+            (tmp_path / f"{len(kinds) - 1}_Normalize").mkdir()
+        return str(tmp_path)
+
+    return make
+
+
+@pytest.mark.parametrize(("modes", "normalize"), [(["mean"], True), (["cls"], False)])
+def test_encode_is_that_of_sentence_transformers(stock, texts, modes, normalize, tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    folder, some = stock(modes, normalize=normalize), ["", *texts[:9]]
+    expected = sentence_transformers.SentenceTransformer(folder, device="cpu").encode(some)
+    model = load_post_encoder(folder)
+    assert model.config.normalize_embeddings is normalize
+    np.testing.assert_allclose(model.encode(some), expected, atol=1e-5)
+    # Saved by us it is the same, for our class and for theirs.
+    model.save_pretrained(tmp_path / "again")
+    np.testing.assert_allclose(load_post_encoder(tmp_path / "again").encode(some), expected, 1e-5)
+    again = sentence_transformers.SentenceTransformer(str(tmp_path / "again"), device="cpu")
+    np.testing.assert_allclose(again.encode(some), expected, atol=1e-5)
+    # What is asked for decides.
+    norms = model.encode(some, normalize_embeddings=not normalize).norm(dim=1)
+    assert torch.allclose(norms, torch.ones(10), atol=1e-4) is not normalize
+
+
+def test_the_heads_read_what_the_checkpoint_was_trained_with(stock, tokenizer):
+    folder = stock(["mean"], normalize=True)
+    config = load_pretraining_model(folder, tokenizer, tpp_weight=1.0, tpp_pooling="cls").config
+    assert config.pooling == config.social_pooling == "mean_all"
+    assert config.tpp_pooling == "cls"
+    assert config.normalize_embeddings
+
+
+@pytest.mark.parametrize(
+    ("modes", "others", "pooling", "message"),
+    [
+        (["max"], [], "combined", r"pools by max, .* by `pooling`, combined if not given"),
+        (["cls", "mean"], [], "combined", r"pools by cls and mean"),
+        (["cls"], ["Dense"], "cls", r"has the modules Dense, which our classes leave out"),
+    ],
+)
+def test_what_our_classes_cannot_do_is_said(stock, caplog, modes, others, pooling, message):
+    with caplog.at_level(logging.WARNING):
+        config = load_post_encoder(stock(modes, others=others)).config
+    assert config.pooling == pooling
+    (record,) = caplog.records
+    assert re.search(message, record.getMessage())
+
+
+def test_a_model_of_ours_says_itself_how_it_pools(stock):
+    config = apply_settings(BertConfig(), pooling="cls")
+    adopt_checkpoint_pooling(config, stock(["mean"], normalize=True))
+    assert config.pooling == "cls"
+    assert not config.normalize_embeddings
+
+
+def test_mlm_without_a_head(stock, tokenizer, caplog):
+    folder = stock()
+    with caplog.at_level(logging.INFO):
+        assert load_pretraining_model(folder, tokenizer).config.mlm_weight == 0
+    assert f"mlm_weight is 0: {folder} has no head" in caplog.text
+    assert load_pretraining_model(folder, tokenizer, mlm_weight=0.3).config.mlm_weight == 0.3
+    with pytest.raises(ValueError, match="are all 0: there is nothing to learn"):
+        load_pretraining_model(folder, tokenizer, social_weight=0.0)
+
+
+def test_mlm_with_a_head_whose_decoder_is_tied(stock, tokenizer):
+    # The decoder, tied to the embeddings, is in no file.
+    folder = stock(model_class=BertForMaskedLM)
+    assert load_pretraining_model(folder, tokenizer).config.mlm_weight == 0.05

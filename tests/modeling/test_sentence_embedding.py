@@ -1,0 +1,128 @@
+"""A head's output as the sentence embedding of a saved folder."""
+
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, BertConfig
+
+from twhin_hf.hub.folder import complete_folder, model_files
+from twhin_hf.loading.auto import load_post_encoder, load_with_heads
+from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS
+from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel, apply_settings
+from twhin_hf.modeling.sentence_transformer_files import sentence_transformer_files
+
+SOCIAL = {"sentence_embedding": "social", "social_pooling": "mean"}
+
+
+def saved(model_class, config, tokenizer, folder, **settings):
+    torch.manual_seed(0)
+    tokenizer.save_pretrained(folder)
+    model = model_class(apply_settings(config, **settings)).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("head", "pooling"), [("social", "mean"), ("social", "cls"), ("tpp", "mean_all")]
+)
+def test_a_saved_head_is_a_sentence_transformer(
+    family, family_config, tokenizer, texts, tmp_path, head, pooling
+):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    settings = {"tpp_weight": 1.0, "sentence_embedding": head, f"{head}_pooling": pooling}
+    settings |= {"social_projection_sizes": [24, 16, 12], "tpp_projection_size": 8}
+    saved(PRETRAINING_MODELS[family], family_config, tokenizer, tmp_path, **settings)
+    model = load_with_heads(str(tmp_path))
+    expected = model.encode(texts[:9], head, normalize_embeddings=True)
+    assert expected.shape == (9, 12 if head == "social" else 8)
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu")
+    np.testing.assert_allclose(theirs.encode(texts[:9]), expected, atol=1e-5)
+    assert theirs.get_embedding_dimension() == expected.shape[1]
+    # The encoder alone gives the pooled tokens.
+    assert type(load_post_encoder(str(tmp_path))) is MODELS[family]
+    assert load_post_encoder(str(tmp_path)).encode(texts[0]).shape == (64,)
+
+
+def test_files_by_hand():
+    config = apply_settings(
+        BertConfig(hidden_size=2), sentence_embedding="social", social_pooling="cls"
+    )
+    layers = [
+        (torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), torch.tensor([7.0, 8.0, 9.0])),
+        (torch.ones(1, 3), torch.zeros(1)),
+    ]
+    files = sentence_transformer_files(config, 128, (), layers)
+    kinds = [m["type"].rpartition(".")[2] for m in json.loads(files["modules.json"])]
+    assert kinds == ["Transformer", "Pooling", "Dense", "Dense", "Normalize"]
+    first, second = (json.loads(files[f"{i}_Dense/config.json"]) for i in (2, 3))
+    assert (first["in_features"], first["out_features"]) == (2, 3)
+    assert first["activation_function"] == "torch.nn.modules.activation.ReLU"
+    assert (second["in_features"], second["out_features"]) == (3, 1)
+    assert second["activation_function"] == "torch.nn.modules.linear.Identity"
+    # A mean of the content takes the special tokens; without them no file says something else.
+    config.social_pooling = "mean"
+    assert sentence_transformer_files(config, 128, (), layers) == {}
+    assert "1_MultiVectorMask/config.json" in sentence_transformer_files(
+        config, 128, ["[CLS]", "[SEP]"], layers
+    )
+
+
+def test_a_model_without_the_head_is_saved_as_pooled(tiny_config, tokenizer, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        model = saved(TwhinBertModel, tiny_config, tokenizer, tmp_path, **SOCIAL)
+    assert "TwhinBertModel has no social head: the sentence embedding of" in caplog.text
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["sentence_embedding"] == "pooled"
+    assert not list(tmp_path.glob("*_Dense"))
+    assert model.config.sentence_embedding == "social"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sentence_embedding": "max"}, "sentence_embedding is 'max'; choose one of"),
+        ({"sentence_embedding": "tpp"}, "tpp_weight is 0.0: there is no such head"),
+        (SOCIAL | {"social_pooling": "combined"}, "social_pooling is 'combined', which no module"),
+    ],
+)
+def test_settings_that_cannot_work(settings, message):
+    with pytest.raises(ValueError, match=message):
+        apply_settings(BertConfig(), **settings)
+
+
+def test_what_is_published(tiny_config, tokenizer, tmp_path):
+    saved(TwhinBertForPreTraining, tiny_config, tokenizer, tmp_path, **SOCIAL)
+    chosen, _ = model_files(tmp_path)
+    weights = {"3_Dense/model.safetensors", "4_Dense/model.safetensors"}
+    assert weights | {"3_Dense/config.json", "5_Normalize/config.json"} <= chosen.keys()
+    before = {name: (tmp_path / name).read_bytes() for name in weights}
+    # Without its modules they are made again, of the weights that lie there.
+    for path in tmp_path.glob("*_*/"):
+        shutil.rmtree(path)
+    (tmp_path / "modules.json").unlink()
+    assert "modules.json" in complete_folder(tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in weights} == before
+    weight = load_file(tmp_path / "model.safetensors")["social_head.layers.1.weight"]
+    assert load_file(tmp_path / "4_Dense/model.safetensors")["linear.weight"].equal(weight)
+    # A stock class keeps the config and loses the head.
+    AutoModel.from_pretrained(tmp_path).save_pretrained(tmp_path / "stock")
+    tokenizer.save_pretrained(tmp_path / "stock")
+    complete_folder(tmp_path / "stock")
+    config = json.loads((tmp_path / "stock" / "config.json").read_text())
+    assert config["sentence_embedding"] == "pooled"
+    assert not list((tmp_path / "stock").glob("*_Dense"))
+
+
+def test_a_head_reads_vectors_of_any_length(tiny_config, tokenizer, texts, tmp_path):
+    """Normalized embeddings are for whoever uses them, and not for the heads."""
+    settings = {"tpp_weight": 1.0, "tpp_pooling": "cls", "normalize_embeddings": True}
+    saved(TwhinBertForPreTraining, tiny_config, tokenizer, tmp_path, **settings)
+    model = load_with_heads(str(tmp_path))
+    pooled = model.bert.encode(texts[:3], pooling="cls", normalize_embeddings=False)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.encode(texts[:3], "tpp"), model.tpp_head(pooled))

@@ -1,0 +1,110 @@
+"""The pooling that a checkpoint of sentence-transformers was trained with, as our settings."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig
+from transformers.utils import cached_file
+
+from twhin_hf.files import read_json
+from twhin_hf.modeling.settings import DEFAULTS
+
+logger = logging.getLogger(__name__)
+
+POOLING_OF_MODULES = {
+    ("Pooling", "cls"): "cls",
+    ("Pooling", "mean"): "mean_all",
+    ("MultiVectorMask", "Pooling", "mean"): "mean",
+}
+"""Our pooling by the modules that pool and the mode of the last."""
+
+
+def adopt_checkpoint_pooling(
+    config: PreTrainedConfig, name_or_path: str, revision: str | None = None
+) -> None:
+    """Sets pooling and normalization of a sentence-transformers checkpoint on its config.
+
+    All poolings are set, those of the objectives' heads too, and `normalize_embeddings` where there
+    is a Normalize module. Keys that the config has already, as that of a model of ours, stay; a
+    checkpoint without `modules.json` is left alone. What our classes cannot do is named in a
+    warning.
+
+    Args:
+        config: Of the checkpoint; changed in place.
+        name_or_path: Its folder or repository.
+        revision: Of the repository.
+    """
+    if hasattr(config, "pooling"):
+        return
+    modules = read_checkpoint_json(name_or_path, "modules.json", revision)
+    if modules is None:
+        return
+    kinds = module_kinds(modules)
+    pooled = tuple(kind for kind in kinds if kind in ("MultiVectorMask", "Pooling"))
+    place = next((m["path"] for m in modules if m["type"].endswith(".Pooling")), None)
+    options = place and read_checkpoint_json(name_or_path, f"{place}/config.json", revision)
+    modes = pooling_modes(options or {})
+    pooling = POOLING_OF_MODULES.get((*pooled, *modes))
+    if pooling is None:
+        logger.warning(
+            "%s pools by %s, which our classes do not: its embeddings are by `pooling`, %s if not "
+            "given, and are not those of sentence-transformers",
+            name_or_path,
+            " and ".join(modes) or "none of the modes that are known",
+            DEFAULTS["pooling"],
+        )
+    else:
+        for key in DEFAULTS:
+            if key.endswith("pooling") and not hasattr(config, key):
+                setattr(config, key, pooling)
+    left_out = [kind for kind in kinds[1:] if kind not in (*pooled, "Normalize")]
+    if left_out:
+        logger.warning(
+            "%s has the modules %s, which our classes leave out: its embeddings are the pooled "
+            "tokens before them, and not those of sentence-transformers",
+            name_or_path,
+            ", ".join(left_out),
+        )
+    config.normalize_embeddings = "Normalize" in kinds
+
+
+def module_kinds(modules: list[dict[str, Any]]) -> list[str]:
+    """The classes of `modules.json`: they have moved between versions, their names have not."""
+    return [module["type"].rpartition(".")[2] for module in modules]
+
+
+def pooling_modes(options: dict[str, Any]) -> list[str]:
+    """Of the config of a Pooling module, as it is written now or was before version 5.4.
+
+    Example:
+        >>> pooling_modes({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True})
+        ['mean']
+    """
+    modes = options.get("pooling_mode")
+    if modes is None:
+        prefix = "pooling_mode_"
+        modes = [
+            key.removeprefix(prefix) for key in options if key.startswith(prefix) and options[key]
+        ]
+        return [mode.removesuffix("_tokens").removesuffix("_token") for mode in modes]
+    return [modes] if isinstance(modes, str) else list(modes)
+
+
+def read_checkpoint_json(name_or_path: str, file: str, revision: str | None = None) -> Any:
+    """The content of a JSON file of a folder or repository; None where there is none."""
+    path = checkpoint_file(name_or_path, file, revision)
+    return None if path is None else read_json(path)
+
+
+def checkpoint_file(name_or_path: str, file: str, revision: str | None = None) -> Path | None:
+    """Where a file of a folder or repository lies; None where there is none."""
+    found = cached_file(
+        name_or_path,
+        file,
+        revision=revision or "main",
+        _raise_exceptions_for_missing_entries=False,
+    )
+    return None if found is None else Path(found)
