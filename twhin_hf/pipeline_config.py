@@ -19,6 +19,18 @@ def recommended_objectives() -> dict[str, dict[str, Any]]:
     return {"engagement + distillation": weights | {"sentence_embedding": "engagement"}}
 
 
+def recommended_stage() -> dict[str, Any]:
+    """How the main job trains by default: heads first, then all for some four epochs."""
+    return {
+        "per_device_train_batch_size": 128,
+        "head_steps": 400,
+        "learning_rate": 3e-4,
+        "head_learning_rate": 1e-3,
+        "warmup_steps": 0.1,
+        "num_train_epochs": 4,
+    }
+
+
 @dataclass
 class PipelineConfig:
     """Main job.
@@ -39,7 +51,7 @@ class PipelineConfig:
         mining: Options of the mining.
         vocab_size: Vocabulary size of the tokenizer that is trained on the training posts, from
             scratch.
-        dropout: Dropout of the encoder in training (default: its own).
+        dropout: Dropout of a pretrained encoder in training, or null for its own.
         objectives: Encoders to train and compare, by name: fields of ObjectiveSettings, weights
             that are not given being 0. With a social_weight among them all see the mined pairs.
         settings: Fields of ObjectiveSettings that all share.
@@ -69,12 +81,14 @@ class PipelineConfig:
     network: NetworkEmbeddingConfig = field(default_factory=NetworkEmbeddingConfig)
     mining: MiningConfig = field(default_factory=MiningConfig)
     vocab_size: int = 32_000
-    dropout: float | None = None
+    dropout: float | None = 0.0
     objectives: dict[str, dict[str, Any]] = field(default_factory=recommended_objectives)
     settings: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(
+        default_factory=lambda: {"max_length": 64, "logging_steps": 20}
+    )
     stage1: dict[str, Any] | None = None
-    stage2: dict[str, Any] = field(default_factory=dict)
+    stage2: dict[str, Any] = field(default_factory=recommended_stage)
     evaluation: EngagementConfig = field(default_factory=EngagementConfig)
     records_per_user: int | None = 1
     max_posts: int | None = 10_000

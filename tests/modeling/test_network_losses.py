@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from twhin_hf.modeling.heads import ProjectionHead
 from twhin_hf.modeling.in_batch_losses import in_batch_engagement_loss
 from twhin_hf.modeling.network_losses import (
     cosine_distillation_loss,
@@ -125,3 +126,11 @@ def test_neighbour_distillation():
     expected = -(target * logits.log_softmax(1)).sum(1).mean()
     found = neighbour_distillation_loss(outputs, vectors, others, 0.2, 0.3)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_normalizing_head_reads_vectors_of_one_length():
+    """(3, 4) becomes (3, 4) / 5 · √2."""
+    head = ProjectionHead(2, [2], normalize=True)
+    expected = head.layers[0](torch.tensor([[0.6, 0.8]]) * 2**0.5)
+    torch.testing.assert_close(head(torch.tensor([[3.0, 4.0]])), expected)
+    torch.testing.assert_close(head(torch.tensor([[30.0, 40.0]])), expected)

@@ -146,6 +146,8 @@ def test_settings_survive_saving(tiny_config, tmp_path):
         "distillation_temperature": 0.4,
         "distillation_target_temperature": 0.8,
         "network_dimension": 3,
+        "sentence_embedding": "tpp",
+        "normalize_embeddings": True,
     }
     assert settings.keys() == DEFAULTS.keys()
     TwhinBertForPreTraining(apply_settings(tiny_config, **settings)).save_pretrained(tmp_path)
