@@ -4,14 +4,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from twhin_hf.commands.cli import main
 from twhin_hf.commands.parsing import parse_command
 from twhin_hf.commands.pretrain import pretrain
 from twhin_hf.commands.spelling import RECIPES
+from twhin_hf.network.folder import load_network
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(RECIPES.glob("twhin_bert_*.yaml"))
@@ -196,3 +200,39 @@ def test_tokenizer_command(files, capsys):
     from transformers import AutoTokenizer
 
     assert AutoTokenizer.from_pretrained(files / "trained").mask_token == "<mask>"
+
+
+def test_a_network_brings_its_objectives(files, posts, capsys):
+    """From a checkpoint without them, and beside LoRA; what is saved embeds by its head."""
+    users = [f"u{i % 20}" for i in range(240)] + [f"u{i % 7}" for i in range(240)]
+    ids = posts["post_id"][:] + posts["post_id"][:]
+    log = pa.table({"user_id": users, "post_id": ids})
+    pq.write_table(log, files / "log.parquet")
+    paths = {name: str(files / name) for name in ("posts.parquet", "log.parquet", "network")}
+    embed = ["network", "embed", "--engagements", paths["log.parquet"], "--dimension", "6"]
+    assert main([*embed, "--posts", paths["posts.parquet"], "--output", paths["network"]]) == 0
+    scratch = {"config_name": "bert", "config_overrides": TINY_BERT, "mlm_weight": 1.0}
+    config = write_config(files, **TINY, **scratch, tokenizer_name=str(files / "tokenizer"))
+    command = ["pretrain", "--posts", paths["posts.parquet"]]
+    stage1 = str(files / "stage1")
+    assert main([*command, "--config", config, "--social_weight", "0", "--output_dir", stage1]) == 0
+    config = write_config(files, **TINY, head_steps=3, cached_rows=2)
+    network = [*command, "--config", config, "--network", paths["network"]]
+    network += ["--model_name_or_path", stage1, "--mlm_weight", "0"]
+    network += ["--sentence_embedding", "engagement"]
+    for name, more in (("full", []), ("adapter", ["--lora"])):
+        assert main([*network, *more, "--output_dir", str(files / name)]) == 0
+    saved = json.loads((files / "full" / "config.json").read_text())
+    assert saved["network_dimension"] == 6
+    assert (saved["engagement_weight"], saved["social_weight"]) == (1.0, 0.0)
+    entry = json.loads((files / "full" / "trainer_state.json").read_text())["log_history"][0]
+    assert {"engagement_loss", "distillation_loss"} <= entry.keys()
+    assert not {"mlm_loss", "social_loss"} & entry.keys()
+    weights = load_file(files / "adapter" / "adapter_model.safetensors")
+    mean = next(value for name, value in weights.items() if name.endswith("user_mean"))
+    vectors = load_network(files / "network").user_vectors
+    np.testing.assert_allclose(mean, np.asarray(vectors).mean(axis=0), atol=1e-6)
+    # A network of another kind of posts is refused before any work.
+    other = [*command, "--config", config, "--network", str(files / "gone")]
+    assert main([*other, "--model_name_or_path", stage1, "--output_dir", "x"]) == 2
+    assert "network: there is no" in capsys.readouterr().err

@@ -49,7 +49,9 @@ def test_what_is_not_judged(caplog):
 
 def test_keys_of_the_losses():
     weights = {"social_weight": 1.0, "tpp_weight": 1.0, "tpp_loss": "bce"}
-    config = SimpleNamespace(**weights)
+    config = SimpleNamespace(**weights, engagement_weight=0.0, distillation_weight=0.0)
     assert keys_of_batch(config, 4) == {"social_accuracy": 7}
     config.social_weight, config.tpp_loss = 0.0, "contrastive"
     assert keys_of_batch(config, 4) == {"tpp_accuracy": 4}
+    config.engagement_weight, config.tpp_weight = 1.0, 0.0
+    assert keys_of_batch(config, 4) == {"engagement_accuracy": 4}

@@ -246,8 +246,8 @@ def check_network(model: PreTrainedModel, network: Network | None) -> None:
     elif network.dimension != config.network_dimension:
         raise ValueError(
             f"the model's network_dimension is {config.network_dimension} and the network's "
-            f"vectors have {network.dimension}; set network_dimension to {network.dimension} (the "
-            "heads are then made anew), or give the network that the heads were trained with"
+            f"vectors have {network.dimension}; give the network that its heads were trained with, "
+            "or start from an encoder that has no such heads yet"
         )
 
 
