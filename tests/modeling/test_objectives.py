@@ -135,6 +135,8 @@ def test_settings_survive_saving(tiny_config, tmp_path):
         "tpp_projection_size": 7,
         "tpp_margin": -0.5,
         "tpp_temperature": 0.1,
+        "sentence_embedding": "tpp",
+        "normalize_embeddings": True,
     }
     assert settings.keys() == DEFAULTS.keys()
     TwhinBertForPreTraining(apply_settings(tiny_config, **settings)).save_pretrained(tmp_path)
