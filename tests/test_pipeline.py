@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from twhin_hf import pipeline as pipeline_module
@@ -14,6 +15,7 @@ from twhin_hf.commands.parsing import parse_command
 from twhin_hf.commands.run import run
 from twhin_hf.data.splits import split_posts
 from twhin_hf.data.synthetic import SyntheticConfig, generate_network
+from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 from twhin_hf.network.folder import load_network
 from twhin_hf.pipeline import PipelineConfig, run_pipeline
 
@@ -32,6 +34,11 @@ def finished(tmp_path_factory):
         seeds=[0, 3],
         network={"dimension": 16, "epochs": 2, "threads": 1},
         mining={"k": 5},
+        objectives={
+            "MLM": {"mlm_weight": 1.0},
+            "MLM + social": {"mlm_weight": 0.05, "social_weight": 1.0},
+            "engagement": {"engagement_weight": 1.0, "sentence_embedding": "engagement"},
+        },
         vocab_size=500,
         encoder={
             "hidden_size": 16,
@@ -42,7 +49,7 @@ def finished(tmp_path_factory):
         },
         training={"max_length": 32, "logging_steps": 2, "use_cpu": True, "disable_tqdm": True},
         stage1={"max_steps": 4, "per_device_train_batch_size": 16},
-        stage2={"max_steps": 4, "per_device_train_batch_size": 8},
+        stage2={"max_steps": 4, "per_device_train_batch_size": 8, "head_steps": 2},
         evaluation={"max_epochs": 2, "seeds": (0, 1)},
         records_per_user=None,
     )
@@ -70,7 +77,7 @@ def test_held_out_posts_take_part_in_nothing(finished):
     assert not held_out & set(network.post_ids.to_pylist())
     pairs = pq.read_table(folder / "run" / "pairs.parquet")
     assert not held_out & set(pairs["anchor_id"].to_pylist() + pairs["positive_id"].to_pylist())
-    assert len(trained_on) == 3 * len(config.seeds)
+    assert len(trained_on) == 4 * len(config.seeds)
     assert not held_out & set.union(*trained_on)
 
 
@@ -86,17 +93,17 @@ def test_a_leak_stops_the_run(finished, tmp_path, monkeypatch):
         run_pipeline(replace(config, output=str(tmp_path / "leaking")))
 
 
-def test_both_encoders_saw_the_same_tokens_in_as_many_steps(finished):
+def test_all_encoders_saw_the_same_tokens_in_as_many_steps(finished):
     folder, config, _, _ = finished
     for seed in config.seeds:
         states = [
             json.loads((folder / "run" / f"seed{seed}" / name / "trainer_state.json").read_text())
-            for name in ("mlm", "mlm_social")
+            for name in ("mlm", "mlm_social", "engagement")
         ]
-        assert [state["global_step"] for state in states] == [4, 4]
+        assert [state["global_step"] for state in states] == [4, 4, 4]
         # The same masked tokens before the first step: equal batches, equal masks, equal weights.
         firsts = [state["log_history"][0] for state in states]
-        assert firsts[0]["tokens"] == firsts[1]["tokens"] > 0
+        assert firsts[0]["tokens"] == firsts[1]["tokens"] == firsts[2]["tokens"] > 0
 
 
 def test_results_and_pictures(finished):
@@ -105,7 +112,25 @@ def test_results_and_pictures(finished):
     assert written["task"] == "engagement"
     assert [row["value"] for row in written["results"]] == [row.value for row in results.results]
     models = {row["details"]["model"] for row in written["results"]}
-    assert models == {"untrained", "MLM", "MLM + social"}
+    own = {"MLM", "MLM + social", "engagement"}
+    assert models == own | {f"{name}, beside TF-IDF + SVD" for name in own}
+    assert set(written["baselines"]) == {"chance", "TF-IDF + SVD", "MLM (start)"}
+    for rows in written["baselines"].values():
+        assert {"value", "interval", "p"} == set(rows[0]["details"]["difference"])
+    # Of features, validation has chosen one for each seed.
+    chosen = next(r for r in written["results"] if r["details"]["model"] == "engagement")
+    assert len(chosen["details"]["features"]) == 2
+    assert set(chosen["details"]["features"]) <= {"engagement", "combined", "combined + engagement"}
+    # Each model's own figures lie in its folder, for its card.
+    for name in ("mlm", "mlm_social", "engagement"):
+        own_file = folder / "run" / "seed3" / name / "results_engagement.json"
+        kept = json.loads(own_file.read_text())
+        assert {row["details"]["model"].lower().replace(" + ", "_") for row in kept["results"]} == {
+            name
+        }
+    saved = folder / "run" / "seed0" / "engagement"
+    assert (saved / "modules.json").is_file()
+    assert list(saved.glob("*_Dense"))
     for row in written["results"]:
         assert row["seeds"] == config.seeds
         assert 0 <= row["value"] <= 1
@@ -136,6 +161,10 @@ def test_a_run_goes_on_where_it_ended_and_takes_other_options_for_another_run(
         ({"posts": "gone.parquet"}, "posts: there is no gone.parquet"),
         ({"network": {"dimensions": 3}}, r"network has unknown keys \['dimensions'\]"),
         ({"stage2": {"max_step": 3}}, r"stage2 has unknown keys \['max_step'\]"),
+        ({"encoder": None}, "give model_name_or_path .* or encoder"),
+        ({"model_name_or_path": "x"}, "give model_name_or_path .* or encoder"),
+        ({"objectives": {}}, "objectives is empty"),
+        ({"objectives": {"A": {"weight": 1}}}, r"'A' has unknown settings \['weight'\]"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(finished, change, message):
@@ -150,7 +179,8 @@ def test_command_reads_the_file_and_options_go_over_it(tmp_path, monkeypatch, ca
     for name in ("posts", "log"):
         (tmp_path / name).touch()
     path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump({"posts": str(tmp_path / "posts"), "vocab_size": 77}))
+    values = {"posts": str(tmp_path / "posts"), "vocab_size": 77, "encoder": {}}
+    path.write_text(yaml.safe_dump(values))
     command = ["run", "--config", str(path), "--engagements", str(tmp_path / "log")]
     assert main(command) == 2
     assert "missing: --output" in capsys.readouterr().err
@@ -162,12 +192,18 @@ def test_command_reads_the_file_and_options_go_over_it(tmp_path, monkeypatch, ca
 
 
 def test_shipped_configs_hold_known_keys(tmp_path):
-    citeulike = Path(__file__).parents[1] / "examples" / "citeulike" / "config.yaml"
-    for name in ("quickstart", str(citeulike)):
-        data = ["--engagements", str(tmp_path), "--posts", str(tmp_path)]
+    citeulike = Path(__file__).parents[1] / "examples" / "citeulike"
+    start = ["--model_name_or_path", "x"]
+    for name, more in (
+        ("quickstart", []),
+        ("recommended", [*start, "--output", "y"]),
+        (str(citeulike / "config.yaml"), start),
+        (str(citeulike / "paper.yaml"), []),
+    ):
+        data = ["--engagements", str(tmp_path), "--posts", str(tmp_path), *more]
         config = parse_command(run, ["--config", name, *data], "twhin-hf run")["config"]
         assert config.network.dimension in (64, 128)
-        assert config.stage2["learning_rate"] in (1e-3, 2e-3)
+        assert config.stage2["learning_rate"] in (3e-4, 1e-3, 2e-3)
 
 
 def test_it_runs_on_generated_data_where_none_is_given(finished, tmp_path, monkeypatch):
@@ -186,3 +222,28 @@ def test_it_runs_on_generated_data_where_none_is_given(finished, tmp_path, monke
 
 def _stop(*args):
     raise InterruptedError
+
+
+def test_it_starts_from_a_pretrained_encoder(finished, tmp_path, tiny_config, tokenizer):
+    """By default the engagement objective and distillation, without mined pairs."""
+    _, config, _, _ = finished
+    torch.manual_seed(0)
+    TwhinBertForPreTraining(apply_settings(tiny_config, pooling="mean")).save_pretrained(
+        tmp_path / "encoder"
+    )
+    tokenizer.save_pretrained(tmp_path / "encoder")
+    own = PipelineConfig(
+        engagements=config.engagements,
+        posts=config.posts,
+        output=str(tmp_path / "run"),
+        model_name_or_path=str(tmp_path / "encoder"),
+        network=config.network,
+        training=config.training,
+        stage2=config.stage2,
+        evaluation=config.evaluation,
+        records_per_user=None,
+    )
+    results = run_pipeline(own)
+    assert not (tmp_path / "run" / "pairs.parquet").exists()
+    assert set(results.baselines) == {"chance", "TF-IDF + SVD", "encoder (start)"}
+    assert results.results[0].details["model"] == "engagement + distillation"

@@ -44,6 +44,23 @@ def test_comparison(tmp_path):
     plot_comparison({"one": [0.0]}, tmp_path / "one.png")
 
 
+def test_comparison_with_baselines(tmp_path):
+    values = {"words": [0.4], "stock": [0.35], "ours": [0.44, 0.43, 0.46]}
+    path = plot_comparison(
+        values,
+        tmp_path / "hits.svg",
+        baselines=("words", "stock"),
+        intervals={"words": [0.38, 0.42], "ours": [0.42, 0.47], "stock": []},
+        chance=0.01,
+    )
+    drawn = path.read_text()
+    for text in ("0.440", "× 1.10", "chance 0.010", "× over words"):
+        assert f"<!-- {text} -->" in drawn
+    assert "× 0.88" not in drawn  # a baseline is over nothing
+    with pytest.raises(ValueError, match=r"No HITS@10 of \['other'\]; values has \['words'"):
+        plot_comparison(values, tmp_path / "x.png", baselines=("other",))
+
+
 @pytest.mark.parametrize("values", [{}, {"a": [0.1], "b": []}])
 def test_no_values(values, tmp_path):
     with pytest.raises(ValueError, match=r"No HITS@10 of"):

@@ -10,6 +10,7 @@ from twhin_hf.results import (
     library_versions,
     read_results,
     results_table,
+    write_model_results,
     write_results,
 )
 from twhin_hf.version import __version__
@@ -30,7 +31,9 @@ def test_what_is_written_is_read(tmp_path):
     path = write_results(RESULTS, tmp_path / "new")
     assert path == tmp_path / "new" / "results.json"
     content = json.loads(path.read_text(encoding="utf-8"))
-    assert {"task", "model", "revision", "versions", "results", "options"} == set(content)
+    assert set(content) == {
+        *("task", "model", "revision", "versions", "results", "options", "baselines")
+    }
     assert content["versions"]["twhin_hf"] == __version__
     assert {"python", "torch", "transformers"} <= set(content["versions"])
     assert set(content["results"][0]) >= {"language", "metric", "value", "seeds", "values"}
@@ -38,6 +41,26 @@ def test_what_is_written_is_read(tmp_path):
     assert again.results == RESULTS.results
     assert again.model == RESULTS.model
     assert write_results(again, tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_baselines_and_intervals_are_read_and_may_be_missing(tmp_path):
+    row = Result("en", "MRR", 0.2, interval=[0.1, 0.3])
+    results = Results("engagement", "m", [row], baselines={"chance": [Result("en", "MRR", 0.01)]})
+    path = write_results(results, tmp_path)
+    assert read_results(path).results == [row]
+    assert read_results(path).baselines == results.baselines
+    content = json.loads(path.read_text())
+    del content["baselines"], content["results"][0]["interval"]
+    path.write_text(json.dumps(content))
+    assert read_results(path).baselines == {}
+    assert read_results(path).results[0].interval == []
+
+
+def test_results_in_the_models_folder(tmp_path):
+    assert write_model_results(RESULTS, "me/model-on-the-hub") is None
+    path = write_model_results(RESULTS, tmp_path)
+    assert path == tmp_path / "results_engagement.json"
+    assert read_results(path).results == RESULTS.results
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_partial_one(tmp_path):
@@ -83,6 +106,30 @@ def test_table_of_one_model_names_it_in_the_title():
     lines = [line.split() for line in screen.getvalue().replace("│", " ").splitlines()]
     assert lines[0] == ["Engagement:", RESULTS.model]
     assert ["en", "0.2500", "0.1000"] in lines
+
+
+def test_table_with_baselines_intervals_rows_and_notes():
+    def figures(value, **details):
+        return [
+            Result("en", "MRR", value, interval=[value - 0.01, value + 0.01], details=details),
+            Result("tl", "MRR", value, details={"note": "few posts", **details}),
+        ]
+
+    chance = [Result("en", "MRR", 0.01), Result("tl", "MRR", 0.02)]
+    results = Results(
+        "engagement",
+        "runs/a-long-path/of-a-model/seed-0",
+        figures(0.5, rows="raw"),
+        baselines={"chance": chance, "TF-IDF + SVD": figures(0.25, rows="normalized")},
+    )
+    screen = io.StringIO()
+    Console(file=screen, width=80).print(results_table(results))
+    lines = [line.split() for line in screen.getvalue().replace("│", " ").splitlines()]
+    assert ["chance", "en", "0.0100"] in lines
+    assert ["TF-IDF", "+", "SVD", "en", "0.2500", "(0.240–0.260)", "normalized"] in lines
+    assert ["TF-IDF", "+", "SVD", "tl", "*", "0.2500", "normalized"] in lines
+    assert any(line[-3:] == ["0.5000", "(0.490–0.510)", "raw"] for line in lines)
+    assert ["*", "tl:", "few", "posts"] in lines
 
 
 def test_many_metrics_stand_one_below_the_other():

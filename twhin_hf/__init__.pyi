@@ -12,12 +12,15 @@ from .data.tokenization import train_unigram_tokenizer
 from .data.translation.pairs import read_translation_pairs
 from .evaluation.alignment import evaluate_alignment, project
 from .evaluation.alignment_plots import plot_alignment
+from .evaluation.baselines import evaluate_baselines, tfidf_features
 from .evaluation.classification_config import ClassificationConfig
-from .evaluation.engagement import evaluate_engagement
+from .evaluation.engagement import choose_features, evaluate_engagement
 from .evaluation.engagement_config import EngagementConfig
+from .evaluation.engagement_results import combine_training_seeds, compare_engagement
 from .evaluation.hashtag import evaluate_hashtag
 from .evaluation.retrieval import evaluate_retrieval
 from .evaluation.suite.whole import run_suite
+from .evaluation.text_encoders import side_by_side
 from .evaluation.zero_shot import evaluate_zero_shot
 from .evaluation.zero_shot_config import ZeroShotConfig
 from .hub.folder import complete_folder
@@ -76,11 +79,15 @@ __all__ = [
     "build_benchmark",
     "build_engagement_benchmark",
     "build_hashtag_benchmark",
+    "choose_features",
+    "combine_training_seeds",
+    "compare_engagement",
     "complete_folder",
     "convert_checkpoint",
     "embed_network",
     "embed_posts",
     "evaluate_alignment",
+    "evaluate_baselines",
     "evaluate_engagement",
     "evaluate_hashtag",
     "evaluate_retrieval",
@@ -108,7 +115,9 @@ __all__ = [
     "save_network",
     "search",
     "search_vectors",
+    "side_by_side",
     "split_posts",
+    "tfidf_features",
     "train_unigram_tokenizer",
     "translation_pairs",
 ]

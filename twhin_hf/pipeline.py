@@ -1,21 +1,23 @@
-"""The main job: from an engagement log to an encoder, and what the social loss was worth.
+"""The main job: from an engagement log and any encoder to a better one, and what it is worth.
 
-The posts are split first. The network, the pairs, the tokenizer and the encoders see the training
-posts alone; the held-out posts come in only to judge. Every stage leaves its result in the output
-folder, and a run that was broken off goes on after the last stage that ended.
+The posts are split first. The network, the pairs, a new tokenizer and the encoders see the training
+posts alone; the held-out posts come in only to judge, beside chance, TF-IDF + SVD and the encoder
+that training began from. Every stage leaves its result in the output folder, and a run that was
+broken off goes on after the last stage that ended.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
-import statistics
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -29,24 +31,35 @@ from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import check_no_leak, split_posts
 from twhin_hf.data.synthetic import generate_network
 from twhin_hf.data.tokenization import train_unigram_tokenizer
-from twhin_hf.evaluation.engagement import engagement_rows, evaluate_engagement
+from twhin_hf.evaluation.baselines import CHANCE, TFIDF, evaluate_baselines, tfidf_features
+from twhin_hf.evaluation.engagement import choose_features, evaluate_post_features
+from twhin_hf.evaluation.engagement_results import (
+    EngagementResult,
+    baseline_rows,
+    combine_training_seeds,
+    difference_sentence,
+    pool_training_seeds,
+)
+from twhin_hf.evaluation.text_encoders import (
+    TextEncoder,
+    feature_sets,
+    load_text_encoder,
+    side_by_side,
+)
 from twhin_hf.files import read_json, write_text
-from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.quiet import quiet_loading
+from twhin_hf.modeling.settings import OBJECTIVES
 from twhin_hf.network.embedding import embed_network
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
 from twhin_hf.network.mining import mine_pairs
 from twhin_hf.pipeline_config import PipelineConfig
 from twhin_hf.plots import plot_comparison, plot_losses
-from twhin_hf.results import Result, Results, results_table, write_results
+from twhin_hf.results import Result, Results, results_table, write_model_results, write_results
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
 logger = logging.getLogger(__name__)
-
-COMPARED_MODELS = {"untrained": "untrained", "mlm": "MLM", "mlm_social": "MLM + social"}
-"""Folder and name of the three encoders that are compared."""
 
 
 @quiet_loading()  # the heads that a stage adds are no news here
@@ -54,7 +67,7 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     """Runs all stages that have not ended yet.
 
     Returns:
-        HITS@10 and MRR of each encoder, as in `results.json`.
+        HITS@10 and MRR of each encoder and of the baselines, as in `results.json`.
 
     Raises:
         ValueError: Bad input, or an output folder of a run with other options.
@@ -80,15 +93,19 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     network = _network(config, held_out, output / "network")
     check_no_leak(network.post_ids, held_out, what="The network")
 
-    console.rule("3 · pairs of socially similar posts")
-    pairs = _pairs(config, network, training_posts, output / "pairs.parquet")
-    for column in ("anchor_id", "positive_id"):
-        check_no_leak(pairs[column], held_out, what="The set of pairs")
+    pairs = None
+    if config.needs_pairs:
+        console.rule("3 · pairs of socially similar posts")
+        pairs = _pairs(config, network, training_posts, output / "pairs.parquet")
+        for column in ("anchor_id", "positive_id"):
+            check_no_leak(pairs[column], held_out, what="The set of pairs")
 
     console.rule("4 · encoders")
     tokenizer = _tokenizer(config, training_posts, output / "tokenizer")
     histories = {
-        seed: _encoders(config, seed, training_posts, pairs, tokenizer, output / f"seed{seed}")
+        seed: _encoders(
+            config, seed, training_posts, pairs, network, tokenizer, output / f"seed{seed}"
+        )
         for seed in config.seeds
     }
 
@@ -105,8 +122,10 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     results = _evaluate(config, benchmark, output)
     write_results(results, output)
     console.print(_table(results))
+    for name, rows in results.baselines.items():
+        console.print(difference_sentence(name, rows))
     plot_losses(histories[config.seeds[0]], output / "losses.png")
-    plot_comparison(_hits(results), output / "hits.png")
+    _plot(results, output / "hits.png")
     console.print(f"Everything is in [bold]{output}[/bold]: results.json, losses.png, hits.png, …")
     return results
 
@@ -155,6 +174,8 @@ def _pairs(config: PipelineConfig, network: Network, posts: Dataset, path: Path)
 
 
 def _tokenizer(config: PipelineConfig, posts: Dataset, folder: Path) -> Any:
+    if config.model_name_or_path:
+        return AutoTokenizer.from_pretrained(config.model_name_or_path)
     if not (folder / "tokenizer_config.json").exists():
         train_unigram_tokenizer(posts["text"], config.vocab_size, progress=False).save_pretrained(
             folder
@@ -166,27 +187,28 @@ def _encoders(
     config: PipelineConfig,
     seed: int,
     posts: Dataset,
-    pairs: pa.Table,
+    pairs: pa.Table | None,
+    network: Network,
     tokenizer: Any,
     folder: Path,
 ) -> dict[str, list[dict]]:
-    """The three encoders of a seed; the last two differ in the social loss alone.
+    """The encoders of a seed, which differ in their objectives alone.
 
-    MLM goes on with the batches of the social stage, the same posts in the same order with the
-    same masks, so that both see as many steps and as many real tokens.
+    All go on from the same weights with the same batches, the same posts in the same order with the
+    same masks, so that they see as many steps and as many real tokens.
     """
-    mlm_only = config.settings | {"social_weight": 0.0, "mlm_weight": 1.0}
+    mlm_only = _weights({"mlm_weight": 1.0}) | config.settings
 
-    def untrained() -> Any:
+    def start() -> Any:
+        if config.model_name_or_path:
+            return load_pretraining_model(
+                config.model_name_or_path, tokenizer, dropout=config.dropout, **mlm_only
+            )
         return new_pretraining_model("bert", tokenizer, config.encoder, **mlm_only)
 
-    set_seed(seed)
-    if not (folder / "untrained" / "config.json").exists():
-        model = untrained()
-        model.save_pretrained(folder / "untrained")
-        tokenizer.save_pretrained(folder / "untrained")
-
-    def train(name: str, model: Callable[[], Any], stage: dict, pairs: pa.Table | None) -> list:
+    def train(
+        name: str, model: Callable[[], Any], stage: dict, pairs: pa.Table | None = None
+    ) -> list:
         target = folder / name
         if not (target / "trainer_state.json").exists():
             set_seed(seed)
@@ -195,78 +217,157 @@ def _encoders(
                 seed=seed,
                 **{"report_to": [], "save_strategy": "no"} | config.training | stage,
             )
+            loaded = model()
+            learns = loaded.config.engagement_weight + loaded.config.distillation_weight > 0
+            if not learns:
+                options.head_steps = 0
             trainer = SocialPretrainingTrainer(
-                model(), options, posts, pairs, processing_class=tokenizer
+                loaded,
+                options,
+                posts,
+                pairs,
+                network=network if learns else None,
+                processing_class=tokenizer,
             )
             trainer.train(resume_from_checkpoint=target.exists() and get_last_checkpoint(target))
             trainer.save_model()
             trainer.save_state()
-            del trainer
+            del trainer, loaded
             gc.collect()
         return read_json(target / "trainer_state.json")["log_history"]
 
-    stage1 = folder / "stage1"
+    histories = {}
+    set_seed(seed)
+    began = config.model_name_or_path
+    if not began:
+        began = str(folder / "untrained")
+        if not (folder / "untrained" / "config.json").exists():
+            model = start()
+            model.save_pretrained(began)
+            tokenizer.save_pretrained(began)
+    if config.stage1 is not None:
+        histories["stage 1: MLM"] = train("stage1", start, config.stage1)
+        began = str(folder / "stage1")
+    for name, given in config.objectives.items():
+        settings = _weights(given) | config.settings | given
+        if settings["engagement_weight"] + settings["distillation_weight"] > 0:
+            settings.setdefault("network_dimension", network.dimension)
 
-    def checkpoint(settings: dict) -> Callable[[], Any]:
-        return lambda: load_pretraining_model(str(stage1), tokenizer, **settings)
+        def checkpoint(settings: dict[str, Any] = settings) -> Any:
+            return load_pretraining_model(str(began), tokenizer, dropout=config.dropout, **settings)
 
-    social = {"social_weight": 1.0, "mlm_weight": 0.05} | config.settings
-    return {
-        "stage 1: MLM": train("stage1", untrained, config.stage1, None),
-        "stage 2: MLM": train("mlm", checkpoint(mlm_only), config.stage2, pairs),
-        "stage 2: MLM + social": train("mlm_social", checkpoint(social), config.stage2, pairs),
-    }
+        histories[name] = train(_folder_name(name), checkpoint, config.stage2, pairs)
+    return histories
+
+
+def _weights(given: dict[str, Any]) -> dict[str, Any]:
+    """All weights: those given, and 0."""
+    return {f"{name}_weight": given.get(f"{name}_weight", 0.0) for name in OBJECTIVES}
+
+
+def _folder_name(name: str) -> str:
+    """`MLM + social` → `mlm_social`."""
+    return re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "encoder"
 
 
 def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Path) -> Results:
     options = config.evaluation
-    lengths = {key: config.training[key] for key in ("max_length",) if key in config.training}
-    rows = []
-    for folder, name in COMPARED_MODELS.items():
-        by_seed = []
+    words = tfidf_features(benchmark)
+    rows: list[Result] = []
+    judged: dict[str, dict[str, EngagementResult]] = {}
+    models: dict[str, dict[int, Any]] = {}
+    for name in config.objectives:
+        runs: dict[int, Any] = {}
+        beside: dict[int, Any] = {}
         for seed in config.seeds:
-            model = load_post_encoder(str(output / f"seed{seed}" / folder))
-            result = evaluate_engagement(model, benchmark, options, **lengths)
-            by_seed.append(engagement_rows(result, options))
-            hits = next(row for row in reversed(by_seed[-1]) if row.metric.startswith("HITS"))
-            logger.info("%s, seed %d: %s %.4f", name, seed, hits.metric, hits.value)
-        rows += [_median(list(same), name, config.seeds) for same in zip(*by_seed, strict=True)]
-    return Results(
+            folder = output / f"seed{seed}" / _folder_name(name)
+            sets = feature_sets(str(folder), benchmark.texts)
+            choice = choose_features(sets, benchmark, options)
+            runs[seed] = choice.results
+            logger.info("%s, seed %d: %s, chosen on validation", name, seed, choice.chosen)
+            joined = side_by_side(sets[choice.chosen], words)
+            beside[seed] = evaluate_post_features(joined, benchmark, options)
+            models.setdefault(name, {})[seed] = choice
+        for label, found in ((name, runs), (f"{name}, beside {TFIDF}", beside)):
+            judged[label] = pool_training_seeds(found)
+            chosen = [models[name][seed].chosen for seed in config.seeds]
+            rows += [
+                replace(row, details=row.details | {"model": label, "features": chosen})
+                for row in combine_training_seeds(found, options)
+            ]
+    validation = {
+        name: float(np.mean([max(result.validation.values()) for result in results.values()]))
+        for name, results in judged.items()
+    }
+    best = max(validation, key=lambda name: validation[name])
+    stock = {_start_name(config): _start_encoder(config, output)}
+    baselines = evaluate_baselines(judged[best], benchmark, options, stock)
+    results = Results(
         task="engagement",
         model=str(output),
         results=rows,
-        options={"pipeline": asdict(config), "benchmark": benchmark.counts},
+        baselines=baseline_rows(judged[best], baselines, options),
+        options={
+            "pipeline": asdict(config),
+            "benchmark": benchmark.counts,
+            "compared_with_baselines": best,
+        },
     )
+    for name in config.objectives:
+        own = [row for row in rows if row.details["model"] == name]
+        for seed in config.seeds:
+            folder = output / f"seed{seed}" / _folder_name(name)
+            write_model_results(replace(results, model=name, results=own), folder)
+    return results
 
 
-def _median(rows: list[Result], model: str, seeds: list[int]) -> Result:
-    """One row of several encoders' rows: the median of their values."""
-    values = [row.value for row in rows]
-    return Result(
-        language=rows[0].language,
-        metric=rows[0].metric,
-        value=statistics.median(values),
-        seeds=seeds,
-        values=values,
-        details=rows[0].details | {"model": model},
+def _start_name(config: PipelineConfig) -> str:
+    if config.model_name_or_path:
+        stem = Path(config.model_name_or_path).name
+        return f"{stem} + MLM" if config.stage1 is not None else f"{stem} (start)"
+    return "untrained" if config.stage1 is None else "MLM (start)"
+
+
+def _start_encoder(config: PipelineConfig, output: Path) -> TextEncoder:
+    """The encoder that the objectives began from, of the first seed."""
+    name = config.model_name_or_path
+    if config.stage1 is not None or not name:
+        folder = "untrained" if config.stage1 is None else "stage1"
+        name = str(output / f"seed{config.seeds[0]}" / folder)
+    return load_text_encoder(name)
+
+
+def _by_model(results: Results) -> dict[str, list[Result]]:
+    """Rows by what they judge: the baselines first."""
+    by_model = dict(results.baselines)
+    for row in results.results:
+        by_model.setdefault(row.details["model"], []).append(row)
+    return by_model
+
+
+def _plot(results: Results, path: Path) -> None:
+    """HITS@k over all languages: of each model a value per training seed."""
+    hits = {
+        # The average stands behind the languages.
+        name: [row for row in rows if row.metric.startswith("HITS")][-1]
+        for name, rows in _by_model(results).items()
+    }
+    chance = hits.pop(CHANCE)
+    plot_comparison(
+        {name: row.values or [row.value] for name, row in hits.items()},
+        path,
+        chance.metric,
+        baselines=[name for name in results.baselines if name != CHANCE],
+        intervals={name: row.interval for name, row in hits.items() if row.interval},
+        chance=chance.value,
     )
-
-
-def _hits(results: Results) -> dict[str, list[float]]:
-    """HITS@k over all languages, one value per seed, of each encoder."""
-    rows = [row for row in results.results if row.metric.startswith("HITS")]
-    last = {row.details["model"]: row for row in rows}  # the average stands behind the languages
-    return {name: row.values for name, row in last.items()}
 
 
 def _table(results: Results) -> Any:
-    by_model: dict[str, list[Result]] = {}
-    for row in results.results:
-        by_model.setdefault(row.details["model"], []).append(row)
     return results_table(
         {
             name: Results(task=results.task, model=name, results=rows)
-            for name, rows in by_model.items()
+            for name, rows in _by_model(results).items()
         },
         title="Engagement prediction on posts never seen",
     )

@@ -13,6 +13,24 @@ from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
 
 
+def recommended_objectives() -> dict[str, dict[str, Any]]:
+    """What the main job trains by default."""
+    weights = {"engagement_weight": 1.0, "distillation_weight": 5.0}
+    return {"engagement + distillation": weights | {"sentence_embedding": "engagement"}}
+
+
+def recommended_stage() -> dict[str, Any]:
+    """How the main job trains by default: heads first, then all for some four epochs."""
+    return {
+        "per_device_train_batch_size": 128,
+        "head_steps": 400,
+        "learning_rate": 3e-4,
+        "head_learning_rate": 1e-3,
+        "warmup_steps": 0.1,
+        "num_train_epochs": 4,
+    }
+
+
 @dataclass
 class PipelineConfig:
     """Main job.
@@ -25,24 +43,29 @@ class PipelineConfig:
         posts: Posts (post_id, text, lang), likewise.
         synthetic: Generated data to run on if no log and posts are given.
         split_seed: Seed of the split into training, validation and test posts.
+        model_name_or_path: Encoder to start from: folder or Hub repository.
+        encoder: Start from scratch instead: values of the new encoder's BertConfig.
         seeds: Random seeds, one encoder of each kind per seed; figures are the median.
         log: Options of the log reader.
         network: Options of the network embedding.
         mining: Options of the mining.
-        vocab_size: Vocabulary size of the tokenizer that is trained on the training posts.
-        encoder: Values of the new encoder's BertConfig.
-        settings: Settings of the objectives, fields of ObjectiveSettings.
+        vocab_size: Vocabulary size of the tokenizer that is trained on the training posts, from
+            scratch.
+        dropout: Dropout of a pretrained encoder in training, or null for its own.
+        objectives: Encoders to train and compare, by name: fields of ObjectiveSettings, weights
+            that are not given being 0. With a social_weight among them all see the mined pairs.
+        settings: Fields of ObjectiveSettings that all share.
         training: Fields of SocialPretrainingConfig that both stages share.
-        stage1: Fields of SocialPretrainingConfig for MLM on posts.
-        stage2: Fields of SocialPretrainingConfig for MLM + social on pairs; the MLM-only encoder
-            continues with the same.
+        stage1: Fields of SocialPretrainingConfig for MLM on posts before; none by default.
+        stage2: Fields of SocialPretrainingConfig for the objectives.
         evaluation: Options of the engagement benchmark.
         records_per_user: Number of records of a user in the benchmark, or null for all (paper: 1).
         max_posts: Maximum number of posts per language in the benchmark, or null for all (paper:
             10,000).
 
     Raises:
-        ValueError: An unknown key of a stage, or neither data nor `synthetic`.
+        ValueError: An unknown key of a stage, neither data nor `synthetic`, no encoder to start
+            from or two, or nothing to train.
         FileNotFoundError: A file that is not there.
     """
 
@@ -50,17 +73,22 @@ class PipelineConfig:
     engagements: str | None = None
     posts: str | None = None
     synthetic: SyntheticConfig | None = None
+    model_name_or_path: str | None = None
+    encoder: dict[str, Any] | None = None
     split_seed: int = 0
     seeds: list[int] = field(default_factory=lambda: [0])
     log: LogConfig = field(default_factory=LogConfig)
     network: NetworkEmbeddingConfig = field(default_factory=NetworkEmbeddingConfig)
     mining: MiningConfig = field(default_factory=MiningConfig)
     vocab_size: int = 32_000
-    encoder: dict[str, Any] = field(default_factory=dict)
+    dropout: float | None = 0.0
+    objectives: dict[str, dict[str, Any]] = field(default_factory=recommended_objectives)
     settings: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-    stage1: dict[str, Any] = field(default_factory=dict)
-    stage2: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(
+        default_factory=lambda: {"max_length": 64, "logging_steps": 20}
+    )
+    stage1: dict[str, Any] | None = None
+    stage2: dict[str, Any] = field(default_factory=recommended_stage)
     evaluation: EngagementConfig = field(default_factory=EngagementConfig)
     records_per_user: int | None = 1
     max_posts: int | None = 10_000
@@ -87,6 +115,12 @@ class PipelineConfig:
                 raise ValueError(f"{key} has unknown keys {unknown}; {owner.__name__} has {known}")
             if owner is not SocialPretrainingConfig:
                 setattr(self, key, owner(**value))
+        if (self.model_name_or_path is None) == (self.encoder is None):
+            raise ValueError(
+                "give model_name_or_path (the encoder to start from) or encoder (values of a "
+                "BertConfig, to start from scratch): one of them"
+            )
+        self._check_objectives()
         given = {"engagements": self.engagements, "posts": self.posts}
         missing = [f"--{name}" for name, path in given.items() if not path]
         if missing and (self.synthetic is None or len(missing) == 1):
@@ -94,3 +128,19 @@ class PipelineConfig:
         for name, path in given.items():
             if path and not Path(path).exists():
                 raise FileNotFoundError(f"{name}: there is no {path}")
+
+    def _check_objectives(self) -> None:
+        from twhin_hf.modeling.settings import DEFAULTS
+
+        if not self.objectives:
+            raise ValueError("objectives is empty: name at least one encoder to train")
+        for name, given in {"settings": self.settings, **self.objectives}.items():
+            if unknown := sorted(set(given or {}) - set(DEFAULTS)):
+                raise ValueError(
+                    f"{name!r} has unknown settings {unknown}; the settings are {sorted(DEFAULTS)}"
+                )
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether one of the encoders learns from mined pairs."""
+        return any(given.get("social_weight", 0) > 0 for given in self.objectives.values())

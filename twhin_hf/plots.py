@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,48 +85,82 @@ def plot_comparison(
     values: Mapping[str, Sequence[float]],
     path: str | os.PathLike[str],
     metric: str = "HITS@10",
+    *,
+    baselines: Collection[str] = (),
+    intervals: Mapping[str, Sequence[float]] | None = None,
+    chance: float | None = None,
 ) -> Path:
     """A bar for each model at the median of its seeds, each seed a point.
 
-    From the second bar on, the factor over the bar to its left stands beside the value.
+    Beside the value stands the factor over the best baseline, or, without baselines, from the
+    second bar on, over the bar to its left.
 
     Args:
         values: One figure a seed by the model's name, the weakest model first.
         path: The picture; its ending tells the format.
         metric: Names the figure.
+        baselines: Names of those models that the others are to beat; their bars are grey.
+        intervals: `[low, high]` by the model's name, drawn as error bars; may be empty.
+        chance: What a blind guess gives, drawn as a line.
 
     Raises:
-        ValueError: No model, or a model without a figure.
+        ValueError: No model, or a model without a figure; a baseline or an interval of none.
     """
+    intervals = {name: bounds for name, bounds in (intervals or {}).items() if len(bounds)}
     empty = [name for name, seeds in values.items() if not len(seeds)]
     if empty or not values:
         raise ValueError(f"No {metric} of {empty or 'any model'}; give at least one seed each.")
+    if unknown := sorted({*baselines, *intervals} - set(values)):
+        raise ValueError(f"No {metric} of {unknown}; values has {list(values)}.")
     figure, (axis,) = new_figure(1, width=1.6 * len(values) + 2.2)
-    medians = [float(np.median(seeds)) for seeds in values.values()]
-    highest = max(max(seeds) for seeds in values.values())
-    axis.bar(range(len(values)), medians, width=0.6, color=colours_of(len(values)))
+    medians = {name: float(np.median(seeds)) for name, seeds in values.items()}
+    tops = {name: max([*seeds, *intervals.get(name, ())]) for name, seeds in values.items()}
+    best = max(baselines, key=lambda name: medians[name], default=None)
+    # The first colour is the baselines' grey.
+    colours = iter(colours_of(len(values) + 1)[1:] if baselines else colours_of(len(values)))
     before: float | None = None
-    for place, (median, seeds) in enumerate(zip(medians, values.values(), strict=True)):
+    for place, (name, seeds) in enumerate(values.items()):
+        median, is_baseline = medians[name], name in baselines
+        axis.bar(place, median, width=0.6, color=COLOURS[0] if is_baseline else next(colours))
+        if name in intervals:
+            axis.plot(
+                [place + 0.2] * 2, intervals[name], color="#333333", marker="_", linewidth=1.4
+            )
         spread = np.linspace(-0.12, 0.12, len(seeds)) if len(seeds) > 1 else np.zeros(1)
         axis.scatter(
-            place + spread, seeds, s=22, color="white", edgecolor="#333333", linewidth=0.9, zorder=3
+            place + spread, seeds, s=22, color="white", edgecolor="#333333", linewidth=0.9, zorder=4
         )
-        lift = f"\n× {median / before:.2f}" if before else ""
+        over = None if is_baseline else medians[best] if best else before
+        lift = f"\n× {median / over:.2f}" if over else ""
         axis.annotate(
             f"{median:.3f}{lift}",
-            (place, max(median, *seeds)),
+            (place, tops[name]),
             xytext=(0, 7),
             textcoords="offset points",
             ha="center",
             weight="bold",
         )
         before = median
+    if chance is not None:
+        axis.axhline(chance, color="#c94f6d", linestyle="--", linewidth=1.2, zorder=3)
+        axis.annotate(
+            f"chance {chance:.3f}",
+            (1, chance),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, -3),
+            textcoords="offset points",
+            annotation_clip=False,
+            color="#c94f6d",
+            size="small",
+        )
     axis.set_xticks(range(len(values)), list(values))
     axis.tick_params(axis="x", length=0)
-    axis.set_ylim(0, 1.25 * highest if highest else 1)
+    axis.set_ylim(0, 1.25 * max(tops.values()) or 1)
     axis.set_ylabel(metric)
     runs = max(len(seeds) for seeds in values.values())
-    axis.set_title(f"{metric}, median of {runs} seeds" if runs > 1 else metric)
+    title = f"{metric}, median of {runs} seeds" if runs > 1 else metric
+    title += ", 95 % interval over users" if intervals else ""
+    axis.set_title(title + (f"\n× over {best}" if best else ""))
     return save_figure(figure, path)
 
 

@@ -28,7 +28,10 @@ class Result:
         value: The figure that is reported.
         seeds: The runs behind it.
         values: One figure a seed.
-        details: What a reader needs to judge it (number of candidates, of records).
+        details: What a reader needs to judge it (number of candidates, of records). Tables show
+            `rows` (which features were read) and `note` (why a figure is another than its
+            neighbours).
+        interval: 95 % interval, `[low, high]`; empty where none was made.
     """
 
     language: str
@@ -37,6 +40,7 @@ class Result:
     seeds: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    interval: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Results:
         revision: The model's revision, where it has one.
         options: Options of the evaluation.
         versions: Versions of Python and the libraries; filled in on writing where empty.
+        baselines: Figures of what the model must beat, by its name.
     """
 
     task: str
@@ -58,6 +63,7 @@ class Results:
     revision: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    baselines: dict[str, list[Result]] = field(default_factory=dict)
 
 
 def library_versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
@@ -97,12 +103,34 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     if not path.is_file():
         raise FileNotFoundError(f"No results at {path}; `twhin-hf evaluate` writes them.")
     content = read_json(path)
-    needed = {item.name for item in fields(Results)}
+    needed = {item.name for item in fields(Results)} - {"baselines"}  # files of old have none
     if not isinstance(content, dict) or not needed <= content.keys():
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path} holds {found}; these keys are needed: {sorted(needed)}.")
     rows = [Result(**row) for row in content["results"]]
-    return Results(**{name: content[name] for name in needed} | {"results": rows})
+    baselines = {
+        name: [Result(**row) for row in of_baseline]
+        for name, of_baseline in content.get("baselines", {}).items()
+    }
+    known = {name: content[name] for name in needed}
+    return Results(**known | {"results": rows, "baselines": baselines})
+
+
+def write_model_results(results: Results, folder: str | os.PathLike[str]) -> Path | None:
+    """Write the results into the model's own folder, where its card is made of them.
+
+    Args:
+        results: What to write.
+        folder: Of the model.
+
+    Returns:
+        `results_TASK.json` in the folder; None where it is no folder (a repository's name) or
+        nothing may be written there.
+    """
+    folder = Path(folder)
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        return None
+    return write_results(results, folder / f"results_{results.task}.json")
 
 
 MOST_COLUMNS = 6
@@ -117,24 +145,33 @@ def results_table(results: Mapping[str, Results] | Results, title: str | None = 
     """A table for the screen: one row per model and language, one column per metric.
 
     One evaluation that is wider than a screen has one row per metric and one column per language
-    instead, or one row per figure.
+    instead, or one row per figure. A 95 % interval stands behind its figure in brackets; below the
+    table, what languages with a star have of their own.
 
     Args:
-        results: One evaluation, whose model stands in the title, or several by the name to show.
+        results: One evaluation, whose model stands in the title, or with its baselines above it; or
+            several by the name to show.
         title: Above the table; the task's name where none is given.
     """
     is_one = isinstance(results, Results)
-    named = {results.model: results} if isinstance(results, Results) else dict(results)
+    named = _with_baselines(results) if isinstance(results, Results) else dict(results)
+    is_one = is_one and len(named) == 1
     title = title or " / ".join(dict.fromkeys(r.task for r in named.values()))
     title = f"{title}: {next(iter(named))}" if is_one else title
+    every = [row for item in named.values() for row in item.results]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for name, item in named.items():
         for row in item.results:
-            cells.setdefault((name, row.language), {})[row.metric] = f"{row.value:.4f}"
+            values = cells.setdefault((name, starred(row)), {})
+            values[row.metric] = figure_text(row)
+            if any("rows" in other.details for other in every):
+                values["rows"] = str(row.details.get("rows", ""))
     metrics = list(dict.fromkeys(metric for values in cells.values() for metric in values))
+    metrics.sort(key=lambda metric: metric == "rows")
+    notes = "\n".join(notes_of(every)) or None
     if not is_one:
         rows = [[*key, *(values.get(m, "") for m in metrics)] for key, values in cells.items()]
-        return figures_table(title, ["model", "language", *metrics], rows, num_names=2)
+        return figures_table(title, ["model", "language", *metrics], rows, 2, notes)
     languages = {language: values for (_, language), values in cells.items()}
     wide = ["language", *metrics]
     rows = [[name, *(values.get(m, "") for m in metrics)] for name, values in languages.items()]
@@ -144,18 +181,66 @@ def results_table(results: Mapping[str, Results] | Results, title: str | None = 
     if not fits_screen(wide, rows):
         wide = ["language", "metric", "value"]
         rows = [[name, *cell] for name, values in languages.items() for cell in values.items()]
-        return figures_table(title, wide, rows, num_names=2)
-    return figures_table(title, wide, rows)
+        return figures_table(title, wide, rows, 2, notes)
+    return figures_table(title, wide, rows, 1, notes)
+
+
+def figure_text(row: Result) -> str:
+    """A figure as tables show it.
+
+    Example:
+        >>> figure_text(Result("en", "MRR", 0.154, interval=[0.1463, 0.1619]))
+        '0.1540 (0.146–0.162)'
+    """
+    between = f" ({row.interval[0]:.3f}–{row.interval[1]:.3f})" if row.interval else ""
+    return f"{row.value:.4f}{between}"
+
+
+def starred(row: Result) -> str:
+    """A row's language, with a star where there is a note on it."""
+    return f"{row.language} *" if "note" in row.details else row.language
+
+
+def notes_of(rows: Sequence[Result]) -> list[str]:
+    """What is to be said of languages, those with the same note together.
+
+    Example:
+        >>> few = {"note": "few posts"}
+        >>> notes_of([Result("ja", "MRR", 0.1, details=few), Result("tl", "MRR", 0.2, details=few)])
+        ['* ja, tl: few posts']
+    """
+    noted: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if "note" in row.details:
+            noted.setdefault(row.details["note"], {})[row.language] = None
+    return [f"* {', '.join(languages)}: {note}" for note, languages in noted.items()]
+
+
+def _with_baselines(results: Results) -> dict[str, Results]:
+    """An evaluation by the names to show, the baselines first."""
+    baselines = {
+        name: Results(results.task, name, rows) for name, rows in results.baselines.items()
+    }
+    return baselines | {results.model: results}
 
 
 def figures_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], num_names: int = 1
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    num_names: int = 1,
+    caption: str | None = None,
 ) -> Table:
     """A table of names, which fold where they are too long, and figures right of them."""
     from rich.table import Table
 
     # Else the title wraps at a narrow table.
-    table = Table(title=title, min_width=min(len(title), SCREEN - 2))
+    table = Table(
+        title=title,
+        min_width=min(len(title), SCREEN - 2),
+        caption=caption,
+        caption_justify="left",
+    )
     for place, name in enumerate(columns):
         is_name = place < num_names
         table.add_column(name, overflow="fold", justify="left" if is_name else "right")

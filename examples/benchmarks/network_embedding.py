@@ -1,18 +1,23 @@
-"""Network embedding against its peers: edges a second, memory and quality, side by side.
+"""Network embedding against its peers: time, memory and quality, side by side.
 
     python examples/benchmarks/network_embedding.py
     python examples/benchmarks/network_embedding.py --scale 0.2 --epochs 10
+    python examples/benchmarks/network_embedding.py --dimension 128 --threads 1 \\
+        --trainers twhin_hf ALS BPR --engagements runs/citeulike/data/engagements.parquet
 
-Every trainer gets the same generated log (bipartite, power-law degrees, communities, three
-relations; at scale 1: 100,000 users, 50,000 posts, about 5 M edges), the same dimension, negatives,
-epochs and cores, and runs in a process of its own. One evaluator ranks the post of each held-out
-edge among 1,000 sampled posts for all of them. Peers that are not installed are skipped:
+Every trainer gets the same log, the same dimension and cores, and runs in a process of its own. The
+log is a file of engagements, or generated (bipartite, power-law degrees, communities, three
+relations; at scale 1: 100,000 users, 50,000 posts, about 5 M edges). One evaluator ranks the post
+of each held-out edge among 1,000 sampled posts for all of them, less those that the user is known
+to have engaged with. Peers that are not installed are skipped:
 
-    pip install 'setuptools<81' torchbiggraph torch_geometric
+    pip install 'setuptools<81' torchbiggraph torch_geometric implicit
 
-PyTorch-BigGraph is timed by its own clock, which leaves out its loading, swapping and saving; ours
-is the whole of `embed_network`. PyTorch Geometric draws one negative an edge. On a busy machine
-trust the CPU seconds, which are those of the trainer's whole process.
+`twhin_hf`, ALS and BPR run as they are recommended: ours with its defaults, implicit's ALS with
+alpha 20 and 15 iterations, its BPR with 100. The paper's objective and its peers share the options
+on epochs, learning rate and negatives. PyTorch-BigGraph is timed by its own clock, which leaves out
+its loading, swapping and saving; ours is the whole of `embed_network`. PyTorch Geometric draws one
+negative an edge. On a busy machine trust the CPU seconds; they leave out imports.
 """
 
 from __future__ import annotations
@@ -26,14 +31,33 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-INSTALL_PEERS = "pip install 'setuptools<81' torchbiggraph torch_geometric"
-PEERS = {"PyTorch-BigGraph": "torchbiggraph", "PyTorch Geometric": "torch_geometric"}
-OURS = "twhin_hf"
+INSTALL_PEERS = "pip install 'setuptools<81' torchbiggraph torch_geometric implicit"
+PEERS = {
+    "PyTorch-BigGraph": "torchbiggraph",
+    "PyTorch Geometric": "torch_geometric",
+    "ALS": "implicit",
+    "BPR": "implicit",
+}
 CANDIDATES = 1000
+Vectors = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # users, posts, relations
+
+
+class Clock:
+    """Seconds on the wall and of processors, children included, of what runs inside."""
+
+    def __enter__(self) -> Clock:
+        self.start = time.perf_counter(), sum(os.times()[:4])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self.start[0]
+        self.cpu = sum(os.times()[:4]) - self.start[1]
 
 
 def generate_edges(scale: float, seed: int) -> dict[str, np.ndarray]:
@@ -77,15 +101,27 @@ def generate_edges(scale: float, seed: int) -> dict[str, np.ndarray]:
     }
 
 
+def read_edges(path: str, seed: int) -> dict[str, np.ndarray]:
+    """The distinct edges of an engagement log in random order."""
+    from twhin_hf.network.log import read_log
+
+    graph = read_log(path)
+    order = np.random.default_rng(seed).permutation(graph.num_edges)
+    edges = {name: getattr(graph, name)[order] for name in ("lhs", "rhs", "relation")}
+    return {**edges, "size": np.array([graph.num_users, graph.num_posts])}
+
+
 def load(folder: Path, name: str) -> np.ndarray:
     return np.load(folder / f"{name}.npy")
 
 
-def train_ours(folder: Path, options: argparse.Namespace) -> tuple[np.ndarray, ...]:
-    """Users, posts and relations of `embed_network`, and the seconds that it took."""
+def train_ours(folder: Path, options: argparse.Namespace, **config: Any) -> tuple[Vectors, Clock]:
+    """`embed_network` with its defaults, but for the options in `config`."""
     import pyarrow as pa
+    import sklearn.utils.extmath  # noqa: F401  # which embed_network would import on the clock
 
-    from twhin_hf.network.embedding import NetworkEmbeddingConfig, embed_network
+    from twhin_hf.network.embedding import embed_network
+    from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
     from twhin_hf.network.log import EngagementGraph, LogReport
 
     num_users, num_posts = load(folder, "size").tolist()
@@ -95,25 +131,54 @@ def train_ours(folder: Path, options: argparse.Namespace) -> tuple[np.ndarray, .
         relation=load(folder, "relation"),
         user_ids=pa.array(map(str, range(num_users))),
         post_ids=pa.array(map(str, range(num_posts))),
-        relations=["favorite", "reply", "retweet"],
+        relations=[f"relation {k}" for k in range(load(folder, "relation").max() + 1)],
         report=LogReport(),
     )
-    config = NetworkEmbeddingConfig(
-        dimension=options.dimension,
+    shared = {"dimension": options.dimension, "threads": options.threads, "holdout": 0.0}
+    with Clock() as clock:
+        network = embed_network(graph, NetworkEmbeddingConfig(**shared, **config), progress=False)
+    return (network.user_vectors, network.post_vectors, network.relation_vectors), clock
+
+
+def train_paper(folder: Path, options: argparse.Namespace) -> tuple[Vectors, Clock]:
+    return train_ours(
+        folder,
+        options,
+        method="twhin",
         epochs=options.epochs,
         num_batch_negs=options.num_batch_negs,
         num_uniform_negs=options.num_uniform_negs,
         learning_rate=options.learning_rate,
-        threads=options.threads,
-        holdout=0.0,
     )
-    start = time.perf_counter()
-    network = embed_network(graph, config, progress=False)
-    seconds = time.perf_counter() - start
-    return network.user_vectors, network.post_vectors, network.relation_vectors, seconds
 
 
-def train_pytorch_biggraph(folder: Path, options: argparse.Namespace) -> tuple[np.ndarray, ...]:
+def train_implicit(model: Any, folder: Path) -> tuple[Vectors, Clock]:
+    import scipy.sparse
+
+    places = load(folder, "lhs"), load(folder, "rhs")
+    with Clock() as clock:
+        values = np.ones(len(places[0]), np.float32)
+        matrix = scipy.sparse.csr_matrix((values, places), shape=load(folder, "size"))
+        model.fit(matrix, show_progress=False)
+    return (model.user_factors, model.item_factors, None), clock
+
+
+def train_als(folder: Path, options: argparse.Namespace) -> tuple[Vectors, Clock]:
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    own = {"alpha": 20, "iterations": 15, "random_state": 0, "num_threads": options.threads}
+    return train_implicit(AlternatingLeastSquares(factors=options.dimension, **own), folder)
+
+
+def train_bpr(folder: Path, options: argparse.Namespace) -> tuple[Vectors, Clock]:
+    from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+    own = {"iterations": 100, "random_state": 0, "num_threads": options.threads}
+    # One more column holds the bias of a post.
+    return train_implicit(BayesianPersonalizedRanking(factors=options.dimension - 1, **own), folder)
+
+
+def train_pytorch_biggraph(folder: Path, options: argparse.Namespace) -> tuple[Vectors, Clock]:
     """The same model in PyTorch-BigGraph, whose operator acts on rhs: posts are lhs."""
     import logging
     import re
@@ -133,13 +198,14 @@ def train_pytorch_biggraph(folder: Path, options: argparse.Namespace) -> tuple[n
         for name, source in {"lhs": "rhs", "rhs": "lhs", "rel": "relation"}.items():
             file[name] = load(folder, source).astype(np.int64)
     relation = {"lhs": "post", "rhs": "user", "operator": "translation"}
+    num_relations = load(folder, "relation").max() + 1
     config = ConfigSchema.from_dict(
         {
             "entity_path": str(work),
             "edge_paths": [str(work / "edges")],
             "checkpoint_path": str(work / "model"),
             "entities": {"user": {"num_partitions": 1}, "post": {"num_partitions": 1}},
-            "relations": [{"name": f"r{k}", **relation} for k in range(3)],
+            "relations": [{"name": f"r{k}", **relation} for k in range(num_relations)],
             "dimension": options.dimension,
             "comparator": "dot",
             "loss_fn": "logistic",
@@ -154,27 +220,30 @@ def train_pytorch_biggraph(folder: Path, options: argparse.Namespace) -> tuple[n
     )
     seconds: list[float] = []
 
-    class Clock(logging.Handler):
+    class Reader(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if found := re.search(r"Processed \d+ edges in ([\d.]+) s", record.getMessage()):
                 seconds.append(float(found[1]))
 
     setup_logging()
-    logging.getLogger("torchbiggraph").addHandler(Clock())
+    logging.getLogger("torchbiggraph").addHandler(Reader())
     initializer = SubprocessInitializer()
     initializer.register(setup_logging, 0)
-    train(config, subprocess_init=initializer)
+    with Clock() as clock:
+        train(config, subprocess_init=initializer)
+    clock.seconds = sum(seconds)
     version = (work / "model" / "checkpoint_version.txt").read_text().strip()
     vectors = {}
     for side in ("user", "post"):
         with h5py.File(work / "model" / f"embeddings_{side}_0.v{version}.h5") as file:
             vectors[side] = file["embeddings"][:]
     with h5py.File(work / "model" / f"model.v{version}.h5") as file:
-        relations = [file[f"model/relations/{k}/operator/rhs/translation"][:] for k in range(3)]
-    return vectors["user"], vectors["post"], np.stack(relations), sum(seconds)
+        names = [f"model/relations/{k}/operator/rhs/translation" for k in range(num_relations)]
+        relations = [file[name][:] for name in names]
+    return (vectors["user"], vectors["post"], np.stack(relations)), clock
 
 
-def train_pytorch_geometric(folder: Path, options: argparse.Namespace) -> tuple[np.ndarray, ...]:
+def train_pytorch_geometric(folder: Path, options: argparse.Namespace) -> tuple[Vectors, Clock]:
     """DistMult with sparse gradients and Adagrad."""
     import torch
     from torch_geometric.nn import DistMult
@@ -185,21 +254,25 @@ def train_pytorch_geometric(folder: Path, options: argparse.Namespace) -> tuple[
     lhs, rhs, relation = (
         torch.from_numpy(load(folder, name)).long() for name in ("lhs", "rhs", "relation")
     )
-    model = DistMult(num_users + num_posts, 3, options.dimension, sparse=True)
+    num_relations = int(relation.max()) + 1
+    model = DistMult(num_users + num_posts, num_relations, options.dimension, sparse=True)
     optimizer = torch.optim.Adagrad(model.parameters(), lr=options.learning_rate)
-    start = time.perf_counter()
-    for _ in range(options.epochs):
-        for batch in torch.randperm(len(lhs)).split(10_000):
-            optimizer.zero_grad()
-            model.loss(lhs[batch], relation[batch], num_users + rhs[batch]).backward()
-            optimizer.step()
-    seconds = time.perf_counter() - start
+    with Clock() as clock:
+        for _ in range(options.epochs):
+            for batch in torch.randperm(len(lhs)).split(10_000):
+                optimizer.zero_grad()
+                model.loss(lhs[batch], relation[batch], num_users + rhs[batch]).backward()
+                optimizer.step()
     nodes = model.node_emb.weight.detach().numpy()
-    return nodes[:num_users], nodes[num_users:], model.rel_emb.weight.detach().numpy(), seconds
+    relations = model.rel_emb.weight.detach().numpy()
+    return (nodes[:num_users], nodes[num_users:], relations), clock
 
 
-TRAINERS = {
-    OURS: train_ours,
+TRAINERS: dict[str, Callable[[Path, argparse.Namespace], tuple[Vectors, Clock]]] = {
+    "twhin_hf": train_ours,
+    "ALS": train_als,
+    "BPR": train_bpr,
+    "twhin_hf, paper": train_paper,
     "PyTorch-BigGraph": train_pytorch_biggraph,
     "PyTorch Geometric": train_pytorch_geometric,
 }
@@ -207,12 +280,14 @@ TRAINERS = {
 
 def run_trainer(name: str, folder: Path, options: argparse.Namespace) -> None:
     """What the trainer's own process does: train, then write what the evaluator needs."""
-    users, posts, relations, seconds = TRAINERS[name](folder, options)
-    query, relation = users[load(folder, "held_lhs")], relations[load(folder, "held_relation")]
-    translates = name != "PyTorch Geometric"
-    np.save(folder / "queries.npy", query + relation if translates else query * relation)
+    (users, posts, relations), clock = TRAINERS[name](folder, options)
+    query = users[load(folder, "held_lhs")]
+    if relations is not None:
+        relation = relations[load(folder, "held_relation")]
+        query = query * relation if name == "PyTorch Geometric" else query + relation
+    np.save(folder / "queries.npy", query)
     np.save(folder / "post_vectors.npy", posts)
-    (folder / "seconds.json").write_text(json.dumps(seconds))
+    (folder / "seconds.json").write_text(json.dumps([clock.seconds, clock.cpu]))
 
 
 def tree_memory(pid: int) -> int:
@@ -230,12 +305,16 @@ def tree_memory(pid: int) -> int:
     return total
 
 
-def run_child(name: str, folder: Path) -> tuple[float, float, int]:
-    """Seconds of training, CPU seconds of the whole process and peak memory of one trainer."""
-    before = os.times()
+def run_child(name: str, folder: Path, options: argparse.Namespace) -> tuple[float, float, int]:
+    """Seconds and CPU seconds of training, and the peak memory of the process, of one trainer."""
     command = [sys.executable, __file__, *sys.argv[1:], "--child", name, "--folder", str(folder)]
+    # Numerical libraries read these when they are loaded; implicit's threads call BLAS themselves.
+    threads = "1" if name in ("ALS", "BPR") else str(options.threads)
+    limits = {f"{library}_NUM_THREADS": threads for library in ("OPENBLAS", "OMP", "MKL")}
     with (folder / "log.txt").open("w") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | limits
+        )
         done, peak = threading.Event(), 0
 
         def watch() -> None:
@@ -250,13 +329,12 @@ def run_child(name: str, folder: Path) -> tuple[float, float, int]:
         watcher.join()
     if code:
         raise RuntimeError(f"{name} failed:\n{(folder / 'log.txt').read_text()[-2000:]}")
-    after = os.times()
-    cpu = sum(after[2:4]) - sum(before[2:4])  # of the child, its processes and its imports
-    return json.loads((folder / "seconds.json").read_text()), cpu, peak
+    seconds, cpu = json.loads((folder / "seconds.json").read_text())
+    return seconds, cpu, peak
 
 
 def rank_metrics(scores_of: np.ndarray, posts: np.ndarray | None, folder: Path) -> tuple:
-    """MRR and HITS@10 of held-out edges; ties count half.
+    """MRR and HITS@10 of held-out edges; ties count half, posts that the user knows do not.
 
     Args:
         scores_of: Query vectors `[num_held, dimension]`, or a score of each post `[num_posts]`.
@@ -268,9 +346,10 @@ def rank_metrics(scores_of: np.ndarray, posts: np.ndarray | None, folder: Path) 
     for block in np.array_split(np.arange(len(held)), max(1, len(held) // 500)):
         rows = np.concatenate([held[block, None], candidates[block]], axis=1)
         if posts is None:
-            scores = scores_of[rows]
+            scores = scores_of[rows].astype(float)
         else:
             scores = np.einsum("nd,ncd->nc", scores_of[block], posts[rows])
+        scores[:, 1:][load(folder, "known")[block]] = -np.inf
         above = (scores > scores[:, :1]).sum(1)
         ties = (scores == scores[:, :1]).sum(1) - 1
         ranks.append(1 + above + ties / 2)
@@ -283,6 +362,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scale", type=float, default=1.0, help="share of users, posts and edges")
+    parser.add_argument("--engagements", help="an engagement log instead of a generated one")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=0.1)
@@ -310,11 +390,21 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        edges = generate_edges(options.scale, options.seed)
+        if options.engagements:
+            edges = read_edges(options.engagements, options.seed)
+        else:
+            edges = generate_edges(options.scale, options.seed)
         num_posts = int(edges["size"][1])
         held = np.arange(len(edges["lhs"])) < options.held_edges
+        for name in ("lhs", "rhs"):  # every user and post keeps an edge to learn from
+            held &= (
+                np.bincount(edges[name][~held], minlength=edges[name].max() + 1)[edges[name]] > 0
+            )
+        pairs = edges["lhs"].astype(np.int64) * num_posts + edges["rhs"]
         rng = np.random.default_rng(options.seed)
         edges["candidates"] = rng.integers(0, num_posts, (held.sum(), CANDIDATES - 1))
+        of_candidates = edges["lhs"][held, None].astype(np.int64) * num_posts + edges["candidates"]
+        edges["known"] = np.isin(of_candidates, pairs)
         for name in ("lhs", "rhs", "relation"):
             edges[f"held_{name}"] = edges[name][held]
             edges[name] = edges[name][~held]
@@ -331,19 +421,18 @@ def main() -> None:
                 with tempfile.TemporaryDirectory(dir=directory) as own:
                     for path in folder.glob("*.npy"):
                         (Path(own) / path.name).symlink_to(path)
-                    seconds, cpu, peak = run_child(name, Path(own))
+                    seconds, cpu, peak = run_child(name, Path(own), options)
                     quality = rank_metrics(
                         load(Path(own), "queries"), load(Path(own), "post_vectors"), folder
                     )
-                speed = num_edges * options.epochs / seconds
-                runs[name].append((speed, cpu, peak / 2**20, *quality))
+                runs[name].append((seconds, cpu, peak / 2**20, *quality))
 
-        head = f"{'edges/s':>10}{'ratio':>7}{'CPU s':>8}{'MiB':>7}{'MRR':>8}{'HITS@10':>9}"
+        head = f"{'seconds':>10}{'CPU s':>8}{'ratio':>7}{'MiB':>7}{'MRR':>8}{'HITS@10':>9}"
         print(f"\n{'trainer':20}{head}")
         rows = {name: np.median(values, axis=0) for name, values in runs.items()}
-        baseline = rows.get("PyTorch-BigGraph", next(iter(rows.values()), np.ones(5)))[0]
-        for name, (speed, cpu, peak, mrr, hits) in rows.items():
-            cost = f"{speed:10,.0f}{speed / baseline:7.2f}{cpu:8,.0f}{peak:7,.0f}"
+        first = next(iter(rows.values()), np.ones(5))[1]
+        for name, (seconds, cpu, peak, mrr, hits) in rows.items():
+            cost = f"{seconds:10,.1f}{cpu:8,.1f}{cpu / first:7.2f}{peak:7,.0f}"
             print(f"{name:20}{cost}{mrr:8.4f}{hits:9.4f}")
         degrees = np.bincount(edges["rhs"], minlength=num_posts)
         for name, scores in {"popularity": degrees, "random": rng.random(num_posts)}.items():

@@ -101,7 +101,37 @@ def test_evaluate_engagement(folder, fake_model, capsys):
     assert results.options["records_per_user"] is None
     assert results.options["pooling"] == "mean (sentence-transformers)"
     assert results.options["benchmark"]["users_without_vector"] == 0
-    assert "Engagement prediction on posts never seen" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Engagement prediction on posts never seen" in shown
+    assert list(results.baselines) == ["chance", "TF-IDF + SVD"]
+    for name, rows in results.baselines.items():
+        assert [row.metric for row in rows] == [row.metric for row in results.results]
+        assert f"Over {name}: HITS@10 +" in shown
+    assert results.baselines["chance"][2].value < 0.5 * results.results[2].value
+    assert results.results[0].details["rows"] in ("raw", "normalized")
+    low, high = results.results[0].interval
+    assert low < results.results[0].value < high
+
+
+def test_the_model_that_training_began_from(folder, fake_model, tmp_path, caplog):
+    for name in ("stock", "trained"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    (tmp_path / "trained" / "training_record.json").write_text('{"base_model": ["stock"]}')
+    given = ("--model", tmp_path / "trained", *arguments(folder)[2:], "--max_epochs", 1)
+    run("evaluate engagement", *given)
+    assert fake_model == [(str(tmp_path / "trained"), None), (str(tmp_path / "stock"), None)]
+    results = read_results(folder / "out")
+    assert list(results.baselines)[2:] == [str(tmp_path / "stock")]
+    own = read_results(tmp_path / "trained" / "results_engagement.json")
+    assert own.results == results.results
+    fake_model.clear()
+    run("evaluate engagement", *given, "--base_model", "them/theirs", "--revision", "abc")
+    assert fake_model == [(str(tmp_path / "trained"), "abc"), ("them/theirs", None)]
+    fake_model.clear()
+    run("evaluate engagement", *given, "--no_baselines")
+    assert len(fake_model) == 1
+    assert read_results(folder / "out").baselines == {}
 
 
 def test_a_network_with_held_out_posts_is_refused(folder, fake_model):

@@ -1,5 +1,6 @@
 """`twhin-hf network embed` and `mine`: options, help and a run from a log to pairs."""
 
+import importlib.util
 import json
 from dataclasses import fields
 
@@ -77,6 +78,32 @@ def test_options_have_the_type_of_their_field():
     )["config"]
     assert (config.max_pairs_per_post, config.min_similarity) == (3, 0.5)
     assert (config.mutual, config.index, config.probes) == (True, "Flat", None)
+
+
+def test_options_of_a_method(tmp_path):
+    required = ("embed", "--engagements", "l", "--output", "o")
+    options = ("--method", "als", "--relation-weights", "like=2", "repost=0.5")
+    config = parse(*required, *options)["config"]
+    assert (config.method, config.relation_weights) == ("als", {"like": 2.0, "repost": 0.5})
+    assert parse(*required, "--no_warm_start")["config"].option("warm_start") is False
+    recipe = tmp_path / "network.yaml"
+    recipe.write_text("method: twhin\nnum_uniform_negs: 20\n")
+    config = parse(*required, "--config", recipe, "--num_batch_negs", 30)["config"]
+    assert (config.method, config.weight) == ("twhin", 1 / 100)
+
+
+def test_option_of_another_method(capsys):
+    options = ["--engagements", "l", "--output", "o", "--confidence", "10"]
+    assert main(["network", "embed", *options]) == 2
+    assert "has no effect with the method softmax" in capsys.readouterr().err
+
+
+def test_als_without_its_library_is_told_before_the_log_is_read(data, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("twhin_hf.network.log.read_log", pytest.fail)
+    files = ["--engagements", str(data / "log.csv"), "--output", str(data / "network")]
+    assert main(["network", "embed", *files, "--method", "als"]) == 2
+    assert "pip install 'twhin_hf[als]'" in capsys.readouterr().err
 
 
 def test_one_option_reaches_both_configs():

@@ -1,22 +1,28 @@
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
+from twhin_hf.evaluation import engagement as engagement_module
 from twhin_hf.evaluation import ranking
 from twhin_hf.evaluation.engagement import (
     EngagementConfig,
     EngagementPredictor,
+    choose_features,
     engagement_loss,
     engagement_rows,
     evaluate_engagement,
+    length_normalized,
     predict_engagement,
     prevalence,
+    side_by_side,
 )
-from twhin_hf.evaluation.ranking import CandidateSets, hits_and_mrr, ranks
+from twhin_hf.evaluation.engagement_results import chance
+from twhin_hf.evaluation.ranking import CandidateSets, Ranks, hits_and_mrr, ranks
 from twhin_hf.evaluation.text_encoders import TextEncoder
 
 QUICK = EngagementConfig(seeds=(0, 1), max_epochs=12, patience=12, learning_rate=1e-2)
@@ -72,20 +78,38 @@ def test_ranks_by_hand():
     scores = np.array([[0.1, 0.9, 0.5, 0.3], [0.1, 0.9, 0.5, 0.3], [0.2, 0.2, 0.2, 0.2]])
     positive = np.array([0.5, 0.1, 0.2])
     candidate = np.array([[1, 1, 0, 1], [0, 1, 1, 1], [0, 1, 1, 0]], dtype=bool)
-    # first: 0.9 is above; second: all three are above; third: two ties count against it.
-    assert ranks(positive, scores, candidate).tolist() == [2, 4, 3]
+    # first: 0.9 is above; second: 0.9 and two more are above; third: two ties, of which half count.
+    found = ranks(positive, scores, candidate)
+    assert found.better.tolist() == [1, 3, 0]
+    assert found.tied.tolist() == [0, 0, 2]
+    assert found.expected().tolist() == [2, 4, 2]
 
 
 def test_nan_counts_against_the_model():
     scores = np.array([[np.nan, 0.0], [0.5, np.nan]])
     candidate = np.array([[True, True], [True, True]])
-    assert ranks(np.array([0.1, np.nan]), scores, candidate).tolist() == [2, 3]
+    found = ranks(np.array([0.1, np.nan]), scores, candidate)
+    assert found.expected().tolist() == [2, 3]
+    assert found.tied.tolist() == [0, 0]
 
 
 def test_hits_and_mrr_by_hand():
-    hits, mrr = hits_and_mrr(np.array([1, 10, 11, 2]), 10)
+    found = Ranks(np.array([0, 9, 10, 1]), np.zeros(4, int))
+    hits, mrr = hits_and_mrr(found, 10)
     assert hits == 3 / 4
     assert mrr == pytest.approx((1 + 1 / 10 + 1 / 11 + 1 / 2) / 4)
+
+
+def test_hits_and_mrr_of_ties_by_hand():
+    # One better and three tied: ranks 2, 3, 4 or 5, each with probability 1/4.
+    found = Ranks(np.array([1]), np.array([3]))
+    assert [float(found.hits(k)[0]) for k in (1, 2, 3, 4, 5, 6)] == [0, 1 / 4, 1 / 2, 3 / 4, 1, 1]
+    assert found.reciprocal()[0] == pytest.approx((1 / 2 + 1 / 3 + 1 / 4 + 1 / 5) / 4)
+    # A constant score among 1,000 is chance: 10 / 1,000, and (1 + 1/2 + … + 1/1000) / 1,000.
+    constant = ranks(np.zeros(1), np.zeros((1, 1000)), np.arange(1000)[None] > 0)
+    hits, mrr = hits_and_mrr(constant, 10)
+    assert hits == pytest.approx(0.01)
+    assert mrr == pytest.approx(0.00748547, abs=1e-8)
 
 
 # --- candidates ---------------------------------------------------------------------------------
@@ -109,7 +133,7 @@ def test_candidates_leave_out_every_post_the_user_engaged_with(monkeypatch, scor
             assert not drawn & engaged
             allowed = set(pool.tolist()) - engaged
             assert len(drawn) == min(num_candidates - 1, len(allowed))
-        assert sets.mean_size == pytest.approx(1 + mask.sum(axis=1).mean())
+        assert sets.sizes.tolist() == (1 + mask.sum(axis=1)).tolist()
 
 
 def test_candidates_are_uniform_and_seeded():
@@ -172,10 +196,12 @@ def test_random_features_are_at_chance():
     assert np.mean(result.hits) == pytest.approx(chance, abs=0.03)
 
 
-def test_constant_features_get_no_hit():
+def test_constant_features_are_chance():
     users, posts, records = communities()
     result = predict_engagement(users, np.ones_like(posts), records, QUICK)
-    assert result.hits == (0.0, 0.0)
+    expected = (10 / result.candidates).mean()
+    assert result.hits == pytest.approx((expected, expected))
+    assert chance({"en": result}, QUICK)["en"].hits == pytest.approx((expected,))
 
 
 def test_standardisation_makes_the_scale_of_a_feature_irrelevant(community_result):
@@ -236,6 +262,8 @@ def test_records_outside_their_pool_are_refused():
 def test_config_is_checked():
     with pytest.raises(ValueError, match="seeds is empty"):
         EngagementConfig(seeds=())
+    with pytest.raises(ValueError, match="normalize is 'some'; choose from auto, always, never"):
+        EngagementConfig(normalize="some")
     with pytest.raises(ValueError, match="every rank would be a hit"):
         EngagementConfig(num_candidates=10)
 
@@ -286,6 +314,10 @@ def test_evaluation_encodes_once_and_judges_each_language(benchmark):
     assert average.value == pytest.approx((english.value + hindi.value) / 2)
     assert english.seeds == [0, 1]
     assert english.details["candidates"] == results["en"].num_candidates
+    assert english.details["note"] == "ranked among fewer than 1,000 posts"
+    assert average.details["languages"] == ["en", "hi"]
+    for row in table:
+        assert row.interval[0] < row.value < row.interval[1]
 
 
 def test_a_loaded_encoder_is_judged_with_its_own_options(benchmark):
@@ -306,3 +338,93 @@ def test_a_model_that_gives_too_few_rows_is_refused(benchmark):
 
     with pytest.raises(ValueError, match=r"shape \[3, 4\] for 1,200 posts"):
         evaluate_engagement(Short(), data, QUICK)
+
+
+# --- what validation chooses --------------------------------------------------------------------
+
+
+def scaled_by_noise(posts):
+    """Rows whose lengths differ by orders of magnitude and tell nothing."""
+    lengths = np.exp(np.random.default_rng(2).normal(scale=2.0, size=(len(posts), 1)))
+    return (posts * lengths).astype(np.float32)
+
+
+def test_normalised_rows_are_chosen_where_lengths_are_noise():
+    users, posts, records = communities()
+    noisy = scaled_by_noise(posts)
+    chosen, never, always = (
+        predict_engagement(users, noisy, records, replace(QUICK, normalize=mode))
+        for mode in ("auto", "never", "always")
+    )
+    assert (chosen.rows, never.rows, always.rows) == ("normalized", "raw", "normalized")
+    assert chosen.validation == {**never.validation, **always.validation}
+    assert chosen.hits == always.hits
+    assert min(chosen.hits) > max(never.hits) + 0.1
+    row, _ = engagement_rows({"en": chosen}, QUICK)
+    assert row.details["rows"] == "normalized"
+    assert set(row.details["validation"]) == {"raw", "normalized"}
+
+
+def test_raw_rows_are_chosen_where_lengths_tell():
+    users, posts, records = communities()
+    # All posts have one direction; the length tells the group, by the vector of a reader.
+    everything = Records.concatenate(list(records.values()))
+    reader = dict(zip(everything.posts.tolist(), everything.users.tolist(), strict=True))
+    group = np.array([users[reader.get(post, 0)][0] for post in range(len(posts))])
+    features = np.exp(group)[:, None] * np.ones((1, 4), np.float32)
+    result = predict_engagement(users, features.astype(np.float32), records, QUICK)
+    assert result.rows == "raw"
+    assert result.validation["raw"] > result.validation["normalized"]
+
+
+def test_rows_of_one_length_are_tried_once():
+    users, posts, records = communities()
+    result = predict_engagement(users, length_normalized(posts), records, QUICK)
+    assert set(result.validation) == {"normalized"}
+
+
+def test_all_validation_engagements_choose():
+    users, posts, records = communities()
+    everything = Records.concatenate(list(records.values()))
+    few = {**records, "validation": records["validation"].where(np.arange(100))}
+    result = predict_engagement(users, posts, few, QUICK, known=everything)
+    assert result.num_records["validation"] == 100
+    assert result.num_records["choice"] == len(
+        everything.restrict_to(np.unique(few["validation"].posts))
+    )
+    assert result.num_records["choice"] > 100
+
+
+def test_parts_stand_side_by_side_with_length_one():
+    found = side_by_side(np.array([[3.0, 4.0], [0.0, 0.0]]), np.array([[5.0], [-2.0]]))
+    np.testing.assert_allclose(found, [[0.6, 0.8, 1.0], [0.0, 0.0, -1.0]], rtol=1e-6)
+    assert found.dtype == np.float32
+
+
+def test_features_are_chosen_on_validation_and_never_on_test(benchmark, monkeypatch):
+    features, data = benchmark
+    good = np.stack([features[text] for text in data.texts])
+    # It is right on test and noise before: on test it would win.
+    noise = np.random.default_rng(3).standard_normal(good.shape).astype(np.float32)
+    sets = {"noise": noise, "good": good, "worse": good + noise}
+    ranked = []
+    rank = engagement_module.EngagementPredictor.rank
+
+    def spy(self, users, posts, candidates):
+        ranked.append((candidates.pool[0], posts.shape))
+        return rank(self, users, posts, candidates)
+
+    monkeypatch.setattr(engagement_module.EngagementPredictor, "rank", spy)
+    choice = choose_features(sets, data, QUICK)
+    assert choice.chosen == "good"
+    assert choice.validation["good"] > choice.validation["worse"] > choice.validation["noise"]
+    alone = choose_features({"good": good}, data, QUICK)
+    assert choice.results == alone.results
+    # The test posts are ranked once a seed and language, for the chosen set alone.
+    test_pools = {data.pools_of(language)["test"][0] for language in ("en", "hi")}
+    assert sum(first in test_pools for first, _ in ranked) == 2 * 2 * len(QUICK.seeds)
+    spoilt = good.copy()
+    spoilt[data.splits == "test"] = noise[data.splits == "test"]
+    assert choose_features({**sets, "good": spoilt}, data, QUICK).validation == choice.validation
+    with pytest.raises(ValueError, match="No feature set was given"):
+        choose_features({}, data, QUICK)

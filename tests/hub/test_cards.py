@@ -9,6 +9,7 @@ from huggingface_hub import CardData, DatasetCard, ModelCard, RepoCard
 
 from twhin_hf.hub.cards import CardFacts, model_card, read_facts
 from twhin_hf.hub.sections import merge_cards, read_card
+from twhin_hf.results import Result, Results
 
 CARDS = Path(__file__).parents[2] / "model_cards"
 MODELS = ("twhin-bert-base", "twhin-bert-base-mlm", "twhin-bert-large", "mbert-tpp")
@@ -86,6 +87,31 @@ def test_a_card_of_a_config_alone(saved_models):
     text = model_card(CardFacts(config), "me/plain")
     assert 'SentenceTransformer("me/plain")' in text
     assert "output of the social head, of length 1" in text
+
+
+def test_results_beside_baselines(saved_models):
+    config = json.loads((saved_models["xlm-roberta"] / "config.json").read_text())
+    rows = [
+        Result("en", "MRR", 0.2, [0, 1], [0.1, 0.3], {"rows": "raw"}, [0.15, 0.25]),
+        Result("tl", "MRR", 0.3, [0, 1], [0.2, 0.4], {"rows": "raw", "note": "few posts"}),
+    ]
+    baselines = {"chance": [Result("en", "MRR", 0.01), Result("tl", "MRR", 0.02)]}
+    results = Results("engagement", "me/plain", rows, baselines=baselines)
+    text = model_card(CardFacts(config, results=[results]), "me/plain")
+    assert part(text, "results").strip().splitlines() == [
+        "**engagement** (median of 2 runs, 95 % interval over users)",
+        "",
+        "| encoder | language | MRR | rows |",
+        "| --- | --- | ---: | ---: |",
+        "| chance | en | 0.0100 |  |",
+        "| chance | tl | 0.0200 |  |",
+        "| **this model** | en | 0.2000 (0.150–0.250) | raw |",
+        "| **this model** | tl * | 0.3000 | raw |",
+        "",
+        "\\* tl: few posts",
+    ]
+    figures = split_card(text)[0]["model-index"][0]["results"]
+    assert [result["metrics"][0]["value"] for result in figures] == [0.2, 0.3]
 
 
 def test_a_part_whose_marks_are_gone_is_left_alone():

@@ -85,6 +85,23 @@ def test_each_part_is_that_of_the_model(folder, texts):
     np.testing.assert_allclose(alone, parts[1], atol=1e-6)
 
 
+def test_heads_of_the_network_beside_the_tokens(tiny_config, tokenizer, texts, tmp_path):
+    torch.manual_seed(0)
+    weights = {"engagement_weight": 1.0, "distillation_weight": 1.0, "social_weight": 0.0}
+    config = apply_settings(tiny_config, network_dimension=6, **weights)
+    TwhinBertForPreTraining(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    found = load_joined_encoder(str(tmp_path), "mean_all+engagement+distillation").encode(texts[:3])
+    model = load_with_heads(str(tmp_path))
+    parts = [
+        model.base_model.encode(texts[:3], pooling="mean_all", normalize_embeddings=True),
+        model.encode(texts[:3], "engagement", normalize_embeddings=True),
+        model.encode(texts[:3], "distillation", normalize_embeddings=True),
+    ]
+    torch.testing.assert_close(found, torch.cat(parts, dim=1))
+    assert found.shape == (3, 32 + 6 + 6)
+
+
 def test_a_head_that_is_not_there(folder, tiny_config, tokenizer, texts, tmp_path):
     with pytest.raises(ValueError, match=r"has no engagement head; it has social, tpp\. .*_weight"):
         load_text_encoder(folder, pooling="mean+engagement", device="cpu")

@@ -36,6 +36,16 @@ def stock_form(padded):
     return left | {"attention_mask": (padded["segment_ids"] > 0).long()}
 
 
+NETWORK_OBJECTIVES = {
+    "engagement_weight": 1.0,
+    "engagement_projection_sizes": [12, 8],
+    "distillation_weight": 1.0,
+    "distillation_loss": "neighbours",
+    "distillation_hidden_sizes": [12],
+    "network_dimension": 6,
+}
+
+
 def losses_and_gradients(model, batch):
     model.zero_grad()
     output = model(**batch)
@@ -61,11 +71,16 @@ def assert_equal_weights(found, expected):
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("kind", ["social", "bce", "contrastive"])
-def test_packed_equals_padded(family, family_config, batch, translation_batch, attention, kind):
+@pytest.mark.parametrize("kind", ["social", "network", "bce", "contrastive"])
+def test_packed_equals_padded(
+    family, family_config, batch, network_batch, translation_batch, attention, kind
+):
     torch.manual_seed(1)
     settings = {"social_pooling": "combined", "tpp_pooling": "mean"}
-    if kind != "social":
+    if kind == "network":
+        settings |= NETWORK_OBJECTIVES
+        batch = network_batch
+    elif kind != "social":
         settings["tpp_loss"] = kind
         batch = translation_batch
     apply_settings(family_config, **ALL_OBJECTIVES, **settings)
@@ -80,7 +95,9 @@ def test_packed_equals_padded(family, family_config, batch, translation_batch, a
         packed, gradients = losses_and_gradients(model, collated[row_length])
         assert packed.keys() == padded.keys()
         losses = [name for name in packed if name.endswith("loss")]
-        assert losses == ["loss", "mlm_loss", "social_loss" if kind == "social" else "tpp_loss"]
+        of_network = ["engagement_loss", "distillation_loss"] if kind == "network" else []
+        of_pairs = "social_loss" if kind in ("social", "network") else "tpp_loss"
+        assert losses == ["loss", "mlm_loss", of_pairs, *of_network]
         for name in losses:
             torch.testing.assert_close(packed[name], padded[name], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(
@@ -252,6 +269,31 @@ def test_resizing_keeps_the_decoder_tied(family, model, tokenizer, tmp_path):
     torch.testing.assert_close(
         stock(ids, attention_mask=torch.ones_like(ids), labels=ids).loss, expected
     )
+
+
+@pytest.mark.parametrize("row_length", [0, 64])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_cached_gradients_are_those_of_the_whole_batch(
+    family, family_config, network_batch, translation_batch, row_length, attention
+):
+    """Five rows at once: the last block is a short one, and MLM goes through it too."""
+    torch.manual_seed(1)
+    settings = NETWORK_OBJECTIVES | {"social_pooling": "combined", "distillation_pooling": "cls"}
+    apply_settings(family_config, **ALL_OBJECTIVES | settings)
+    model = PRETRAINING_MODELS[family]._from_config(family_config, attn_implementation=attention)
+    for batch in (network_batch, translation_batch):
+        inputs = batch(row_length) if row_length else stock_form(batch(0))
+        model.cache_gradients(None)
+        expected, gradients = losses_and_gradients(model, inputs)
+        model.cache_gradients(5)
+        found, others = losses_and_gradients(model, inputs)
+        assert found.last_hidden_state is None
+        for name, value in expected.items():
+            if name != "last_hidden_state":
+                torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-5)
+        assert others.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(others[name], gradient, atol=1e-5, rtol=1e-4)
 
 
 def test_gradient_checkpointing_changes_nothing(model, batch):

@@ -135,6 +135,17 @@ def test_settings_survive_saving(tiny_config, tmp_path):
         "tpp_projection_size": 7,
         "tpp_margin": -0.5,
         "tpp_temperature": 0.1,
+        "engagement_weight": 0.7,
+        "engagement_pooling": "combined",
+        "engagement_projection_sizes": [9, 5],
+        "engagement_temperature": 0.2,
+        "distillation_weight": 0.6,
+        "distillation_pooling": "cls",
+        "distillation_hidden_sizes": [11],
+        "distillation_loss": "neighbours",
+        "distillation_temperature": 0.4,
+        "distillation_target_temperature": 0.8,
+        "network_dimension": 3,
         "sentence_embedding": "tpp",
         "normalize_embeddings": True,
     }
@@ -148,6 +159,9 @@ def test_settings_survive_saving(tiny_config, tmp_path):
         (8, 16),
     ]
     assert model.tpp_head.projection.weight.shape == (7, 32)
+    assert [layer.weight.shape for layer in model.engagement_head.layers] == [(9, 64), (5, 9)]
+    assert model.engagement_head.user_map.weight.shape == (5, 3)
+    assert [layer.weight.shape for layer in model.distillation_head.layers] == [(11, 32), (3, 11)]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +180,16 @@ def test_settings_survive_saving(tiny_config, tmp_path):
         ({"tpp_margin": 1.5}, r"tpp_margin is 1.5; .* give one in \[-1, 1\]"),
         ({"tpp_margin": float("nan")}, "tpp_margin is nan"),
         ({"tpp_temperature": 0}, "tpp_temperature is 0; it must be above 0"),
+        ({"engagement_weight": 1}, "network_dimension is not given; give the dimension"),
+        ({"distillation_weight": 1}, "network_dimension is not given"),
+        ({"network_dimension": 0}, "network_dimension is 0; give a positive size"),
+        ({"engagement_temperature": 0}, "engagement_temperature is 0; it must be above 0"),
+        ({"distillation_loss": "mse"}, "choose one of .*'cosine', 'neighbours'"),
+        ({"distillation_hidden_sizes": [0]}, "give positive sizes"),
+        (
+            {"network_dimension": 4, "engagement_projection_sizes": []},
+            "engagement_projection_sizes is .*one positive size a layer",
+        ),
     ],
 )
 def test_bad_settings(tiny_config, settings, message):

@@ -28,14 +28,16 @@ def saved(model_class, config, tokenizer, folder, **settings):
 
 
 @pytest.mark.parametrize(
-    ("head", "pooling"), [("social", "mean"), ("social", "cls"), ("tpp", "mean_all")]
+    ("head", "pooling"),
+    [("social", "cls"), ("tpp", "mean_all"), ("engagement", "mean"), ("distillation", "mean_all")],
 )
 def test_a_saved_head_is_a_sentence_transformer(
     family, family_config, tokenizer, texts, tmp_path, head, pooling
 ):
     sentence_transformers = pytest.importorskip("sentence_transformers")
-    settings = {"tpp_weight": 1.0, "sentence_embedding": head, f"{head}_pooling": pooling}
+    settings = {f"{head}_weight": 1.0, "sentence_embedding": head, f"{head}_pooling": pooling}
     settings |= {"social_projection_sizes": [24, 16, 12], "tpp_projection_size": 8}
+    settings |= {"network_dimension": 8, "distillation_hidden_sizes": [10]}
     saved(PRETRAINING_MODELS[family], family_config, tokenizer, tmp_path, **settings)
     model = load_with_heads(str(tmp_path))
     expected = model.encode(texts[:9], head, normalize_embeddings=True)

@@ -4,52 +4,32 @@ import math
 import threading
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from safetensors import safe_open
+from small_graphs import make_community_graph, make_graph
 
 from twhin_hf.network import embedding as module
 from twhin_hf.network.checkpoint import FILE_NAME
-from twhin_hf.network.embedding import (
-    Batch,
-    NetworkEmbeddingConfig,
-    Tables,
-    batch_gradients,
-    batch_loss,
-    embed_network,
-    train_batch,
-)
+from twhin_hf.network.embedding import embed_network
+from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.folder import load_network, save_network
 from twhin_hf.network.holdout import hold_out, rank_held_out
-from twhin_hf.network.log import EngagementGraph, LogReport
+from twhin_hf.network.logistic import Batch, batch_gradients, batch_loss, train_batch
 from twhin_hf.network.schedule import Schedule, Step
-
-
-def make_graph(lhs, rhs, relation, num_users, num_posts, relations=("favorite", "reply")):
-    return EngagementGraph(
-        lhs=np.asarray(lhs, np.int32),
-        rhs=np.asarray(rhs, np.int32),
-        relation=np.asarray(relation, np.int16),
-        user_ids=pa.array([f"u{i}" for i in range(num_users)]),
-        post_ids=pa.array([f"p{i}" for i in range(num_posts)]),
-        relations=list(relations),
-        report=LogReport(),
-    )
+from twhin_hf.network.tables import Tables
 
 
 @pytest.fixture(scope="module")
 def community_graph():
-    """Two hundred users in four communities, each engaging with 12 of its community's 50 posts."""
-    rng = np.random.default_rng(0)
-    users = np.repeat(np.arange(200), 12)
-    posts = np.concatenate([u % 4 * 50 + rng.choice(50, 12, replace=False) for u in range(200)])
-    return make_graph(users, posts, rng.integers(0, 2, len(users)), 200, 200)
+    return make_community_graph()
 
 
 def small(**options):
+    """The paper's method; the others have files of their own."""
     defaults = {"dimension": 16, "epochs": 6, "num_batch_negs": 10, "num_uniform_negs": 10}
-    return NetworkEmbeddingConfig(**{**defaults, "threads": 1, "device": "cpu", **options})
+    defaults |= {"method": "twhin", "threads": 1, "device": "cpu"}
+    return NetworkEmbeddingConfig(**{**defaults, **options})
 
 
 def schedule_of(graph, batch_size=8, chunk=4):
@@ -85,8 +65,9 @@ def test_loss_by_hand():
 
 
 def test_negatives_are_averaged_by_default_and_summed_on_request():
-    assert NetworkEmbeddingConfig(num_batch_negs=30, num_uniform_negs=20).weight == 1 / 100
-    assert NetworkEmbeddingConfig(negative_weight=1.0).weight == 1
+    config = NetworkEmbeddingConfig("twhin", num_batch_negs=30, num_uniform_negs=20)
+    assert config.weight == 1 / 100
+    assert NetworkEmbeddingConfig("twhin", negative_weight=1.0).weight == 1
 
 
 def test_known_pairs_are_no_negatives():
@@ -342,14 +323,14 @@ def test_ranking_by_hand():
         num_candidates=1000,
         seed=0,
     )
-    # By score: no post above, one tie: rank 1.5. By training degree (0, 2, 0, 0): one above, two
-    # ties: rank 3.
+    # Post 1 is no candidate, because the user engaged with it. By score: no post above, one tie:
+    # rank 1.5. By training degree (0, 2, 0, 0): none above, two ties: rank 2.
     assert found == {
         "held_out_edges": 1,
         "candidates": 4,
         "mrr": pytest.approx(1 / 1.5),
         "hits@10": 1.0,
-        "popularity_mrr": pytest.approx(1 / 3),
+        "popularity_mrr": pytest.approx(1 / 2),
         "popularity_hits@10": 1.0,
     }
 
@@ -370,9 +351,27 @@ def test_candidates_are_sampled_where_posts_are_many():
         ({"threads": 0}, "threads is 0"),
         ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"num_batch_negs": -1}, "num_batch_negs is -1"),
-        ({"num_batch_negs": 0, "num_uniform_negs": 0}, "both 0: without negatives"),
+        (
+            {"method": "twhin", "num_batch_negs": 0, "num_uniform_negs": 0},
+            "both 0: without negatives",
+        ),
+        ({"num_batch_negs": 0}, "num_batch_negs is 0: a softmax over one post learns nothing"),
+        ({"method": "word2vec"}, "method is 'word2vec'; it must be one of softmax, twhin, als"),
+        (
+            {"num_uniform_negs": 50},
+            "num_uniform_negs is 50, but has no effect with the method softmax. Leave it out, or "
+            "set method to twhin",
+        ),
+        ({"method": "als", "learning_rate": 0.1}, "set method to softmax or twhin"),
+        ({"method": "twhin", "l2": 0.0}, "set method to softmax or als"),
+        ({"l2": -1.0}, "l2 is -1.0; it must be 0 or more"),
+        ({"method": "als", "confidence": 0.0}, "confidence is 0.0; it must be above 0"),
+        (
+            {"method": "als", "relation_weights": {"reply": 0.0}},
+            "relation_weights has 0.0 for 'reply'; a weight must be above 0",
+        ),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; it must be above 0"),
-        ({"negative_weight": 0.0}, "negative_weight is 0.0"),
+        ({"method": "twhin", "negative_weight": 0.0}, "negative_weight is 0.0"),
         ({"holdout": 1.0}, "holdout is 1.0; it is a share"),
         ({"num_candidates": 1}, "ranking needs 2 or more"),
     ],

@@ -18,7 +18,12 @@ def record_batches(trainer):
 
     def compute_loss(model, inputs, **kwargs):
         if model.training:
-            seen.append({name: torch.as_tensor(value).clone() for name, value in inputs.items()})
+            seen.append(
+                {
+                    name: value if isinstance(value, dict) else torch.as_tensor(value).clone()
+                    for name, value in inputs.items()
+                }
+            )
         return inner(model, inputs, **kwargs)
 
     trainer.compute_loss = compute_loss

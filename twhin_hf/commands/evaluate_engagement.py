@@ -21,12 +21,16 @@ def engagement(
     columns: dict[str, str] | None = None,
     post_columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
+    baselines: bool = True,
+    base_model: str | None = None,
 ) -> None:
     """Predict who engages with posts never seen: HITS@10 and MRR.
 
     As in the TwHIN-BERT paper: frozen post features, two projections, the engaged post among 1,000.
     The network must have been embedded without the validation and test posts (`twhin-hf split`).
-    An encoder without a pooling of its own is judged by combined, as in the paper.
+    An encoder without a pooling of its own is judged by combined, as in the paper. Beside it stand
+    what it must beat: chance, TF-IDF + SVD of the words, and the encoder that its training began
+    from. A folder that holds the model gets the results too, for its card.
 
     Args:
         posts: Posts (post_id, text, lang): Parquet, CSV or JSON lines; file or folder.
@@ -41,16 +45,24 @@ def engagement(
         columns: Rename columns of the log: NAME=COLUMN.
         post_columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the readers.
+        baselines: Judge the baselines as well.
+        base_model: Encoder that the training began from, to judge as well: folder or Hub repository
+            (default: the one that the model's record names, where it is a folder here).
     """
-    from dataclasses import asdict
+    import logging
+    from dataclasses import asdict, replace
+    from pathlib import Path
 
     from twhin_hf.benchmarks.engagement.benchmark import build_benchmark
     from twhin_hf.data.posts import read_posts
     from twhin_hf.data.splits import check_no_leak, split_posts
+    from twhin_hf.evaluation.baselines import evaluate_baselines, find_stock_encoder
     from twhin_hf.evaluation.engagement import engagement_rows, evaluate_engagement
+    from twhin_hf.evaluation.engagement_results import baseline_rows, difference_sentence
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
-    from twhin_hf.results import Results
+    from twhin_hf.report import report
+    from twhin_hf.results import Results, write_model_results
 
     if records_per_user != "all" and records_per_user < 1:
         raise ValueError(f"--records_per_user is {records_per_user}; give 1 or more, or all")
@@ -61,6 +73,14 @@ def engagement(
     splits = split_posts(table["post_id"], split_seed)
     check_no_leak(vectors.post_ids, table["post_id"].filter(splits != "train"), what="The network")
     loaded = encoder.load()
+    stock = {}
+    if baselines:
+        began = base_model
+        if not began:
+            began, told = find_stock_encoder(encoder.model)
+            logging.getLogger(__name__).info("%s", told)
+        if began:
+            stock[began] = replace(encoder, model=began, revision=None).load()
     benchmark = build_benchmark(
         read_log(
             engagements,
@@ -76,11 +96,13 @@ def engagement(
         records_per_user=most_records,
     )
     found = evaluate_engagement(loaded, benchmark, config)
+    beside = evaluate_baselines(found, benchmark, config, stock) if baselines else {}
     results = Results(
         task="engagement",
         model=encoder.model,
         revision=encoder.revision,
         results=engagement_rows(found, config),
+        baselines=baseline_rows(found, beside, config),
         options={
             "split_seed": split_seed,
             "max_posts": max_posts,
@@ -89,7 +111,14 @@ def engagement(
             "max_length": encoder.max_length,
             "class": loaded.kind,
             "pooling": loaded.pooling,
+            "pooling_of_baselines": {name: own.pooling for name, own in stock.items()},
             "benchmark": benchmark.counts,
         },
     )
     save_results(results, output, "Engagement prediction on posts never seen")
+    for name, rows in results.baselines.items():
+        report(difference_sentence(name, rows))
+    if Path(output).resolve() != Path(encoder.model).resolve():
+        saved = write_model_results(results, encoder.model)
+        if saved:
+            report(f"Saved in {saved}, for the model's card")

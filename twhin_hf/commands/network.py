@@ -85,7 +85,9 @@ def embed(
     resume: bool = False,
     progress: bool = True,
 ) -> None:
-    """Learn user and post vectors from an engagement log (TwHIN's network embedding).
+    """Learn user and post vectors from an engagement log.
+
+    `--method twhin` embeds it as the TwHIN-BERT paper does.
 
     Args:
         engagements: Engagement log (user_id, post_id, relation): Parquet, CSV or JSON lines; file

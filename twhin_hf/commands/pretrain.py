@@ -7,6 +7,7 @@ train another model or with another trainer, copy `pretrain` and change it.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from twhin_hf.commands.training_options import (
     LoraOptions,
@@ -24,7 +25,9 @@ class PretrainingData:
 
     Args:
         posts: Posts: Parquet, CSV or JSON lines; file or folder.
-        pairs: Mined pairs of posts (Parquet); without them, MLM on the posts.
+        pairs: Mined pairs of posts (Parquet), for the social loss.
+        network: Network folder of the training posts, for the engagement objective and
+            distillation.
         translation_pairs: Translation pairs, file or folder; batches of them are mixed in.
         validation_posts: Held-out posts.
         validation_pairs: Pairs among the held-out posts.
@@ -33,6 +36,7 @@ class PretrainingData:
 
     posts: str
     pairs: str | None = None
+    network: str | None = None
     translation_pairs: str | None = None
     validation_posts: str | None = None
     validation_pairs: str | None = None
@@ -52,9 +56,10 @@ def pretrain(
     config: SocialPretrainingConfig,
     columns: dict[str, str] | None = None,
 ) -> None:
-    """Pretrain an encoder with MLM (stage 1), or with MLM and the social loss (stage 2).
+    """Pretrain an encoder with MLM, and with what a network knows of the posts.
 
-    Translation pairs can be mixed into either stage. The same as
+    Pairs bring the social loss, a network folder the engagement objective and distillation,
+    translation pairs translation pair prediction; any of them go together. The same as
     `accelerate launch examples/run_social_pretraining.py`.
 
     Args:
@@ -69,10 +74,17 @@ def pretrain(
 
     from twhin_hf.data.posts import read_posts
     from twhin_hf.data.translation.pairs import read_translation_pairs
+    from twhin_hf.network.folder import load_network
     from twhin_hf.training.social import SocialPretrainingTrainer
 
-    # A model learns from translation pairs where there are some.
-    defaults = {"tpp_weight": 1.0} if data.translation_pairs else {}
+    network = load_network(data.network) if data.network else None
+    # A model learns from what there is.
+    defaults: dict[str, Any] = {"tpp_weight": 1.0} if data.translation_pairs else {}
+    if network is not None:
+        defaults |= {"engagement_weight": 1.0, "distillation_weight": 1.0}
+        defaults["network_dimension"] = network.dimension
+        if not data.pairs:
+            defaults["social_weight"] = 0.0
     encoder, tokenizer = load_model(model, objectives, lora, config.seed, **defaults)
     train_posts, eval_posts = (
         read_posts(path, columns=columns).dataset if path else None
@@ -94,6 +106,7 @@ def pretrain(
         eval_dataset=eval_posts,
         eval_pairs=eval_pairs,
         eval_translation_pairs=eval_translations,
+        network=network,
         processing_class=tokenizer,
     )
     trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)

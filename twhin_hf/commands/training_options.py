@@ -24,12 +24,14 @@ class ModelOptions:
             a Hub repository.
         config_overrides: Values of the new config, such as hidden_size=384.
         tokenizer_name: Tokenizer (default: that of model_name_or_path).
+        dropout: Dropout of the encoder (default: the checkpoint's).
     """
 
     model_name_or_path: str | None = None
     config_name: str | None = None
     config_overrides: dict[str, Any] | None = None
     tokenizer_name: str | None = None
+    dropout: float | None = None
 
     def __post_init__(self) -> None:
         if bool(self.model_name_or_path) == bool(self.config_name):
@@ -40,6 +42,10 @@ class ModelOptions:
         if self.config_name and not self.tokenizer_name:
             raise ValueError(
                 "config_name needs tokenizer_name; `twhin-hf tokenizer` trains one from posts"
+            )
+        if self.dropout is not None and self.config_name:
+            raise ValueError(
+                "dropout goes with model_name_or_path; a new config has it in config_overrides"
             )
         if self.config_overrides and not self.config_name:
             raise ValueError(
@@ -136,6 +142,7 @@ def load_model(
         tokenizer,
         trainable_adapter=lora.lora,
         four_bit=lora.lora_4bit,
+        dropout=model.dropout,
         **defaults | given,
     )
     return (_with_lora(loaded, lora) if lora.lora else loaded), tokenizer

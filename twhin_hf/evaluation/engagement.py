@@ -7,6 +7,10 @@ user's network vector and a post's frozen text features into one space,
 
 they are trained with negatives drawn in proportion to the posts' frequency^¾, the epoch that is
 best on the validation posts is kept, and each engaged test post is ranked among 1,000.
+
+The paper does not say whether a post's features are brought to length 1, which may decide more than
+the encoder does. Both are tried, for every encoder alike, and validation chooses; so it does among
+several feature sets. The test posts are ranked once, for what was chosen.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,33 +32,19 @@ from torch.nn import functional
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
 from twhin_hf.devices import pick_device
 from twhin_hf.evaluation.engagement_config import EngagementConfig
-from twhin_hf.evaluation.ranking import CandidateSets, hits_and_mrr, ranks
-from twhin_hf.evaluation.text_encoders import TextEncoder
-from twhin_hf.results import Result
+from twhin_hf.evaluation.engagement_results import EngagementResult as EngagementResult
+from twhin_hf.evaluation.engagement_results import averaged_languages
+from twhin_hf.evaluation.engagement_results import engagement_rows as engagement_rows
+from twhin_hf.evaluation.ranking import CandidateSets, Ranks, ranks
+from twhin_hf.evaluation.text_encoders import TextEncoder, length_normalized
 
 logger = logging.getLogger(__name__)
 
 FEWEST_CANDIDATES = 20
-
-
-@dataclass(frozen=True)
-class EngagementResult:
-    """Figures of one language, one value per seed.
-
-    Args:
-        hits: HITS@k of each run, 0 to 1.
-        mrr: Mean reciprocal rank of each run, 0 to 1.
-        best_epochs: The epoch that was kept in each run, counted from 1.
-        num_candidates: Posts actually ranked for a test record, the engaged one included; the
-            mean over the records, as a user's other engaged posts are never candidates.
-        num_records: Records of each split.
-    """
-
-    hits: tuple[float, ...]
-    mrr: tuple[float, ...]
-    best_epochs: tuple[int, ...]
-    num_candidates: float
-    num_records: dict[str, int]
+MOST_CHOICE_RECORDS = 30_000
+"""Most validation engagements by which rows and features are chosen."""
+CHOICE_SEEDS = 2
+"""Runs by which they are chosen: the first seeds. The others are run with what was chosen."""
 
 
 class Encoder(Protocol):
@@ -108,9 +100,7 @@ class EngagementPredictor(torch.nn.Module):
         return engagement_loss((h_user * h_engaged).sum(dim=1), h_user @ h_drawn.T)
 
     @torch.inference_mode()
-    def rank(
-        self, users: torch.Tensor, posts: torch.Tensor, candidates: CandidateSets
-    ) -> np.ndarray:
+    def rank(self, users: torch.Tensor, posts: torch.Tensor, candidates: CandidateSets) -> Ranks:
         """Rank of each record's engaged post; `users` and `posts` are the whole feature tables."""
         h_posts = self.post(posts[torch.from_numpy(candidates.pool)])
         found = []
@@ -119,7 +109,7 @@ class EngagementPredictor(torch.nn.Module):
             scores = (self.user(users[rows]) @ h_posts.T).cpu().numpy()
             engaged = scores[np.arange(len(scores)), candidates.columns[block]]
             found.append(ranks(engaged, scores, candidates.mask(number)))
-        return np.concatenate(found)
+        return Ranks(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def predict_engagement(
@@ -140,40 +130,189 @@ def predict_engagement(
         config: The paper's protocol by default.
         pools: Post rows of `validation` and `test` from which negatives are drawn; the posts of
             that split's records where none are given.
-        known: All engagements of the users: never drawn as a candidate. The records of the three
-            splits where none are given.
+        known: All engagements of the users: never drawn as a candidate, and those with validation
+            posts choose the rows. The records of the three splits where none are given.
 
     Raises:
         ValueError: Features hold NaN or inf, a split has no record, a post is in two splits, or
             the test split has fewer than 20 candidates.
     """
-    config = config or EngagementConfig()
-    pools = {
-        split: np.unique(pools[split] if pools else records[split].posts)
-        for split in ("validation", "test")
-    }
-    _check_input(user_vectors, post_features, records, pools, config)
-    known = known or Records.concatenate(list(records.values()))
-    sets = {
-        split: CandidateSets(
-            records[split], pools[split], known, config.num_candidates, config.candidate_seed
+    task = _Task(user_vectors, records, config or EngagementConfig(), pools, known)
+    return task.test(task.fit(post_features), post_features)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Predictors of one feature set, and what chose them.
+
+    Args:
+        rows: `raw` or `normalized`.
+        models: One per seed that was run, at its best epoch.
+        best_epochs: Counted from 1.
+        validation: Validation MRR of the rows that were tried, the mean over these seeds.
+    """
+
+    rows: str
+    models: list[EngagementPredictor]
+    best_epochs: list[int]
+    validation: dict[str, float]
+
+    @property
+    def figure(self) -> float:
+        """Validation MRR of these rows."""
+        return self.validation[self.rows]
+
+
+class _Task:
+    """One language: users, records and candidates that are the same for all features."""
+
+    def __init__(
+        self,
+        user_vectors: np.ndarray,
+        records: Mapping[str, Records],
+        config: EngagementConfig,
+        pools: Mapping[str, np.ndarray] | None,
+        known: Records | None,
+    ):
+        self.config, self.records, self.user_vectors = config, records, user_vectors
+        self.pools = {
+            split: np.unique(pools[split] if pools else records[split].posts)
+            for split in ("validation", "test")
+        }
+        _check_finite("user vectors", user_vectors)
+        _check_records(records, self.pools, config)
+        self.known = known or Records.concatenate(list(records.values()))
+
+    @cached_property
+    def validation(self) -> CandidateSets:
+        """Chooses the epoch, as in the paper."""
+        return self._candidates(self.records["validation"], "validation")
+
+    @cached_property
+    def choice(self) -> CandidateSets:
+        """Chooses rows and features: all validation engagements, as so few records are noisy."""
+        every = self.known.restrict_to(self.pools["validation"])
+        if len(every) <= len(self.records["validation"]):
+            return self.validation
+        if len(every) > MOST_CHOICE_RECORDS:
+            drawn = np.random.default_rng(self.config.candidate_seed).permutation(len(every))
+            every = every.where(np.sort(drawn[:MOST_CHOICE_RECORDS]))
+        return self._candidates(every, "validation")
+
+    @cached_property
+    def test_sets(self) -> CandidateSets:
+        """Made when they are needed first: nothing that chooses sees them."""
+        return self._candidates(self.records["test"], "test")
+
+    def _candidates(self, records: Records, split: str) -> CandidateSets:
+        config = self.config
+        return CandidateSets(
+            records, self.pools[split], self.known, config.num_candidates, config.candidate_seed
         )
-        for split in pools
-    }
-    train = records["train"]
-    users = _features(user_vectors, np.unique(train.users), config)
-    posts = _features(post_features, np.unique(train.posts), config)
-    with _one_thread_an_operation(), ThreadPoolExecutor(os.cpu_count()) as workers:
-        runs = list(
-            workers.map(lambda seed: _run(users, posts, train, sets, config, seed), config.seeds)
+
+    def fit(self, features: np.ndarray) -> _Fit:
+        """Predictors on raw or normalised rows, whichever are better on validation."""
+        _check_finite("post features", features)
+        seeds = self.config.seeds[:CHOICE_SEEDS]
+        tried = [self._fit(features, rows, seeds) for rows in _rows_to_try(features, self.config)]
+        best = max(tried, key=lambda fit: fit.figure)
+        figures = {fit.rows: fit.figure for fit in tried}
+        return _Fit(best.rows, best.models, best.best_epochs, figures)
+
+    def _tables(self, features: np.ndarray, rows: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the predictor reads of users [users, ·] and posts [posts, ·]."""
+        read = length_normalized(features) if rows == "normalized" else features
+        train = self.records["train"]
+        return (
+            _features(self.user_vectors, np.unique(train.users), self.config),
+            _features(read, np.unique(train.posts), self.config),
         )
-    return EngagementResult(
-        hits=tuple(hits for hits, _, _ in runs),
-        mrr=tuple(mrr for _, mrr, _ in runs),
-        best_epochs=tuple(epoch for _, _, epoch in runs),
-        num_candidates=sets["test"].mean_size,
-        num_records={split: len(records[split]) for split in ("train", *pools)},
-    )
+
+    def _fit(self, features: np.ndarray, rows: str, seeds: Sequence[int]) -> _Fit:
+        users, posts = self._tables(features, rows)
+        validation, choice = self.validation, self.choice
+
+        def run(seed: int) -> tuple[EngagementPredictor, int, float]:
+            model, epoch = self._train(users, posts, validation, seed)
+            return model, epoch, float(model.rank(users, posts, choice).reciprocal().mean())
+
+        with _one_thread_an_operation(), ThreadPoolExecutor(os.cpu_count()) as workers:
+            models, epochs, figures = zip(*workers.map(run, seeds), strict=True)
+        logger.debug("%s rows: validation MRR %s, epochs %s", rows, figures, epochs)
+        return _Fit(rows, list(models), list(epochs), {rows: float(np.mean(figures))})
+
+    def _train(
+        self, users: torch.Tensor, posts: torch.Tensor, validation: CandidateSets, seed: int
+    ) -> tuple[EngagementPredictor, int]:
+        """One seed: the predictor at the epoch with the best validation MRR."""
+        config, train = self.config, self.records["train"]
+        generator = torch.Generator().manual_seed(seed)
+        model = EngagementPredictor(
+            users.shape[1], posts.shape[1], config.projection_size, generator
+        ).to(pick_device(config.device))
+        optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+        train_users, train_posts = torch.from_numpy(train.users), torch.from_numpy(train.posts)
+        drawable, weights = map(torch.from_numpy, prevalence(train.posts, config.negative_power))
+        best, best_epoch, weights_of_best = -1.0, 0, model.state_dict()
+        for epoch in range(1, config.max_epochs + 1):
+            for batch in torch.randperm(len(train), generator=generator).split(
+                config.records_per_batch
+            ):
+                drawn = torch.multinomial(
+                    weights, config.num_negatives, replacement=True, generator=generator
+                )
+                loss = model.loss(
+                    users[train_users[batch]], posts[train_posts[batch]], posts[drawable[drawn]]
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            mrr = float(model.rank(users, posts, validation).reciprocal().mean())
+            if mrr > best:
+                best, best_epoch, weights_of_best = mrr, epoch, deepcopy(model.state_dict())
+            elif epoch - best_epoch >= config.patience:
+                break
+        model.load_state_dict(weights_of_best)
+        return model, best_epoch
+
+    def test(self, fit: _Fit, features: np.ndarray) -> EngagementResult:
+        """Runs the seeds that are left on the features of a fit, and ranks the test posts, once."""
+        models, epochs = fit.models, fit.best_epochs
+        if left := self.config.seeds[len(models) :]:
+            others = self._fit(features, fit.rows, left)
+            models, epochs = models + others.models, epochs + others.best_epochs
+        users, posts = self._tables(features, fit.rows)
+        with _one_thread_an_operation():
+            found = [model.rank(users, posts, self.test_sets) for model in models]
+        hits = [ranked.hits(self.config.hits_at) for ranked in found]
+        reciprocal = [ranked.reciprocal() for ranked in found]
+        return EngagementResult(
+            hits=tuple(float(values.mean()) for values in hits),
+            mrr=tuple(float(values.mean()) for values in reciprocal),
+            seeds=tuple(self.config.seeds),
+            best_epochs=tuple(epochs),
+            num_candidates=float(self.test_sets.sizes.mean()),
+            num_records={
+                **{split: len(self.records[split]) for split in ("train", *self.pools)},
+                "choice": len(self.choice.records),
+            },
+            rows=fit.rows,
+            validation=fit.validation,
+            records=self.records["test"],
+            candidates=self.test_sets.sizes,
+            hits_by_record=np.stack(hits).astype(np.float32),
+            reciprocal_ranks=np.stack(reciprocal).astype(np.float32),
+        )
+
+
+def _rows_to_try(features: np.ndarray, config: EngagementConfig) -> list[str]:
+    if config.normalize != "auto":
+        return ["normalized" if config.normalize == "always" else "raw"]
+    lengths = np.linalg.norm(features, axis=1)
+    if config.standardize and np.allclose(lengths, lengths.max(initial=0), rtol=1e-3):
+        # Standardised, rows of one length are the same raw and normalised.
+        return ["normalized"]
+    return ["raw", "normalized"]
 
 
 @contextmanager
@@ -190,47 +329,6 @@ def _one_thread_an_operation() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run(
-    users: torch.Tensor,
-    posts: torch.Tensor,
-    train: Records,
-    sets: Mapping[str, CandidateSets],
-    config: EngagementConfig,
-    seed: int,
-) -> tuple[float, float, int]:
-    """One seed: HITS@k and MRR on test at the epoch with the best validation MRR."""
-    generator = torch.Generator().manual_seed(seed)
-    model = EngagementPredictor(
-        users.shape[1], posts.shape[1], config.projection_size, generator
-    ).to(pick_device(config.device))
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    train_users, train_posts = torch.from_numpy(train.users), torch.from_numpy(train.posts)
-    drawable, weights = map(torch.from_numpy, prevalence(train.posts, config.negative_power))
-    best = (-1.0, 0, 0.0, 0.0)
-    for epoch in range(1, config.max_epochs + 1):
-        for batch in torch.randperm(len(train), generator=generator).split(
-            config.records_per_batch
-        ):
-            drawn = torch.multinomial(
-                weights, config.num_negatives, replacement=True, generator=generator
-            )
-            loss = model.loss(
-                users[train_users[batch]], posts[train_posts[batch]], posts[drawable[drawn]]
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        validation = hits_and_mrr(model.rank(users, posts, sets["validation"]), config.hits_at)[1]
-        if validation > best[0]:
-            test = hits_and_mrr(model.rank(users, posts, sets["test"]), config.hits_at)
-            best = (validation, epoch, *test)
-        elif epoch - best[1] >= config.patience:
-            break
-    _, epoch, hits, mrr = best
-    logger.debug("seed %d: epoch %d, HITS@%d %.4f", seed, epoch, config.hits_at, hits)
-    return hits, mrr, epoch
-
-
 def _features(values: np.ndarray, train_rows: np.ndarray, config: EngagementConfig) -> torch.Tensor:
     """Float32 features on the device, standardised by the rows that training sees."""
     features = torch.from_numpy(np.array(values, dtype=np.float32))
@@ -243,20 +341,18 @@ def _features(values: np.ndarray, train_rows: np.ndarray, config: EngagementConf
     return features.to(pick_device(config.device))
 
 
-def _check_input(
-    user_vectors: np.ndarray,
-    post_features: np.ndarray,
-    records: Mapping[str, Records],
-    pools: Mapping[str, np.ndarray],
-    config: EngagementConfig,
+def _check_finite(name: str, values: np.ndarray) -> None:
+    bad = int((~np.isfinite(values).all(axis=1)).sum())
+    if bad:
+        raise ValueError(
+            f"{bad:,} of {len(values):,} rows of the {name} hold NaN or infinity. "
+            "Check the training that made them; the evaluation needs finite numbers."
+        )
+
+
+def _check_records(
+    records: Mapping[str, Records], pools: Mapping[str, np.ndarray], config: EngagementConfig
 ) -> None:
-    for name, values in (("user vectors", user_vectors), ("post features", post_features)):
-        bad = int((~np.isfinite(values).all(axis=1)).sum())
-        if bad:
-            raise ValueError(
-                f"{bad:,} of {len(values):,} rows of the {name} hold NaN or infinity. "
-                "Check the training that made them; the evaluation needs finite numbers."
-            )
     for split in ("train", "validation", "test"):
         if not len(records[split]):
             raise ValueError(
@@ -334,54 +430,79 @@ def evaluate_post_features(
     Raises:
         ValueError: As `evaluate_engagement`.
     """
-    if features.ndim != 2 or len(features) != len(benchmark.texts):
-        raise ValueError(
-            f"The model gave features of shape {list(features.shape)} for "
-            f"{len(benchmark.texts):,} posts; one row per post is needed."
-        )
-    return {
-        language: predict_engagement(
+    return choose_features({"": features}, benchmark, config).results
+
+
+@dataclass(frozen=True)
+class FeatureChoice:
+    """The feature set that validation has chosen, and its figures on test.
+
+    Args:
+        chosen: Its name.
+        validation: Validation MRR of every set: the mean over the seeds that choose and over the
+            languages of the average, with the better rows.
+        results: Test figures of the chosen one by language.
+    """
+
+    chosen: str
+    validation: dict[str, float]
+    results: dict[str, EngagementResult]
+
+
+def choose_features(
+    sets: Mapping[str, np.ndarray],
+    benchmark: EngagementBenchmark,
+    config: EngagementConfig | None = None,
+) -> FeatureChoice:
+    """Judges the feature set that is best on validation; the test posts see no other.
+
+    Args:
+        sets: Features of the benchmark's posts by name, float32 `[posts, width]` each; the first
+            of equals is taken. `side_by_side` makes one of several.
+        benchmark: Posts, splits, records and user vectors.
+        config: Options of the predictor.
+
+    Raises:
+        ValueError: No set, a set without a row for each post, or as `predict_engagement`.
+
+    Example:
+        >>> choice = choose_features(  # doctest: +SKIP
+        ...     {"mean": mean, "mean + TF-IDF": side_by_side(mean, tfidf)}, benchmark
+        ... )
+    """
+    config = config or EngagementConfig()
+    if not sets:
+        raise ValueError("No feature set was given to choose from; give one at least.")
+    for features in sets.values():
+        if features.ndim != 2 or len(features) != len(benchmark.texts):
+            raise ValueError(
+                f"The model gave features of shape {list(features.shape)} for "
+                f"{len(benchmark.texts):,} posts; one row per post is needed."
+            )
+    tasks = {
+        language: _Task(
             benchmark.user_vectors,
-            features,
             benchmark.records_of(language),
             config,
-            pools=benchmark.pools_of(language),
-            known=benchmark.known,
+            benchmark.pools_of(language),
+            benchmark.known,
         )
         for language in benchmark.language_names
     }
-
-
-def engagement_rows(
-    results: Mapping[str, EngagementResult], config: EngagementConfig | None = None
-) -> list[Result]:
-    """Rows for `results.json`: the median over the seeds of each language, and their average.
-
-    The paper reports HITS@10 of each language as the median of 6 runs and averages the languages.
-    """
-    config = config or EngagementConfig()
-    rows = []
-    for metric, values_of in ((f"HITS@{config.hits_at}", "hits"), ("MRR", "mrr")):
-        languages = [
-            Result(
-                language=language,
-                metric=metric,
-                value=float(np.median(getattr(result, values_of))),
-                seeds=list(config.seeds),
-                values=list(getattr(result, values_of)),
-                details={"candidates": result.num_candidates, "records": result.num_records},
-            )
-            for language, result in results.items()
-        ]
-        rows += [*languages, _average(languages)] if len(languages) > 1 else languages
-    return rows
-
-
-def _average(rows: Sequence[Result]) -> Result:
-    return replace(
-        rows[0],
-        language="average",
-        value=float(np.mean([row.value for row in rows])),
-        values=np.mean([row.values for row in rows], axis=0).tolist(),
-        details={"languages": len(rows)},
+    fits = {
+        name: {language: task.fit(features) for language, task in tasks.items()}
+        for name, features in sets.items()
+    }
+    averaged = averaged_languages(
+        {language: float(task.choice.sizes.mean()) for language, task in tasks.items()}, config
     )
+    figures = {
+        name: float(np.mean([by_language[language].figure for language in averaged]))
+        for name, by_language in fits.items()
+    }
+    chosen = max(figures, key=lambda name: figures[name])
+    results = {
+        language: task.test(fits[chosen][language], sets[chosen])
+        for language, task in tasks.items()
+    }
+    return FeatureChoice(chosen, figures, results)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Normalize = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,13 @@ class EngagementConfig:
         standardize: Bring every feature to mean 0 and variance 1 by the statistics of train, for
             users and posts and for every model alike. The paper does not mention it; without it the
             few huge dimensions of a BERT-like encoder dominate the learning rate.
+        normalize: Bring every post's features to length 1 first: always, never, or, for every model
+            alike, whichever is better on validation (auto). The paper does not mention it.
         device: Device (default: GPU if available).
 
     Raises:
-        ValueError: No seed, or so few candidates that every rank is a hit.
+        ValueError: No seed, so few candidates that every rank is a hit, or another way to
+            normalize.
     """
 
     projection_size: int = 128
@@ -45,11 +51,14 @@ class EngagementConfig:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     candidate_seed: int = 0
     standardize: bool = True
+    normalize: Normalize = "auto"
     device: str | None = None
 
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("seeds is empty: name at least one, the paper takes six.")
+        if self.normalize not in (choices := get_args(Normalize)):
+            raise ValueError(f"normalize is {self.normalize!r}; choose from {', '.join(choices)}")
         if self.num_candidates <= self.hits_at:
             raise ValueError(
                 f"num_candidates={self.num_candidates} with hits_at={self.hits_at}: every rank "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from twhin_hf.benchmarks.engagement.benchmark import Records
@@ -9,24 +11,63 @@ from twhin_hf.benchmarks.engagement.benchmark import Records
 SCORES_PER_BLOCK = 2**22  # 16 MiB of float32 scores at a time
 
 
-def ranks(positive: np.ndarray, scores: np.ndarray, candidate: np.ndarray) -> np.ndarray:
-    """Rank of each engaged post among its candidates, 1 is best.
+class Ranks(NamedTuple):
+    """How many candidates stand before each engaged post, and how many beside it.
 
-    A candidate outranks the engaged post unless its score is strictly lower: ties and NaN count
-    against the model, so a constant score gives the worst rank.
+    Ties are in no order, so every figure is its expected value under a random one: a constant
+    score gives what chance gives.
+
+    Args:
+        better: Candidates with a better score, int [records].
+        tied: Candidates with the same score, int [records].
+
+    Example:
+        >>> ranks = Ranks(np.array([1, 0]), np.array([0, 3]))
+        >>> ranks.expected(), ranks.hits(2), ranks.reciprocal()
+        (array([2. , 2.5]), array([1. , 0.5]), array([0.5       , 0.52083333]))
+    """
+
+    better: np.ndarray
+    tied: np.ndarray
+
+    def expected(self) -> np.ndarray:
+        """Rank of each engaged post, 1 is best, half of the ties before it; float [records]."""
+        return 1 + self.better + self.tied / 2
+
+    def hits(self, k: int) -> np.ndarray:
+        """Probability that the engaged post is among the first k, `(k − better) / (tied + 1)`.
+
+        Returns:
+            0 to 1, float [records]; 0 or 1 where nothing is tied.
+        """
+        return np.clip((k - self.better) / (self.tied + 1), 0, 1)
+
+    def reciprocal(self) -> np.ndarray:
+        """Expected reciprocal rank: the mean of `1 / rank` over the places of the tied ones."""
+        last = self.better + self.tied + 1
+        harmonic = np.append(0.0, np.cumsum(1 / np.arange(1, last.max(initial=0) + 1)))
+        return (harmonic[last] - harmonic[self.better]) / (self.tied + 1)
+
+
+def ranks(positive: np.ndarray, scores: np.ndarray, candidate: np.ndarray) -> Ranks:
+    """Rank of each engaged post among its candidates.
+
+    NaN counts against the model: a candidate without a score is better, and every candidate is
+    better than an engaged post without one.
 
     Args:
         positive: Score of the engaged post [records].
         scores: Scores of all posts of the split [records, posts].
         candidate: Which of them are this record's negatives, bool [records, posts].
     """
-    outranks = ~(scores < positive[:, None])
-    return 1 + (outranks & candidate).sum(axis=1)
+    better = (~(scores <= positive[:, None]) & candidate).sum(axis=1)
+    not_worse = (~(scores < positive[:, None]) & candidate).sum(axis=1)
+    return Ranks(better, not_worse - better)
 
 
-def hits_and_mrr(rank: np.ndarray, k: int) -> tuple[float, float]:
-    """HITS@k and the mean reciprocal rank of ranks that start at 1."""
-    return float((rank <= k).mean()), float((1.0 / rank).mean())
+def hits_and_mrr(found: Ranks, k: int) -> tuple[float, float]:
+    """HITS@k and the mean reciprocal rank."""
+    return float(found.hits(k).mean()), float(found.reciprocal().mean())
 
 
 class CandidateSets:
@@ -38,6 +79,8 @@ class CandidateSets:
         known: Every engagement of these users: a post the user engaged with is no negative.
         num_candidates: Posts to rank, the engaged one included; all of `pool` where it has fewer.
         seed: Seed of the draw.
+
+    `sizes` tells how many posts are ranked for each record, the engaged one included.
     """
 
     def __init__(
@@ -49,7 +92,7 @@ class CandidateSets:
         self._block = max(1, SCORES_PER_BLOCK // len(pool))
         rng = np.random.default_rng(seed)
         drawn = [self._draw(block, num_candidates - 1, rng) for block in self.blocks()]
-        self.mean_size = 1 + float(np.concatenate([mask.sum(axis=1) for mask in drawn]).mean())
+        self.sizes = 1 + np.concatenate([mask.sum(axis=1) for mask in drawn])
         self._packed = [np.packbits(mask, axis=1) for mask in drawn]
 
     def blocks(self) -> list[slice]:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from twhin_hf.devices import pick_device
-from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.loading.families import MODELS
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
 
@@ -89,6 +90,72 @@ def load_text_encoder(
 
         return TextEncoder(encode, chosen, type(model).__name__)
     return _sentence_transformer(name_or_path, revision, batch_size, max_length, device)
+
+
+def feature_sets(
+    name_or_path: str, texts: Sequence[str], *, batch_size: int = 64, device: str | None = None
+) -> dict[str, np.ndarray]:
+    """What a pretrained encoder gives of texts: pooled, by its heads, and both side by side.
+
+    Args:
+        name_or_path: Folder or repository of a `Twhin…ForPreTraining`.
+        texts: The posts.
+        batch_size: Texts encoded at once.
+        device: `cuda` where there is one, else `cpu`, by default.
+
+    Returns:
+        float32 `[texts, width]` by the name of the set, such as `mean`,
+        `engagement + distillation` and `mean + engagement + distillation`; parts of several are
+        scaled to length 1. A model without heads of engagements has the pooled one alone.
+    """
+    model: Any = load_with_heads(name_or_path).to(pick_device(device)).eval()
+    config = model.config
+    encoder = model.base_model
+    names = [name for name in ("engagement", "distillation") if name in model.heads()]
+    pooled = {
+        pooling: encoder.encode(list(texts), pooling=pooling, batch_size=batch_size)
+        for pooling in sorted({config.pooling, *(config.__dict__[f"{n}_pooling"] for n in names)})
+    }
+    with torch.inference_mode():
+        outputs = [
+            model.heads()[name](pooled[getattr(config, f"{name}_pooling")].to(model.device)).cpu()
+            for name in names
+        ]
+    own = pooled[config.pooling].numpy()
+    if not names:
+        return {config.pooling: own}
+    heads = [values.numpy() for values in outputs]
+    joined = " + ".join(names)
+    return {
+        joined: side_by_side(*heads),
+        config.pooling: own,
+        f"{config.pooling} + {joined}": side_by_side(own, *heads),
+    }
+
+
+def length_normalized(features: np.ndarray) -> np.ndarray:
+    """Rows brought to length 1, float32 [posts, width]; a row of zeros stays as it is.
+
+    Example:
+        >>> length_normalized(np.array([[3.0, 4.0], [0.0, 0.0]]))
+        array([[0.6, 0.8],
+               [0. , 0. ]], dtype=float32)
+    """
+    features = np.asarray(features, dtype=np.float32)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(lengths > 0, lengths, 1)
+
+
+def side_by_side(*parts: np.ndarray) -> np.ndarray:
+    """Feature sets of the same posts as one, each brought to length 1 so that none outweighs.
+
+    Args:
+        *parts: Features [posts, width] each.
+
+    Returns:
+        Float32 [posts, sum of the widths].
+    """
+    return np.concatenate([length_normalized(part) for part in parts], axis=1)
 
 
 def _sentence_transformer(

@@ -17,7 +17,7 @@ from twhin_hf.hub.folder import auto_classes, family_file
 from twhin_hf.hub.sections import merge_cards
 from twhin_hf.modeling.heads import pooled_width
 from twhin_hf.modeling.settings import POOLED
-from twhin_hf.results import Results, read_results
+from twhin_hf.results import Results, figure_text, notes_of, read_results, starred
 
 LOSSES_PLOT = "losses.png"
 
@@ -162,6 +162,8 @@ def summary(settings: Mapping[str, Any]) -> str:
     learnt = {
         "social": "a contrastive social loss (posts that the same people engage with lie close)",
         "mlm": "masked language modelling",
+        "engagement": "an engagement objective (users find the posts that they engaged with)",
+        "distillation": "network distillation (a text tells its post's place in the network)",
         "tpp": "translation pair prediction",
     }
     found = [text for key, text in learnt.items() if _learns(settings, key)]
@@ -191,6 +193,18 @@ def architecture(settings: Mapping[str, Any]) -> dict[str, str]:
             f"weight {settings['social_weight']:g}, NT-Xent at temperature "
             f"{settings['social_temperature']:g}, head {settings['social_projection_sizes']} on "
             f"`{settings['social_pooling']}`"
+        )
+    if _learns(settings, "engagement"):
+        heads["Engagement objective"] = (
+            f"weight {settings['engagement_weight']:g}, temperature "
+            f"{settings['engagement_temperature']:g}, head "
+            f"{settings['engagement_projection_sizes']} on `{settings['engagement_pooling']}`"
+        )
+    if _learns(settings, "distillation"):
+        sizes = [*settings["distillation_hidden_sizes"], settings["network_dimension"]]
+        heads["Network distillation"] = (
+            f"weight {settings['distillation_weight']:g}, `{settings['distillation_loss']}`, head "
+            f"{sizes} on `{settings['distillation_pooling']}`"
         )
     if _learns(settings, "tpp"):
         heads["Translation pair prediction"] = (
@@ -247,19 +261,29 @@ def eval_results(results: Sequence[Results]) -> list[EvalResult]:
 
 
 def _table(results: Results) -> dict[str, Any]:
-    metrics = list(dict.fromkeys(row.metric for row in results.results))
-    cells: dict[str, dict[str, str]] = {}
+    named = {**results.baselines, "**this model**": results.results}
+    every = [row for rows in named.values() for row in rows]
+    metrics = list(dict.fromkeys(row.metric for row in every))
+    cells: dict[tuple[str, str], dict[str, str]] = {}
     seeds = {len(row.values) for row in results.results if row.values}
-    for row in results.results:
-        cells.setdefault(row.language, {})[row.metric] = f"{row.value:.4f}"
+    for name, rows in named.items():
+        for row in rows:
+            values = cells.setdefault((name, starred(row)), {})
+            values[row.metric] = figure_text(row)
+            values["rows"] = row.details.get("rows", "")
+    shown = metrics + ["rows"] * any(values["rows"] for values in cells.values())
+    notes = [f"median of {max(seeds)} runs"] if seeds and max(seeds) > 1 else []
+    notes += ["95 % interval over users"] if any(row.interval for row in every) else []
     return {
         "task": results.task,
-        "note": f"median of {max(seeds)} runs" if seeds and max(seeds) > 1 else "",
-        "metrics": metrics,
+        "note": ", ".join(notes),
+        "names": ["encoder", "language"] if results.baselines else ["language"],
+        "metrics": shown,
         "rows": [
-            (language, [values.get(metric, "") for metric in metrics])
-            for language, values in cells.items()
+            ([name, language][not results.baselines :], [values.get(m, "") for m in shown])
+            for (name, language), values in cells.items()
         ],
+        "remarks": [remark.replace("*", "\\*", 1) for remark in notes_of(every)],
     }
 
 
@@ -267,13 +291,15 @@ def _objectives(settings: Mapping[str, Any]) -> list[str]:
     names = {
         "mlm": "masked-lm",
         "social": "social-loss",
+        "engagement": "engagement",
+        "distillation": "network-distillation",
         "tpp": "translation-pairs",
     }
     return [name for key, name in names.items() if _learns(settings, key)]
 
 
 def _learns(settings: Mapping[str, Any], objective: str) -> bool:
-    return settings[f"{objective}_weight"] > 0
+    return settings.get(f"{objective}_weight", 0) > 0
 
 
 def _hub_name(base_models: Sequence[str]) -> str | None:

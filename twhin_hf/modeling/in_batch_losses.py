@@ -1,7 +1,7 @@
-"""The contrastive losses over the pairs of a batch, those of all processes together.
+"""The contrastive losses over the posts of a batch, those of all processes together.
 
-A batch holds posts, first one side of all pairs, then the other side in the same order: post i and
-post i + `num_pairs` belong together. Every process must bring as many posts.
+A batch of pairs holds first one side of all pairs, then the other side in the same order: post i
+and post i + `num_pairs` belong together. Every process must bring as many posts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .losses import nt_xent_loss, social_exclusions
+from .network_losses import engaged_posts, engagement_loss
 from .translation_losses import translation_contrastive_loss, translation_exclusions
 
 
@@ -98,6 +99,62 @@ def in_batch_translation_loss(
     key_sides = torch.arange(len(keys), device=own.device) % num_posts // num_pairs
     excluded = translation_exclusions(item_ids, own // num_pairs, key_item_ids, key_sides)
     return translation_contrastive_loss(projections, keys, partners, excluded, temperature, margin)
+
+
+def in_batch_engagement_loss(
+    users: Tensor,
+    posts: Tensor,
+    content_ids: Tensor,
+    pair_users: Tensor,
+    pair_posts: Tensor,
+    user_posts: Tensor,
+    user_post_counts: Tensor,
+    temperature: float = 0.1,
+    log_frequencies: Tensor | None = None,
+    num_items: Tensor | int | None = None,
+    across_processes: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """`engagement_loss` with the posts of all processes as keys.
+
+    Args:
+        users: `[num_users, size]`, projections of this process's users.
+        posts: `[num_posts, size]`, projections of its posts.
+        content_ids: `[num_posts]`, integer ids; copies of a post share one.
+        pair_users: `[num_engagements]`, the row in `users` of each engagement.
+        pair_posts: `[num_engagements]`, its row in `posts`.
+        user_posts: `[total]`, content ids of all posts that each user engaged with.
+        user_post_counts: `[num_users]`, how many of them each user has.
+        temperature: τ.
+        log_frequencies: `[num_posts]`, as `engagement_loss` takes.
+        num_items: As `engagement_loss` takes.
+        across_processes: False keeps to this process's posts.
+
+    Returns:
+        The loss, and the share of engagements whose post scores above all negatives.
+
+    Raises:
+        ValueError: A batch of one post.
+    """
+    keys, key_ids, first = posts, content_ids, 0
+    if across_processes:
+        keys, key_ids, first = _gather_from_processes(posts, content_ids)
+    if len(keys) < 2:
+        raise ValueError(
+            "a batch of one post has no negatives; the engagement loss needs at least two "
+            "(raise per_device_train_batch_size)"
+        )
+    if log_frequencies is not None and across_processes:
+        log_frequencies = _gather_from_processes(log_frequencies[:, None], content_ids)[0][:, 0]
+    return engagement_loss(
+        users,
+        keys,
+        pair_users,
+        first + pair_posts,
+        engaged_posts(user_posts, user_post_counts, key_ids),
+        temperature,
+        log_frequencies,
+        num_items,
+    )
 
 
 def _check_negatives(num_keys: int, loss: str) -> None:

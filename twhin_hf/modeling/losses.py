@@ -56,7 +56,7 @@ def nt_xent_loss(
         >>> round(loss.item(), 4)  # log(1 + 2 / e)
         0.5514
     """
-    scores = F.normalize(queries.float(), dim=-1) @ F.normalize(keys.float(), dim=-1).T
+    scores = cosines(queries, keys)
     ruled_out = exclusion_mask.scatter(1, positives[:, None], False)
     scores = scores.masked_fill(ruled_out, float("-inf"))
     accuracy = (scores.detach().argmax(dim=1) == positives).float().mean()
@@ -65,6 +65,15 @@ def nt_xent_loss(
             1, positives[:, None], scores.new_full((len(scores), 1), -margin)
         )
     return F.cross_entropy(scores / temperature, positives), accuracy
+
+
+def cosines(queries: Tensor, keys: Tensor) -> Tensor:
+    """Cosine of each of `[num_queries, size]` with each of `[num_keys, size]`, in float32.
+
+    Also under autocast: in bfloat16 many of a batch's cosines would be equal.
+    """
+    with torch.autocast(queries.device.type, enabled=False):
+        return F.normalize(queries.float(), dim=-1) @ F.normalize(keys.float(), dim=-1).T
 
 
 def social_exclusions(post_ids: Tensor, positive_ids: Tensor, key_ids: Tensor) -> Tensor:

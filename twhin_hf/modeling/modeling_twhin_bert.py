@@ -22,8 +22,7 @@ class TwhinBertModel(PostEncoderMixin, BertModel):
     # A pretraining checkpoint holds heads, and a stock one perhaps a pooler: not ours to load.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^cls\.",
-        r"^social_head\.",
-        r"^tpp_head\.",
+        r"^(social|tpp|engagement|distillation)_head\.",
         r"pooler\.",
     ]
 

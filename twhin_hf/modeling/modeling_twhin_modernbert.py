@@ -23,8 +23,7 @@ class TwhinModernBertModel(PostEncoderMixin, ModernBertModel):
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^head\.",
         r"^decoder\.",
-        r"^social_head\.",
-        r"^tpp_head\.",
+        r"^(social|tpp|engagement|distillation)_head\.",
     ]
 
     def __init__(self, config: ModernBertConfig):

@@ -26,8 +26,7 @@ class TwhinXLMRobertaModel(PostEncoderMixin, XLMRobertaModel):
     # A pretraining checkpoint holds heads, and a stock one perhaps a pooler: not ours to load.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^lm_head\.",
-        r"^social_head\.",
-        r"^tpp_head\.",
+        r"^(social|tpp|engagement|distillation)_head\.",
         r"pooler\.",
     ]
 

@@ -1,20 +1,32 @@
-"""Pretraining objectives over any encoder: MLM, the social loss, Translation Pair Prediction."""
+"""Pretraining objectives over any encoder: MLM, social, engagement, distillation and TPP."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers.utils import ModelOutput
 
-from .heads import ProjectionHead, TranslationPairHead
-from .in_batch_losses import in_batch_social_loss, in_batch_translation_loss
+from .heads import EngagementHead, ProjectionHead, TranslationPairHead, pooled_width
+from .in_batch_losses import (
+    in_batch_engagement_loss,
+    in_batch_social_loss,
+    in_batch_translation_loss,
+)
 from .losses import masked_lm_loss
+from .network_losses import (
+    cosine_distillation_loss,
+    nearest_vector_accuracy,
+    neighbour_distillation_loss,
+)
+from .pooling import pool, segment_ids_of_rows
 from .post_encoder import finish_embeddings, list_of_texts, renamed_option
 from .saving import SavingMixin
+from .settings import OBJECTIVES
 from .translation_losses import translation_bce_loss, translation_cosine_loss
 
 
@@ -27,8 +39,14 @@ class PreTrainingOutput(ModelOutput):
         mlm_loss: Cross entropy of the masked tokens, before its weight.
         social_loss: NT-Xent, before its weight.
         social_accuracy: Share of the posts whose positive scores highest in the batch.
-        last_hidden_state: `[rows, width, hidden]`.
+        last_hidden_state: `[rows, width, hidden]`; none with cached gradients.
         social_projections: `[num_posts, size]`, output of the social head.
+        engagement_loss: Of users who find the posts they engaged with, before its weight.
+        engagement_accuracy: Share of the engagements whose post scores highest in the batch.
+        engagement_projections: `[num_posts, size]`, output of the engagement head.
+        distillation_loss: Of network distillation, before its weight.
+        distillation_accuracy: Share of the posts whose network vector is nearest in the batch.
+        distillation_projections: `[num_posts, size]`, output of the distillation head.
         tpp_loss: Of Translation Pair Prediction (TPP), before its weight.
         tpp_accuracy: Share of the pairs that are labelled rightly; with the contrastive loss, of
             the texts whose translation scores highest in the batch.
@@ -41,6 +59,12 @@ class PreTrainingOutput(ModelOutput):
     social_accuracy: Tensor | None = None
     last_hidden_state: Tensor | None = None
     social_projections: Tensor | None = None
+    engagement_loss: Tensor | None = None
+    engagement_accuracy: Tensor | None = None
+    engagement_projections: Tensor | None = None
+    distillation_loss: Tensor | None = None
+    distillation_accuracy: Tensor | None = None
+    distillation_projections: Tensor | None = None
     tpp_loss: Tensor | None = None
     tpp_accuracy: Tensor | None = None
     tpp_projections: Tensor | None = None
@@ -56,11 +80,51 @@ class PreTrainingMixin(SavingMixin):
 
     accepts_loss_kwargs = False
 
+    rows_at_once: int | None = None
+    """Rows of a batch whose activations are held at once; see `cache_gradients`."""
+
     def add_heads(self) -> None:
-        """Adds `social_head` and `tpp_head`; an objective whose weight is 0 has none."""
-        config = self.config
-        self.social_head = ProjectionHead(config) if config.social_weight > 0 else None
-        self.tpp_head = TranslationPairHead(config) if config.tpp_weight > 0 else None
+        """Adds a head for each objective; one whose weight is 0 has none."""
+        config, hidden = self.config, self.config.hidden_size
+        self.social_head = self.tpp_head = self.engagement_head = self.distillation_head = None
+        if config.social_weight > 0:
+            width = pooled_width(hidden, config.social_pooling)
+            self.social_head = ProjectionHead(width, config.social_projection_sizes)
+        if config.tpp_weight > 0:
+            width = pooled_width(hidden, config.tpp_pooling)
+            self.tpp_head = TranslationPairHead(width, config.tpp_projection_size)
+        if config.engagement_weight > 0:
+            width = pooled_width(hidden, config.engagement_pooling)
+            sizes, dimension = config.engagement_projection_sizes, config.network_dimension
+            self.engagement_head = EngagementHead(width, sizes, dimension)
+        if config.distillation_weight > 0:
+            width = pooled_width(hidden, config.distillation_pooling)
+            sizes = [*config.distillation_hidden_sizes, config.network_dimension]
+            self.distillation_head = ProjectionHead(width, sizes, normalize=True)
+
+    def heads(self) -> dict[str, nn.Module]:
+        """The heads that the model has, by their objective."""
+        found = {name: getattr(self, f"{name}_head") for name in OBJECTIVES[1:]}
+        return {name: head for name, head in found.items() if head is not None}
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, EngagementHead):
+            size = module.user_mean.shape
+            module.standardize_by(torch.zeros(size), torch.ones(size))
+
+    def cache_gradients(self, rows_at_once: int | None) -> None:
+        """Lets large batches fit: activations of a few rows are held at a time.
+
+        A batch goes through the encoder in blocks of rows, of which only the pooled posts and the
+        masked tokens are kept for the losses, which see the whole batch; the backward pass runs
+        each block once more (GradCache, Gao et al., 2021, by torch's activation checkpointing).
+        Losses and gradients are those of the whole batch at once.
+
+        Args:
+            rows_at_once: Rows of a block; None holds all, as usual.
+        """
+        self.rows_at_once = rows_at_once
 
     @torch.inference_mode()
     def encode(
@@ -78,7 +142,7 @@ class PreTrainingMixin(SavingMixin):
 
         Args:
             texts: The posts, or a single one.
-            objective: `social` or `tpp`.
+            objective: `social`, `engagement`, `distillation` or `tpp`.
             normalize_embeddings: Scale the outputs to length 1.
             convert_to_numpy: Give a NumPy array.
             convert_to_tensor: Give a tensor (the default), unless `convert_to_numpy` is set.
@@ -93,14 +157,13 @@ class PreTrainingMixin(SavingMixin):
         Raises:
             ValueError: The model has no head of that objective, or as the `Twhin…Model` says.
         """
-        heads = {"social": self.social_head, "tpp": self.tpp_head}
-        head = heads.get(objective)
-        if head is None:
-            present = [name for name, module in heads.items() if module is not None]
+        heads: Any = self.heads()
+        if objective not in heads:
             raise ValueError(
-                f"objective is {objective!r}; this model has the heads of {present}. A head is "
-                "made by training with its weight (social_weight, tpp_weight) above 0"
+                f"objective is {objective!r}; this model has the heads of {list(heads)}. A head is "
+                "made by training with its weight (as social_weight) above 0"
             )
+        head = heads[objective]
         encoder: Any = getattr(self, self.base_model_prefix)
         pooling = getattr(self.config, f"{objective}_pooling")
         posts = list_of_texts(texts)
@@ -133,13 +196,16 @@ class PreTrainingMixin(SavingMixin):
         pair_labels: Tensor | None = None,
         item_ids: Tensor | None = None,
         num_masked: Tensor | int | None = None,
+        engagements: dict[str, Any] | None = None,
+        distillation: dict[str, Any] | None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> PreTrainingOutput | tuple:
         """Computes the objectives for which the batch brings what they need.
 
-        L = social_weight · L_social + mlm_weight · L_MLM + tpp_weight · L_TPP (TwHIN-BERT,
-        Equation 4, with TPP added); an objective whose weight is 0 takes no part.
+        L = social_weight · L_social + mlm_weight · L_MLM (TwHIN-BERT, Equation 4) +
+        engagement_weight · L_engagement + distillation_weight · L_distillation +
+        tpp_weight · L_TPP; an objective whose weight is 0 takes no part.
 
         Args:
             input_ids: `[rows, width]`.
@@ -157,6 +223,12 @@ class PreTrainingMixin(SavingMixin):
             item_ids: `[num_posts]` integer ids; texts of one item are translations of each other,
                 and so no negatives in the contrastive loss. By default each pair is an item.
             num_masked: What the MLM loss is divided by, in place of the batch's own number.
+            engagements: Who engaged with the posts: `user_vectors` `[num_users, dimension]`, and
+                what `in_batch_engagement_loss` takes (`content_ids`, `pair_users`, `pair_posts`,
+                `user_posts`, `user_post_counts`, `log_frequencies`, `num_items`).
+            distillation: The posts' network vectors: `posts` `[num_known]`, which of the batch's
+                posts have one, `vectors` `[num_known, dimension]`, `all_vectors`
+                `[num_targets, dimension]` for the neighbours, and perhaps `num_items`.
             return_dict: False gives a tuple.
             **kwargs: As the encoder takes.
 
@@ -170,51 +242,191 @@ class PreTrainingMixin(SavingMixin):
                 "a batch brings post_ids (social loss) or pair_labels (TPP), not both: its posts "
                 "are pairs of one kind; give them in two batches"
             )
-        encoder: Any = getattr(self, self.base_model_prefix)
         config = self.config
-        pooling = config.social_pooling if pair_labels is None else config.tpp_pooling
-        output = encoder(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            segment_ids=segment_ids,
-            position_ids=position_ids,
-            num_posts=num_posts,
-            pooling=pooling,
-            **kwargs,
+        brought: dict[str, Any] = {
+            "social": post_ids,
+            "tpp": pair_labels,
+            "engagement": engagements,
+            "distillation": distillation,
+        }
+        heads = {name: head for name, head in self.heads().items() if brought[name] is not None}
+        if segment_ids is None:
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            numbers, num_posts = segment_ids_of_rows(mask), len(input_ids)
+        else:
+            numbers = segment_ids
+            num_posts = int(segment_ids.max()) if num_posts is None else num_posts
+        mlm_labels = labels if config.mlm_weight > 0 else None
+        rows = {"input_ids": input_ids, "attention_mask": attention_mask}
+        rows |= {"segment_ids": segment_ids, "position_ids": position_ids}
+        hidden, masked, pooled = self._encode_rows(
+            {name: values for name, values in rows.items() if values is not None},
+            numbers,
+            num_posts,
+            mlm_labels,
+            sorted({getattr(config, f"{name}_pooling") for name in heads}),
+            kwargs,
         )
-        hidden = output.last_hidden_state
-        found: dict[str, Tensor] = {"last_hidden_state": hidden}
+        found: dict[str, Any] = {"last_hidden_state": hidden}
         losses = []
-        if labels is not None and config.mlm_weight > 0:
-            found["mlm_loss"] = self._mlm_loss(hidden, labels, num_masked)
+        if mlm_labels is not None:
+            found["mlm_loss"] = self._mlm_loss(masked, mlm_labels, num_masked)
             losses.append(config.mlm_weight * found["mlm_loss"])
-        if post_ids is not None and self.social_head is not None:
-            projections = self.social_head(output.embeddings)
-            loss, accuracy = in_batch_social_loss(
-                projections, post_ids, positive_ids, config.social_temperature
+        for name, targets in brought.items():
+            if name not in heads:
+                continue
+            projections, loss, accuracy = self.head_loss(
+                name, pooled, targets, positive_ids, item_ids
             )
             found |= {
-                "social_loss": loss,
-                "social_accuracy": accuracy,
-                "social_projections": projections,
+                f"{name}_loss": loss,
+                f"{name}_accuracy": accuracy,
+                f"{name}_projections": projections,
             }
-            losses.append(config.social_weight * loss)
-        if pair_labels is not None and self.tpp_head is not None:
-            projections = self.tpp_head(output.embeddings)
-            loss, accuracy = self._tpp_loss(projections, pair_labels, item_ids)
-            found |= {"tpp_loss": loss, "tpp_accuracy": accuracy, "tpp_projections": projections}
-            losses.append(config.tpp_weight * loss)
+            losses.append(getattr(config, f"{name}_weight") * loss)
         total = torch.stack(losses).sum() if losses else None
         result = PreTrainingOutput(loss=total, **found)
         return result.to_tuple() if return_dict is False else result
 
-    def _mlm_loss(self, hidden: Tensor, labels: Tensor, num_masked: Tensor | int | None) -> Tensor:
-        masked = (labels.flatten() != -100).nonzero().squeeze(1)
-        transformed = self.mlm_transform(hidden.flatten(0, 1)[masked])
-        decoder = self.get_output_embeddings()
-        return masked_lm_loss(
-            transformed, decoder.weight, decoder.bias, labels.flatten()[masked], num_masked
+    def pooled_posts(self, inputs: dict[str, Any], poolings: Sequence[str]) -> dict[str, Tensor]:
+        """Posts of a packed batch, `[num_posts, width]` by pooling, without any head.
+
+        Args:
+            inputs: `input_ids`, `segment_ids`, `position_ids` and `num_posts`, as `forward` takes.
+            poolings: Which.
+        """
+        names = ("input_ids", "segment_ids", "position_ids")
+        rows = {name: inputs[name] for name in names}
+        segment_ids, num_posts = inputs["segment_ids"], inputs["num_posts"]
+        return self._encode_rows(rows, segment_ids, num_posts, None, list(poolings), {})[2]
+
+    def head_loss(
+        self,
+        objective: str,
+        pooled: dict[str, Tensor],
+        targets: Any,
+        positive_ids: Tensor | None = None,
+        item_ids: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss of an objective on posts that are pooled already.
+
+        Args:
+            objective: `social`, `engagement`, `distillation` or `tpp`.
+            pooled: `[num_posts, width]` by pooling.
+            targets: What the objective needs, as `forward` takes it: `post_ids`, `engagements`,
+                `distillation` or `pair_labels`.
+            positive_ids: As `forward` takes.
+            item_ids: As `forward` takes.
+
+        Returns:
+            The head's outputs `[num_posts, size]`, the loss before its weight, and the accuracy.
+        """
+        config = self.config
+        head: Any = self.heads()[objective]
+        projections = head(pooled[getattr(config, f"{objective}_pooling")])
+        if objective == "social":
+            loss, accuracy = in_batch_social_loss(
+                projections, targets, positive_ids, config.social_temperature
+            )
+        elif objective == "tpp":
+            loss, accuracy = self._tpp_loss(projections, targets, item_ids)
+        elif objective == "engagement":
+            loss, accuracy = self._engagement_loss(projections, **targets)
+        else:
+            loss, accuracy = self._distillation_loss(projections, **targets)
+        return projections, loss, accuracy
+
+    def _encode_rows(
+        self,
+        rows: dict[str, Tensor],
+        segment_ids: Tensor,
+        num_posts: int,
+        labels: Tensor | None,
+        poolings: list[str],
+        kwargs: dict[str, Any],
+    ) -> tuple[Tensor | None, Tensor | None, dict[str, Tensor]]:
+        """Hidden states, those of the masked tokens alone, and the posts in each pooling."""
+        encoder: Any = getattr(self, self.base_model_prefix)
+
+        def encode(rows: dict, segment_ids: Tensor, num_posts: int, labels: Any) -> tuple:
+            count = {"num_posts": num_posts} if "segment_ids" in rows else {}
+            first, *others = poolings or ["cls"]
+            output = encoder(**rows, **count, pooling=first, **kwargs)
+            hidden = output.last_hidden_state
+            pooled = [
+                output.embeddings,
+                *(pool(hidden, segment_ids, name, num_posts) for name in others),
+            ]
+            masked = None if labels is None else hidden.flatten(0, 1)[_masked_positions(labels)]
+            return hidden, masked, *pooled
+
+        if self.rows_at_once is None or not torch.is_grad_enabled():
+            hidden, masked, *pooled = encode(rows, segment_ids, num_posts, labels)
+            return hidden, masked, dict(zip(poolings, pooled, strict=False))
+        parts = []
+        order = []
+        for start in range(0, len(segment_ids), self.rows_at_once):
+            block = slice(start, start + self.rows_at_once)
+            posts, inverse = segment_ids[block].unique(return_inverse=True)
+            # Numbers of the block's own posts, from 1 on; 0 stays padding.
+            own = inverse + (posts[0] > 0)
+            posts = posts[posts > 0]
+            block_rows = {name: values[block] for name, values in rows.items()}
+            if "segment_ids" in rows:
+                block_rows["segment_ids"] = own
+            block_labels = None if labels is None else labels[block]
+            _, *part = checkpoint(
+                encode, block_rows, own, len(posts), block_labels, use_reentrant=False
+            )
+            parts.append(part)
+            order.append(posts - 1)
+        masked, *pooled = (
+            None if values[0] is None else torch.cat(values) for values in zip(*parts, strict=True)
         )
+        places = torch.cat(order).argsort()
+        in_order = [cast(Tensor, posts)[places] for posts in pooled]
+        return None, masked, dict(zip(poolings, in_order, strict=False))
+
+    def _engagement_loss(
+        self, projections: Tensor, user_vectors: Tensor, **engagements: Any
+    ) -> tuple[Tensor, Tensor]:
+        head: Any = self.engagement_head
+        return in_batch_engagement_loss(
+            head.project_users(user_vectors),
+            projections,
+            temperature=self.config.engagement_temperature,
+            **engagements,
+        )
+
+    def _distillation_loss(
+        self,
+        projections: Tensor,
+        posts: Tensor,
+        vectors: Tensor,
+        all_vectors: Tensor | None = None,
+        num_items: Tensor | int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        config, known = self.config, projections[posts]
+        accuracy = nearest_vector_accuracy(known.detach(), vectors)
+        if config.distillation_loss == "cosine":
+            return cosine_distillation_loss(known, vectors, num_items), accuracy
+        if all_vectors is None:
+            raise ValueError("the neighbours of distillation need all_vectors")
+        loss = neighbour_distillation_loss(
+            known,
+            vectors,
+            all_vectors,
+            config.distillation_temperature,
+            config.distillation_target_temperature,
+            num_items,
+        )
+        return loss, accuracy
+
+    def _mlm_loss(self, masked: Any, labels: Tensor, num_masked: Tensor | int | None) -> Tensor:
+        transformed = self.mlm_transform(masked)
+        decoder = self.get_output_embeddings()
+        targets = labels.flatten()[_masked_positions(labels)]
+        return masked_lm_loss(transformed, decoder.weight, decoder.bias, targets, num_masked)
 
     def _tpp_loss(
         self, projections: Tensor, pair_labels: Tensor, item_ids: Tensor | None
@@ -243,3 +455,8 @@ class PreTrainingMixin(SavingMixin):
         return in_batch_translation_loss(
             projections, item_ids, config.tpp_temperature, config.tpp_margin
         )
+
+
+def _masked_positions(labels: Tensor) -> Tensor:
+    """`[num_masked]`, where a token of flattened rows has to be predicted."""
+    return (labels.flatten() != -100).nonzero().squeeze(1)

@@ -22,6 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from .heads import NORMALIZING_HEADS
 from .settings import POOLED
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,11 @@ def sentence_transformer_files(
             "modality_config": {"text": {"method": "forward", "method_output_name": "embeddings"}},
             "module_output_name": "sentence_embedding",
         }
+    if layers and head in NORMALIZING_HEADS:
+        # They scale what they read to length √width.
+        (weight, bias), *others = layers
+        layers = [(weight * weight.shape[1] ** 0.5, bias), *others]
+        steps.append(("Normalize", NORMALIZE, {}, {}))
     for number, (weight, bias) in enumerate(layers, start=1):
         activation = "Identity" if number == len(layers) else "ReLU"
         options = {

@@ -15,11 +15,15 @@ Config = TypeVar("Config", bound=PreTrainedConfig)
 
 Pooling = Literal["cls", "mean", "mean_all", "combined"]
 TPPLoss = Literal["bce", "cosine", "contrastive"]
+DistillationLoss = Literal["cosine", "neighbours"]
 SentenceEmbedding = Literal["pooled", "social", "engagement", "distillation", "tpp"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 POOLED, *HEAD_NAMES = get_args(SentenceEmbedding)
 """What a sentence embedding may be: the pooled tokens, or the output of an objective's head."""
 TPP_LOSSES: tuple[str, ...] = get_args(TPPLoss)
+DISTILLATION_LOSSES: tuple[str, ...] = get_args(DistillationLoss)
+OBJECTIVES = ("mlm", *HEAD_NAMES)
+"""Objectives; each has a weight, and all but MLM a head that reads a pooled post."""
 
 
 @dataclass
@@ -52,6 +56,20 @@ class ObjectiveSettings:
             which random pairs cost nothing (paper: 0, 0.5, -0.5 and -1), or what is taken off
             the cosine of a translation pair.
         tpp_temperature: Temperature of the contrastive TPP loss.
+        engagement_weight: Weight of the engagement objective: users of the network find the posts
+            that they engaged with among the batch's.
+        engagement_pooling: Pooling that the engagement head reads.
+        engagement_projection_sizes: Layer sizes of the engagement head; 512 and the network's
+            dimension if not given.
+        engagement_temperature: Temperature of the engagement loss.
+        distillation_weight: Weight of network distillation: a post's text tells its network vector.
+        distillation_pooling: Pooling that the distillation head reads.
+        distillation_hidden_sizes: Hidden layer sizes of the distillation head; 512 if not given.
+        distillation_loss: Cosine to the post's own network vector, or cross entropy between its
+            neighbours in the network and those of the head's output.
+        distillation_temperature: Temperature of the predicted neighbours.
+        distillation_target_temperature: Temperature of the network's neighbours.
+        network_dimension: Dimension of the network's vectors; needed for the last two objectives.
     """
 
     pooling: Pooling = "combined"
@@ -68,6 +86,17 @@ class ObjectiveSettings:
     tpp_projection_size: int | None = None
     tpp_margin: float = 0.0
     tpp_temperature: float = 0.05
+    engagement_weight: float = 0.0
+    engagement_pooling: Pooling = "mean"
+    engagement_projection_sizes: list[int] | None = None
+    engagement_temperature: float = 0.1
+    distillation_weight: float = 0.0
+    distillation_pooling: Pooling = "mean"
+    distillation_hidden_sizes: list[int] | None = None
+    distillation_loss: DistillationLoss = "cosine"
+    distillation_temperature: float = 0.05
+    distillation_target_temperature: float = 0.1
+    network_dimension: int | None = None
 
 
 DEFAULTS: dict[str, Any] = asdict(ObjectiveSettings())
@@ -95,42 +124,71 @@ def apply_settings(config: Config, **settings: Any) -> Config:
         raise ValueError(f"unknown settings {unknown}; the settings are {sorted(DEFAULTS)}")
     for key, default in DEFAULTS.items():
         setattr(config, key, settings.get(key, getattr(config, key, default)))
-    if config.social_projection_sizes is None:
-        config.social_projection_sizes = [config.hidden_size, config.hidden_size]
-    if config.tpp_projection_size is None:
-        config.tpp_projection_size = config.hidden_size
+    hidden, dimension = config.hidden_size, config.network_dimension
+    derived = {
+        "social_projection_sizes": [hidden, hidden],
+        "tpp_projection_size": hidden,
+        "engagement_projection_sizes": dimension and [512, dimension],
+        "distillation_hidden_sizes": [512],
+    }
+    for key, value in derived.items():
+        if getattr(config, key) is None:
+            setattr(config, key, value)
     _check_settings(config)
     _check_sentence_embedding(config)
     return config
 
 
 def _check_settings(config: PreTrainedConfig) -> None:
-    choices = {"pooling": POOLINGS, "social_pooling": POOLINGS, "tpp_pooling": POOLINGS}
-    for key, allowed in (choices | {"tpp_loss": TPP_LOSSES}).items():
+    choices = {f"{objective}_pooling": POOLINGS for objective in HEAD_NAMES}
+    choices |= {"pooling": POOLINGS, "tpp_loss": TPP_LOSSES}
+    for key, allowed in (choices | {"distillation_loss": DISTILLATION_LOSSES}).items():
         if getattr(config, key) not in allowed:
             raise ValueError(f"{key} is {getattr(config, key)!r}; choose one of {allowed}")
-    sizes = config.social_projection_sizes
-    if not sizes or not all(_is_size(size) for size in sizes):
+    weights = {f"{name}_weight": getattr(config, f"{name}_weight") for name in OBJECTIVES}
+    for key, weight in weights.items():
+        if not weight >= 0:
+            raise ValueError(f"{key} is {weight}; it must be 0 or more")
+    if not any(weights.values()):
+        raise ValueError(f"{', '.join(weights)} are all 0: there is nothing to learn")
+    if config.network_dimension is None:
+        for key in ("engagement_weight", "distillation_weight"):
+            if weights[key] > 0:
+                raise ValueError(
+                    f"{key} is {weights[key]} and network_dimension is not given; give the "
+                    "dimension of the network's vectors, as 256"
+                )
+    elif not _is_size(config.network_dimension):
         raise ValueError(
-            f"social_projection_sizes is {sizes}; give one positive size a layer, as [768, 768]"
+            f"network_dimension is {config.network_dimension}; give a positive size, as 256"
+        )
+    for key in ("social_projection_sizes", "engagement_projection_sizes"):
+        sizes = getattr(config, key)
+        is_needed = key.startswith("social") or config.network_dimension
+        if is_needed and (not sizes or not all(_is_size(size) for size in sizes)):
+            raise ValueError(f"{key} is {sizes}; give one positive size a layer, as [768, 768]")
+    if not all(_is_size(size) for size in config.distillation_hidden_sizes):
+        raise ValueError(
+            f"distillation_hidden_sizes is {config.distillation_hidden_sizes}; give positive "
+            "sizes, as [512], or none for a linear head"
         )
     if not _is_size(config.tpp_projection_size):
         raise ValueError(
             f"tpp_projection_size is {config.tpp_projection_size}; give a positive size, as 768"
         )
-    for key in ("social_temperature", "tpp_temperature"):
+    for key in (
+        "social_temperature",
+        "tpp_temperature",
+        "engagement_temperature",
+        "distillation_temperature",
+        "distillation_target_temperature",
+    ):
         if not getattr(config, key) > 0:
             raise ValueError(f"{key} is {getattr(config, key)}; it must be above 0")
     if not -1 <= config.tpp_margin <= 1:
         raise ValueError(
             f"tpp_margin is {config.tpp_margin}; it is compared with cosines: give one in [-1, 1]"
         )
-    weights = {key: getattr(config, key) for key in ("social_weight", "mlm_weight", "tpp_weight")}
-    for key, weight in weights.items():
-        if not weight >= 0:
-            raise ValueError(f"{key} is {weight}; it must be 0 or more")
-    if not any(weights.values()):
-        raise ValueError(f"{', '.join(weights)} are all 0: there is nothing to learn")
 
 
 def _check_sentence_embedding(config: PreTrainedConfig) -> None:

@@ -1,4 +1,4 @@
-"""The network folder: user, post and relation vectors with the ids of their rows."""
+"""The network folder: vectors of users, posts and relations, ids of their rows, engagements."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twhin_hf.files import new_file, read_json, write_json
+from twhin_hf.network.engagements import Engagements, Neighbours
 
 _METADATA_FILE = "network.json"
+_ENGAGEMENTS_FILE = "engagements.safetensors"
 _TENSOR = "vectors"
+_DTYPES = {"F32": np.float32, "I32": np.int32, "I64": np.int64}
 _BLOCK_BYTES = 64 * 2**20
 
 
@@ -35,6 +38,8 @@ class Network:
         user_degrees: Distinct engagements of each user, int64 `[num_users]`.
         post_degrees: Distinct engagements of each post, int64 `[num_posts]`.
         metadata: What `network.json` holds: counts, dimension, seed, versions, options, metrics.
+        engagements: Who engaged with which post; may be memory-mapped. Folders of earlier versions
+            hold none.
     """
 
     user_ids: pa.Array
@@ -46,6 +51,7 @@ class Network:
     user_degrees: np.ndarray
     post_degrees: np.ndarray
     metadata: dict[str, Any] = field(default_factory=dict)
+    engagements: Engagements | None = None
 
     @property
     def num_users(self) -> int:
@@ -102,8 +108,13 @@ def save_network(network: Network, directory: str | Path) -> None:
         for name, table in tables.items():
             path = files.enter_context(new_file(folder / f"{name}.parquet"))
             pq.write_table(table, path, compression="zstd")
+        if network.engagements is not None:
+            path = files.enter_context(new_file(folder / _ENGAGEMENTS_FILE))
+            save_file(_engagement_tensors(network.engagements), path)
         # From here on until all are in place the folder is none, rather than half of each network.
         (folder / _METADATA_FILE).unlink(missing_ok=True)
+        if network.engagements is None:
+            (folder / _ENGAGEMENTS_FILE).unlink(missing_ok=True)
 
 
 def load_network(directory: str | Path) -> Network:
@@ -133,12 +144,13 @@ def load_network(directory: str | Path) -> Network:
         user_ids=users["user_id"].combine_chunks(),
         post_ids=posts["post_id"].combine_chunks(),
         relations=list(metadata["relations"]),
-        user_vectors=_memory_map(folder / "users.safetensors"),
-        post_vectors=_memory_map(folder / "posts.safetensors"),
-        relation_vectors=_memory_map(folder / "relations.safetensors"),
+        user_vectors=_vectors(folder / "users.safetensors"),
+        post_vectors=_vectors(folder / "posts.safetensors"),
+        relation_vectors=_vectors(folder / "relations.safetensors"),
         user_degrees=users["degree"].to_numpy(),
         post_degrees=posts["degree"].to_numpy(),
         metadata=metadata,
+        engagements=_engagements(folder / _ENGAGEMENTS_FILE),
     )
     _check(network, str(folder))
     return network
@@ -189,27 +201,82 @@ def _check(network: Network, where: str) -> None:
                 f"{network.dimension}. All must have the same: write the folder again."
             )
         check_finite(vectors, ids, f"{side} ({where})")
+    _check_engagements(network, where)
 
 
-def _memory_map(path: Path) -> np.ndarray:
-    """Maps the one float32 tensor of a safetensors file (its own numpy reader copies)."""
+def _engagement_tensors(engagements: Engagements) -> dict[str, np.ndarray]:
+    return {
+        f"{side}.{name}": np.ascontiguousarray(values)
+        for side, neighbours in engagements._asdict().items()
+        for name, values in neighbours._asdict().items()
+    }
+
+
+def _engagements(path: Path) -> Engagements | None:
+    if not path.is_file():
+        return None
+    tensors = _memory_map(path)
+    try:
+        sides = [
+            Neighbours(tensors[f"{side}.offsets"], tensors[f"{side}.others"])
+            for side in Engagements._fields
+        ]
+    except KeyError as error:
+        raise _damaged(path, f"there is no tensor {error}") from error
+    return Engagements(*sides)
+
+
+def _check_engagements(network: Network, where: str) -> None:
+    if network.engagements is None:
+        return
+    by_post, by_user = network.engagements
+    sides = {"post": (by_post, network.num_posts), "user": (by_user, network.num_users)}
+    for side, (neighbours, count) in sides.items():
+        if len(neighbours.offsets) != count + 1 or neighbours.offsets[-1] != len(neighbours.others):
+            raise ValueError(
+                f"{where}: engagements are those of {len(neighbours.offsets) - 1} {side}s, and "
+                f"there are {count}. Embed the network again."
+            )
+
+
+def _vectors(path: Path) -> np.ndarray:
+    tensors = _memory_map(path)
+    if set(tensors) != {_TENSOR} or tensors[_TENSOR].dtype != np.float32:
+        raise _damaged(path, f"it is no float32 tensor named {_TENSOR!r}")
+    return tensors[_TENSOR]
+
+
+def _memory_map(path: Path) -> dict[str, np.ndarray]:
+    """Maps the tensors of a safetensors file, read-only (its own numpy reader copies)."""
     size = path.stat().st_size
+    found = {}
     try:
         with path.open("rb") as file:
             header_size = int.from_bytes(file.read(8), "little")
             if header_size > size - 8:
                 raise ValueError("the header is longer than the file")
-            tensor = json.loads(file.read(header_size))[_TENSOR]
-        shape, (start, end) = tuple(tensor["shape"]), tensor["data_offsets"]
-        if tensor["dtype"] != "F32" or end - start != 4 * math.prod(shape):
-            raise ValueError(f"dtype {tensor['dtype']}, shape {list(shape)}")
-        if 8 + header_size + end > size:
-            raise ValueError(f"{size} bytes instead of {8 + header_size + end}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} does not hold one float32 tensor named {_TENSOR!r} ({error}). "
-            "It is damaged or of another kind: write the network folder again."
-        ) from error
-    if not math.prod(shape):
-        return np.zeros(shape, np.float32)
-    return np.memmap(path, np.float32, mode="r", offset=8 + header_size + start, shape=shape)
+            header = json.loads(file.read(header_size))
+        header.pop("__metadata__", None)
+        for name, tensor in header.items():
+            shape, (start, end) = tuple(tensor["shape"]), tensor["data_offsets"]
+            dtype = np.dtype(_DTYPES[tensor["dtype"]])
+            if end - start != dtype.itemsize * math.prod(shape):
+                raise ValueError(f"dtype {tensor['dtype']}, shape {list(shape)}")
+            offset = 8 + header_size + start
+            if 8 + header_size + end > size:
+                raise ValueError(f"{size} bytes instead of {8 + header_size + end}")
+            found[name] = (
+                np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
+                if math.prod(shape)
+                else np.zeros(shape, dtype)
+            )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, str(error)) from error
+    return found
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"{path} does not hold what it should ({reason}). It is damaged or of another kind: write "
+        "the network folder again."
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -59,7 +60,8 @@ def rank_held_out(
     """MRR and HITS@10 of held-out edges, by score and by popularity.
 
     The post of an edge is ranked among `num_candidates` posts, itself and uniform draws (all posts
-    where there are no more); ties count half. Popularity is a post's number of training edges.
+    where there are no more); other posts that the user engaged with are no candidates. Ties count
+    half. Popularity is a post's number of training edges.
     """
     rows = np.flatnonzero(held_out)
     if not len(rows):
@@ -68,6 +70,7 @@ def rank_held_out(
     degrees = np.bincount(graph.rhs, minlength=graph.num_posts)
     degrees -= np.bincount(graph.rhs[rows], minlength=graph.num_posts)
     popularity = torch.from_numpy(degrees).to(device, torch.float32)
+    known = _engagements_of(np.unique(graph.lhs[rows]), graph)
     generator = torch.Generator(device).manual_seed(seed)
     ranks: dict[str, list[Tensor]] = {"": [], "popularity_": []}
     for block in np.split(rows, range(_BLOCK, len(rows), _BLOCK)):
@@ -85,9 +88,11 @@ def rank_held_out(
             "": (query @ posts[candidates].mT, torch.linalg.vecdot(query, posts[rhs])),
             "popularity_": (popularity[candidates].expand(len(rhs), -1), popularity[rhs]),
         }
-        itself = candidates == rhs[:, None]
+        # Sparse columns may repeat, as draws do. The post itself is among them.
+        known_candidates = known[graph.lhs[block]][:, candidates.cpu().numpy()].toarray()
+        left_out = torch.from_numpy(known_candidates).to(device)
         for name, (score, positive) in scores.items():
-            score = score.masked_fill(itself, -torch.inf)
+            score = score.masked_fill(left_out, -torch.inf)
             above = (score > positive[:, None]).sum(1)
             ties = (score == positive[:, None]).sum(1)
             ranks[name].append(1 + above + ties / 2)
@@ -100,3 +105,13 @@ def rank_held_out(
         metrics[f"{name}mrr"] = rank.reciprocal().mean().item()
         metrics[f"{name}hits@10"] = (rank <= 10).float().mean().item()
     return metrics
+
+
+def _engagements_of(users: np.ndarray, graph: EngagementGraph) -> scipy.sparse.csr_matrix:
+    """Posts of these users, bool `[num_users, num_posts]`; the rows of others are empty."""
+    wanted = np.zeros(graph.num_users, bool)
+    wanted[users] = True
+    edges = wanted[graph.lhs]
+    places = graph.lhs[edges], graph.rhs[edges]
+    shape = (graph.num_users, graph.num_posts)
+    return scipy.sparse.csr_matrix((np.ones(edges.sum(), bool), places), shape=shape)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from twhin_hf.network.log import EngagementGraph
 
-_ROUND = 256  # steps
+ROUND = 256  # steps
 _MEASURED = 16  # one step in so many has its loss computed
 
 
@@ -53,15 +54,19 @@ class Schedule:
         num_uniform_negs: int,
         seed: int,
         device: str,
+        least_steps: int = 1_000,
     ) -> Schedule:
-        """The schedule of those edges of a graph that `training` (bool `[num_edges]`) marks."""
+        """The schedule of those edges of a graph that `training` (bool `[num_edges]`) marks.
+
+        Where no batch size is given, an epoch has `least_steps` steps, or more on a large graph.
+        """
         relation = graph.relation[training]
         # A stable sort of small integers counts them, and the graph is sorted as a rule.
         order = np.flatnonzero(training)[np.argsort(relation, kind="stable")]
         counts = np.bincount(relation, minlength=len(graph.relations))
-        # A small graph needs its thousand steps an epoch as well.
+        # A small graph needs its steps an epoch as well.
         largest = 10_000 if device.startswith("cuda") else 1_000
-        batch_size = batch_size or min(largest, len(order) // 1_000)
+        batch_size = batch_size or min(largest, len(order) // least_steps)
         return cls(
             lhs=torch.from_numpy(graph.lhs[order]).to(device),
             rhs=torch.from_numpy(graph.rhs[order]).to(device),
@@ -82,32 +87,26 @@ class Schedule:
         """The steps of an epoch in rounds; `first` skips the rounds that a checkpoint has seen."""
         device = self.lhs.device
         generator = self._generator(epoch)
-        permutations, spans = [], []
-        for relation, (start, end) in enumerate(zip(self.bounds, self.bounds[1:], strict=False)):
+        permutations = []
+        for start, end in zip(self.bounds, self.bounds[1:], strict=False):
             permutation = torch.randperm(
                 end - start, generator=generator, dtype=torch.int32, device=device
             )
             permutations.append(permutation.add_(start))
-            # The rest that fills no chunk is a batch of its own.
-            whole = end - (end - start) % self.chunk
-            starts = [*range(start, whole, self.batch_size)]
-            ends = [*starts[1:], whole] if starts else []
-            spans += [(relation, *span) for span in zip(starts, ends, strict=True)]
-            if whole < end:
-                spans.append((relation, whole, end))
+        spans = self._spans()
         order = torch.cat(permutations)
         relations = torch.arange(len(self.bounds) - 1, device=device)
         shuffled = np.random.default_rng([self.seed, epoch]).permutation(len(spans)).tolist()
-        for number in range(first, -(-len(spans) // _ROUND)):
+        for number in range(first, -(-len(spans) // ROUND)):
             generator = self._generator(epoch, number)
             uniform_users, uniform_posts = (
                 torch.randint(
-                    rows, (_ROUND, self.num_uniform_negs), generator=generator, device=device
+                    rows, (ROUND, self.num_uniform_negs), generator=generator, device=device
                 )
                 for rows in self.num_rows
             )
             steps = []
-            for i, span in enumerate(shuffled[number * _ROUND : (number + 1) * _ROUND]):
+            for i, span in enumerate(shuffled[number * ROUND : (number + 1) * ROUND]):
                 relation, start, end = spans[span]
                 steps.append(
                     Step(
@@ -119,6 +118,24 @@ class Schedule:
                     )
                 )
             yield steps
+
+    @cached_property
+    def num_steps(self) -> int:
+        """Steps of an epoch."""
+        return len(self._spans())
+
+    def _spans(self) -> list[tuple[int, int, int]]:
+        """Relation, start and end of every batch, in the order of the edges."""
+        spans = []
+        for relation, (start, end) in enumerate(zip(self.bounds, self.bounds[1:], strict=False)):
+            # The rest that fills no chunk is a batch of its own.
+            whole = end - (end - start) % self.chunk
+            starts = [*range(start, whole, self.batch_size)]
+            ends = [*starts[1:], whole] if starts else []
+            spans += [(relation, *span) for span in zip(starts, ends, strict=True)]
+            if whole < end:
+                spans.append((relation, whole, end))
+        return spans
 
     def _generator(self, *key: int) -> torch.Generator:
         seed = np.random.SeedSequence([self.seed, *key]).generate_state(1)[0]

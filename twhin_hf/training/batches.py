@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from twhin_hf.data.language_sampling import resample_languages
+from twhin_hf.training.network_targets import EngagedUsers, NetworkTargets, PostVectors
 
 
 @dataclass
@@ -30,6 +31,8 @@ class PostBatch:
         pair_labels: int64 `[num_posts // 2]`, 1 for a translation and 0 for none; of translation
             pairs alone, first all sides a, then all sides b in the same order.
         item_ids: int64 `[num_posts]`, equal for texts that are translations of each other.
+        engagements: Who engaged with the posts, where that is an objective.
+        distillation: The posts' network vectors, where that is one.
     """
 
     tokens: np.ndarray
@@ -39,6 +42,8 @@ class PostBatch:
     positive_ids: np.ndarray | None = None
     pair_labels: np.ndarray | None = None
     item_ids: np.ndarray | None = None
+    engagements: EngagedUsers | None = None
+    distillation: PostVectors | None = None
 
 
 class PostBatches(TorchDataset):
@@ -46,13 +51,14 @@ class PostBatches(TorchDataset):
 
     Args:
         tokenized: Of `tokenize_posts`.
+        targets: What a network says of them, for the objectives that learn from it.
 
     Its keys are `draw · len + row`, as `LanguageSampler` makes them, so that a draw's number
     reaches whoever masks it; a bare row is its draw 0.
     """
 
-    def __init__(self, tokenized: Dataset):
-        self.tokenized = tokenized.with_format("arrow")
+    def __init__(self, tokenized: Dataset, targets: NetworkTargets | None = None):
+        self.tokenized, self.targets = tokenized.with_format("arrow"), targets
 
     def __len__(self) -> int:
         return len(self.tokenized)
@@ -65,10 +71,24 @@ class PostBatches(TorchDataset):
         return self.batch(rows, draws)
 
     def batch(self, rows: np.ndarray, draws: np.ndarray) -> PostBatch:
-        """The posts of some rows."""
+        """The posts of some rows, with what a network says of them."""
+        batch = self.posts_of(rows, draws)
+        batch.engagements, batch.distillation = self.targets_of(rows, draws)
+        return batch
+
+    def posts_of(self, rows: np.ndarray, draws: np.ndarray) -> PostBatch:
+        """The posts alone."""
         ids = self.tokenized[rows.tolist()].column("input_ids").combine_chunks()
         tokens = ids.flatten().to_numpy(zero_copy_only=False)
         return PostBatch(tokens, np.diff(ids.offsets.to_numpy()), draws, rows)
+
+    def targets_of(
+        self, rows: np.ndarray, draws: np.ndarray
+    ) -> tuple[EngagedUsers | None, PostVectors | None]:
+        """What the network says of the posts; nothing without a network."""
+        if self.targets is None:
+            return None, None
+        return self.targets.engaged_users(rows, draws), self.targets.post_vectors(rows, draws)
 
 
 class PairBatches(TorchDataset):

@@ -82,10 +82,11 @@ def keys_of_batch(config: Any, num_pairs: int) -> dict[str, int]:
 
     Args:
         config: Of the model.
-        num_pairs: Pairs of a batch, those of all processes together.
+        num_pairs: Pairs or posts of a batch, those of all processes together.
 
     Returns:
-        The social loss compares a post with all others; the contrastive loss of Translation Pair
+        The social loss compares a post with all others, the engagement objective a user with all
+        posts, distillation a post with all vectors; the contrastive loss of Translation Pair
         Prediction compares a text with the other side's. The other losses of TPP have two answers.
 
     Example:
@@ -98,6 +99,9 @@ def keys_of_batch(config: Any, num_pairs: int) -> dict[str, int]:
     keys = {}
     if config.social_weight > 0:
         keys["social_accuracy"] = 2 * num_pairs - 1
+    for name in ("engagement", "distillation"):
+        if getattr(config, f"{name}_weight") > 0:
+            keys[f"{name}_accuracy"] = num_pairs
     if config.tpp_weight > 0 and config.tpp_loss == "contrastive":
         keys["tpp_accuracy"] = num_pairs
     return keys

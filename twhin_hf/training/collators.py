@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from twhin_hf.training.batches import PostBatch
 from twhin_hf.training.masking import mask_tokens
+from twhin_hf.training.network_targets import EngagedUsers, PostVectors
 from twhin_hf.training.packing import PackedLayout, pack, place, positions_in_posts
 
 
@@ -41,14 +44,15 @@ class PackingCollator:
             raise ValueError(f"mlm_probability is {self.mlm_probability}; it must be in [0, 1)")
         self.special_ids = np.array(self.tokenizer.all_special_ids)
 
-    def __call__(self, batch: PostBatch) -> dict[str, Tensor | int]:
+    def __call__(self, batch: PostBatch) -> dict[str, Any]:
         """Tensors of one forward.
 
         Returns:
             `input_ids`, `segment_ids`, `position_ids` and, with masking, `labels`, all
             `[rows, width]`; `num_posts`; for pairs of posts `post_ids` `[num_posts]` and
             `positive_ids` `[num_posts, max_positives]`; and for translation pairs `pair_labels`
-            `[num_posts // 2]` and `item_ids` `[num_posts]`.
+            `[num_posts // 2]` and `item_ids` `[num_posts]`. With a network `engagements` and
+            `distillation`, the arrays of `EngagedUsers` and `PostVectors` by name.
         """
         lengths = np.asarray(batch.lengths, np.int64)
         positions = positions_in_posts(lengths)
@@ -76,11 +80,18 @@ class PackingCollator:
             arrays |= {"post_ids": batch.post_ids, "positive_ids": batch.positive_ids}
         if batch.pair_labels is not None and batch.item_ids is not None:
             arrays |= {"pair_labels": batch.pair_labels, "item_ids": batch.item_ids}
-        tensors: dict[str, Tensor | int] = {
-            name: torch.from_numpy(values) for name, values in arrays.items()
-        }
+        tensors: dict[str, Any] = _tensors(arrays)
+        tensors |= self.network_tensors((batch.engagements, batch.distillation))
         tensors["num_posts"] = len(lengths)
         return tensors
+
+    @staticmethod
+    def network_tensors(
+        found: tuple[EngagedUsers | None, PostVectors | None],
+    ) -> dict[str, dict[str, Tensor]]:
+        """`engagements` and `distillation` as a model takes them; what is none is left out."""
+        named = zip(("engagements", "distillation"), found, strict=True)
+        return {name: _tensors(value._asdict()) for name, value in named if value is not None}
 
     def _layout(self, lengths: np.ndarray) -> PackedLayout:
         if self.row_length:
@@ -88,3 +99,7 @@ class PackingCollator:
         return PackedLayout(
             np.arange(len(lengths)), np.zeros_like(lengths), len(lengths), int(lengths.max())
         )
+
+
+def _tensors(arrays: Mapping[str, np.ndarray | None]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(values) for name, values in arrays.items() if values is not None}

@@ -23,6 +23,15 @@ from twhin_hf.modeling.settings import HEAD_NAMES
 
 logger = logging.getLogger(__name__)
 
+DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "attention_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
+)
+"""What the families' configs call their dropouts."""
+
 
 def load_pretraining_model(
     name_or_path: str,
@@ -30,6 +39,7 @@ def load_pretraining_model(
     *,
     trainable_adapter: bool = False,
     four_bit: bool = False,
+    dropout: float | None = None,
     **settings: Any,
 ) -> PreTrainedModel:
     """Loads a checkpoint with our objectives; heads that it lacks are drawn at random.
@@ -46,6 +56,7 @@ def load_pretraining_model(
         trainable_adapter: Give back an adapter as a `PretrainingAdapter` to train it further; by
             default it is merged into the weights.
         four_bit: Hold the encoder's layers in 4 bits, for LoRA beside them (QLoRA).
+        dropout: Of the encoder, in place of the checkpoint's.
         **settings: Keys of `twhin_hf.modeling.settings.DEFAULTS`, before the checkpoint's own.
 
     Raises:
@@ -75,6 +86,8 @@ def load_pretraining_model(
     if not adapted:
         adopt_checkpoint_pooling(config, name_or_path)
     config.pad_token_id = tokenizer.pad_token_id
+    if dropout is not None:
+        _set_dropout(config, dropout)
     with quiet_loading():
         model, info = pretraining_model.from_pretrained(
             base,
@@ -92,6 +105,14 @@ def load_pretraining_model(
         )
         apply_settings(model.config, mlm_weight=0.0)
     return _with_adapter(model, name_or_path, trainable_adapter) if adapted else model
+
+
+def _set_dropout(config: Any, dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}; it must be in [0, 1)")
+    for name in DROPOUTS:
+        if hasattr(config, name):
+            setattr(config, name, dropout)
 
 
 def _lacks_mlm_head(model: PreTrainedModel, info: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, TaskType, prepare_model_for_kbit_training
@@ -11,6 +12,7 @@ from transformers.utils import is_bitsandbytes_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from twhin_hf.loading.adapters import PretrainingAdapter
+from twhin_hf.modeling.settings import OBJECTIVES
 
 LORA_TARGETS = {
     "bert": ["query", "value"],
@@ -29,7 +31,7 @@ MLM_TRANSFORMS = {
 }
 """What an MLM head has of its own; its decoder is tied to the embeddings, which stay frozen."""
 
-HEADS = ("social_head", "tpp_head", "cls", "lm_head", "head", "decoder")
+HEADS = (*(f"{name}_head" for name in OBJECTIVES[1:]), "cls", "lm_head", "head", "decoder")
 """The heads of all families, which are trained in full and so never held in 4 bits."""
 
 
@@ -60,7 +62,7 @@ def heads_to_save(model: PreTrainedModel) -> list[str]:
     Args:
         model: A `Twhin…ForPreTraining`; an objective whose weight is 0 has no part in it.
     """
-    heads = [name for name in ("social_head", "tpp_head") if getattr(model, name) is not None]
+    heads = [f"{name}_head" for name in cast(Any, model).heads()]
     if model.config.mlm_weight > 0:
         heads += MLM_TRANSFORMS[model.config.model_type]
     return heads

@@ -13,7 +13,7 @@ IGNORED = -100
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _mix(values: np.ndarray) -> np.ndarray:
+def mix(values: np.ndarray) -> np.ndarray:
     """SplitMix64's finalizer: one well mixed 64-bit number for each number."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -30,9 +30,9 @@ def random_numbers(seed: int, draws: np.ndarray, positions: np.ndarray, stream: 
         stream: Tells numbers for different uses apart.
     """
     with np.errstate(over="ignore"):
-        state = _mix(np.full(1, seed % 2**64, np.uint64) + _STEP * np.uint64(stream + 1))
-        state = _mix(state + _STEP * draws.astype(np.uint64))
-        state = _mix(state + _STEP * (positions.astype(np.uint64) + np.uint64(1)))
+        state = mix(np.full(1, seed % 2**64, np.uint64) + _STEP * np.uint64(stream + 1))
+        state = mix(state + _STEP * draws.astype(np.uint64))
+        state = mix(state + _STEP * (positions.astype(np.uint64) + np.uint64(1)))
     return (state >> np.uint64(11)) * 2.0**-53
 
 

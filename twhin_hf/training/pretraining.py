@@ -23,6 +23,7 @@ from twhin_hf.data.tokenization import tokenize_posts
 from twhin_hf.files import write_json
 from twhin_hf.modeling.packed_attention import attention_dropout, packed_attention_backend
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
+from twhin_hf.modeling.settings import OBJECTIVES
 from twhin_hf.training.chance_warning import ChanceWarning, keys_of_batch
 from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.masking import IGNORED
@@ -33,7 +34,12 @@ from twhin_hf.training.record import training_record, write_training_record
 
 logger = logging.getLogger(__name__)
 
-LOGGED_NAMES = ("mlm_loss", "social_loss", "social_accuracy", "tpp_loss", "tpp_accuracy")
+LOGGED_NAMES = (
+    "mlm_loss",
+    *(f"{name}_{figure}" for name in OBJECTIVES[1:] for figure in ("loss", "accuracy")),
+)
+OBJECTIVE_NAMES = {"mlm": "MLM", "tpp": "TPP"}
+"""How objectives are written, where it is not their own name."""
 
 
 @dataclass
@@ -47,6 +53,9 @@ class PretrainingConfig(TrainingArguments):
         max_length: Maximum sequence length; longer texts are truncated (paper: 128).
         row_length: Tokens per packed row; 0 turns packing off and pads instead.
         mlm_probability: Share of the tokens to predict.
+        head_learning_rate: Peak learning rate of the heads (default: that of the encoder).
+        cached_rows: Rows of a batch whose activations are held at once (cached gradients); 0 holds
+            all. Lets batches fit that are too large for the memory, for one more forward pass.
         num_negatives: Negatives per translation pair; contrastive takes the batch's other texts.
         upsample_languages: Draw every pair of languages as often as the largest one.
         dataset_num_proc: Processes that tokenize the texts.
@@ -61,13 +70,18 @@ class PretrainingConfig(TrainingArguments):
     max_length: int = 128
     row_length: int = 128
     mlm_probability: float | None = 0.15
+    head_learning_rate: float | None = None
+    cached_rows: int = 0
     num_negatives: int = 1
     upsample_languages: bool = False
     dataset_num_proc: int | None = None
 
     def __post_init__(self) -> None:
+        has_accelerator = torch.accelerator.is_available()
+        # Else transformers refuses bf16 on a CPU, which it can do.
+        self.use_cpu = self.use_cpu or not has_accelerator
         super().__post_init__()
-        if not torch.accelerator.is_available():
+        if not has_accelerator:
             self.dataloader_pin_memory = False
         if self.ddp_find_unused_parameters is None:
             # A batch does not reach the heads of the objectives that it has nothing for.
@@ -78,6 +92,12 @@ class PretrainingConfig(TrainingArguments):
             raise ValueError(
                 f"row_length is {self.row_length} and max_length {self.max_length}; row_length "
                 "must be 0 or more, and max_length 3 or more (two special tokens and one other)"
+            )
+        if self.cached_rows < 0:
+            raise ValueError(f"cached_rows is {self.cached_rows}; it must be 0 (off) or more")
+        if self.head_learning_rate is not None and not self.head_learning_rate > 0:
+            raise ValueError(
+                f"head_learning_rate is {self.head_learning_rate}; it must be above 0, or left out"
             )
         if self.num_negatives < 1:
             raise ValueError(
@@ -120,6 +140,7 @@ class PretrainingTrainer(PublishingMixin):
                     "lower per_device_train_batch_size, or bring more data"
                 )
         model.set_attn_implementation(_attention_backend(model, args))
+        cast(Any, unwrap_peft_model(model)).cache_gradients(args.cached_rows or None)
         self._data = {source.name: len(cast(Any, source.batches)) for source in sources}
         train: TorchDataset = sources[0].batches
         self._sampler: Sampler[int] = sources[0].sampler
@@ -165,12 +186,34 @@ class PretrainingTrainer(PublishingMixin):
             # The mean over processes: their losses then average to the loss of the joint batch.
             masked = (inputs["labels"] != -100).sum().float()
             inputs = inputs | {"num_masked": self.accelerator.reduce(masked, reduction="mean")}
+        if self.args.world_size > 1:
+            for name, counted in (("engagements", "pair_posts"), ("distillation", "posts")):
+                if name in inputs:
+                    number = inputs["segment_ids"].new_tensor(len(inputs[name][counted])).float()
+                    mean = self.accelerator.reduce(number, reduction="mean").clamp(min=1e-9)
+                    inputs = inputs | {name: inputs[name] | {"num_items": mean}}
         if not model.training and {"labels", "pair_labels"} <= inputs.keys():
             outputs = eval_outputs(model, inputs)
         else:
             outputs = model(**inputs)
         self._keep_for_log(outputs, inputs["segment_ids"])
         return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's; the heads may have a learning rate of their own."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        rate = self.args.head_learning_rate
+        if rate is None:
+            return optimizer
+        model: Any = unwrap_peft_model(self.accelerator.unwrap_model(self.model))
+        heads = {id(value) for head in model.heads().values() for value in head.parameters()}
+        for group in list(optimizer.param_groups):
+            own = [value for value in group["params"] if id(value) in heads]
+            group["params"] = [value for value in group["params"] if id(value) not in heads]
+            if own:
+                options = {key: value for key, value in group.items() if key != "params"}
+                optimizer.add_param_group(options | {"params": own, "lr": rate})
+        return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """As Trainer's; warns where the learning rate never reaches its height."""
@@ -350,8 +393,8 @@ def encoder_of(model: nn.Module) -> Any:
 
 def objectives_of(model: PreTrainedModel) -> str:
     """The objectives whose weight is not 0, such as `MLM + social`."""
-    names = {"mlm_weight": "MLM", "social_weight": "social", "tpp_weight": "TPP"}
-    return " + ".join(name for key, name in names.items() if getattr(model.config, key) > 0)
+    taken = [name for name in OBJECTIVES if getattr(model.config, f"{name}_weight") > 0]
+    return " + ".join(OBJECTIVE_NAMES.get(name, name) for name in taken)
 
 
 def _counted(data: dict[str, int]) -> str:

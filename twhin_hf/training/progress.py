@@ -18,6 +18,10 @@ SHORT_NAMES = {
     "mlm_loss": "MLM",
     "social_loss": "social",
     "social_accuracy": "pairs found",
+    "engagement_loss": "engagement",
+    "engagement_accuracy": "engaged posts found",
+    "distillation_loss": "distillation",
+    "distillation_accuracy": "vectors found",
     "tpp_loss": "TPP",
     "tpp_accuracy": "translations told",
 }

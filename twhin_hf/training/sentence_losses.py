@@ -21,7 +21,6 @@ import torch
 from datasets import Dataset, concatenate_datasets
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
 
 from twhin_hf.data.translation.pairs import translation_items
 from twhin_hf.modeling.heads import ProjectionHead
@@ -145,12 +144,8 @@ class SocialLoss(nn.Module):
             self.known = PairBatches(cast(Any, range(int(rows.max()) + 1)), rows)
         self.head: nn.Module = nn.Identity()
         if projection_sizes:
-            config = cast(Any, PreTrainedConfig)(
-                hidden_size=model.get_embedding_dimension(),
-                social_pooling="cls",
-                social_projection_sizes=list(projection_sizes),
-            )
-            self.head = ProjectionHead(config).to(model.device)
+            width = cast(int, model.get_embedding_dimension())
+            self.head = ProjectionHead(width, projection_sizes).to(model.device)
 
     def forward(
         self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None

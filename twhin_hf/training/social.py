@@ -1,6 +1,8 @@
-"""Pretraining with MLM (stage 1) and with MLM and the social loss (stage 2).
+"""Pretraining on posts or on pairs of posts, with what a network says of them.
 
-Batches of translation pairs can be mixed into either.
+On posts MLM (stage 1 of TwHIN-BERT), on mined pairs MLM and the social loss (stage 2). With a
+network the engagement objective and network distillation join either, and batches of translation
+pairs can be mixed into either.
 """
 
 from __future__ import annotations
@@ -8,15 +10,25 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.trainer_utils import unwrap_peft_model
 
+from twhin_hf.data.splits import check_no_leak
 from twhin_hf.data.tokenization import language_codes
+from twhin_hf.modeling.heads import EngagementHead
+from twhin_hf.network.folder import Network
 from twhin_hf.training.batches import LanguageSampler, PairBatches, PostBatches, pair_rows
+from twhin_hf.training.collators import PackingCollator
+from twhin_hf.training.head_training import train_heads
 from twhin_hf.training.mixing import BatchSource, MixedBatches
+from twhin_hf.training.network_targets import NetworkTargets, user_statistics
 from twhin_hf.training.pretraining import (
     PretrainingConfig,
     PretrainingTrainer,
@@ -50,9 +62,17 @@ class SocialPretrainingConfig(PretrainingConfig):
             them as they are).
         max_missing_pairs: Maximum share of pairs that name a missing post; more is an error.
         translation_proportion: Share of the batches that hold translation pairs, if there are any.
+        head_steps: Steps that train the engagement and distillation heads alone at first, on the
+            encoder as it is.
+        head_steps_learning_rate: Peak learning rate of these steps.
+        max_users_per_post: Maximum number of users of a post that the engagement objective takes at
+            once; a post with more brings others each time.
+        distillation_targets: Maximum number of posts that neighbours are looked for among, with the
+            distillation loss neighbours; of more a sample is drawn in each epoch.
 
     Raises:
-        ValueError: A proportion that is not between 0 and 1, or as `PretrainingConfig`.
+        ValueError: A number below 1, a proportion that is not between 0 and 1, or as
+            `PretrainingConfig`.
     """
 
     learning_rate: float = 2e-4
@@ -62,9 +82,18 @@ class SocialPretrainingConfig(PretrainingConfig):
     language_exponent: float = 0.7
     max_missing_pairs: float = 0.0
     translation_proportion: float = 0.5
+    head_steps: int = 0
+    head_steps_learning_rate: float = 3e-3
+    max_users_per_post: int = 64
+    distillation_targets: int = 16_384
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("max_users_per_post", "distillation_targets"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.head_steps < 0:
+            raise ValueError(f"head_steps is {self.head_steps}; it must be 0 (none) or more")
         if not 0 < self.translation_proportion < 1:
             raise ValueError(
                 f"translation_proportion is {self.translation_proportion}; it must be between 0 "
@@ -74,6 +103,9 @@ class SocialPretrainingConfig(PretrainingConfig):
 
 class SocialPretrainingTrainer(PretrainingTrainer):
     """Trains a `Twhin…ForPreTraining` on posts, or on pairs of posts; beside them on translations.
+
+    A batch brings what its objectives need: posts for MLM, pairs for the social loss, a network's
+    users and vectors for the engagement objective and distillation, translation pairs for TPP.
 
     Args:
         model: With the weights of its objectives in its config.
@@ -87,11 +119,15 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         translation_pairs: As `TPPTrainer` takes; a `translation_proportion` of the batches.
         eval_translation_pairs: Held-out ones; evaluation then gives the figures of `TPPTrainer`
             too, and `eval_loss` is the mean over all held-out batches.
+        network: Of users and posts, for the engagement objective and distillation; no held-out post
+            may be in it.
         **kwargs: As `Trainer` takes.
 
     Raises:
         ValueError: A model whose objectives do not fit the data, a tokenizer that does not fit the
-            model, no posts, pairs without their posts, or fewer of them than a batch holds.
+            model, no posts, pairs without their posts, fewer of them than a batch holds, a network
+            of other posts, of another dimension or without engagements, or one with a held-out
+            post.
     """
 
     args: SocialPretrainingConfig
@@ -107,6 +143,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         processing_class: PreTrainedTokenizerBase | None = None,
         translation_pairs: Dataset | None = None,
         eval_translation_pairs: Dataset | None = None,
+        network: Network | None = None,
         **kwargs: Any,
     ):
         tokenizer = check_model(
@@ -116,7 +153,17 @@ class SocialPretrainingTrainer(PretrainingTrainer):
             has_pairs=pairs is not None,
             has_translation_pairs=translation_pairs is not None,
         )
-        sources = [_source(train_dataset, pairs, tokenizer, args)]
+        check_network(model, network)
+        if eval_dataset is not None:
+            if network is not None:
+                check_no_leak(network.post_ids, eval_dataset["post_id"], what="The network")
+            if model.config.mlm_weight == 0 and eval_pairs is None:
+                raise ValueError(
+                    "there is nothing to evaluate on held-out posts: the model's mlm_weight is 0, "
+                    "and who engaged with them must not be in the network. Leave eval_dataset out, "
+                    "and judge the trained model by `twhin-hf evaluate engagement`"
+                )
+        sources = [_source(model, train_dataset, pairs, network, tokenizer, args)]
         if translation_pairs is not None:
             share = args.translation_proportion
             sources = [
@@ -139,21 +186,151 @@ class SocialPretrainingTrainer(PretrainingTrainer):
             kwargs["compute_metrics"] = partial(eval_metrics, translations, tpp_loss)
         evaluated = MixedBatches(held_out) if len(held_out) > 1 else next(iter(held_out), None)
         super().__init__(model, args, sources, evaluated, tokenizer, **kwargs)
+        self._first_source = sources[0]
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's; the heads are trained alone first where `head_steps` says so."""
+        if self.args.head_steps and not resume_from_checkpoint:
+            self._train_heads()
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _train_heads(self) -> None:
+        model: Any = unwrap_peft_model(cast(Any, self.model))
+        batches = self._first_source.batches
+        posts = batches.posts if isinstance(batches, PairBatches) else batches
+        if posts.targets is None:
+            raise ValueError(
+                f"head_steps is {self.args.head_steps} and there is no network: it is for the "
+                "engagement and distillation heads. Give a network, or set it to 0"
+            )
+        tokenizer = cast(Any, self.processing_class)
+        sampler = LanguageSampler(np.zeros(len(posts), np.int32), 1.0, self.args.seed)
+        model.to(self.args.device)
+        with self.compute_loss_context_manager():
+            train_heads(
+                model,
+                posts,
+                sampler,
+                PackingCollator(tokenizer, self.args.row_length, 0.0),
+                num_steps=self.args.head_steps,
+                batch_size=min(self.args.train_batch_size * self.args.world_size, len(posts)),
+                learning_rate=self.args.head_steps_learning_rate,
+                max_grad_norm=self.args.max_grad_norm or float("inf"),
+                show_progress_bar=not self.args.disable_tqdm,
+            )
+
+
+def check_network(model: PreTrainedModel, network: Network | None) -> None:
+    """Checks that a model's objectives and a network fit, before any work.
+
+    Raises:
+        ValueError: An objective that learns from a network and none, a network that no objective
+            learns from, or vectors of another dimension.
+    """
+    config = model.config
+    weights = {
+        key: weight
+        for key in ("engagement_weight", "distillation_weight")
+        if (weight := getattr(config, key)) > 0
+    }
+    if network is None:
+        for key, weight in weights.items():
+            raise ValueError(
+                f"the model's {key} is {weight} and there is no network; give one, or set it to 0"
+            )
+    elif not weights:
+        raise ValueError(
+            "there is a network, and the model's engagement_weight and distillation_weight are 0; "
+            "set one of them, as to 1, or give no network"
+        )
+    elif network.dimension != config.network_dimension:
+        raise ValueError(
+            f"the model's network_dimension is {config.network_dimension} and the network's "
+            f"vectors have {network.dimension}; set network_dimension to {network.dimension} (the "
+            "heads are then made anew), or give the network that the heads were trained with"
+        )
 
 
 def _source(
+    model: PreTrainedModel,
     posts: Dataset,
     pairs: Dataset | pa.Table | None,
+    network: Network | None,
     tokenizer: PreTrainedTokenizerBase,
     args: SocialPretrainingConfig,
 ) -> BatchSource:
+    if network is not None and pairs is None and model.config.mlm_weight == 0:
+        posts = _posts_of(network, posts)
     batches = _batches(posts, pairs, tokenizer, args)
     if isinstance(batches, PairBatches):
-        languages = language_codes(batches.posts.tokenized)[batches.pairs[:, 0]]
+        of_posts, rows = batches.posts, batches.pairs
     else:
-        languages = language_codes(batches.tokenized)
+        of_posts, rows = batches, np.arange(len(batches))[:, None]
+    languages = language_codes(of_posts.tokenized)[rows[:, 0]]
+    if network is not None:
+        config = model.config
+        of_posts.targets = NetworkTargets(
+            network,
+            of_posts.tokenized,
+            engagements=config.engagement_weight > 0,
+            vectors=config.distillation_weight > 0,
+            max_users_per_post=args.max_users_per_post,
+            num_targets=args.distillation_targets if config.distillation_loss != "cosine" else 0,
+            log_frequencies=log_frequencies(rows, languages, args.language_exponent, len(of_posts)),
+            seed=args.seed,
+        )
+        mean, deviation = map(torch.from_numpy, user_statistics(network))
+        for module in model.modules():
+            if isinstance(module, EngagementHead):
+                module.standardize_by(mean, deviation)
     sampler = LanguageSampler(languages, args.language_exponent, args.seed)
     return BatchSource("posts" if pairs is None else "pairs", batches, sampler)
+
+
+def _posts_of(network: Network, posts: Dataset) -> Dataset:
+    """The posts that a network has; the others bring nothing to learn from."""
+    ids = posts.select_columns("post_id").with_format("arrow")[:].column("post_id")
+    rows = np.flatnonzero(pc.is_in(ids.cast(pa.string()), network.post_ids).to_numpy())
+    if len(rows) and len(rows) < len(posts):
+        logger.warning(
+            "%s of %s posts are not in the network and are left out: they bring no engagement and "
+            "no vector",
+            f"{len(posts) - len(rows):,}",
+            f"{len(posts):,}",
+        )
+        return posts.select(rows)
+    return posts
+
+
+def log_frequencies(
+    rows: np.ndarray, languages: np.ndarray, exponent: float, num_posts: int
+) -> np.ndarray:
+    """Logarithm of how often each post is drawn, relative to the mean.
+
+    Args:
+        rows: int64 `[num_keys, posts of a key]`, the posts that come with each key of a sampler.
+        languages: Int `[num_keys]`.
+        exponent: Of `resample_languages`.
+        num_posts: Number of posts.
+
+    Returns:
+        float32 `[num_posts]`; 0 for posts that no key has.
+
+    Example:
+        Two languages drawn alike, one of them with two posts:
+
+        >>> rows, languages = np.array([[0], [1], [2]]), np.array([0, 0, 1])
+        >>> np.exp(log_frequencies(rows, languages, 0.0, 3)).round(2).tolist()
+        [0.75, 0.75, 1.5]
+    """
+    counts = np.bincount(languages).astype(np.float64)
+    shares = np.where(counts > 0, counts, 1.0) ** (exponent - 1)
+    frequencies = np.bincount(
+        rows.flatten(), np.repeat(shares[languages], rows.shape[1]), minlength=num_posts
+    )
+    drawn = frequencies > 0
+    mean = frequencies[drawn].mean()
+    return np.log(np.where(drawn, frequencies / mean, 1.0)).astype(np.float32)
 
 
 def _batches(

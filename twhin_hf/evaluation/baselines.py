@@ -1,0 +1,193 @@
+"""What an encoder must beat: chance, words alone, and the encoder that its training began from."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark
+from twhin_hf.evaluation.engagement import evaluate_engagement, evaluate_post_features
+from twhin_hf.evaluation.engagement_config import EngagementConfig
+from twhin_hf.evaluation.engagement_results import EngagementResult, EngagementResults, chance
+from twhin_hf.evaluation.text_encoders import TextEncoder
+from twhin_hf.files import read_json
+from twhin_hf.training.record import RECORD_NAME
+
+logger = logging.getLogger(__name__)
+
+CHANCE = "chance"
+TFIDF = "TF-IDF + SVD"
+DIMENSION = 256
+
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+)
+"""Thai, Lao, Burmese, Khmer, Japanese and Chinese letters: no spaces between words."""
+
+
+def evaluate_baselines(
+    judged: EngagementResults,
+    benchmark: EngagementBenchmark,
+    config: EngagementConfig | None = None,
+    stock: Mapping[str, TextEncoder] | None = None,
+) -> dict[str, dict[str, EngagementResult]]:
+    """Judges what an encoder must beat, on the records that it was judged on.
+
+    Args:
+        judged: Results of the encoder.
+        benchmark: On which it was judged.
+        config: With which it was judged.
+        stock: Encoders to judge as well, by the name to show.
+
+    Returns:
+        Results by language by name: chance, TF-IDF + SVD (left out where no language has words),
+        and the stock encoders. `compare_engagement` compares them with the encoder.
+    """
+    found = {CHANCE: chance(judged, config)}
+    try:
+        words = tfidf_features(benchmark)
+    except ValueError as error:
+        logger.warning("%s is left out: %s", TFIDF, error)
+    else:
+        found[TFIDF] = evaluate_post_features(words, benchmark, config)
+    for name, encoder in (stock or {}).items():
+        found[name] = evaluate_engagement(encoder, benchmark, config)
+    return found
+
+
+def tfidf_features(benchmark: EngagementBenchmark, dimension: int = DIMENSION) -> np.ndarray:
+    """TF-IDF + SVD of a benchmark's posts, each language by its own training posts.
+
+    Args:
+        benchmark: Posts with languages and splits.
+        dimension: Width of the features.
+
+    Returns:
+        Float32 [posts, dimension]. Columns that a language has no words for are 0, and so are all
+        of a language without words, which is said.
+
+    Raises:
+        ValueError: No language has words, see `tfidf_svd`.
+    """
+    features = np.zeros((len(benchmark.texts), dimension), dtype=np.float32)
+    texts = np.array(benchmark.texts, dtype=object)
+    without: dict[str, str] = {}
+    for language in benchmark.language_names:
+        own = np.flatnonzero(benchmark.languages == language)
+        is_training = benchmark.splits[own] == "train"
+        try:
+            vectors = tfidf_svd(texts[own].tolist(), is_training, dimension)
+        except ValueError as error:
+            without[language] = str(error)
+            continue
+        features[own, : vectors.shape[1]] = vectors
+    if len(without) == len(benchmark.language_names):
+        raise ValueError(" ".join(f"{language}: {reason}" for language, reason in without.items()))
+    for language, reason in without.items():
+        logger.warning("%s has no features in %s: %s", TFIDF, language, reason)
+    return features
+
+
+def tfidf_svd(
+    texts: Sequence[str], is_training: np.ndarray, dimension: int = DIMENSION
+) -> np.ndarray:
+    """Words weighed by TF-IDF (`1 + ln tf`), projected on their main directions.
+
+    scikit-learn's `TfidfVectorizer` with sublinear frequencies and words that at least two training
+    posts hold, then `TruncatedSVD`; rows are left as long as they come out.
+
+    Args:
+        texts: All posts of a language.
+        is_training: Which of them words and directions are learnt from, bool [texts].
+        dimension: Most dimensions; there are fewer where there are fewer words or training posts.
+
+    Returns:
+        Float32 [texts, at most dimension].
+
+    Raises:
+        ValueError: No word stands in two training posts.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    training = [text for text, is_own in zip(texts, is_training, strict=True) if is_own]
+    vectorizer = TfidfVectorizer(analyzer=words_of, sublinear_tf=True, min_df=2, dtype=np.float32)
+    try:
+        learnt = vectorizer.fit_transform(training)
+    except ValueError as error:
+        raise ValueError(
+            f"no word stands in two of {len(training):,} training posts; give more posts, or posts "
+            "whose words recur."
+        ) from error
+    svd = TruncatedSVD(min(dimension, *learnt.shape), random_state=0).fit(learnt)
+    return svd.transform(vectorizer.transform(texts)).astype(np.float32)
+
+
+def words_of(text: str) -> list[str]:
+    """Words of two letters or more, in lower case; pairs of letters where a script has no spaces.
+
+    Example:
+        >>> words_of("A red Bus"), words_of("नमस्ते दुनिया"), words_of("東京へ行く")
+        (['red', 'bus'], ['नमस्ते', 'दुनिया'], ['東京', '京へ', 'へ行', '行く'])
+    """
+    found = []
+    for run in _words().findall(text.lower()):
+        if _is_unspaced().match(run):
+            found += [run[place : place + 2] for place in range(max(1, len(run) - 1))]
+        elif len(run) > 1:
+            found.append(run)
+    return found
+
+
+@cache
+def _words() -> re.Pattern[str]:
+    # Vowel signs belong to the words of many scripts, but not to `\w`.
+    points = map(chr, range(sys.maxunicode + 1))
+    marks = "".join(mark for mark in points if unicodedata.category(mark)[0] == "M")
+    letter = rf"\w{re.escape(marks)}"
+    return re.compile(rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])[{letter}])+")
+
+
+@cache
+def _is_unspaced() -> re.Pattern[str]:
+    return re.compile(rf"[{_UNSPACED}]")
+
+
+def find_stock_encoder(model: str) -> tuple[str | None, str]:
+    """The folder of the encoder that a model's training began from.
+
+    Training records the models that it goes back to by name (`training_record.json`), an adapter
+    its base. Folders beside the model and below the working directory are looked for; nothing is
+    fetched.
+
+    Args:
+        model: Folder of the model, or a repository's name.
+
+    Returns:
+        The folder, or None, and a sentence on it.
+    """
+    folder = Path(model)
+    records = [folder / RECORD_NAME, folder / "adapter_config.json"]
+    named = [read_json(record) for record in records if record.is_file()]
+    if not named:
+        return None, (
+            f"{model} has no record of what its training began from; --base_model PATH compares it."
+        )
+    adapter = named[-1].get("base_model_name_or_path")
+    began = [*([adapter] if adapter else []), *named[0].get("base_model", [])]
+    if not began:
+        return None, f"{model} was trained from scratch: there is no stock encoder to compare."
+    for place in (folder.resolve().parent / began[-1], Path(began[-1])):
+        if (place / "config.json").is_file() and place.resolve() != folder.resolve():
+            return str(place), f"The training of {model} began from {began[-1]} ({place})."
+    return None, (
+        f"The training of {model} began from {began[-1]}, which is no folder here; "
+        f"--base_model PATH compares it."
+    )
