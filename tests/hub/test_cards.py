@@ -83,6 +83,10 @@ def test_a_card_of_a_config_alone(saved_models):
     text = model_card(CardFacts(config), "me/plain")
     assert 'SentenceTransformer("me/plain", trust_remote_code=True)' in text
     assert "# [2, 64]" in text
+    config |= {"social_weight": 1.0, "social_pooling": "mean", "sentence_embedding": "social"}
+    text = model_card(CardFacts(config), "me/plain")
+    assert 'SentenceTransformer("me/plain")' in text
+    assert "output of the social head, of length 1" in text
 
 
 def test_results_beside_baselines(saved_models):

@@ -7,6 +7,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
+from twhin_hf.conversion.convert import convert_checkpoint
+from twhin_hf.conversion.encoder import convert_to_encoder
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.modeling import apply_settings
@@ -83,6 +85,18 @@ def test_what_our_classes_cannot_do_is_said(stock, caplog, modes, others, poolin
     assert config.pooling == pooling
     (record,) = caplog.records
     assert re.search(message, record.getMessage())
+
+
+def test_a_converted_checkpoint_keeps_its_pooling(stock, texts, tmp_path):
+    folder = stock(["mean"], normalize=True)
+    convert_checkpoint(folder, tmp_path / "ours")
+    expected = load_post_encoder(folder).encode(texts[:5])
+    found = load_post_encoder(str(tmp_path / "ours"))
+    assert (found.config.pooling, found.config.normalize_embeddings) == ("mean_all", True)
+    np.testing.assert_allclose(found.encode(texts[:5]), expected, atol=1e-6)
+    convert_to_encoder(str(tmp_path / "ours"), tmp_path / "plain")
+    plain = load_post_encoder(str(tmp_path / "plain"))
+    np.testing.assert_allclose(plain.encode(texts[:5]), expected, atol=1e-6)
 
 
 def test_a_model_of_ours_says_itself_how_it_pools(stock):

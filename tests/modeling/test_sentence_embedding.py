@@ -84,6 +84,17 @@ def test_a_model_without_the_head_is_saved_as_pooled(tiny_config, tokenizer, tmp
     assert model.config.sentence_embedding == "social"
 
 
+def test_special_tokens_that_are_not_known(tiny_config, tokenizer, tmp_path, caplog):
+    """Trainer writes the tokenizer after the model; one that names none gets a warning."""
+    model = TwhinBertForPreTraining(apply_settings(tiny_config, **SOCIAL))
+    model.save_pretrained(tmp_path)
+    assert not (tmp_path / "modules.json").exists()
+    assert not caplog.records
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    model.save_pretrained(tmp_path)
+    assert "is no SentenceTransformer: its tokenizer names no cls_token" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -48,10 +48,11 @@ def test_what_is_not_judged(caplog):
 
 
 def test_keys_of_the_losses():
+    """Of 4 pairs, a post finds its positive among 7 others, and all else is found among 4."""
     weights = {"social_weight": 1.0, "tpp_weight": 1.0, "tpp_loss": "bce"}
     config = SimpleNamespace(**weights, engagement_weight=0.0, distillation_weight=0.0)
     assert keys_of_batch(config, 4) == {"social_accuracy": 7}
     config.social_weight, config.tpp_loss = 0.0, "contrastive"
     assert keys_of_batch(config, 4) == {"tpp_accuracy": 4}
-    config.engagement_weight, config.tpp_weight = 1.0, 0.0
-    assert keys_of_batch(config, 4) == {"engagement_accuracy": 4}
+    config.tpp_weight, config.engagement_weight, config.distillation_weight = 0.0, 1.0, 1.0
+    assert keys_of_batch(config, 4) == {"engagement_accuracy": 4, "distillation_accuracy": 4}

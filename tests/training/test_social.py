@@ -13,7 +13,8 @@ from recording import assert_equal_batches, new_model, record_batches
 from transformers import BertForMaskedLM, TrainingArguments
 
 from twhin_hf.commands.declared import argument_help
-from twhin_hf.modeling import TwhinBertModel
+from twhin_hf.loading.auto import load_with_heads
+from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel, apply_settings
 from twhin_hf.training.pretraining import PretrainingConfig
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
@@ -324,3 +325,20 @@ def test_config_says_what_it_has():
 def test_bad_config(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         arguments(**options)
+
+
+def test_a_saved_run_gives_the_heads_vectors(
+    tiny_config, arguments, posts, pairs, tokenizer, tmp_path
+):
+    """The tokenizer comes after the weights: only then the special tokens of a mean are known."""
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    settings = {"sentence_embedding": "social", "social_pooling": "mean"}
+    model = TwhinBertForPreTraining(apply_settings(tiny_config, **settings))
+    args = arguments(max_steps=1, output_dir=str(tmp_path))
+    trainer = SocialPretrainingTrainer(model, args, posts, pairs, processing_class=tokenizer)
+    trainer.train()
+    trainer.save_model()
+    texts = posts["text"][:4]
+    found = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu").encode(texts)
+    expected = load_with_heads(str(tmp_path)).encode(texts, "social", normalize_embeddings=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5)

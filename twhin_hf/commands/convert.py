@@ -27,7 +27,7 @@ def convert(
         revision: Revision of the repository.
         pooling: Pooling of the token vectors (default: the checkpoint's own, or combined).
         to_encoder: Write the stock encoder alone, without our code and heads, as
-            text-embeddings-inference and vLLM read it (pooling: cls or mean).
+            text-embeddings-inference and vLLM read it (pooling: cls or mean_all).
     """
     from twhin_hf.conversion.convert import convert_checkpoint
     from twhin_hf.conversion.encoder import convert_to_encoder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from twhin_hf.commands.options import FineTuningOptions, Pooling, save_results
+from twhin_hf.commands.options import FineTuningOptions, save_results
 
 
 def classification(
@@ -16,7 +16,7 @@ def classification(
     revision: str | None = None,
     hydration: str | None = None,
     protocols: tuple[Literal["fine-tuning", "features"], ...] = ("fine-tuning",),
-    pooling: Pooling | None = None,
+    pooling: str | None = None,
     columns: dict[str, str] | None = None,
 ) -> None:
     """Judge a model on a published classification benchmark, by the metric of its publication.
@@ -34,7 +34,9 @@ def classification(
         hydration: Texts of a benchmark that holds ids alone: JSON lines of X/Twitter's API, or a
             table with the columns post_id and text.
         protocols: Fine-tuning, and a logistic regression on frozen features.
-        pooling: Pooling of features (default: the model's own; the result states it).
+        pooling: Pooling of features: cls, mean, mean_all or combined; or parts
+            joined by plus, heads among them, as mean+engagement
+            (default: the model's own; the result states it).
         columns: Rename columns of tables (text, label, id): NAME=COLUMN.
     """
     from dataclasses import replace

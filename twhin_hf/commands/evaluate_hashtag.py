@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from twhin_hf.commands.options import FineTuningOptions, Pooling, save_results
+from twhin_hf.commands.options import FineTuningOptions, save_results
 
 
 def hashtag(
@@ -18,7 +18,7 @@ def hashtag(
     protocols: tuple[Literal["fine-tuning", "few-shot", "features"], ...] = ("fine-tuning",),
     shots: tuple[int, ...] = (2, 4, 8, 16, 32),
     beside: list[str] | None = None,
-    pooling: Pooling | None = None,
+    pooling: str | None = None,
     columns: dict[str, str] | None = None,
 ) -> None:
     """Predict the hashtag of a post: macro F1.
@@ -39,7 +39,9 @@ def hashtag(
         protocols: Protocols to run.
         shots: Examples per class of few-shot (paper: 2 4 8 16 32).
         beside: Curves (few_shot.csv) of other models, to draw in the same plot.
-        pooling: Pooling of features (default: the model's own; the result states it).
+        pooling: Pooling of features: cls, mean, mean_all or combined; or parts
+            joined by plus, heads among them, as mean+engagement
+            (default: the model's own; the result states it).
         columns: Rename columns of the benchmark's tables (id, label, text): NAME=COLUMN.
     """
     from dataclasses import replace

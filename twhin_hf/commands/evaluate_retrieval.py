@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twhin_hf.commands.options import BitextOptions, EncoderOptions, save_results
 
 
@@ -28,6 +30,7 @@ def retrieval(
     from twhin_hf.devices import pick_device
     from twhin_hf.evaluation.retrieval import evaluate_retrieval, retrieval_rows
     from twhin_hf.loading.auto import load_post_encoder, load_with_heads
+    from twhin_hf.loading.joined import is_joined, load_joined_encoder
     from twhin_hf.results import Results
 
     if projected and encoder.pooling:
@@ -37,11 +40,15 @@ def retrieval(
         )
     device = pick_device(encoder.device)
     pairs = bitext.read()
-    load = load_with_heads if projected else load_post_encoder
-    model = load(encoder.model, encoder.revision).to(device)
+    model: Any
     if projected:
+        model = load_with_heads(encoder.model, encoder.revision).to(device)
         pooling, vectors = model.config.tpp_pooling, {"objective": "tpp"}
+    elif encoder.pooling is not None and is_joined(encoder.pooling):
+        pooling, vectors = encoder.pooling, {}
+        model = load_joined_encoder(encoder.model, pooling, encoder.revision, device)
     else:
+        model = load_post_encoder(encoder.model, encoder.revision).to(device)
         pooling = encoder.pooling or model.config.pooling
         vectors = {"pooling": pooling}
     found = evaluate_retrieval(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from twhin_hf.commands.options import FineTuningOptions, Pooling
+from twhin_hf.commands.options import FineTuningOptions
 
 
 def suite(
@@ -15,7 +15,7 @@ def suite(
     fine_tuning: FineTuningOptions,
     languages: list[str] | None = None,
     hydration: str | None = None,
-    pooling: Pooling | None = None,
+    pooling: str | None = None,
 ) -> None:
     """Run all tasks of a paper for several models, beside the published figures.
 
@@ -36,7 +36,8 @@ def suite(
         fine_tuning: Options of the fine-tuning.
         languages: Languages to judge (default: all in the data).
         hydration: Texts of benchmarks that hold ids alone.
-        pooling: Pooling of frozen features (default: each model's own).
+        pooling: Pooling of frozen features: cls, mean, mean_all or combined; or parts
+            joined by plus, heads among them, as mean+engagement (default: each model's own).
     """
     from twhin_hf.evaluation.suite.running import SuiteOptions
     from twhin_hf.evaluation.suite.tables import screen_tables

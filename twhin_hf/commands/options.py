@@ -9,7 +9,7 @@ from typing import Any, Literal
 from twhin_hf.commands.declared import optional_fields
 from twhin_hf.evaluation.classification_config import ClassificationConfig
 
-Pooling = Literal["cls", "mean", "combined"]
+Pooling = Literal["cls", "mean", "mean_all", "combined"]
 
 if typing.TYPE_CHECKING:
 
@@ -32,7 +32,8 @@ class EncoderOptions:
     Args:
         model: Encoder: folder or Hub repository.
         revision: Revision of the repository.
-        pooling: Pooling of the token vectors (default: the model's own).
+        pooling: Pooling of the token vectors: cls, mean, mean_all or combined; or parts
+            joined by plus, heads among them, as mean+engagement (default: the model's own).
         max_length: Maximum sequence length; longer texts are truncated (default: 128, or the
             model's if less).
         batch_size: Texts per batch.
@@ -41,7 +42,7 @@ class EncoderOptions:
 
     model: str
     revision: str | None = None
-    pooling: Pooling | None = None
+    pooling: str | None = None
     max_length: int | None = None
     batch_size: int = 32
     device: str | None = None

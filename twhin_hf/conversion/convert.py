@@ -15,9 +15,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from twhin_hf.conversion.checkpoints import checkpoint_path, modern_name, read_config, read_weights
 from twhin_hf.conversion.fairseq import TOKEN_TYPES, check_vocabulary, fairseq_file, read_fairseq
 from twhin_hf.files import new_folder
+from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.modeling import apply_settings
-from twhin_hf.modeling.settings import OBJECTIVES
+from twhin_hf.modeling.settings import OBJECTIVES, POOLED
 
 _OBJECTIVES = {f"{name}_weight": f"{name}_head." for name in OBJECTIVES[1:]}
 _NO_POOLER = (
@@ -94,7 +95,8 @@ def convert_checkpoint(
         output: A new folder.
         tokenizer: Folder or repository; by default the checkpoint's own.
         revision: Of the checkpoint's repository.
-        pooling: Of the model; by default the checkpoint's own, or `combined`.
+        pooling: Of the model; by default the checkpoint's own (of sentence-transformers too:
+            `adopt_checkpoint_pooling`), or `combined`.
 
     Raises:
         FileNotFoundError: Nothing is there, or a file is missing.
@@ -154,7 +156,9 @@ def _read(path: Path) -> _Checkpoint:
     weights, origins = {}, {}
     for old, value in read_weights(path).items():
         weights[modern_name(old)], origins[modern_name(old)] = value, old
-    return _Checkpoint(read_config(path, weights), weights, origins, [], [])
+    config = read_config(path, weights)
+    adopt_checkpoint_pooling(config, str(path))
+    return _Checkpoint(config, weights, origins, [], [])
 
 
 def _apply_objectives(source: _Checkpoint, pooling: str | None) -> None:
@@ -164,6 +168,8 @@ def _apply_objectives(source: _Checkpoint, pooling: str | None) -> None:
     for weight, head in _OBJECTIVES.items():
         if not any(name.startswith(head) for name in source.weights):
             settings[weight] = 0.0
+            if f"{getattr(source.config, 'sentence_embedding', POOLED)}_weight" == weight:
+                settings["sentence_embedding"] = POOLED
     weights = [settings.get(k, getattr(source.config, k, 0.0)) for k in _OBJECTIVES]
     if not is_ours or not any([*weights, source.config.mlm_weight]):
         settings["mlm_weight"] = 1.0

@@ -11,6 +11,7 @@ import torch
 from twhin_hf.devices import pick_device
 from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.loading.families import MODELS
+from twhin_hf.loading.joined import is_joined, load_joined_encoder
 
 
 class TextEncoder(NamedTuple):
@@ -46,14 +47,17 @@ def load_text_encoder(
     Args:
         name_or_path: Folder or repository.
         revision: Revision of the repository.
-        pooling: `cls`, `mean` (of tokens that are not special) or `combined` (both).
+        pooling: `cls`, `mean` (of tokens that are not special), `mean_all` (of all tokens) or
+            `combined` (`cls` and `mean`); or poolings and heads joined by plus, such as
+            `engagement` or `combined+engagement`, each part scaled to length 1.
         batch_size: Texts encoded at once.
         max_length: Maximum sequence length; longer texts are truncated. By default 128, or that of
             the sentence-transformers model.
         device: `cuda` where there is one, else `cpu`, by default.
 
     Raises:
-        ValueError: A pooling that is asked of a family that has no class here.
+        ValueError: A pooling that is asked of a family that has no class here, or a head that the
+            checkpoint does not have.
     """
     from transformers import AutoConfig
 
@@ -66,6 +70,15 @@ def load_text_encoder(
             f"pooling={pooling!r} is asked of a {config.model_type!r} model; it can be chosen of "
             f"{sorted(MODELS)} only. Leave it out."
         )
+    if pooling is not None and is_joined(pooling):
+        joined = load_joined_encoder(name_or_path, pooling, revision, device)
+
+        def encode_parts(texts: Sequence[str]) -> np.ndarray:
+            return joined.encode(
+                texts, batch_size=batch_size, max_length=max_length, convert_to_numpy=True
+            )
+
+        return TextEncoder(encode_parts, pooling, type(joined.model).__name__)
     if is_family and (pooling or is_ours or not _has_modules(name_or_path, revision)):
         model = load_post_encoder(name_or_path, revision).to(device)
         chosen = pooling or model.config.pooling

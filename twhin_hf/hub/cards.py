@@ -16,6 +16,7 @@ from twhin_hf.files import read_json
 from twhin_hf.hub.folder import auto_classes, family_file
 from twhin_hf.hub.sections import merge_cards
 from twhin_hf.modeling.heads import pooled_width
+from twhin_hf.modeling.settings import POOLED
 from twhin_hf.results import Results, figure_text, notes_of, read_results, starred
 
 LOSSES_PLOT = "losses.png"
@@ -117,7 +118,7 @@ def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> s
         or _hub_name(facts.record.get("base_model", [])),
         eval_results=eval_results(facts.results) or None,
     )
-    pooling = settings["pooling"]
+    pooling, head = settings["pooling"], settings.get("sentence_embedding", POOLED)
     width = pooled_width(settings["hidden_size"], pooling)
     body = _template("model.md.jinja").render(
         name=name,
@@ -127,7 +128,8 @@ def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> s
         model_class=model_class(settings),
         stock_class=model_class(settings).removeprefix("Twhin"),
         width=f"{width:,}",
-        needs_trust=pooling == "combined",
+        # A head's output is made of stock modules.
+        needs_trust=pooling == "combined" and head == POOLED,
         architecture=architecture(settings) | adaptation(facts.adapter),
         adapter=facts.adapter,
         training=training(facts.record),
@@ -179,8 +181,11 @@ def architecture(settings: Mapping[str, Any]) -> dict[str, str]:
     heads = {
         "Encoder": f"{settings['model_type']}, {settings['num_hidden_layers']} layers × "
         f"{settings['hidden_size']}, {settings['vocab_size']:,} tokens",
-        "Embedding of a post": f"`{settings['pooling']}` pooling",
+        "Embedding of a post": f"`{settings['pooling']}` pooling"
+        + (", of length 1" if settings.get("normalize_embeddings") else ""),
     }
+    if (head := settings.get("sentence_embedding", POOLED)) != POOLED:
+        heads["Sentence embedding"] = f"output of the {head} head, of length 1"
     if _learns(settings, "mlm"):
         heads["Masked language modelling"] = f"weight {settings['mlm_weight']:g}"
     if _learns(settings, "social"):

@@ -23,7 +23,7 @@ from twhin_hf.hub.folder import (
     missing_files,
     model_files,
 )
-from twhin_hf.modeling.saving import TOKENIZER_CONFIG_NAME
+from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
 
 BASE = "base_model_name_or_path"
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBas
 from transformers.utils import cached_file
 
 from .heads import pooled_width
-from .sentence_transformer_files import write_sentence_transformer_files
+from .sentence_transformer_files import TOKENIZER_CONFIG_NAME, write_sentence_transformer_files
 from .settings import POOLED
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ else:
     Backbone = object
 
 logger = logging.getLogger(__name__)
-
-TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 
 
 class SavingMixin(Backbone):

@@ -10,6 +10,7 @@ use, also that of TPP which was trained by dot products (`bce`).
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ from transformers import PreTrainedConfig
 from .heads import NORMALIZING_HEADS
 from .settings import POOLED
 
+logger = logging.getLogger(__name__)
+
+TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 TRANSFORMER = "sentence_transformers.models.Transformer"
 POOLING = "sentence_transformers.models.Pooling"
 DENSE = "sentence_transformers.models.Dense"
@@ -193,7 +197,15 @@ def write_sentence_transformer_files(
     folder = Path(folder)
     tokens = special_tokens_of(folder)
     layers = head_layers(folder, config)
-    for path, content in sentence_transformer_files(config, max_length, tokens, layers).items():
+    files = sentence_transformer_files(config, max_length, tokens, layers)
+    if not files and (folder / TOKENIZER_CONFIG_NAME).is_file():
+        logger.warning(
+            "%s is no SentenceTransformer: its tokenizer names no cls_token and sep_token, which "
+            "the %s head leaves out; set them, or train the head on mean_all or cls",
+            folder,
+            config.sentence_embedding,
+        )
+    for path, content in files.items():
         file = folder / path
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(content)
@@ -205,7 +217,7 @@ def special_tokens_of(folder: Path) -> list[str]:
     BERT frames a text by its `cls_token` and `sep_token`; where a tokenizer has `<s>` and `</s>`
     these are the same two.
     """
-    path = folder / "tokenizer_config.json"
+    path = folder / TOKENIZER_CONFIG_NAME
     if not path.is_file():
         return []
     content = json.loads(path.read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from twhin_hf.files import read_json
 from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.joined import is_joined, load_joined_encoder
 from twhin_hf.modeling.post_encoder import (
     batches_of_texts,
     finish_embeddings,
@@ -143,19 +144,28 @@ def load_exported(folder: str | Path, trust: bool = False) -> ExportedEncoder:
     return ExportedEncoder(run, AutoTokenizer.from_pretrained(folder), export)
 
 
-def load_encoder(name_or_path: str, revision: str | None = None, device: str = "cpu") -> Any:
+def load_encoder(
+    name_or_path: str,
+    revision: str | None = None,
+    device: str = "cpu",
+    pooling: str | None = None,
+) -> Any:
     """What has `encode`: an exported model, or the `Twhin…Model` of any other.
 
     Args:
         name_or_path: Folder of an export; folder or repository of a model or an adapter.
         revision: Revision of the repository.
         device: Of a model; one that was exported computes on the CPU.
+        pooling: What `encode` will be asked for: heads take the model with its heads
+            (`load_joined_encoder`).
 
     Raises:
-        ValueError: See `load_exported` and `load_post_encoder`.
+        ValueError: See `load_exported`, `load_joined_encoder` and `load_post_encoder`.
     """
     if is_exported(name_or_path):
         return load_exported(name_or_path)
+    if pooling is not None and is_joined(pooling):
+        return load_joined_encoder(name_or_path, pooling, revision, device)
     return load_post_encoder(name_or_path, revision).to(device)
 
 

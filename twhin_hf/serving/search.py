@@ -85,9 +85,10 @@ def search(
             "the vectors were made with %s; vectors of another model cannot be compared with them",
             made_with["model"],
         )
-    encoder = load_encoder(model, revision, pick_device(device))
+    pooling = made_with.get("pooling")
+    encoder = load_encoder(model, revision, pick_device(device), pooling)
     embedded = encoder.encode(
-        list(queries), max_length=made_with.get("max_length"), pooling=made_with.get("pooling")
+        list(queries), max_length=made_with.get("max_length"), pooling=pooling
     )
     hits = search_vectors(vectors, np.asarray(embedded), k)
     found = sorted({post_id for post_ids in hits.post_ids for post_id in post_ids})

@@ -28,6 +28,7 @@ from rich.progress import Progress
 from twhin_hf.data.posts import read_posts
 from twhin_hf.devices import pick_device
 from twhin_hf.files import new_file
+from twhin_hf.loading.joined import pooling_parts
 from twhin_hf.serving.exported import EXPORT_NAME, load_encoder
 from twhin_hf.serving.vectors_config import PostVectorsConfig
 from twhin_hf.tables import TableSource
@@ -82,12 +83,14 @@ def embed_posts(
     Raises:
         FileExistsError: The output is there.
         FileNotFoundError: The posts are missing.
-        ValueError: Posts that cannot be read, a model that cannot be loaded or whose vectors are
-            not finite, or too large for float16.
+        ValueError: Posts that cannot be read, an unknown pooling, a model that cannot be loaded,
+            or vectors that are not finite, or too large for float16.
     """
     output = Path(output)
     if output.exists():
         raise FileExistsError(f"{output} is there; remove it, or give another output.")
+    if config.pooling is not None:
+        pooling_parts(config.pooling)
     folder = output.with_name(f"{output.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="posts-", dir=folder) as scratch:
@@ -124,7 +127,7 @@ class _Embedder:
     def __init__(self, config: PostVectorsConfig, posts: str, device: str):
         self.config = config
         self.posts = Dataset.from_file(posts).with_format("arrow")
-        self.model = load_encoder(config.model, config.revision, device)
+        self.model = load_encoder(config.model, config.revision, device, config.pooling)
 
     def write(self, part: _Part) -> _Part:
         block = self.posts[part.start : part.stop]
@@ -132,7 +135,8 @@ class _Embedder:
             block["text"].to_pylist(),
             batch_size=self.config.batch_size,
             max_length=self.config.max_length,
-            normalize_embeddings=self.config.normalize,
+            # Left out, it is as the model's config says.
+            normalize_embeddings=self.config.normalize or None,
             pooling=self.config.pooling,
         )
         vectors = np.asarray(found)

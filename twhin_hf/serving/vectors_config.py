@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -13,11 +13,12 @@ class PostVectorsConfig:
     Args:
         model: Encoder: folder or Hub repository, an adapter, or a folder of `twhin-hf export`.
         revision: Revision of the repository.
-        pooling: Pooling of the token vectors (default: the model's own, as it must be for an
-            export).
+        pooling: Pooling of the token vectors: cls, mean, mean_all or combined; or parts
+            joined by plus, heads among them, as mean+engagement (default: the model's own,
+            as it must be for an export).
         max_length: Maximum sequence length; longer posts are truncated (default: 128, or the
             model's if less).
-        normalize: Scale vectors to length 1.
+        normalize: Scale vectors to length 1 (also done if the model's config says so).
         float16: Write float16 instead of float32.
         batch_size: Posts of `max_length` tokens per batch.
         processes: Number of processes, each with its own model; they share the GPUs.
@@ -29,7 +30,7 @@ class PostVectorsConfig:
 
     model: str
     revision: str | None = None
-    pooling: Literal["cls", "mean", "combined"] | None = None
+    pooling: str | None = None
     max_length: int | None = None
     normalize: bool = False
     float16: bool = False
