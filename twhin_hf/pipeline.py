@@ -272,7 +272,7 @@ def _folder_name(name: str) -> str:
 
 def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Path) -> Results:
     options = config.evaluation
-    words = tfidf_features(benchmark)
+    words = _word_features(benchmark)
     rows: list[Result] = []
     judged: dict[str, dict[str, EngagementResult]] = {}
     models: dict[str, dict[int, Any]] = {}
@@ -285,10 +285,13 @@ def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Pa
             choice = choose_features(sets, benchmark, options)
             runs[seed] = choice.results
             logger.info("%s, seed %d: %s, chosen on validation", name, seed, choice.chosen)
-            joined = side_by_side(sets[choice.chosen], words)
-            beside[seed] = evaluate_post_features(joined, benchmark, options)
+            if words is not None:
+                joined = side_by_side(sets[choice.chosen], words)
+                beside[seed] = evaluate_post_features(joined, benchmark, options)
             models.setdefault(name, {})[seed] = choice
         for label, found in ((name, runs), (f"{name}, beside {TFIDF}", beside)):
+            if not found:
+                continue
             judged[label] = pool_training_seeds(found)
             chosen = [models[name][seed].chosen for seed in config.seeds]
             rows += [
@@ -319,6 +322,15 @@ def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Pa
             folder = output / f"seed{seed}" / _folder_name(name)
             write_model_results(replace(results, model=name, results=own), folder)
     return results
+
+
+def _word_features(benchmark: EngagementBenchmark) -> np.ndarray | None:
+    """TF-IDF + SVD of the posts; None where no language has words."""
+    try:
+        return tfidf_features(benchmark)
+    except ValueError as error:
+        logger.warning("Nothing is judged beside %s: %s", TFIDF, error)
+        return None
 
 
 def _start_name(config: PipelineConfig) -> str:

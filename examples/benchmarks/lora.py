@@ -1,7 +1,7 @@
 """What LoRA trains, takes and gives beside full training of the social stage, in one run.
 
-    twhin-hf run --config examples/citeulike/config.yaml
-    python examples/benchmarks/lora.py --run runs/citeulike
+    twhin-hf run --config examples/citeulike/paper.yaml
+    python examples/benchmarks/lora.py --run runs/citeulike_paper
 
 Each way goes on from the run's checkpoint of MLM with the run's own options, in a process of its
 own, so that its peak memory is its own: stage 2 in full, and LoRA of each rank with its own
