@@ -114,7 +114,7 @@ def test_the_readmes_way_from_a_log_to_a_search(tmp_path, monkeypatch, capsys):
         assert main([*name.split(), *rest, *smaller]) == 0, (words, capsys.readouterr().err)
         ran.append(name)
     assert ran == [
-        "split", "network embed", "network mine", "tokenizer", "pretrain", "pretrain",
+        "split", "network embed", "network mine", "tokenizer", "pretrain", "pretrain", "pretrain",
         "evaluate engagement", "embed", "search",
     ]  # fmt: skip
     assert (tmp_path / "results" / "results.json").is_file()

@@ -376,10 +376,15 @@ def _plot(results: Results, path: Path) -> None:
 
 
 def _table(results: Results) -> Any:
+    """All that is compared, by language; of several languages the average alone."""
+    shown = {
+        name: [row for row in rows if row.language == rows[-1].language]
+        for name, rows in _by_model(results).items()
+    }
     return results_table(
         {
             name: Results(task=results.task, model=name, results=rows)
-            for name, rows in _by_model(results).items()
+            for name, rows in shown.items()
         },
         title="Engagement prediction on posts never seen",
     )

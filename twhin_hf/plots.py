@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,12 +154,13 @@ def plot_comparison(
             color="#c94f6d",
             size="small",
         )
-    axis.set_xticks(range(len(values)), list(values))
+    axis.set_xticks(range(len(values)), [textwrap.fill(name, 18) for name in values])
     axis.tick_params(axis="x", length=0)
     axis.set_ylim(0, 1.25 * max(tops.values()) or 1)
     axis.set_ylabel(metric)
-    runs = max(len(seeds) for seeds in values.values())
-    title = f"{metric}, median of {runs} seeds" if runs > 1 else metric
+    runs = sorted({len(seeds) for seeds in values.values()})
+    named = f"{runs[0]} seeds" if len(runs) == 1 else "its seeds"
+    title = f"{metric}, median of {named}" if runs[-1] > 1 else metric
     title += ", 95 % interval over users" if intervals else ""
     axis.set_title(title + (f"\n× over {best}" if best else ""))
     return save_figure(figure, path)

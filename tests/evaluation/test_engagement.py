@@ -16,14 +16,12 @@ from twhin_hf.evaluation.engagement import (
     engagement_loss,
     engagement_rows,
     evaluate_engagement,
-    length_normalized,
     predict_engagement,
     prevalence,
-    side_by_side,
 )
 from twhin_hf.evaluation.engagement_results import chance
 from twhin_hf.evaluation.ranking import CandidateSets, Ranks, hits_and_mrr, ranks
-from twhin_hf.evaluation.text_encoders import TextEncoder
+from twhin_hf.evaluation.text_encoders import TextEncoder, length_normalized, side_by_side
 
 QUICK = EngagementConfig(seeds=(0, 1), max_epochs=12, patience=12, learning_rate=1e-2)
 

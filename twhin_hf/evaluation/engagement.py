@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -381,11 +381,17 @@ def _check_records(
             f"needed to rank among (the paper ranks {config.num_candidates:,}). Give more posts."
         )
     if len(pools["test"]) < config.num_candidates:
-        logger.warning(
-            "The test split has %s posts: each engaged post is ranked among these, not among %s.",
-            f"{len(pools['test']):,}",
-            f"{config.num_candidates:,}",
-        )
+        _warn_of_few(len(pools["test"]), config.num_candidates)
+
+
+@cache
+def _warn_of_few(num_posts: int, num_candidates: int) -> None:
+    """Once a split: each encoder that is compared is judged on the same."""
+    logger.warning(
+        "The test split has %s posts: each engaged post is ranked among these, not among %s.",
+        f"{num_posts:,}",
+        f"{num_candidates:,}",
+    )
 
 
 def evaluate_engagement(

@@ -19,7 +19,7 @@ RECORD_NAME = "training_record.json"
 _OF_THE_PLACE = ("dir", "path", "name", "token", "hub", "report_to", "push", "resume", "url")
 """Options whose name holds one of these say where a run took place, not what it was."""
 
-_SETTLED = ("ddp_find_unused_parameters", "dataloader_pin_memory", "disable_tqdm")
+_SETTLED = ("ddp_find_unused_parameters", "dataloader_pin_memory", "disable_tqdm", "use_cpu")
 """Options that arguments settle by the machine, the trainer and the level of the log."""
 
 
