@@ -225,6 +225,7 @@ def test_too_few_candidates():
 
 
 def test_fewer_candidates_than_the_paper_are_said(caplog):
+    engagement_module._warn_of_few.cache_clear()  # said once in a process
     with caplog.at_level(logging.WARNING):
         predict_engagement(*communities(), EngagementConfig(seeds=(0,), max_epochs=1))
     assert "The test split has 234 posts" in caplog.text

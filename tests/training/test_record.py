@@ -82,5 +82,5 @@ def _state():
 def test_naming_the_options_leaves_accelerate_as_it_is(tmp_path):
     args = TPPConfig(output_dir=str(tmp_path), max_steps=3, use_cpu=True, report_to=[])
     accelerator = Accelerator(cpu=True)
-    assert changed_options(args) == {"max_steps": 3, "use_cpu": True}
+    assert changed_options(args) == {"max_steps": 3}
     assert AcceleratorState().distributed_type == accelerator.distributed_type
