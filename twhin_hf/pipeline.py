@@ -304,7 +304,7 @@ def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Pa
     }
     best = max(validation, key=lambda name: validation[name])
     stock = {_start_name(config): _start_encoder(config, output)}
-    baselines = evaluate_baselines(judged[best], benchmark, options, stock)
+    baselines = evaluate_baselines(judged[best], benchmark, options, stock, words)
     results = Results(
         task="engagement",
         model=str(output),

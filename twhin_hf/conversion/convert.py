@@ -18,9 +18,9 @@ from twhin_hf.files import new_folder
 from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.modeling import apply_settings
-from twhin_hf.modeling.settings import OBJECTIVES, POOLED
+from twhin_hf.modeling.settings import HEAD_NAMES, POOLED
 
-_OBJECTIVES = {f"{name}_weight": f"{name}_head." for name in OBJECTIVES[1:]}
+_OBJECTIVES = {f"{name}_weight": f"{name}_head." for name in HEAD_NAMES}
 _NO_POOLER = (
     "The checkpoint holds no pooler, and the folder holds none: stock AutoModel fills "
     "pooler_output with RANDOM numbers at every load. Read embeddings, encode() or "

@@ -37,6 +37,7 @@ def evaluate_baselines(
     benchmark: EngagementBenchmark,
     config: EngagementConfig | None = None,
     stock: Mapping[str, TextEncoder] | None = None,
+    words: np.ndarray | None = None,
 ) -> dict[str, dict[str, EngagementResult]]:
     """Judges what an encoder must beat, on the records that it was judged on.
 
@@ -45,6 +46,7 @@ def evaluate_baselines(
         benchmark: On which it was judged.
         config: With which it was judged.
         stock: Encoders to judge as well, by the name to show.
+        words: Of `tfidf_features`, where they are there already.
 
     Returns:
         Results by language by name: chance, TF-IDF + SVD (left out where no language has words),
@@ -52,7 +54,7 @@ def evaluate_baselines(
     """
     found = {CHANCE: chance(judged, config)}
     try:
-        words = tfidf_features(benchmark)
+        words = tfidf_features(benchmark) if words is None else words
     except ValueError as error:
         logger.warning("%s is left out: %s", TFIDF, error)
     else:

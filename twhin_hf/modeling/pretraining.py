@@ -26,7 +26,7 @@ from .network_losses import (
 from .pooling import pool, segment_ids_of_rows
 from .post_encoder import finish_embeddings, list_of_texts, renamed_option
 from .saving import SavingMixin
-from .settings import OBJECTIVES
+from .settings import HEAD_NAMES
 from .translation_losses import translation_bce_loss, translation_cosine_loss
 
 
@@ -104,7 +104,7 @@ class PreTrainingMixin(SavingMixin):
 
     def heads(self) -> dict[str, nn.Module]:
         """The heads that the model has, by their objective."""
-        found = {name: getattr(self, f"{name}_head") for name in OBJECTIVES[1:]}
+        found = {name: getattr(self, f"{name}_head") for name in HEAD_NAMES}
         return {name: head for name, head in found.items() if head is not None}
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -12,7 +12,7 @@ from transformers.utils import is_bitsandbytes_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from twhin_hf.loading.adapters import PretrainingAdapter
-from twhin_hf.modeling.settings import OBJECTIVES
+from twhin_hf.modeling.settings import HEAD_NAMES
 
 LORA_TARGETS = {
     "bert": ["query", "value"],
@@ -31,7 +31,7 @@ MLM_TRANSFORMS = {
 }
 """What an MLM head has of its own; its decoder is tied to the embeddings, which stay frozen."""
 
-HEADS = (*(f"{name}_head" for name in OBJECTIVES[1:]), "cls", "lm_head", "head", "decoder")
+HEADS = (*(f"{name}_head" for name in HEAD_NAMES), "cls", "lm_head", "head", "decoder")
 """The heads of all families, which are trained in full and so never held in 4 bits."""
 
 

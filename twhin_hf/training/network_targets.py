@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from twhin_hf.network.folder import Network, row_blocks
 from twhin_hf.training.masking import mix, random_numbers
+from twhin_hf.training.packing import positions_in_posts
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ class NetworkTargets:
         self.content_of = np.full(network.num_posts, -1, np.int64)
         known = self.network_rows >= 0
         self.content_of[self.network_rows[known]] = self.content_ids[known]
+        self._drawn: tuple[int, np.ndarray] | None = None
 
     def engaged_users(self, rows: np.ndarray, draws: np.ndarray) -> EngagedUsers | None:
         """Of some posts.
@@ -166,11 +168,15 @@ class NetworkTargets:
         posts = np.repeat(np.arange(len(counts)), counts)
         numbers = random_numbers(self.seed, draws[posts], users, USERS_STREAM)
         order = np.lexsort((numbers, posts))
-        places = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
-        kept = np.sort(order[places < most])
+        kept = np.sort(order[positions_in_posts(counts) < most])
         return users[kept], np.minimum(counts, most)
 
     def _targets(self, epoch: int) -> np.ndarray:
+        if self._drawn is None or self._drawn[0] != epoch:
+            self._drawn = epoch, self._draw_targets(epoch)
+        return self._drawn[1]
+
+    def _draw_targets(self, epoch: int) -> np.ndarray:
         known = np.flatnonzero(self.content_of >= 0)
         if len(known) > self.num_targets:
             random = np.random.default_rng([self.seed, epoch])
@@ -207,7 +213,7 @@ def content_ids(posts: Dataset) -> np.ndarray:
     tokens, offsets = ids.flatten().to_numpy(), ids.offsets.to_numpy().astype(np.int64)
     offsets = offsets - offsets[0]
     lengths = np.diff(offsets)
-    positions = np.arange(len(tokens)) - np.repeat(offsets[:-1], lengths)
+    positions = positions_in_posts(lengths)
     # A hash of 64 bits: of a billion posts some two might be taken for copies by mistake.
     placed = (positions.astype(np.uint64) << np.uint64(32)) + tokens.astype(np.uint64)
     hashes = np.add.reduceat(mix(mix(placed + np.uint64(1))), offsets[:-1])

@@ -23,7 +23,7 @@ from twhin_hf.data.tokenization import tokenize_posts
 from twhin_hf.files import write_json
 from twhin_hf.modeling.packed_attention import attention_dropout, packed_attention_backend
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
-from twhin_hf.modeling.settings import OBJECTIVES
+from twhin_hf.modeling.settings import HEAD_NAMES, OBJECTIVES
 from twhin_hf.training.chance_warning import ChanceWarning, keys_of_batch
 from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.masking import IGNORED
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 LOGGED_NAMES = (
     "mlm_loss",
-    *(f"{name}_{figure}" for name in OBJECTIVES[1:] for figure in ("loss", "accuracy")),
+    *(f"{name}_{figure}" for name in HEAD_NAMES for figure in ("loss", "accuracy")),
 )
 OBJECTIVE_NAMES = {"mlm": "MLM", "tpp": "TPP"}
 """How objectives are written, where it is not their own name."""
