@@ -153,6 +153,11 @@ def _read(path: Path) -> _Checkpoint:
         )
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is no folder; give the one that it lies in")
+    if (path / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{path} holds an adapter, not a model; `twhin-hf convert --merge` merges it into its "
+            "base, `--to_encoder` writes that as a plain encoder"
+        )
     weights, origins = {}, {}
     for old, value in read_weights(path).items():
         weights[modern_name(old)], origins[modern_name(old)] = value, old
