@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from twhin_hf.commands.cli import main
+from twhin_hf.evaluation.fine_tuning import load_classifier
 from twhin_hf.evaluation.text_encoders import load_text_encoder
 from twhin_hf.loading.adapters import load_pretraining_adapter
 from twhin_hf.loading.auto import load_post_encoder, load_with_heads
@@ -123,6 +124,21 @@ def test_what_an_adapter_is_loaded_by(adapted, texts, tmp_path):
     np.testing.assert_allclose(merged.encode(texts[:6]), vectors, atol=1e-5)
     whole, again = load_with_heads(folder), load_with_heads(str(tmp_path / "merged"))
     torch.testing.assert_close(whole.encode(texts[:6], "tpp"), again.encode(texts[:6], "tpp"))
+
+
+@pytest.mark.parametrize("is_sequence", [True, False])
+def test_a_classifier_stands_on_the_adapter(adapted, inputs, is_sequence):
+    model, folder = adapted
+    classifier = load_classifier(folder, ["no", "yes"], is_sequence, seed=0)
+    encoder = classifier.model.base_model.eval()
+    torch.testing.assert_close(hidden(encoder, inputs), hidden(model, inputs), atol=1e-5, rtol=1e-5)
+    assert classifier.model.config.label2id == {"no": 0, "yes": 1}
+    assert classifier.new_weights
+    assert all(
+        name.startswith(("classifier", "head", "bert.pooler")) for name in classifier.new_weights
+    )
+    Path(folder, "tokenizer_config.json").unlink()
+    load_classifier(folder, ["no", "yes"], is_sequence, seed=0)  # with its base's tokenizer
 
 
 def test_an_adapter_has_its_own_tokenizer(adapted, base, texts):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from twhin_hf.devices import pick_device
-from twhin_hf.loading.auto import is_adapter, load_post_encoder, load_with_heads
+from twhin_hf.loading.auto import is_adapter, load_config, load_post_encoder, load_with_heads
 from twhin_hf.loading.families import MODELS
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
 
@@ -59,17 +59,10 @@ def load_text_encoder(
         ValueError: A pooling that is asked of a family that has no class here, or a head that the
             checkpoint does not have.
     """
-    from transformers import AutoConfig
-
     device = pick_device(device)
-    if is_adapter(name_or_path, revision):
-        is_family = is_ours = True
-    else:
-        config = AutoConfig.from_pretrained(
-            name_or_path, revision=revision or "main", trust_remote_code=False
-        )
-        is_family = config.model_type in MODELS
-        is_ours = getattr(config, "pooling", None) is not None
+    config = load_config(name_or_path, revision)
+    is_family = config.model_type in MODELS
+    is_ours = is_adapter(name_or_path, revision) or getattr(config, "pooling", None) is not None
     if pooling and not is_family:
         raise ValueError(
             f"pooling={pooling!r} is asked of a {config.model_type!r} model; it can be chosen of "

@@ -122,7 +122,7 @@ def _add_content(digest: Any, path: Path) -> None:
 def _add_tensors(digest: Any, files: list[Path]) -> None:
     """Adds the tensors by their names, so that it does not matter which file holds which."""
     with ExitStack() as stack:
-        owners = {}
+        owners: dict[str, Any] = {}
         for path in files:
             tensors = stack.enter_context(safe_open(path, framework="pt"))
             owners |= dict.fromkeys(tensors.keys(), tensors)
