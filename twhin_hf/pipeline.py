@@ -23,13 +23,14 @@ import pyarrow.parquet as pq
 import yaml
 from datasets import Dataset
 from rich.console import Console
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, build_benchmark
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import check_no_leak, split_posts
 from twhin_hf.data.synthetic import generate_network
+from twhin_hf.data.text_normalization import prepare_tokenizer
 from twhin_hf.data.tokenization import train_unigram_tokenizer
 from twhin_hf.evaluation.baselines import CHANCE, TFIDF, evaluate_baselines, tfidf_features
 from twhin_hf.evaluation.engagement import choose_features, evaluate_post_features
@@ -47,6 +48,7 @@ from twhin_hf.evaluation.text_encoders import (
     side_by_side,
 )
 from twhin_hf.files import read_json, write_text
+from twhin_hf.loading.auto import load_tokenizer
 from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.modeling.settings import OBJECTIVES
 from twhin_hf.network.embedding import embed_network
@@ -174,13 +176,12 @@ def _pairs(config: PipelineConfig, network: Network, posts: Dataset, path: Path)
 
 
 def _tokenizer(config: PipelineConfig, posts: Dataset, folder: Path) -> Any:
-    if config.model_name_or_path:
-        return AutoTokenizer.from_pretrained(config.model_name_or_path)
-    if not (folder / "tokenizer_config.json").exists():
-        train_unigram_tokenizer(posts["text"], config.vocab_size, progress=False).save_pretrained(
-            folder
-        )
-    return AutoTokenizer.from_pretrained(folder)
+    if not config.model_name_or_path and not (folder / "tokenizer_config.json").exists():
+        train_unigram_tokenizer(
+            posts["text"], config.vocab_size, progress=False, normalization=config.normalize_texts
+        ).save_pretrained(folder)
+    tokenizer = load_tokenizer(config.model_name_or_path or str(folder))
+    return prepare_tokenizer(tokenizer, config.add_tokens, config.normalize_texts)
 
 
 def _encoders(
@@ -202,7 +203,11 @@ def _encoders(
     def start() -> Any:
         if config.model_name_or_path:
             return load_pretraining_model(
-                config.model_name_or_path, tokenizer, dropout=config.dropout, **mlm_only
+                config.model_name_or_path,
+                tokenizer,
+                dropout=config.dropout,
+                add_tokens=bool(config.add_tokens),
+                **mlm_only,
             )
         return new_pretraining_model("bert", tokenizer, config.encoder, **mlm_only)
 
@@ -254,7 +259,13 @@ def _encoders(
             settings.setdefault("network_dimension", network.dimension)
 
         def checkpoint(settings: dict[str, Any] = settings) -> Any:
-            return load_pretraining_model(str(began), tokenizer, dropout=config.dropout, **settings)
+            return load_pretraining_model(
+                str(began),
+                tokenizer,
+                dropout=config.dropout,
+                add_tokens=bool(config.add_tokens),
+                **settings,
+            )
 
         histories[name] = train(_folder_name(name), checkpoint, config.stage2, pairs)
     return histories

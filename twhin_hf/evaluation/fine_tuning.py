@@ -162,7 +162,6 @@ def load_classifier(
     from transformers import (
         AutoModelForSequenceClassification,
         AutoModelForTokenClassification,
-        AutoTokenizer,
         set_seed,
     )
 
@@ -170,7 +169,7 @@ def load_classifier(
         is_adapter,
         load_config,
         load_post_encoder,
-        tokenizer_origin,
+        load_tokenizer,
     )
     from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 
@@ -195,10 +194,7 @@ def load_classifier(
     logger.debug(loading_in_words(name_or_path, model, info))
     # RoBERTa's byte-level tokenizer asks for it before it takes words that are already split.
     options = {"add_prefix_space": True} if model.config.model_type == "roberta" else {}
-    tokenizer_name, tokenizer_revision = tokenizer_origin(name_or_path, revision)
-    tokenizer = AutoTokenizer.from_pretrained(
-        tokenizer_name, revision=tokenizer_revision, trust_remote_code=False, **options
-    )
+    tokenizer = load_tokenizer(name_or_path, revision, **options)
     vocabulary = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > vocabulary:
         raise ValueError(

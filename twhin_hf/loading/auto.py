@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
@@ -92,6 +97,22 @@ def load_config(name_or_path: str, revision: str | None = None) -> PreTrainedCon
         return adapter_origin(name_or_path, revision)[2]
     return AutoConfig.from_pretrained(
         name_or_path, revision=revision or "main", trust_remote_code=False
+    )
+
+
+def load_tokenizer(
+    name_or_path: str, revision: str | None = None, **kwargs: Any
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model or of an adapter: an adapter's own, or its base's.
+
+    Args:
+        name_or_path: Folder or repository.
+        revision: Revision of the repository.
+        **kwargs: As `AutoTokenizer.from_pretrained` takes.
+    """
+    origin, revision = tokenizer_origin(name_or_path, revision)
+    return AutoTokenizer.from_pretrained(
+        origin, revision=revision, trust_remote_code=False, **kwargs
     )
 
 
