@@ -32,7 +32,7 @@ from twhin_hf.data.splits import check_no_leak, split_posts
 from twhin_hf.data.synthetic import generate_network
 from twhin_hf.data.text_normalization import prepare_tokenizer
 from twhin_hf.data.tokenization import train_unigram_tokenizer
-from twhin_hf.evaluation.baselines import CHANCE, TFIDF, evaluate_baselines, tfidf_features
+from twhin_hf.evaluation.baselines import TFIDF, evaluate_baselines, tfidf_features
 from twhin_hf.evaluation.engagement import choose_features, evaluate_post_features
 from twhin_hf.evaluation.engagement_results import (
     EngagementResult,
@@ -56,7 +56,7 @@ from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
 from twhin_hf.network.mining import mine_pairs
 from twhin_hf.pipeline_config import PipelineConfig
-from twhin_hf.plots import plot_comparison, plot_losses
+from twhin_hf.plots import plot_losses, plot_results
 from twhin_hf.results import Result, Results, results_table, write_model_results, write_results
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
@@ -127,7 +127,7 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     for name, rows in results.baselines.items():
         console.print(difference_sentence(name, rows))
     plot_losses(histories[config.seeds[0]], output / "losses.png")
-    _plot(results, output / "hits.png")
+    plot_results(_by_model(results), output / "hits.png", list(results.baselines))
     console.print(f"Everything is in [bold]{output}[/bold]: results.json, losses.png, hits.png, …")
     return results
 
@@ -366,24 +366,6 @@ def _by_model(results: Results) -> dict[str, list[Result]]:
     for row in results.results:
         by_model.setdefault(row.details["model"], []).append(row)
     return by_model
-
-
-def _plot(results: Results, path: Path) -> None:
-    """HITS@k over all languages: of each model a value per training seed."""
-    hits = {
-        # The average stands behind the languages.
-        name: [row for row in rows if row.metric.startswith("HITS")][-1]
-        for name, rows in _by_model(results).items()
-    }
-    chance = hits.pop(CHANCE)
-    plot_comparison(
-        {name: row.values or [row.value] for name, row in hits.items()},
-        path,
-        chance.metric,
-        baselines=[name for name in results.baselines if name != CHANCE],
-        intervals={name: row.interval for name, row in hits.items() if row.interval},
-        chance=chance.value,
-    )
 
 
 def _table(results: Results) -> Any:

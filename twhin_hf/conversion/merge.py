@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from twhin_hf.conversion.checkpoints import checkpoint_path
 from twhin_hf.conversion.convert import Conversion, check_output, compare_weights, load_tokenizer
 from twhin_hf.files import new_folder, read_json
 from twhin_hf.loading.auto import is_adapter, load_post_encoder, load_with_heads
+
+_RECORDS = ("training_record.json", "trainer_state.json")
+"""What a card tells of the training."""
 
 
 def merge_adapter(
@@ -51,6 +55,9 @@ def merge_adapter(
         # First: what saves the model reads there which special tokens a mean leaves out.
         own.save_pretrained(folder)
         model.save_pretrained(folder)
+        for record in (path / name for name in _RECORDS):
+            if record.is_file():
+                shutil.copy(record, folder)
         again = type(model).from_pretrained(folder, local_files_only=True)
         difference = compare_weights(model.state_dict(), again.state_dict())
     return Conversion(
