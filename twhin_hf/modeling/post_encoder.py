@@ -136,12 +136,15 @@ class PostEncoderMixin(SavingMixin):
             return_dict=True,
             **kwargs,
         )
-        hidden = output.last_hidden_state
-        layers = output.hidden_states
+        hidden, layers = output.last_hidden_state, output.hidden_states
+        embeddings = pool(hidden, segment_ids, pooling or self.config.pooling, num_posts)
+        if hidden.shape[:2] != shape:
+            hidden = hidden.view(*shape, -1)
+            layers = layers and tuple(layer.view(*shape, -1) for layer in layers)
         return PostEncoderOutput(
-            last_hidden_state=hidden.view(*shape, -1),
-            embeddings=pool(hidden, segment_ids, pooling or self.config.pooling, num_posts),
-            hidden_states=layers and tuple(states.view(*shape, -1) for states in layers),
+            last_hidden_state=hidden,
+            embeddings=embeddings,
+            hidden_states=layers,
             attentions=output.attentions,
         )
 
