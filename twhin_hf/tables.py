@@ -159,19 +159,27 @@ def _write_blocks(
     return table.select(*(name for name in schema.names if name in found))
 
 
-def read_ids(source: TableSource, name: str = "post_id") -> pa.ChunkedArray:
+def read_ids(
+    source: TableSource,
+    name: str = "post_id",
+    *,
+    table_format: TableFormat | None = None,
+    memory_limit: str = "1GB",
+) -> pa.ChunkedArray:
     """The distinct ids of a table, as strings.
 
     Args:
         source: What `read_table` reads.
         name: Column of the ids.
+        table_format: How text tables are written.
+        memory_limit: Most memory of the engine.
 
     Raises:
         FileNotFoundError: The file is missing.
         ValueError: The column is missing, or the file cannot be read.
     """
-    with open_engine() as engine, read_errors(source):
-        table = read_table(source, [name], connection=engine, option="")
+    with open_engine(memory_limit) as engine, read_errors(source):
+        table = read_table(source, [name], connection=engine, option="", table_format=table_format)
         return table.distinct().to_pyarrow()[name]
 
 
@@ -215,7 +223,7 @@ def column_names(path: Path, table_format: TableFormat | None = None) -> list[st
             return pq.read_schema(path).names
     if kind in ("CSV", "TSV"):
         return list(csv_header(path, table_format))
-    with open_engine() as engine, read_errors(path):
+    with open_engine() as engine, read_errors(path, has_memory_limit=False):
         return json_keys(getattr(engine, "con"), [path])  # noqa: B009 - as above
 
 
@@ -261,8 +269,13 @@ def describe(source: object) -> str:
 
 
 @contextmanager
-def read_errors(source: object) -> Iterator[None]:
-    """Turns the engine's errors into a ValueError that names the file and says what to do."""
+def read_errors(source: object, *, has_memory_limit: bool = True) -> Iterator[None]:
+    """Turns the engine's errors into a ValueError that names the file and says what to do.
+
+    Args:
+        source: What is read.
+        has_memory_limit: Whether who calls may give more memory.
+    """
     import duckdb
     import pyarrow as pa
 
@@ -271,9 +284,14 @@ def read_errors(source: object) -> Iterator[None]:
     except (duckdb.Error, pa.ArrowInvalid) as error:
         text = str(error)
         if isinstance(error, duckdb.OutOfMemoryException):
+            advice = (
+                "Give a larger memory_limit (`--memory_limit`) or fewer threads"
+                if has_memory_limit
+                else "Read it on a machine of fewer cores, or in parts"
+            )
             raise ValueError(
-                f"Reading {describe(source)} needs more memory than allowed: {text.splitlines()[0]}"
-                ". Give a larger memory_limit (`--memory_limit`) or fewer threads."
+                f"Reading {describe(source)} needs more memory than allowed: "
+                f"{text.splitlines()[0].rstrip('.')}. {advice}."
             ) from error
         named = _FILE_IN_ERROR.search(text)
         where = named.group(1) if named else describe(source)

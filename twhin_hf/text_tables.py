@@ -238,7 +238,7 @@ def _read_group(
                 num_rows += len(batch)
                 yield pa.Table.from_batches([batch])
             return
-        except (duckdb.InvalidInputException, duckdb.IOException, pa.ArrowException):
+        except (duckdb.Error, pa.ArrowException):
             logger.debug("The engine cannot read %s; reading it line by line", files[0])
     all_rows = (row for file in files for row in _whole_rows(file, table_format, delimiter, header))
     rows = islice(all_rows, num_rows, None)

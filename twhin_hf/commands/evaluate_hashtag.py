@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from twhin_hf.commands.options import FineTuningOptions, save_results
+from twhin_hf.table_format import TableFormat
 
 
 def hashtag(
@@ -12,6 +13,7 @@ def hashtag(
     data_dir: str,
     output: str,
     fine_tuning: FineTuningOptions,
+    table_format: TableFormat,
     revision: str | None = None,
     hydration: str | None = None,
     languages: list[str] | None = None,
@@ -32,6 +34,7 @@ def hashtag(
             texts (what `twhin-hf data hashtag` and `hashtag-build` write).
         output: Folder for results.json and plots.
         fine_tuning: Options of the fine-tuning.
+        table_format: How text tables are written.
         revision: Revision of the repository.
         hydration: Texts of the posts: JSON lines of X/Twitter's API, or a table with the columns
             post_id and text.
@@ -66,7 +69,11 @@ def hashtag(
     # All of them before anything long: the last one may be missing or damaged.
     loaded = {
         language: load_hashtag_prediction(
-            language, data_dir=data_dir, hydration=hydration, columns=columns
+            language,
+            data_dir=data_dir,
+            hydration=hydration,
+            columns=columns,
+            table_format=table_format,
         )
         for language in languages or hashtag_languages(data_dir)
     }

@@ -7,12 +7,14 @@ from typing import Literal
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
+from twhin_hf.table_format import TableFormat
 
 
 def import_(
     source: Literal["bluesky", "mastodon", "x", "table"],
     input: str,
     output: str,
+    table_format: TableFormat,
     columns: dict[str, str] | None = None,
     user_id: str | None = None,
     max_bad_lines: float = 0.01,
@@ -33,6 +35,7 @@ def import_(
         input: File or folder: JSON lines or arrays, plain, .gz or .zst; an unpacked archive; for
             table, Parquet, CSV or JSON lines.
         output: Output folder.
+        table_format: How text tables are written.
         columns: Rename columns, for table: what it calls user_id, post_id, relation, timestamp,
             text and lang, NAME=COLUMN.
         user_id: Owner of the archive, if the archive does not say.
@@ -64,6 +67,7 @@ def import_(
         input,
         output,
         columns=columns,
+        table_format=table_format,
         user_id=user_id,
         detect_language=detector,
         max_bad_lines=max_bad_lines,
@@ -80,6 +84,7 @@ def embed(
     output: str,
     log: LogConfig,
     config: NetworkEmbeddingConfig,
+    table_format: TableFormat,
     posts: str | None = None,
     exclude_posts: str | None = None,
     resume: bool = False,
@@ -95,6 +100,7 @@ def embed(
         output: Network folder to write.
         log: Options of the reader.
         config: Options of the embedding.
+        table_format: How text tables are written.
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder. Engagements with
             other posts are dropped.
         exclude_posts: Posts that must not take part, a file with the column post_id.
@@ -110,8 +116,12 @@ def embed(
     from twhin_hf.report import report
     from twhin_hf.tables import read_ids
 
-    excluded = read_ids(exclude_posts) if exclude_posts else None
-    graph = read_log(engagements, posts, exclude_posts=excluded, **vars(log))
+    excluded = None
+    if exclude_posts:
+        excluded = read_ids(exclude_posts, table_format=table_format, memory_limit=log.memory_limit)
+    graph = read_log(
+        engagements, posts, exclude_posts=excluded, table_format=table_format, **vars(log)
+    )
     network = embed_network(graph, config, output=output, resume=resume, progress=progress)
     save_network(network, output)
     report("Engagement log", asdict(graph.report))
@@ -124,6 +134,7 @@ def mine(
     posts: str,
     output: str,
     config: MiningConfig,
+    table_format: TableFormat,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
     progress: bool = True,
@@ -135,6 +146,7 @@ def mine(
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder.
         output: Parquet file of pairs to write.
         config: Options of the mining.
+        table_format: How text tables are written.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
         progress: Show a progress bar.
@@ -152,6 +164,7 @@ def mine(
         config,
         progress=progress,
         columns=columns,
+        table_format=table_format,
         memory_limit=memory_limit,
     )
     report(f"Pairs, saved in {output}", asdict(found))

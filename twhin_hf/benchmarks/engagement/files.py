@@ -79,7 +79,7 @@ def _match(names: list[str]) -> dict[str, str]:
 @contextmanager
 def open_table(file: TableFile) -> Iterator[ir.Table]:
     """A file as a table of our columns: `id` and `text` are strings, `user` a float32 list."""
-    with open_engine() as engine, read_errors(file.path):
+    with open_engine() as engine, read_errors(file.path, has_memory_limit=False):
         if file.path.name.lower().endswith(".parquet"):
             table = engine.read_parquet(file.path)
             table = table.select(**{name: table[there] for name, there in file.columns.items()})

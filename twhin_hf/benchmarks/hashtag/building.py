@@ -24,6 +24,7 @@ from twhin_hf.benchmarks.hashtag.text import find_hashtags, remove_hashtags
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import SPLITS
 from twhin_hf.report import counts_sentence
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, has_text, open_engine
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ def build_hashtag_benchmark(
     recipe: HashtagRecipe | None = None,
     *,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
     threads: int | None = None,
     temp_directory: str | Path | None = None,
@@ -67,6 +69,7 @@ def build_hashtag_benchmark(
             `read_posts`.
         recipe: The paper's by default.
         columns: What the source calls a column, such as `{"text": "body"}`.
+        table_format: How text tables are written.
         memory_limit: Most memory of the engine; the posts of one language come on top.
         threads: Threads of the engine; all cores where it is None.
         temp_directory: Where hashtags are kept on the way.
@@ -78,7 +81,11 @@ def build_hashtag_benchmark(
     recipe = recipe or HashtagRecipe()
     if not isinstance(posts, Dataset):
         posts = read_posts(
-            posts, columns=columns, memory_limit=memory_limit, threads=threads
+            posts,
+            columns=columns,
+            table_format=table_format,
+            memory_limit=memory_limit,
+            threads=threads,
         ).dataset
     languages, counts = {}, {}
     with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as scratch:

@@ -22,6 +22,7 @@ from twhin_hf.network.sources.log_format import LogFormat
 from twhin_hf.network.sources.reading import FORMATS, LogReader, select_files
 from twhin_hf.network.sources.report import ImportReport
 from twhin_hf.network.sources.text import clean_languages, decode_entities, html_to_text
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import has_text, open_engine, read_errors
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def import_log(
     output: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
     user_id: str | None = None,
     detect_language: LanguageDetector | None = None,
     max_bad_lines: float = 0.01,
@@ -55,6 +57,7 @@ def import_log(
         output: Folder to write; files of an earlier import are replaced.
         columns: For `table`, what the source calls `user_id`, `post_id`, `relation`, `timestamp`,
             `text` and `lang`, where it is not these names.
+        table_format: For `table`, how text tables are written.
         user_id: For an account's archive, whose it is, where the archive does not say.
         detect_language: For posts without a language; see `languages`.
         max_bad_lines: Largest share of a file's lines that may be no JSON.
@@ -83,7 +86,7 @@ def import_log(
         connection = getattr(engine, "con")  # noqa: B009 - DuckDB's own, which Ibis does not type
         store = EventStore(connection, Path(scratch))
         if source == "table":
-            rows = table.read_columns(path, columns or {}, engine)
+            rows = table.read_columns(path, columns or {}, table_format, engine)
             report.files = 1 if path.is_file() else len(list_log_files(path))
             report.lines, report.skipped = table.append(rows, store, engine)
             log = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from twhin_hf.network.log import DEFAULT_RELATION
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, read_table
 
 if TYPE_CHECKING:
@@ -30,14 +31,26 @@ _SECONDS = """
 """
 
 
-def read_columns(source: TableSource, columns: Mapping[str, str], engine: Any) -> ir.Table:
+def read_columns(
+    source: TableSource,
+    columns: Mapping[str, str],
+    table_format: TableFormat | None,
+    engine: Any,
+) -> ir.Table:
     """The mapped columns, and those that have our names already.
 
     Raises:
         FileNotFoundError: The source is missing.
         ValueError: A column is missing, or a file cannot be read.
     """
-    return read_table(source, COLUMNS[:2], COLUMNS[2:], connection=engine, columns=columns)
+    return read_table(
+        source,
+        COLUMNS[:2],
+        COLUMNS[2:],
+        connection=engine,
+        columns=columns,
+        table_format=table_format,
+    )
 
 
 def append(table: ir.Table, store: EventStore, engine: Any) -> tuple[int, dict[str, int]]:
