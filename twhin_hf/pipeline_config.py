@@ -8,6 +8,7 @@ from typing import Any
 
 from twhin_hf.data.synthetic_config import SyntheticConfig
 from twhin_hf.evaluation.engagement_config import EngagementConfig
+from twhin_hf.loading.places import check_place
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
@@ -129,6 +130,8 @@ class PipelineConfig:
         missing = [f"--{name}" for name, path in given.items() if not path]
         if missing and (self.synthetic is None or len(missing) == 1):
             raise ValueError(f"missing: {', '.join(missing)}; `twhin-hf run --help` says more")
+        if self.model_name_or_path:
+            check_place(self.model_name_or_path)
         for name, path in given.items():
             if path and not Path(path).exists():
                 raise FileNotFoundError(f"{name}: there is no {path}")

@@ -51,6 +51,7 @@ def hashtag(
     from pathlib import Path
 
     from twhin_hf.benchmarks.hashtag.loading import hashtag_languages, load_hashtag_prediction
+    from twhin_hf.data.language_codes import check_language_code
     from twhin_hf.evaluation.classification import recipe_config
     from twhin_hf.evaluation.fine_tuning import options_of
     from twhin_hf.evaluation.hashtag import hashtag_rows, read_curves, write_curves
@@ -100,5 +101,5 @@ def hashtag(
             if of_language == language
         }
         drawn[model] = {point.examples_per_class: point.values for point in points}
-        plot = folder / f"few_shot_{language}.png"
+        plot = folder / f"few_shot_{check_language_code(language)}.png"
         report(f"Saved in {plot_few_shot(drawn, plot, f'Hashtag prediction, {language}')}")

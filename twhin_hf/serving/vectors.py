@@ -29,6 +29,7 @@ from twhin_hf.data.posts import read_posts
 from twhin_hf.devices import pick_device
 from twhin_hf.files import new_file
 from twhin_hf.loading.joined import pooling_parts
+from twhin_hf.loading.places import check_place
 from twhin_hf.serving.exported import EXPORT_NAME, load_encoder
 from twhin_hf.serving.vectors_config import PostVectorsConfig
 from twhin_hf.table_format import TableFormat
@@ -94,6 +95,7 @@ def embed_posts(
     output = Path(output)
     if output.exists():
         raise FileExistsError(f"{output} is there; remove it, or give another output.")
+    check_place(config.model, config.revision)
     if config.pooling is not None:
         pooling_parts(config.pooling)
     folder = output.with_name(f"{output.name}.parts")

@@ -21,6 +21,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Va
 from twhin_hf.benchmarks.duplicate_groups import group_near_duplicates
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
 from twhin_hf.benchmarks.hashtag.text import find_hashtags, remove_hashtags
+from twhin_hf.data.language_codes import check_language_code
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import SPLITS
 from twhin_hf.report import counts_sentence
@@ -92,6 +93,7 @@ def build_hashtag_benchmark(
         tags = Path(scratch) / "tags.parquet"
         _write_hashtags(posts, tags)
         for language, rows, labels, found in _posts_with_one(tags, recipe, memory_limit, threads):
+            check_language_code(language)
             made = _build_language(posts, rows, labels, recipe, found)
             counts[language] = found
             if made is not None:
