@@ -9,9 +9,21 @@ from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
 from twhin_hf.table_format import TableFormat
 
+Source = Literal[
+    "bluesky",
+    "mastodon",
+    "x",
+    "table",
+    "movielens",
+    "recbole",
+    "lightgcn",
+    "recsys2020",
+    "mind",
+]
+
 
 def import_(
-    source: Literal["bluesky", "mastodon", "x", "table"],
+    source: Source,
     input: str,
     output: str,
     table_format: TableFormat,
@@ -31,7 +43,8 @@ def import_(
     them before you publish.
 
     Args:
-        source: Network that the log is from.
+        source: Network that the log is from; table, any table; or a recommender set as it is
+            published, with the titles of its items as texts if they are there.
         input: File or folder: JSON lines or arrays, plain, .gz or .zst; an unpacked archive; for
             table, Parquet, CSV or JSON lines.
         output: Output folder.
