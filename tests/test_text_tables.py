@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import itertools
 import json
 import logging
 
@@ -177,6 +178,25 @@ def test_a_format_that_cannot_be(tmp_path):
 def test_mixed_line_ends(tmp_path):
     path = write(tmp_path / "a.csv", 'post_id,text\r\n1,"a\nb"\r\n2,c\n3,d\r\n4,e\r5,f')
     assert [row["text"] for row in read(path)] == ["a\nb", "c", "d", "e", "f"]
+
+
+def test_every_mixture_of_line_ends(tmp_path):
+    path = tmp_path / "a.csv"
+    with open_engine(threads=1) as engine:
+        for ends in itertools.product(["\n", "\r\n", "\r"], repeat=3):
+            for cell in ("x", '"x\r\ny"'):
+                rows = zip(["post_id,text", f"1,{cell}", "2,b"], ends, strict=True)
+                write(path, "".join(row + end for row, end in rows))
+                table = read_table(path, ["post_id", "text"], connection=engine).to_pyarrow()
+                assert table["text"].to_pylist() == [cell.strip('"'), "b"], ends
+
+
+def test_another_separator_is_asked_for(tmp_path):
+    for separator in (";", "\t", "|"):
+        path = write(tmp_path / "a.csv", f"post_id{separator}text\n1{separator}x\n")
+        with pytest.raises(ValueError, match=r"a\.csv has one column, .*`--separator ';'`"):
+            read(path)
+        assert read(path, separator=separator)[0]["text"] == "x"
 
 
 GZIPPED = gzip.compress("".join(f"{row},text {row * 7919}\n" for row in range(5_000)).encode())

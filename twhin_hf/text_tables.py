@@ -29,6 +29,7 @@ from twhin_hf.table_format import TableFormat
 logger = logging.getLogger(__name__)
 
 _ROWS_PER_BATCH = 10_000
+_SEPARATORS = ",;|\t"
 _LONGEST_CELL = 2**28
 _ENGINE_ENCODINGS = {"utf-8": "utf-8", "iso8859-1": "latin-1"}
 _INTEGER = "-?[0-9]+"
@@ -195,6 +196,11 @@ def read_csv(
     if not headers:
         raise ValueError(f"{files[0]} is empty: not even the names of columns are there.")
     for header, group in headers.items():
+        if len(header) == 1 and wanted.required and set(header[0]) & set(_SEPARATORS):
+            raise ValueError(
+                f"{group[0]} has one column, {shorten(header[0])}. Say what separates its columns "
+                "(`--separator ';'`, for one; \\t is a tab)."
+            )
         wanted.check(header, str(group[0]))
         for table in _read_group(connection, header, group, table_format, wanted):
             _check_ids(table, group, wanted)
