@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from twhin_hf.data.text_normalization import Normalization
+from twhin_hf.table_format import TableFormat
 
 
 def tokenizer(
     posts: str,
     output: str,
+    table_format: TableFormat,
     vocab_size: int = 250_002,
     max_length: int = 128,
     add_tokens: list[str] | None = None,
@@ -21,6 +23,7 @@ def tokenizer(
     Args:
         posts: Posts: Parquet, CSV or JSON lines; file or folder.
         output: Folder to save the tokenizer in.
+        table_format: How text tables are written.
         vocab_size: Vocabulary size.
         max_length: Maximum sequence length that the tokenizer truncates to.
         add_tokens: Tokens to add, such as @user; they are never split.
@@ -34,7 +37,9 @@ def tokenizer(
     from twhin_hf.data.tokenization import train_unigram_tokenizer
     from twhin_hf.report import report
 
-    read, _ = read_posts(posts, columns=columns, memory_limit=memory_limit)
+    read, _ = read_posts(
+        posts, columns=columns, table_format=table_format, memory_limit=memory_limit
+    )
     texts = (text for batch in read.iter(batch_size=1000) for text in batch["text"])
     trained = train_unigram_tokenizer(
         texts,

@@ -12,6 +12,7 @@ from twhin_hf.devices import pick_device
 from twhin_hf.loading.auto import is_adapter, load_config, load_post_encoder, load_with_heads
 from twhin_hf.loading.families import MODELS
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
+from twhin_hf.loading.places import check_place
 
 
 class TextEncoder(NamedTuple):
@@ -59,6 +60,7 @@ def load_text_encoder(
         ValueError: A pooling that is asked of a family that has no class here, or a head that the
             checkpoint does not have.
     """
+    check_place(name_or_path, revision)
     device = pick_device(device)
     config = load_config(name_or_path, revision)
     is_family = config.model_type in MODELS

@@ -29,6 +29,7 @@ from twhin_hf.files import new_file
 from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling, checkpoint_file
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.loading.fingerprint import weights_fingerprint
+from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.modeling.sentence_transformer_files import (
     TOKENIZER_CONFIG_NAME,
@@ -193,7 +194,7 @@ def adapter_origin(
         pooling and the heads it was trained with, else the base model's.
 
     Raises:
-        FileNotFoundError: The base model is a folder that is not there.
+        FileNotFoundError: The base model is not there.
         ValueError: An adapter that cannot be merged into the weights, or weights of the base model
             that are not those that the adapter was trained on.
     """
@@ -205,12 +206,14 @@ def adapter_origin(
             "virtual tokens before a text and cannot be merged into the weights; load it with peft "
             "(PeftModel.from_pretrained), or train one with LoRA"
         )
-    if Path(base).is_absolute() and not Path(base).is_dir():
+    try:
+        check_place(base, base_revision)
+    except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"the adapter {name_or_path} stands on {base}, and there is no such folder; put the "
-            "base model there, or name where it is now as base_model_name_or_path in the adapter's "
+            f"the adapter {name_or_path} stands on a model that is not here: {error}. Put the base "
+            "model there, or name where it is now as base_model_name_or_path in the adapter's "
             "adapter_config.json"
-        )
+        ) from error
     config = AutoConfig.from_pretrained(base, revision=base_revision or "main")
     own = checkpoint_file(name_or_path, ENCODER_CONFIG_NAME, revision)
     if own is None:
