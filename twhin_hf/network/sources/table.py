@@ -52,7 +52,7 @@ def append(table: ir.Table, store: EventStore, engine: Any) -> tuple[int, dict[s
     store.add_part(
         "engagements",
         f"""
-        SELECT user_id, post_id, NULL::VARCHAR AS alias,
+        SELECT user_id, post_id, NULL::VARCHAR AS alias, NULL::VARCHAR AS author,
             coalesce(nullif({has["relation"]}, ''), '{DEFAULT_RELATION}') AS relation,
             {_SECONDS.replace("timestamp", has["timestamp"])} AS timestamp,
             NULL::VARCHAR AS record, '' AS version
@@ -62,8 +62,8 @@ def append(table: ir.Table, store: EventStore, engine: Any) -> tuple[int, dict[s
     store.add_part(
         "posts",
         f"""
-        SELECT post_id, {has["text"]} AS text, {has["lang"]} AS lang, '' AS version,
-            NULL::VARCHAR AS alias, 0::BIGINT AS line
+        SELECT post_id, {has["text"]} AS text, {has["lang"]} AS langs,
+            NULL::VARCHAR AS author, '' AS version, 0::BIGINT AS line
         FROM {query} WHERE {has["text"]} IS NOT NULL AND NOT {is_blank("post_id")}
         """,
     )
