@@ -37,8 +37,8 @@ def import_(
 
     Args:
         source: Network that the log is from.
-        input: File or folder: JSON lines or arrays, plain, .gz or .zst; an unpacked archive; for
-            table, Parquet, CSV or JSON lines.
+        input: File or folder: JSON, one value a line or a file, plain, .gz or .zst; CAR files; an
+            unpacked archive; for table, Parquet, CSV or JSON lines.
         output: Output folder.
         columns: Rename columns, for table: what it calls user_id, post_id, relation, timestamp,
             text and lang, NAME=COLUMN.

@@ -128,3 +128,39 @@ def test_the_command_tells_it_too(tmp_path, write_lines, capsys, caplog):
     assert "Passed over as no log (1): README.md." in caplog.text
     assert "1 of 1 engagements (100%)" in caplog.text
     assert "passed over" in capsys.readouterr().out
+
+
+ODD = [
+    {"tweet": {"id_str": "9", "full_text": None}},
+    {"noteTweet": {"core": 5}},
+    {"data": {"delete": {"tweet": 5}}},
+    {"type": ["x"], "object": {}, "account": 1, "status": {}},
+    {"orderedItems": 5},
+    {"notification_groups": [{}], "statuses": [{}], "accounts": 5},
+    {"uri": "at://a/b/c", "likes": [5, {"actor": 5}]},
+    {"post": {"uri": 5}, "reason": {"by": {"did": 5}, "uri": 5}},
+]
+
+
+@pytest.mark.parametrize("source", ITEMS)
+def test_known_keys_with_something_else_in_them(load, write_lines, source):
+    lines = [ITEMS[source], *ODD]
+    report, engagements, posts = load(source, write_lines("log.jsonl", lines))
+    assert len(engagements) + len(posts) == 1
+    assert report.bad_lines == 0
+    # What is inside of such an object is still found.
+    lines = [ITEMS[source], {"orderedItems": 5, "likes": 5, "inside": ITEMS[source]}]
+    report, *_ = load(source, write_lines("log.jsonl", lines))
+    assert report.repeats + report.post_repeats == 1
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_halves_of_characters_and_nan(load, tmp_path, wrap):
+    cut = '{"id_str": "1", "text": "cut \\ud83d", "user": {"id_str": "2"}, "score": NaN}'
+    lines = [cut, '{"id_str": "2", "text": "whole \\ud83c\\udf0b", "user": {"id_str": "2"}}', "?"]
+    if wrap:
+        lines = [f'{{"payload": {line}}}' for line in lines]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    report, _, posts = load("x", tmp_path / "log.jsonl", max_bad_lines=0.5)
+    assert [row[:2] for row in posts] == [("1", "cut \ufffd"), ("2", "whole 🌋")]
+    assert (report.lines, report.bad_lines) == (3, 1)

@@ -109,7 +109,7 @@ def take(item: Mapping[str, Any], origin: Origin) -> Found:
             [_created(uri, record, time), *_viewed(item)], [item.get("embed"), item.get("embeds")]
         )
     if _is_uri(uri) and isinstance(item.get("likes"), list):
-        return Found([_engaged("like", like.get("actor"), uri, like) for like in item["likes"]])
+        return Found([_engaged("like", like["actor"], uri, like) for like in item["likes"]])
     if _is_uri(uri) and isinstance(item.get("repostedBy"), list):
         return Found([_engaged("repost", actor, uri, {}) for actor in item["repostedBy"]])
     post, reason = item.get("post"), item.get("reason")

@@ -15,7 +15,7 @@ import pyarrow as pa
 from twhin_hf.files import list_files
 from twhin_hf.lines import Block, read_blocks, shorten
 from twhin_hf.network.sources.car import is_car, read_car
-from twhin_hf.network.sources.unwrapping import parse
+from twhin_hf.network.sources.unwrapping import dump, parse
 
 MAX_DOCUMENT = 2**28
 _HEAD_SIZE = 2**20
@@ -113,7 +113,7 @@ def as_blocks(items: Iterable[Mapping[str, Any]], position: int) -> Iterator[Blo
     """Items of a document as the lines that they would be."""
     items = iter(items)
     while part := list(islice(items, _ITEMS_PER_BLOCK)):
-        lines = pa.chunked_array([[json.dumps(item) for item in part]], pa.string())
+        lines = pa.chunked_array([[dump(item) for item in part]], pa.string())
         yield Block(lines, position)
 
 

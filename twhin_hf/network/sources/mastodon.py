@@ -175,7 +175,9 @@ def _read_groups(answer: Mapping[str, Any]) -> Found:
     events: list[Mapping[str, Any]] = []
     for group in answer["notification_groups"]:
         status = statuses.get(group.get("status_id"))
-        sample = [accounts[name] for name in group["sample_account_ids"] if name in accounts]
+        sample = [
+            accounts[name] for name in group.get("sample_account_ids", []) if name in accounts
+        ]
         if status is not None:
             events += _read_notification(group["type"], sample, {"status": status}).events
     return Found(events, [answer["statuses"]])

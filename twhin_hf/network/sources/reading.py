@@ -27,7 +27,7 @@ from twhin_hf.network.sources.log_files import (
 )
 from twhin_hf.network.sources.log_format import LogFormat, Origin
 from twhin_hf.network.sources.report import ImportReport
-from twhin_hf.network.sources.unwrapping import find_events, parse, unwrap_document
+from twhin_hf.network.sources.unwrapping import dump, find_events, parse, unwrap_document
 
 logger = logging.getLogger(__name__)
 
@@ -159,11 +159,13 @@ def parse_lines(
 
     rows = pa.array(np.arange(len(lines), dtype=np.int64))
     query = "CREATE OR REPLACE TEMP TABLE parsed AS " + _parsed(log, f"{start} + row")
-    connection.register("block", pa.table({"text": lines, "row": rows}))
     bad, num_blank = rows[:0], 0
+    connection.register("block", pa.table({"text": lines, "row": rows}))
     try:
         connection.execute(query)
     except duckdb.InvalidInputException:
+        lines = _mend(lines, connection)
+        connection.register("block", pa.table({"text": lines, "row": rows}))
         found = connection.sql(
             "SELECT row, trim(text, E' \\t\\r\\n') = '' AS is_blank FROM block "
             "WHERE NOT json_valid(text) ORDER BY row"
@@ -179,6 +181,17 @@ def parse_lines(
     return bad, num_blank
 
 
+def _mend(lines: pa.ChunkedArray, connection: Any) -> pa.ChunkedArray:
+    """Lines with those replaced that Python can read and the engine cannot."""
+    found = connection.sql("SELECT row, text FROM block WHERE NOT json_valid(text)").fetchall()
+    mended = {row: dump(value) for row, text in found if (value := parse(text)) is not None}
+    if not mended:
+        return lines
+    is_mended = pc.is_in(pa.array(range(len(lines))), pa.array(list(mended)))
+    texts = pa.array([mended[row] for row in sorted(mended)], pa.string())
+    return pa.chunked_array([pc.replace_with_mask(lines.combine_chunks(), is_mended, texts)])
+
+
 def _look_inside(
     lines: pa.ChunkedArray, log: LogFormat, origin: Origin, start: int, connection: Any
 ) -> None:
@@ -189,7 +202,7 @@ def _look_inside(
     texts, numbers = [], []
     for (line,) in wrapped:
         for event in find_events(parse(lines[line - start].as_py()), log, origin):
-            texts.append(json.dumps(event))
+            texts.append(dump(event))
             numbers.append(line)
     if not texts:
         return

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from twhin_hf.network.sources.log_format import LogFormat, Origin
+from twhin_hf.network.sources.log_format import Found, LogFormat, Origin
 
 
 def find_events(value: Any, log: LogFormat, origin: Origin) -> Iterator[Mapping[str, Any]]:
@@ -23,7 +23,11 @@ def find_events(value: Any, log: LogFormat, origin: Origin) -> Iterator[Mapping[
         if isinstance(value, str) and value[:1] in ("{", "["):
             value = parse(value)
         if isinstance(value, dict):
-            found = log.take(value, origin)
+            try:
+                found = log.take(value, origin)
+            except (AttributeError, KeyError, TypeError):
+                # A key that the network has too, with something else in it.
+                found = Found(inside=list(value.values()))
             yield from found.events
             waiting += reversed(found.inside)
         elif isinstance(value, list):
@@ -42,8 +46,21 @@ def unwrap_document(document: Any, log: LogFormat, origin: Origin) -> Iterator[M
 
 
 def parse(text: str) -> Any:
-    """The value of a JSON text, None where it is none or nested too deep for Python."""
+    """The value of a JSON text, None where it is none or nested too deep for Python.
+
+    NaN, which is no JSON but written by some, counts as null.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=lambda name: None)
     except (ValueError, RecursionError):
         return None
+
+
+def dump(value: Any) -> str:
+    """A value as JSON in which halves of a surrogate pair, as cut texts have them, are replaced.
+
+    >>> dump(["a\\ud83d", "\\ud83c\\udf0b"])
+    '["a�", "🌋"]'
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -280,7 +280,7 @@ def _with_quote(post: Mapping[str, Any]) -> dict[str, Any]:
     """An archive's post with the id of the post that its last link to one quotes."""
     if post["full_text"].startswith("RT @"):
         return {"archived_retweet": True}
-    links = [str(url.get("expanded_url")) for url in post.get("entities", {}).get("urls", [])]
+    links = [str(_at(url, "expanded_url")) for url in _at(post, "entities", "urls") or []]
     quoted = [found.group(1) for link in links if (found := _POST_LINK.match(link))]
     return {**post, "quoted_status_id_str": quoted[-1]} if quoted else {**post}
 
