@@ -171,7 +171,9 @@ def test_a_base_that_has_changed_is_refused(adapted, base, family):
 def test_a_base_that_is_not_there_is_named(adapted, base):
     _, folder = adapted
     Path(base).rename(base + "-moved")
-    with pytest.raises(FileNotFoundError, match=f"stands on a model that is not here: there is no {base}"):
+    with pytest.raises(
+        FileNotFoundError, match=f"stands on a model that is not here: there is no {base}"
+    ):
         load_post_encoder(folder)
 
 
