@@ -198,6 +198,7 @@ class PreTrainingMixin(SavingMixin):
         num_masked: Tensor | int | None = None,
         engagements: dict[str, Any] | None = None,
         distillation: dict[str, Any] | None = None,
+        compare: bool = True,
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> PreTrainingOutput | tuple:
@@ -229,6 +230,8 @@ class PreTrainingMixin(SavingMixin):
             distillation: The posts' network vectors: `posts` `[num_known]`, which of the batch's
                 posts have one, `vectors` `[num_known, dimension]`, `all_vectors`
                 `[num_targets, dimension]` for the neighbours, and perhaps `num_items`.
+            compare: False gives the heads' outputs without their losses, for who compares the posts
+                of many batches.
             return_dict: False gives a tuple.
             **kwargs: As the encoder takes.
 
@@ -274,6 +277,10 @@ class PreTrainingMixin(SavingMixin):
             losses.append(config.mlm_weight * found["mlm_loss"])
         for name, targets in brought.items():
             if name not in heads:
+                continue
+            if not compare:
+                own = pooled[getattr(config, f"{name}_pooling")]
+                found[f"{name}_projections"] = heads[name](own)
                 continue
             projections, loss, accuracy = self.head_loss(
                 name, pooled, targets, positive_ids, item_ids
