@@ -205,6 +205,7 @@ class PreTrainingMixin(SavingMixin):
         num_masked: Tensor | int | None = None,
         engagements: dict[str, Any] | None = None,
         distillation: dict[str, Any] | None = None,
+        compare: bool = True,
         inputs_embeds: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         output_logits: bool | None = None,
@@ -238,6 +239,8 @@ class PreTrainingMixin(SavingMixin):
             distillation: The posts' network vectors: `posts` `[num_known]`, which of the batch's
                 posts have one, `vectors` `[num_known, dimension]`, `all_vectors`
                 `[num_targets, dimension]` for the neighbours, and perhaps `num_items`.
+            compare: False gives the heads' outputs without their losses, for who compares the posts
+                of many batches.
             inputs_embeds: `[rows, width, hidden]`, vectors of the tokens in place of `input_ids`.
             token_type_ids: `[rows, width]`, where the encoder takes them.
             output_logits: Give the MLM logits of all tokens. By default only where the batch brings
@@ -304,6 +307,10 @@ class PreTrainingMixin(SavingMixin):
             losses.append(config.mlm_weight * found["mlm_loss"])
         for name, targets in brought.items():
             if name not in heads:
+                continue
+            if not compare:
+                own = pooled[getattr(config, f"{name}_pooling")]
+                found[f"{name}_projections"] = heads[name](own)
                 continue
             projections, loss, accuracy = self.head_loss(
                 name, pooled, targets, positive_ids, item_ids

@@ -119,7 +119,8 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         processing_class: The tokenizer.
         translation_pairs: As `TPPTrainer` takes; a `translation_proportion` of the batches.
         eval_translation_pairs: Held-out ones; evaluation then gives the figures of `TPPTrainer`
-            too, and `eval_loss` is the mean over all held-out batches.
+            too, and `eval_loss` is the weighted sum of the objectives' losses, each a mean over its
+            held-out items.
         network: Of users and posts, for the engagement objective and distillation; no held-out post
             may be in it.
         **kwargs: As `Trainer` takes.
