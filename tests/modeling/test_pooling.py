@@ -18,9 +18,9 @@ def test_boundaries():
     ("pooling", "expected"),
     [
         ("cls", [[3.0], [0.0], [7.0]]),
-        ("mean", [[4.5], [1.0], [7.5]]),  # the third post's mean is that of its special tokens
+        ("mean", [[4.5], [1.0], [0.0]]),  # the third post has special tokens alone
         ("mean_all", [[4.5], [1.0], [7.5]]),
-        ("combined", [[3.0, 4.5], [0.0, 1.0], [7.0, 7.5]]),
+        ("combined", [[3.0, 4.5], [0.0, 1.0], [7.0, 0.0]]),
     ],
 )
 def test_pooling_by_hand(pooling, expected):
@@ -31,7 +31,19 @@ def test_mean_of_all_tokens_is_not_that_of_the_content():
     hidden = torch.tensor([[[9.0], [1.0], [2.0], [0.0], [5.0], [3.0]]])
     segments = torch.tensor([[1, 1, 1, 0, 2, 2]])
     assert pool(hidden, segments, "mean_all", 2).tolist() == [[4.0], [4.0]]
-    assert pool(hidden, segments, "mean", 2).tolist() == [[1.0], [4.0]]
+    assert pool(hidden, segments, "mean", 2).tolist() == [[1.0], [0.0]]
+
+
+def test_special_tokens_that_a_person_typed_are_left_out_of_the_mean():
+    # [CLS] a [SEP] b [SEP], and [CLS] [CLS] c [SEP] in the same row.
+    ids = torch.tensor([[2, 7, 3, 9, 3, 2, 2, 8, 3, 0]])
+    segments = torch.tensor([[1, 1, 1, 1, 1, 2, 2, 2, 2, 0]])
+    hidden = torch.tensor([[[1.0], [2.0], [4.0], [8.0], [16.0], [1.0], [1.0], [5.0], [1.0], [9.0]]])
+    assert pool(hidden, segments, "mean", 2, ids).tolist() == [[5.0], [5.0]]
+    assert pool(hidden, segments, "combined", 2, ids).tolist() == [[1.0, 5.0], [1.0, 5.0]]
+    assert pool(hidden, segments, "mean_all", 2, ids).flatten().tolist() == pytest.approx(
+        [6.2, 2.0]
+    )
 
 
 def test_padding_on_the_left_is_no_part_of_a_post():

@@ -80,13 +80,19 @@ def post_boundaries(segment_ids: Tensor) -> tuple[Tensor, Tensor]:
     return (segment_ids != before) & real, (segment_ids != after) & real
 
 
-def pool(hidden_states: Tensor, segment_ids: Tensor, pooling: str, num_posts: int) -> Tensor:
+def pool(
+    hidden_states: Tensor,
+    segment_ids: Tensor,
+    pooling: str,
+    num_posts: int,
+    input_ids: Tensor | None = None,
+) -> Tensor:
     """Pools the tokens of each post into one vector.
 
     Every encoder that we build on frames a post by one special token on either side
-    (`[CLS] … [SEP]`, `<s> … </s>`), so the non-special tokens are those in between; a post with
-    nothing in between takes the mean of its two special tokens. A post without tokens (a row that
-    is all padding) is 0.
+    (`[CLS] … [SEP]`, `<s> … </s>`). The mean leaves out these two wherever they stand, also where
+    a person has typed them, as sentence-transformers' `MultiVectorMask` does. A post with nothing
+    else is 0, and so is one without tokens (a row that is all padding).
 
     Args:
         hidden_states: `[rows, width, hidden]`.
@@ -95,6 +101,8 @@ def pool(hidden_states: Tensor, segment_ids: Tensor, pooling: str, num_posts: in
             ones too, as sentence-transformers takes the mean) or `combined` (`cls` and `mean`, in
             that order; TwHIN-BERT's features for engagement prediction).
         num_posts: How many posts the batch holds.
+        input_ids: `[rows, width]`; without them the first and the last token of a post are taken
+            for special, and no other.
 
     Returns:
         `[num_posts, hidden]`, or `[num_posts, 2 · hidden]` for `combined`.
@@ -105,34 +113,47 @@ def pool(hidden_states: Tensor, segment_ids: Tensor, pooling: str, num_posts: in
     if pooling == "cls":
         return _first_tokens(hidden_states, segment_ids, num_posts)
     if pooling == "mean":
-        return _mean_of_content(hidden_states, segment_ids, num_posts)
+        return _mean_of_content(hidden_states, segment_ids, num_posts, input_ids)
     if pooling == "mean_all":
         return _mean_of_all(hidden_states, segment_ids, num_posts)
     if pooling == "combined":
         first = _first_tokens(hidden_states, segment_ids, num_posts)
-        return torch.cat([first, _mean_of_content(hidden_states, segment_ids, num_posts)], dim=-1)
+        content = _mean_of_content(hidden_states, segment_ids, num_posts, input_ids)
+        return torch.cat([first, content], dim=-1)
     raise ValueError(f"pooling is {pooling!r}; choose 'cls', 'mean', 'mean_all' or 'combined'")
 
 
 def _first_tokens(hidden_states: Tensor, segment_ids: Tensor, num_posts: int) -> Tensor:
+    first, _ = _frames(segment_ids, num_posts)
+    is_missing = _lengths(segment_ids, num_posts)[1:, None] == 0
+    return hidden_states.flatten(0, 1).index_select(0, first[1:]).masked_fill(is_missing, 0)
+
+
+def _mean_of_content(
+    hidden_states: Tensor, segment_ids: Tensor, num_posts: int, input_ids: Tensor | None
+) -> Tensor:
+    first, last = _frames(segment_ids, num_posts)
+    numbers = segment_ids.flatten()
+    # What tells a token: its id, or its place.
+    tokens = torch.arange(numbers.shape[0], device=numbers.device)
+    if input_ids is not None:
+        tokens = input_ids.flatten()
+        first, last = tokens[first], tokens[last]
+    is_content = (numbers > 0) & (tokens != first[numbers]) & (tokens != last[numbers])
+    counts = numbers.new_zeros(num_posts + 1).scatter_add(0, numbers, is_content.to(numbers.dtype))
+    weights = is_content.view(segment_ids.shape)[..., None].to(hidden_states.dtype)
+    return _mean(hidden_states * weights, segment_ids, counts)
+
+
+def _frames(segment_ids: Tensor, num_posts: int) -> tuple[Tensor, Tensor]:
+    """The places of each post's first and last token in the flat rows, `[num_posts + 1]` each."""
     numbers = segment_ids.flatten()
     places = torch.arange(numbers.shape[0], device=numbers.device)
     # Rows of a packed batch hold the posts in any order: they come out in that of their numbers.
-    first = places.new_zeros(num_posts + 1)
-    first = first.scatter_reduce(0, numbers, places, "amin", include_self=False)[1:]
-    is_missing = _lengths(segment_ids, num_posts)[1:, None] == 0
-    return hidden_states.flatten(0, 1).index_select(0, first).masked_fill(is_missing, 0)
-
-
-def _mean_of_content(hidden_states: Tensor, segment_ids: Tensor, num_posts: int) -> Tensor:
-    starts, ends = post_boundaries(segment_ids)
-    real = segment_ids > 0
-    lengths = _lengths(segment_ids, num_posts)
-    empty = lengths <= 2
-    weights = (real & ~starts & ~ends) | (real & empty[segment_ids])
-    counts = torch.where(empty, lengths, lengths - 2)
-    weighted = hidden_states * weights[..., None].to(hidden_states.dtype)
-    return _mean(weighted, segment_ids, counts)
+    start = places.new_zeros(num_posts + 1)
+    first = start.scatter_reduce(0, numbers, places, "amin", include_self=False)
+    last = start.scatter_reduce(0, numbers, places, "amax", include_self=False)
+    return first, last
 
 
 def _mean_of_all(hidden_states: Tensor, segment_ids: Tensor, num_posts: int) -> Tensor:

@@ -137,7 +137,13 @@ class PostEncoderMixin(SavingMixin):
             **kwargs,
         )
         hidden, layers = output.last_hidden_state, output.hidden_states
-        embeddings = pool(hidden, segment_ids, pooling or self.config.pooling, num_posts)
+        embeddings = pool(
+            hidden,
+            segment_ids,
+            pooling or self.config.pooling,
+            num_posts,
+            None if input_ids is None else tokens,
+        )
         if hidden.shape[:2] != shape:
             hidden = hidden.view(*shape, -1)
             layers = layers and tuple(layer.view(*shape, -1) for layer in layers)

@@ -391,11 +391,12 @@ class PreTrainingMixin(SavingMixin):
         def encode(rows: dict, segment_ids: Tensor, num_posts: int, labels: Any) -> tuple:
             count = {"num_posts": num_posts} if "segment_ids" in rows else {}
             first, *others = poolings or ["cls"]
+            ids = rows.get("input_ids")
             output = encoder(**rows, **count, pooling=first, return_dict=True, **kwargs)
             hidden = output.last_hidden_state
             pooled = [
                 output.embeddings,
-                *(pool(hidden, segment_ids, name, num_posts) for name in others),
+                *(pool(hidden, segment_ids, name, num_posts, ids) for name in others),
             ]
             masked = None if labels is None else hidden.flatten(0, 1)[_masked_positions(labels)]
             names = ("last_hidden_state", "hidden_states", "attentions")

@@ -17,8 +17,8 @@ from twhin_hf.loading.checkpoint_pooling import (
 )
 
 PARTS = ("cls", "mean", "mean_all")
-"""What a vector is made of: the first token, the mean of the tokens between the first and the last
-(of both where there is none between), the mean of all tokens."""
+"""What a vector is made of: the first token, the mean of the tokens but those that frame a post, the
+mean of all tokens."""
 
 OF_CONFIG = {
     "cls": ("cls",),

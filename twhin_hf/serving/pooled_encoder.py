@@ -47,21 +47,20 @@ class PooledEncoder(nn.Module):
         hidden = backbone.forward(
             input_ids=input_ids, attention_mask=attention_mask, return_dict=True
         )[0]
-        pooled = [_pool(part, hidden, attention_mask) for part in self.settings.pooling]
+        pooled = [_pool(part, hidden, input_ids, attention_mask) for part in self.settings.pooling]
         vectors = torch.cat(pooled, dim=-1)
         if self.settings.normalize:
             vectors = nn.functional.normalize(vectors, dim=-1)
         return vectors, hidden
 
 
-def _pool(part: str, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+def _pool(part: str, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     if part == "cls":
         return hidden[:, 0]
     weights = attention_mask.to(hidden.dtype)
     if part == "mean":
-        lengths = weights.sum(dim=1, keepdim=True)
-        places = torch.arange(hidden.shape[1], device=hidden.device)
-        content = weights * (places > 0) * (places < lengths - 1)
-        weights = torch.where(lengths > 2, content, weights)
+        # The two tokens that frame a post, wherever they stand.
+        last = input_ids.gather(1, attention_mask.sum(dim=1, keepdim=True) - 1)
+        weights = weights * (input_ids != input_ids[:, :1]) * (input_ids != last)
     sums = (weights[:, :, None] * hidden).sum(dim=1)
     return sums / weights.sum(dim=1, keepdim=True).clamp(min=1)
