@@ -116,7 +116,8 @@ def read_table(
     if not isinstance(source, (str, Path)):
         return _select(source, wanted, describe(source))
     kind, files = _list_files(Path(source), table_format)
-    with read_errors(source):
+    # Text is read in blocks, whatever the limit.
+    with read_errors(source, has_memory_limit=False):
         if kind == "Parquet":
             paths = [glob.escape(str(file)) for file in files]
             table = connection.read_parquet(paths, union_by_name=True)

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from twhin_hf.benchmarks.hydration import find_texts
 from twhin_hf.lines import iterate_lines
 from twhin_hf.table_format import TableFormat
-from twhin_hf.tables import column_names, open_engine, read_table
+from twhin_hf.tables import column_names, open_engine, read_errors, read_table
 
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 _NOT_AVAILABLE = "Not Available"  # what the downloading script of SemEval writes for a gone tweet
@@ -238,7 +238,7 @@ def read_labelled_table(
                 "(`--columns text=... label=...`)."
             )
         theirs = {ours: str(named[ours]) for ours in (key, "label")}
-        with open_engine() as engine:
+        with open_engine() as engine, read_errors(path, has_memory_limit=False):
             table = read_table(
                 plain,
                 [key, "label"],

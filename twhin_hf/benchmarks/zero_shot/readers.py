@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from twhin_hf.benchmarks.zero_shot.shakti import is_shakti, parse_shakti
 from twhin_hf.lines import iterate_lines
 from twhin_hf.table_format import TableFormat
-from twhin_hf.tables import open_engine, read_table
+from twhin_hf.tables import open_engine, read_errors, read_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -398,7 +398,7 @@ def _text_and_label_files(path: Path) -> tuple[list[str], list[str]]:
 def _label_table(
     path: Path, columns: Mapping[str, str] | None, table_format: TableFormat | None
 ) -> tuple[list[str], list[str]]:
-    with open_engine() as engine:
+    with open_engine() as engine, read_errors(path, has_memory_limit=False):
         found = read_table(
             path,
             ["text", "label"],
