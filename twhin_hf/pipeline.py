@@ -80,7 +80,12 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
 
     console.rule("1 · posts and engagements")
     config = _with_data(config, output / "data")
-    posts, _ = read_posts(str(config.posts), columns=config.log.post_columns)
+    posts, _ = read_posts(
+        str(config.posts),
+        columns=config.log.post_columns,
+        table_format=config.table_format,
+        memory_limit=config.log.memory_limit,
+    )
     splits = split_posts(posts["post_id"], config.split_seed)
     training_posts = posts.filter(
         lambda _, row: splits[row] == "train", with_indices=True, desc="Splitting posts"
@@ -110,7 +115,12 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     }
 
     console.rule("5 · engagement prediction on posts never seen")
-    graph = read_log(str(config.engagements), config.posts, **vars(config.log))
+    graph = read_log(
+        str(config.engagements),
+        config.posts,
+        table_format=config.table_format,
+        **vars(config.log),
+    )
     benchmark = build_benchmark(
         graph,
         network,
@@ -161,7 +171,11 @@ def _claim(output: Path, config: PipelineConfig) -> None:
 def _network(config: PipelineConfig, held_out: list[str], folder: Path) -> Network:
     if not (folder / "network.json").exists():
         graph = read_log(
-            str(config.engagements), config.posts, exclude_posts=held_out, **vars(config.log)
+            str(config.engagements),
+            config.posts,
+            exclude_posts=held_out,
+            table_format=config.table_format,
+            **vars(config.log),
         )
         save_network(embed_network(graph, config.network, output=folder, resume=True), folder)
     return load_network(folder)

@@ -62,7 +62,7 @@ def find_texts(
     source = Path(source)
     files = _json_files(source)
     exported = bool(files) and _is_export(files)
-    with open_engine(memory_limit, threads) as engine, read_errors(source):
+    with open_engine(memory_limit, threads) as engine, read_errors(source, has_memory_limit=False):
         if exported:
             posts, examples = _read_export(engine, files, ids)
         else:

@@ -7,12 +7,26 @@ from typing import Literal
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
+from twhin_hf.table_format import TableFormat
+
+Source = Literal[
+    "bluesky",
+    "mastodon",
+    "x",
+    "table",
+    "movielens",
+    "recbole",
+    "lightgcn",
+    "recsys2020",
+    "mind",
+]
 
 
 def import_(
-    source: Literal["bluesky", "mastodon", "x", "table"],
+    source: Source,
     input: str,
     output: str,
+    table_format: TableFormat,
     columns: dict[str, str] | None = None,
     user_id: str | None = None,
     content_warnings: bool = False,
@@ -36,10 +50,12 @@ def import_(
     is missing. Ids of users stay as they are in the log: hash them before you publish.
 
     Args:
-        source: Network that the log is from.
+        source: Network that the log is from; table, any table; or a recommender set as it is
+            published, with the titles of its items as texts if they are there.
         input: File or folder: JSON, one value a line or a file, plain, .gz or .zst; CAR files; an
             unpacked archive; for table, Parquet, CSV or JSON lines.
         output: Output folder.
+        table_format: How text tables are written.
         columns: Rename columns, for table: what it calls user_id, post_id, relation, timestamp,
             text and lang, NAME=COLUMN.
         user_id: Owner of the archive, if the archive does not say; for mastodon also the account
@@ -73,6 +89,7 @@ def import_(
         input,
         output,
         columns=columns,
+        table_format=table_format,
         user_id=user_id,
         content_warnings=content_warnings,
         detect_language=detector,
@@ -92,6 +109,7 @@ def embed(
     output: str,
     log: LogConfig,
     config: NetworkEmbeddingConfig,
+    table_format: TableFormat,
     posts: str | None = None,
     exclude_posts: str | None = None,
     resume: bool = False,
@@ -107,6 +125,7 @@ def embed(
         output: Network folder to write.
         log: Options of the reader.
         config: Options of the embedding.
+        table_format: How text tables are written.
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder. Engagements with
             other posts are dropped.
         exclude_posts: Posts that must not take part, a file with the column post_id.
@@ -122,8 +141,12 @@ def embed(
     from twhin_hf.report import report
     from twhin_hf.tables import read_ids
 
-    excluded = read_ids(exclude_posts) if exclude_posts else None
-    graph = read_log(engagements, posts, exclude_posts=excluded, **vars(log))
+    excluded = None
+    if exclude_posts:
+        excluded = read_ids(exclude_posts, table_format=table_format, memory_limit=log.memory_limit)
+    graph = read_log(
+        engagements, posts, exclude_posts=excluded, table_format=table_format, **vars(log)
+    )
     network = embed_network(graph, config, output=output, resume=resume, progress=progress)
     save_network(network, output)
     report("Engagement log", asdict(graph.report))
@@ -136,6 +159,7 @@ def mine(
     posts: str,
     output: str,
     config: MiningConfig,
+    table_format: TableFormat,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
     progress: bool = True,
@@ -147,6 +171,7 @@ def mine(
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder.
         output: Parquet file of pairs to write.
         config: Options of the mining.
+        table_format: How text tables are written.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
         progress: Show a progress bar.
@@ -164,6 +189,7 @@ def mine(
         config,
         progress=progress,
         columns=columns,
+        table_format=table_format,
         memory_limit=memory_limit,
     )
     report(f"Pairs, saved in {output}", asdict(found))

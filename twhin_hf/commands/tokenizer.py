@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from twhin_hf.table_format import TableFormat
+
 
 def tokenizer(
     posts: str,
     output: str,
+    table_format: TableFormat,
     vocab_size: int = 250_002,
     max_length: int = 128,
     columns: dict[str, str] | None = None,
@@ -17,6 +20,7 @@ def tokenizer(
     Args:
         posts: Posts: Parquet, CSV or JSON lines; file or folder.
         output: Folder to save the tokenizer in.
+        table_format: How text tables are written.
         vocab_size: Vocabulary size.
         max_length: Maximum sequence length that the tokenizer truncates to.
         columns: Rename columns of the posts: NAME=COLUMN.
@@ -27,7 +31,9 @@ def tokenizer(
     from twhin_hf.data.tokenization import train_unigram_tokenizer
     from twhin_hf.report import report
 
-    read, _ = read_posts(posts, columns=columns, memory_limit=memory_limit)
+    read, _ = read_posts(
+        posts, columns=columns, table_format=table_format, memory_limit=memory_limit
+    )
     texts = (text for batch in read.iter(batch_size=1000) for text in batch["text"])
     trained = train_unigram_tokenizer(texts, vocab_size, max_length=max_length, progress=progress)
     trained.save_pretrained(output)

@@ -123,9 +123,12 @@ def load_model(
     """
     from transformers import AutoTokenizer, set_seed
 
+    from twhin_hf.loading.places import check_place
     from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 
     check_lora(model, lora)
+    for name in filter(None, (model.model_name_or_path, model.tokenizer_name)):
+        check_place(name)
     tokenizer = AutoTokenizer.from_pretrained(model.tokenizer_name or model.model_name_or_path)
     given = objectives.given()
     # Before the model: heads that a checkpoint lacks are drawn from the global generator.

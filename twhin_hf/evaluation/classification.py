@@ -19,6 +19,7 @@ from twhin_hf.data.splits import SPLITS
 from twhin_hf.evaluation.classification_config import ClassificationConfig
 from twhin_hf.evaluation.classification_metrics import metric_named
 from twhin_hf.evaluation.fine_tuning import fine_tune
+from twhin_hf.loading.places import check_place
 from twhin_hf.results import Result
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def recipe_config(benchmark: str, model: str, revision: str | None = None) -> Cl
     """
     from transformers import AutoConfig
 
+    check_place(model, revision)
     name = _SAME.get(benchmark, benchmark)
     recipe = RECIPES.get(name) or RECIPES.get(name.partition("-")[0], RECIPES["hashtag"])
     hidden_size = AutoConfig.from_pretrained(model, revision=revision or "main").hidden_size

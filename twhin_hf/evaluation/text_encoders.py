@@ -12,6 +12,7 @@ from twhin_hf.devices import pick_device
 from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.loading.families import MODELS
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
+from twhin_hf.loading.places import check_place
 
 
 class TextEncoder(NamedTuple):
@@ -61,6 +62,7 @@ def load_text_encoder(
     """
     from transformers import AutoConfig
 
+    check_place(name_or_path, revision)
     device = pick_device(device)
     config = AutoConfig.from_pretrained(name_or_path, revision=revision or "main")
     is_family = config.model_type in MODELS

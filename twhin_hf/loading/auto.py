@@ -10,6 +10,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
+from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
 
 
@@ -79,8 +80,10 @@ def is_adapter(name_or_path: str, revision: str | None = None) -> bool:
     """Whether a folder or repository holds an adapter (peft) in place of a model.
 
     Raises:
+        FileNotFoundError: Nothing is there; see `check_place`.
         ValueError: It does, and peft is not installed.
     """
+    check_place(name_or_path, revision)
     if find_adapter_config_file(str(name_or_path), revision=revision) is None:
         return False
     if not is_peft_available():

@@ -29,8 +29,10 @@ from twhin_hf.data.posts import read_posts
 from twhin_hf.devices import pick_device
 from twhin_hf.files import new_file
 from twhin_hf.loading.joined import pooling_parts
+from twhin_hf.loading.places import check_place
 from twhin_hf.serving.exported import EXPORT_NAME, load_encoder
 from twhin_hf.serving.vectors_config import PostVectorsConfig
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource
 
 logger = logging.getLogger(__name__)
@@ -64,6 +66,8 @@ def embed_posts(
     config: PostVectorsConfig,
     *,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
+    memory_limit: str = "1GB",
     posts_per_part: int = POSTS_PER_PART,
     progress: bool = True,
 ) -> PostVectorsReport:
@@ -77,6 +81,8 @@ def embed_posts(
             in a folder beside it, of its name with `.parts`.
         config: The model, and how.
         columns: What the posts call a column, such as `{"text": "body"}`.
+        table_format: How text tables are written.
+        memory_limit: Most memory of the engine that reads the posts.
         posts_per_part: Of which the vectors are held in memory, by each process.
         progress: Shows a progress bar.
 
@@ -89,12 +95,19 @@ def embed_posts(
     output = Path(output)
     if output.exists():
         raise FileExistsError(f"{output} is there; remove it, or give another output.")
+    check_place(config.model, config.revision)
     if config.pooling is not None:
         pooling_parts(config.pooling)
     folder = output.with_name(f"{output.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="posts-", dir=folder) as scratch:
-        read = read_posts(posts, columns=columns, directory=scratch).dataset
+        read = read_posts(
+            posts,
+            columns=columns,
+            table_format=table_format,
+            memory_limit=memory_limit,
+            directory=scratch,
+        ).dataset
         parts = [
             _Part(start, min(start + posts_per_part, len(read)), folder / name)
             for start, name in _part_names(read, posts_per_part, config)

@@ -17,6 +17,7 @@ from transformers import (
 from twhin_hf.loading.auto import is_adapter
 from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
+from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 from twhin_hf.modeling import apply_settings
 from twhin_hf.modeling.settings import HEAD_NAMES
@@ -168,6 +169,7 @@ def new_pretraining_model(
     if config_name in CONFIG_MAPPING and not Path(config_name).exists():
         config = CONFIG_MAPPING[config_name]()
     else:
+        check_place(config_name)
         config = AutoConfig.from_pretrained(config_name)
     unknown = sorted(key for key in overrides if not hasattr(config, key))
     if unknown:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from twhin_hf.benchmarks.zero_shot.shakti import is_shakti, parse_shakti
 from twhin_hf.lines import iterate_lines
-from twhin_hf.tables import open_engine, read_table
+from twhin_hf.table_format import TableFormat
+from twhin_hf.tables import open_engine, read_errors, read_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,6 +41,7 @@ def read_zero_shot(
     *,
     keep_neutral: bool = False,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
 ) -> Dataset:
     """Reads a training or test set of zero-shot transfer.
 
@@ -49,6 +51,7 @@ def read_zero_shot(
         label_map: New names of labels, of `ner` and `sentiment`.
         keep_neutral: Keep neutral texts of `sentiment`; the paper leaves them out.
         columns: What a table calls a column, such as `{"text": "tweet"}`, of `sentiment`.
+        table_format: How a table of `sentiment` is written.
 
     Returns:
         `tokens` and `tags`, or `text` and `label`.
@@ -63,7 +66,8 @@ def read_zero_shot(
         return read_entities(path, label_map)
     if task == "pos":
         return read_pos(path)
-    return read_sentiment(path, label_map, () if keep_neutral else ("neutral",), columns)
+    dropped = () if keep_neutral else ("neutral",)
+    return read_sentiment(path, label_map, dropped, columns, table_format)
 
 
 def read_entities(path: str | Path, label_map: Mapping[str, str] | None = None) -> Dataset:
@@ -134,6 +138,7 @@ def read_sentiment(
     label_map: Mapping[str, str] | None = None,
     drop: Iterable[str] = (),
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
 ) -> Dataset:
     """Reads texts with one label each.
 
@@ -144,6 +149,7 @@ def read_sentiment(
             1 neutral, 2 positive.
         drop: Labels, by their new names, whose texts are left out.
         columns: What a table calls a column, such as `{"text": "tweet"}`.
+        table_format: How text tables are written.
 
     Returns:
         String columns `text` and `label`.
@@ -157,7 +163,9 @@ def read_sentiment(
 
     path, mapping, dropped = Path(path), {**SENTIMENTS, **(label_map or {})}, set(drop)
     is_plain = path.suffix == ".txt"
-    texts, labels = _text_and_label_files(path) if is_plain else _label_table(path, columns)
+    texts, labels = (
+        _text_and_label_files(path) if is_plain else _label_table(path, columns, table_format)
+    )
     for number, values in enumerate(zip(texts, labels, strict=True), start=1):
         for name, value in zip(("text", "label"), values, strict=True):
             if not value or not value.strip():
@@ -177,13 +185,16 @@ def read_sentiment(
     return Dataset.from_dict({"text": [text for text, _ in kept], "label": [n for _, n in kept]})
 
 
-def read_bitext(path: str | Path, columns: Mapping[str, str] | None = None) -> Dataset:
+def read_bitext(
+    path: str | Path, columns: Mapping[str, str] | None = None, memory_limit: str = "1GB"
+) -> Dataset:
     """Reads translation pairs of any kind of file.
 
     Args:
         path: Two columns, separated by a tab, without a header, in a file named after its
             languages (`en-ar.tsv`); a folder of such files; or what `read_translation_pairs` reads.
         columns: What tables call a column, such as `{"text_a": "english"}`.
+        memory_limit: Most memory of the engine that reads tables.
 
     Returns:
         String columns `text_a`, `text_b`, `lang_a`, `lang_b` and `source`.
@@ -199,7 +210,7 @@ def read_bitext(path: str | Path, columns: Mapping[str, str] | None = None) -> D
     path = Path(path)
     files = sorted(path.glob("*.tsv")) if path.is_dir() else [path]
     if not files or not all(_is_bare_tsv(file) for file in files):
-        return read_translation_pairs(path, columns=columns)
+        return read_translation_pairs(path, columns=columns, memory_limit=memory_limit)
     return concatenate_datasets([Dataset.from_dict(_parse_bitext(file)) for file in files])
 
 
@@ -384,9 +395,17 @@ def _text_and_label_files(path: Path) -> tuple[list[str], list[str]]:
     return texts, labels
 
 
-def _label_table(path: Path, columns: Mapping[str, str] | None) -> tuple[list[str], list[str]]:
-    with open_engine() as engine:
-        found = read_table(path, ["text", "label"], connection=engine, columns=columns)
+def _label_table(
+    path: Path, columns: Mapping[str, str] | None, table_format: TableFormat | None
+) -> tuple[list[str], list[str]]:
+    with open_engine() as engine, read_errors(path, has_memory_limit=False):
+        found = read_table(
+            path,
+            ["text", "label"],
+            connection=engine,
+            columns=columns,
+            table_format=table_format,
+        )
         table = found.to_pyarrow()
     return table["text"].to_pylist(), table["label"].to_pylist()
 

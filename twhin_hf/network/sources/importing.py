@@ -20,6 +20,7 @@ from twhin_hf.network.sources.languages import LanguageDetector
 from twhin_hf.network.sources.log_files import list_log_files
 from twhin_hf.network.sources.log_format import LogFormat
 from twhin_hf.network.sources.reading import FORMATS, LogReader
+from twhin_hf.network.sources.recommender import RECOMMENDER_SETS, read_recommender_set
 from twhin_hf.network.sources.report import WITHOUT_TEXT, ImportReport, warnings
 from twhin_hf.network.sources.text import (
     clean_languages,
@@ -27,11 +28,12 @@ from twhin_hf.network.sources.text import (
     html_to_text,
     split_languages,
 )
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import has_text, open_engine, read_errors
 
 logger = logging.getLogger(__name__)
 
-SOURCES = (*FORMATS, "table")
+SOURCES = (*FORMATS, "table", *RECOMMENDER_SETS)
 _POSTS = pa.schema(
     {
         "post_id": pa.string(),
@@ -48,6 +50,7 @@ def import_log(
     output: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
     user_id: str | None = None,
     content_warnings: bool = False,
     detect_language: LanguageDetector | None = None,
@@ -67,11 +70,13 @@ def import_log(
     the result to yourself, or hash them before it goes anywhere.
 
     Args:
-        source: `bluesky`, `mastodon`, `x` or `table`.
+        source: `bluesky`, `mastodon`, `x` or `table`; or a recommender set: `movielens`, `recbole`,
+            `lightgcn`, `recsys2020` or `mind`.
         path: A file, or a folder with its subfolders, in the order of their names.
         output: Folder to write; files of an earlier import are replaced.
         columns: For `table`, what the source calls `user_id`, `post_id`, `relation`, `timestamp`,
             `text` and `lang`, where it is not these names.
+        table_format: For `table`, how text tables are written.
         user_id: Whose archive it is, where the archive does not say; on Mastodon also the account
             that asked the API, whose favourites and bookmarks are marked in the statuses.
         content_warnings: On Mastodon, a status's content warning comes before its text.
@@ -87,7 +92,7 @@ def import_log(
         ValueError: The log is of another network, damaged, or empty; too many lines are no JSON; a
             column is missing.
     """
-    _check_arguments(source, columns, user_id, content_warnings, max_bad_lines)
+    _check_arguments(source, columns, table_format, user_id, content_warnings, max_bad_lines)
     path, folder = Path(path), Path(output)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist. Check the path of the file or folder.")
@@ -102,9 +107,18 @@ def import_log(
         connection = getattr(engine, "con")  # noqa: B009 - DuckDB's own, which Ibis does not type
         store = EventStore(connection, Path(scratch))
         if source == "table":
-            rows = table.read_columns(path, columns or {}, engine)
+            rows = table.read_columns(path, columns or {}, table_format, engine)
             report.files = 1 if path.is_file() else len(list_log_files(path))
             report.lines, report.skipped = table.append(rows, store, engine)
+            log = None
+        elif source in RECOMMENDER_SETS:
+            found = read_recommender_set(source, path, engine)
+            report.files = found.files
+            names = ("relation", "timestamp")
+            report.lines, report.skipped = table.append_engagements(
+                f"({found.engagements})", names, store, connection
+            )
+            table.append_posts(found.items or table.NO_POSTS, store)
             log = None
         else:
             log = FORMATS[source]
@@ -185,6 +199,7 @@ def _fill_languages(texts: pa.Array, languages: pa.Array, detect: LanguageDetect
 def _check_arguments(
     source: str,
     columns: Mapping[str, str] | None,
+    table_format: TableFormat | None,
     user_id: str | None,
     content_warnings: bool,
     max_bad_lines: float,
@@ -194,6 +209,10 @@ def _check_arguments(
     if columns and source != "table":
         raise ValueError(
             f"columns (`--columns`) go with the source table only; {source} has columns of its own."
+        )
+    if table_format not in (None, TableFormat()) and source != "table":
+        raise ValueError(
+            "separator, quoting, header and encoding go with the source table only; leave them out."
         )
     if user_id is not None and source not in ("mastodon", "x"):
         raise ValueError("user_id (`--user_id`) says whose archive is read: of mastodon or x only.")
