@@ -116,7 +116,8 @@ def read_table(
     if not isinstance(source, (str, Path)):
         return _select(source, wanted, describe(source))
     kind, files = _list_files(Path(source), table_format)
-    with read_errors(source):
+    # Text is read in blocks, whatever the limit.
+    with read_errors(source, has_memory_limit=False):
         if kind == "Parquet":
             paths = [glob.escape(str(file)) for file in files]
             table = connection.read_parquet(paths, union_by_name=True)
@@ -239,7 +240,7 @@ def first_objects(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(value, dict):
                 raise ValueError(f"a line holds {type(value).__name__}, not an object")
             yield value
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is not JSON lines ({error}). Needed is one JSON object a line; write a JSON "
             "array as lines first (`jq -c '.[]'`)."

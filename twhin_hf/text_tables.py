@@ -447,7 +447,7 @@ def _odd_line(block: _LineBlock, row: int, wanted: Columns) -> ValueError:
     try:
         value = json.loads(block.lines[row].as_py(), strict=False)
     except RecursionError:
-        return _no_json(block, row, "it is JSON of too many levels")
+        return _no_json(block, row, "its lists or objects are nested too deep")
     if not isinstance(value, dict):
         return _no_json(block, row, f"it holds {type(value).__name__}, not an object")
     file, number = block.place(row)

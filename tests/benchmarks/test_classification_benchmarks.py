@@ -1,4 +1,5 @@
 import bz2
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from twhin_hf.benchmarks.classification.benchmarks import (
     find_files,
     load_benchmark,
 )
+from twhin_hf.benchmarks.classification.formats import read_labelled_table
 from twhin_hf.evaluation.classification_metrics import METRICS
+from twhin_hf.table_format import TableFormat
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -327,3 +330,17 @@ def test_tweeteval_emoji():
     assert found.splits["test"][0] == {"text": "en Pelham Parkway", "label": "😂"}
     assert len(set(found.splits["train"]["label"])) == 20
     assert "❤" in found.splits["train"]["label"]
+
+
+def test_tables_of_labels_are_read_as_all_tables_are(tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_text('text\tlabel\n"a\tx\nb"\ty\n')
+    assert read_labelled_table(path).texts == ['"a', 'b"']
+    path = tmp_path / "train.csv"
+    path.write_text('id;tweet;class\n1;"é; è";x\n', encoding="latin-1")
+    table_format = TableFormat(separator=";", encoding="latin-1")
+    assert read_labelled_table(path, table_format=table_format).texts == ["é; è"]
+    late = [{"label": "x", "text": "a"}] * 150 + [{"label": "x", "tweet_id": 5, "text": "b"}]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in late))
+    assert len(read_labelled_table(path).texts) == 151

@@ -62,6 +62,18 @@ def test_posts_that_others_share(tmp_path):
     assert texts(source, "1", "2", "3") == {"1": "whole", "2": "quotes", "3": "RT @a: quotes"}
 
 
+def test_posts_inside_of_other_json(tmp_path):
+    first, second = ({"id_str": number, "full_text": f"text {number}"} for number in "12")
+    embedded = {"type": "quoted", "id": "3", "text": "text 3"}
+    source = lines(
+        tmp_path / "x.jsonl",
+        {"statuses": [first], "search_metadata": {"count": 1}},
+        {"captured": "today", "value": json.dumps(second)},
+        {"id": "4", "text": "text 4", "author_id": "9", "referenced_tweets": [embedded]},
+    )
+    assert texts(source, "1", "2", "3", "4") == {number: f"text {number}" for number in "1234"}
+
+
 def test_folder_compressed_and_a_post_twice(tmp_path):
     folder = tmp_path / "dump"
     lines(folder / "a.jsonl", {"id": "1", "text": "short…"})

@@ -13,6 +13,7 @@ from twhin_hf.benchmarks.zero_shot.readers import (
     read_zero_shot,
 )
 from twhin_hf.benchmarks.zero_shot.tags import to_bio
+from twhin_hf.table_format import TableFormat
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data are not in {DATA}")
@@ -523,3 +524,15 @@ def test_a_real_treebank_without_text():
 def test_real_sentiment(language):
     found = read_sentiment(DATA / "umsab" / language / "train_text.txt", drop=["neutral"])
     assert Counter(found["label"]) == {"negative": 613, "positive": 613}
+
+
+def test_a_lone_quote_in_a_tsv_of_sentiment_takes_no_rows(tmp_path):
+    rows = ['"hello there\tpositive', "fine\tnegative", 'good night"\tpositive', "ok\tnegative"]
+    path = tmp_path / "a.tsv"
+    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    assert read_sentiment(path)["text"][:] == ['"hello there', "fine", 'good night"', "ok"]
+    path.write_text('text\tlabel\n"a\tb"\tpositive\nc\tnegative\n')
+    with pytest.raises(ValueError, match="line 2 has 3 columns, the first line 2"):
+        read_zero_shot("sentiment", path)
+    quoted = read_zero_shot("sentiment", path, table_format=TableFormat(quoting=True))
+    assert quoted["text"][:] == ["a\tb", "c"]

@@ -84,3 +84,22 @@ def test_completion(capsys):
     assert "--min_similarity" in script
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
     assert main(["completion", "cmd.exe"]) == 2
+
+
+# They read labelled sets and benchmarks, of which the engine holds no more than a block.
+_WITHOUT_LIMIT = {
+    *("data hashtag", "evaluate hashtag", "evaluate classification", "evaluate zero-shot"),
+    "run",  # has it in `log`
+}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_who_reads_tables_takes_how_and_with_how_much_memory(name):
+    names = {option.name for option in OURS[name]}
+    written = {"separator", "quoting", "header", "encoding"}
+    assert written <= names or not written & names
+    if name not in _WITHOUT_LIMIT:
+        assert "memory_limit" in names or not {*written, "columns", "post_columns"} & names
+    # Whoever lets columns be renamed reads tables, but for pairs of translations.
+    if {"columns", "post_columns"} & names and not names & {"pairs"}:
+        assert written <= names

@@ -123,7 +123,7 @@ def test_parts_are_named_by_posts_options_and_weights(encoder, posts, tmp_path):
 @pytest.mark.parametrize(
     "file", ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"]
 )
-def test_a_part_of_one_model_is_never_taken_for_anothers(encoder, posts, tmp_path, file):
+def test_a_part_of_one_model_is_never_taken_for_one_of_another(encoder, posts, tmp_path, file):
     config = PostVectorsConfig(encoder)
     path = tmp_path / "model" / file
     path.parent.mkdir(exist_ok=True)
@@ -212,3 +212,14 @@ def test_commands(encoder, source, posts, tmp_path, capsys):
     assert "[unseen]" in out
     assert main([*command]) == 2
     assert "remove it" in capsys.readouterr().err
+
+
+def test_how_posts_are_written_is_said(encoder, tmp_path, capsys):
+    (tmp_path / "posts.dat").write_bytes("1|é one\n2|two\n".encode("latin-1"))
+    written = ["--separator", "|", "--header", "none", "--encoding", "latin-1"]
+    written += ["--columns", "post_id=1", "text=2", "--memory_limit", "500MB"]
+    posts, output = str(tmp_path / "posts.dat"), str(tmp_path / "v.parquet")
+    assert main(["embed", "--model", encoder, "--input", posts, "--output", output, *written]) == 0
+    search = ["search", "--vectors", output, "--model", encoder, "--posts", posts, *written]
+    assert main([*search, "--query", "one"]) == 0
+    assert "é one" in capsys.readouterr().out

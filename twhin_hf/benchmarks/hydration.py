@@ -1,14 +1,15 @@
 """Texts for post ids: benchmarks publish ids alone, and whoever may holds the texts.
 
-X/Twitter's own exports are read as they are, JSON lines with a post a line (API v1.1 and v2) or a
-response a line (v2, its posts under `data` and `includes`), and so are tables of `post_id`, `text`.
+X/Twitter's own exports are read as they are, JSON lines with a post a line (API v1.1 and v2), a
+response a line (v2, its posts under `data` and `includes`) or whatever is around posts, and so are
+tables of `post_id`, `text`.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from twhin_hf.lines import read_blocks, shorten
 from twhin_hf.network.sources import x
 from twhin_hf.network.sources.log_format import Origin
 from twhin_hf.network.sources.reading import parse_lines
+from twhin_hf.network.sources.unwrapping import find_events
 from twhin_hf.tables import first_objects, is_blank, open_engine, read_errors, read_table
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ def _kind(file: Path) -> bool:
         found = found or sorted(keys)
         if {"post_id", "text"} <= keys:
             return False
-        if _is_post(keys):
+        if _is_post(keys, post, file):
             return True
     others = [f"; it looks like {name}" for name, keys in _PLATFORMS.items() if keys <= set(found)]
     raise ValueError(
@@ -116,10 +118,17 @@ def _kind(file: Path) -> bool:
     )
 
 
-def _is_post(keys: set[str]) -> bool:
-    """Whether these are the keys of a post of X/Twitter or of a response with some."""
+def _is_post(keys: set[str], item: dict[str, Any], file: Path) -> bool:
+    """Whether this is a post of X/Twitter or holds some."""
+    if any(other <= keys for other in _PLATFORMS.values()):
+        return False
     posts = "data" in keys or bool(keys & {"id", "id_str"} and keys & {"text", "full_text"})
-    return posts and not any(other <= keys for other in _PLATFORMS.values())
+    return posts or any(True for _ in find_events(item, x.FORMAT, _origin(file)))
+
+
+def _origin(file: Path) -> Origin:
+    """Whose an archive is does not matter to its texts."""
+    return Origin(file, user_id="")
 
 
 def _read_export(
@@ -133,7 +142,7 @@ def _read_export(
     for file in files:
         num_lines = 0
         for block in read_blocks(file):
-            bad, _ = parse_lines(block.lines, x.FORMAT, Origin(file), num_lines, connection)
+            bad, _ = parse_lines(block.lines, x.FORMAT, _origin(file), num_lines, connection)
             if len(bad):
                 row = bad[0].as_py()
                 raise ValueError(

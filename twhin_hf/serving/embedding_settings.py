@@ -17,7 +17,7 @@ from twhin_hf.loading.checkpoint_pooling import (
 )
 
 PARTS = ("cls", "mean", "mean_all")
-"""What a vector is made of: the first token, the mean of the tokens but those that frame a post, the
+"""What a vector is made of: the first token, the mean of the tokens that do not frame a post, the
 mean of all tokens."""
 
 OF_CONFIG = {

@@ -47,7 +47,7 @@ STATUSES = [
     status(3, "bob", "", 1, reblog=FAR_STATUS | {"favourited_by": [account("ann")]}, language=None),
     status(4, "bob", "<p>yes</p>", 2, in_reply_to_id="1"),
     status(5, "eve", "<p>see</p>", 3, quote={"state": "accepted", "quoted_status": FIRST}),
-    status(6, "eve", "<p>to whom?</p>", 4, in_reply_to_id="99"),
+    status(6, "eve", "<p>to whom?</p>", 4, in_reply_to_id="3"),  # a boost is no post
     status(7, "ann", "<p>secret</p>", 5, visibility="direct", in_reply_to_id="4"),
     status(8, "ann", "<p>later</p>", 6, language=None),
     {"uri": FAR_STATUS["uri"], "reblogged_by": [account("eve")]},

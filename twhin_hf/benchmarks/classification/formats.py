@@ -243,7 +243,7 @@ def read_labelled_table(
                 "(`--columns text=... label=...`)."
             )
         theirs = {ours: str(named[ours]) for ours in (key, "label")}
-        with open_engine() as engine, read_errors(path):
+        with open_engine() as engine, read_errors(path, has_memory_limit=False):
             table = read_table(
                 plain,
                 [key, "label"],

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from twhin_hf.table_format import TableFormat
-from twhin_hf.tables import column_names, has_text, open_engine, read_table
+from twhin_hf.tables import column_names, has_text, open_engine, read_errors, read_table
 
 _NAMES = {
     "id": ("id", "post_id", "tweet_id"),
@@ -90,7 +90,7 @@ def _read(file: Path, theirs: Mapping[str, str], table_format: TableFormat | Non
             "(`--columns id=... label=...`)."
         )
     columns = {name: there for name, there in names.items() if there is not None}
-    with open_engine() as engine:
+    with open_engine() as engine, read_errors(file, has_memory_limit=False):
         table = read_table(
             file,
             ["id", "label"],

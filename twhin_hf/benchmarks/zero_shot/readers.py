@@ -269,7 +269,7 @@ def _text_and_label_files(path: Path) -> tuple[list[str], list[str]]:
 def _label_table(
     path: Path, columns: Mapping[str, str] | None, table_format: TableFormat | None
 ) -> tuple[list[str], list[str]]:
-    with open_engine() as engine, read_errors(path):
+    with open_engine() as engine, read_errors(path, has_memory_limit=False):
         found = read_table(
             path,
             ["text", "label"],

@@ -32,7 +32,7 @@ class EventStore:
         self._connection, self._folder, self._num_parts = connection, folder, 0
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
-            "CREATE TEMP TABLE names (alias VARCHAR, record VARCHAR);"
+            "CREATE TEMP TABLE names (alias VARCHAR, record VARCHAR, is_post BOOLEAN);"
             "CREATE TEMP TABLE removals "
             "(record VARCHAR, alias VARCHAR, version VARCHAR, is_delete BOOLEAN);"
             "CREATE TEMP TABLE accounts "
@@ -102,7 +102,7 @@ class EventStore:
                 SELECT DISTINCT post_id FROM all_posts
                 SEMI JOIN inactive ON inactive.user_id = all_posts.author;
             CREATE TEMP TABLE aliases AS
-                SELECT alias, any_value(record) AS post_id FROM names
+                SELECT alias, any_value(record) AS post_id FROM names WHERE is_post
                 GROUP BY alias HAVING count(DISTINCT record) = 1
             """
         )

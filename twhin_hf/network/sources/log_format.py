@@ -56,8 +56,8 @@ class LogFormat:
         engagements: Query of `user_id`, `post_id`, `alias` (where there is no post_id), `author`
             (of the post, where the log says it), `relation`, `timestamp` (seconds since 1970),
             `record` (what a removal calls it) and `version`.
-        names: Query of `alias`, `record`: another name of a record, by which engagements and
-            removals may call it.
+        names: Query of `alias`, `record`, `is_post`: another name of a record, by which a removal
+            may call it, and if it is a post's an engagement too.
         removals: Query of `record`, `alias` (where there is no record), `version`, `is_delete`:
             takes back the engagements of the record that are of an earlier version, and as a
             deletion the post of that id.
@@ -81,7 +81,9 @@ class LogFormat:
     posts: str
     engagements: str
     skipped: str
-    names: str = "SELECT NULL::VARCHAR AS alias, NULL::VARCHAR AS record WHERE false"
+    names: str = (
+        "SELECT NULL::VARCHAR AS alias, NULL::VARCHAR AS record, true AS is_post WHERE false"
+    )
     removals: str = (
         "SELECT NULL::VARCHAR AS record, NULL::VARCHAR AS alias, NULL::VARCHAR AS version, "
         "true AS is_delete WHERE false"

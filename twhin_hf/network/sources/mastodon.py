@@ -305,7 +305,10 @@ FORMAT = LogFormat(
             _own("quote", "quoted", "quoted_id"),
         )
     ),
-    names="SELECT id AS alias, uri AS record FROM statuses WHERE id IS NOT NULL",
+    names="""
+        SELECT id AS alias, uri AS record, boosted IS NULL AS is_post
+        FROM statuses WHERE id IS NOT NULL
+    """,
     # Greater than any date: what is deleted or undone does not come again.
     removals="""
         SELECT removed.uri AS record, removed.id AS alias, '~' AS version, removed.is_delete

@@ -94,8 +94,9 @@ def warnings(report: ImportReport, folder: Path) -> Iterator[str]:
         )
     if report.engagements_without_text:
         share = report.engagements_without_text / report.num_engagements
+        start = "" if report.num_posts else "No text came with these engagements: "
         yield (
-            f"{report.engagements_without_text:,} of {report.num_engagements:,} engagements "
+            f"{start}{report.engagements_without_text:,} of {report.num_engagements:,} engagements "
             f"({share:.0%}) are with {report.posts_without_text:,} posts whose text is not in the "
             f"log; training drops them. Their ids are in {folder / WITHOUT_TEXT}: "
             f"{_advice(report.source)}"
@@ -110,9 +111,13 @@ def warnings(report: ImportReport, folder: Path) -> Iterator[str]:
 
 
 def _advice(source: str) -> str:
-    if source not in _FETCH:
-        return "add their texts to posts.parquet."
+    if source in _FETCH:
+        return (
+            f"get their texts ({_FETCH[source]}), put the answers beside the log, and import "
+            "that folder again."
+        )
     return (
-        f"get their texts ({_FETCH[source]}), put the answers beside the log, and import "
-        "that folder again."
+        "`twhin-hf network embed` needs no texts (leave --posts out); all that reads posts needs a "
+        "table of post_id and text with the same ids, such as the titles of items, or a column of "
+        "the log (`--columns text=...`)."
     )
