@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twhin_hf.data.synthetic_config import SyntheticConfig
+from twhin_hf.data.text_normalization import Normalization
 from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.loading.places import check_place
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
@@ -54,6 +55,8 @@ class PipelineConfig:
         mining: Options of the mining.
         vocab_size: Vocabulary size of the tokenizer that is trained on the training posts, from
             scratch.
+        add_tokens: Tokens to add to the tokenizer, with new embeddings, such as @user HTTPURL.
+        normalize_texts: Let the tokenizer normalize users and links as XLM-T or BERTweet does.
         dropout: Dropout of a pretrained encoder in training, or null for its own.
         objectives: Encoders to train and compare, by name: fields of ObjectiveSettings, weights
             that are not given being 0. With a social_weight among them all see the mined pairs.
@@ -85,6 +88,8 @@ class PipelineConfig:
     network: NetworkEmbeddingConfig = field(default_factory=NetworkEmbeddingConfig)
     mining: MiningConfig = field(default_factory=MiningConfig)
     vocab_size: int = 32_000
+    add_tokens: list[str] | None = None
+    normalize_texts: Normalization | None = None
     dropout: float | None = 0.0
     objectives: dict[str, dict[str, Any]] = field(default_factory=recommended_objectives)
     settings: dict[str, Any] = field(default_factory=dict)

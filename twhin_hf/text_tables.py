@@ -445,7 +445,10 @@ def _mend_lines(connection: Any, block: _LineBlock) -> pa.ChunkedArray:
 
 def _odd_line(block: _LineBlock, row: int, wanted: Columns) -> ValueError:
     """What is wrong with a line that is JSON: no object, or an id of another type."""
-    value = json.loads(block.lines[row].as_py(), strict=False)
+    try:
+        value = json.loads(block.lines[row].as_py(), strict=False)
+    except RecursionError:
+        return _no_json(block, row, "it is JSON of too many levels")
     if not isinstance(value, dict):
         return _no_json(block, row, f"it holds {type(value).__name__}, not an object")
     file, number = block.place(row)

@@ -78,6 +78,26 @@ def test_tweeteval_takes_the_task_and_its_names(tmp_path):
     }
 
 
+def test_blank_texts_are_left_out_and_counted(tmp_path, caplog):
+    files = tweeteval("hate")
+    files["hate/train_text.txt"] = "a fine text\n\u00a0\n\nanother\n"
+    files["hate/train_labels.txt"] = "0\n1\n1\n1\n"
+    files["hate/test_text.txt"] = "\nb\n"
+    found = load_benchmark("tweeteval-hate", write(tmp_path, files))
+    assert rows(found, "train") == [("a fine text", "not hateful"), ("another", "hateful")]
+    assert rows(found, "test") == [("b", "hateful")]
+    assert found.notes == {"blank_texts": {"train": 2, "test": 1}}
+    assert "tweeteval-hate, blank texts left out: 2 train, 1 test" in caplog.text
+
+
+def test_signed_sentiments_of_a_table(tmp_path):
+    table = "text,label\n" + "".join(f"t{i},{i % 3 - 1}\n" for i in range(60))
+    found = load_benchmark("asad", write(tmp_path, {"train.csv": table}))
+    names = ["negative", "neutral", "positive"]
+    for text, label in (row for split in found.splits for row in rows(found, split)):
+        assert label == names[int(text[1:]) % 3]
+
+
 def test_semeval2018_takes_its_language(tmp_path):
     write(
         tmp_path,
@@ -240,7 +260,8 @@ def test_columns_of_other_names(tmp_path):
     [
         ({"notes.md": "x"}, "holds no file of asad that can be read; found are notes.md. Read are"),
         ({"train.csv": "a,b\n1,2\n"}, r"has the columns a, b; needed are a label \(label, senti"),
-        ({"train.csv": "text,label\n ,x\n"}, "the text of row 1 is blank"),
+        ({"train.csv": "text,label\n ,x\n"}, "train.csv holds no text with a label"),
+        ({"train.csv": "text,label\n ,\na, \n"}, "the label of row 2 is blank"),
         ({"test.csv": "text,label\na,x\n"}, "no file of asad is of train; found are test.csv"),
         ({"train.csv": "text,label\na,x\n"}, "the 1 texts of train are too few"),
         (

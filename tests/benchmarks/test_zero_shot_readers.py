@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from twhin_hf.benchmarks.zero_shot.labels import sentiment_names
 from twhin_hf.benchmarks.zero_shot.readers import (
     read_entities,
     read_pos,
     read_sentiment,
     read_zero_shot,
-    to_bio,
 )
+from twhin_hf.benchmarks.zero_shot.tags import to_bio
 from twhin_hf.table_format import TableFormat
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -103,6 +104,171 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path):
     assert rows(read_entities(tmp_path)) == [(["a"], ["O"]), (["b"], ["O"])]
 
 
+CONLL = """-DOCSTART- -X- -X- O
+
+# NN B-NP O
+1996 CD I-NP O
+U.N. NNP B-NP I-ORG
+
+-DOCSTART- -X- -X- O
+
+Rome NNP B-NP I-LOC
+"""
+UNER = (
+    "# sent_id = w-1\n# text = Tampa and O\n1\tTampa\tB-LOC\t-\t-\n1-2\tandO\t_\t-\t-\n"
+    "2\t#\tO\t-\t-\n\n# text = #a\n1\t#a\tS-PER\t-\t-\n"
+)
+GERMEVAL = (
+    "#\thttp://de.example/a [2010-01-01]\n1\tder\tO\tO\n2\tTSV\tB-ORG\tO\n"
+    "3\tKoeln\tI-ORG\tB-LOC\n\n#\tno url\n1\t2010\tO\tO\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        # A token may look like a comment, and a year like a number of words.
+        (
+            "eng.testa",
+            CONLL,
+            [(["#", "1996", "U.N."], ["O", "O", "B-ORG"]), (["Rome"], ["B-LOC"])],
+        ),
+        ("esp.testa", "El DA O\nCairo NC B-LOC\n\n", [(["El", "Cairo"], ["O", "B-LOC"])]),
+        ("deu.a", "Am an APPR I-PC O\n\n", [(["Am"], ["O"])]),
+        ("a.iob2", UNER, [(["Tampa", "#"], ["B-LOC", "O"]), (["#a"], ["B-PER"])]),
+        (
+            "a.tsv",
+            GERMEVAL,
+            [(["der", "TSV", "Koeln"], ["O", "B-ORG", "I-ORG"]), (["2010"], ["O"])],
+        ),
+        (
+            "multiconer.conll",
+            "# id 5f\tdomain=en\nnew _ _ O\n\n# id 6a\tdomain=en\n#x _ _ B-CW\n",
+            [(["new"], ["O"]), (["#x"], ["B-CW"])],
+        ),
+        (
+            "panx.tsv",
+            "de:Anton\tB-PER\nde::\tO\n\nzh-yue:a:b\tO\n",
+            [(["Anton", ":"], ["B-PER", "O"]), (["a:b"], ["O"])],
+        ),
+        # One word that looks so has no prefix, and a no-break space is a word.
+        ("a.conll", "re:zero O\nis O\n\u00a0 O\n", [(["re:zero", "is", "\u00a0"], ["O"] * 3)]),
+        ("docs", "-DOCSTART- O\n\na O\n-DOCSTART- O\nb O\n", [(["a"], ["O"]), (["b"], ["O"])]),
+    ],
+)  # fmt: skip
+def test_usual_files_of_a_word_a_line(tmp_path, name, text, expected):
+    assert rows(read_entities(written(tmp_path, name, text))) == expected
+
+
+def test_the_column_of_the_tags_is_chosen(tmp_path):
+    text = "{}a\tB-X\tO\tann1\n#b\tO\tB-Y\tann2\n"
+    path = written(tmp_path, "a.tsv", text.format(""))
+    with pytest.raises(ValueError, match=r"a.tsv, line 1 .*'ann1' is no tag; .*--columns tags=4"):
+        read_entities(path)
+    assert rows(read_entities(path, columns={"tags": "3"})) == [(["a", "#b"], ["O", "B-Y"])]
+    assert rows(read_zero_shot("ner", path, {"X": "Z"}, columns={"tags": "2"})) == [
+        (["a", "#b"], ["B-Z", "O"])
+    ]
+    for header in ("word\tcoarse\tfine\tby\n", "# global.columns = word coarse fine by\n"):
+        path = written(tmp_path, "a.tsv", text.format(header))
+        found = read_entities(path, columns={"tokens": "word", "tags": "fine"})
+        assert rows(found) == [(["a", "#b"], ["O", "B-Y"])]
+    with pytest.raises(ValueError, match="no column 'ner' for the tags; found are word, coarse"):
+        read_entities(path, columns={"tags": "ner"})
+    with pytest.raises(ValueError, match="has 4 columns, not 5"):
+        read_entities(written(tmp_path, "a.tsv", text.format("")), columns={"tags": "5"})
+    with pytest.raises(ValueError, match="columns names text, which named entities do not have"):
+        read_entities(path, columns={"text": "x"})
+    with pytest.raises(ValueError, match="Shakti Standard Format; leave columns out"):
+        read_entities(written(tmp_path, "a.ssf", SSF), columns={"tags": "2"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a NN O\nb O\n", r"line 2 is 'b O'; needed is 3 columns .* the tag in column 3"),
+        ("1\ta\tO\t-\n2\tb\tO\n", r"line 2 .*: a number first, the token in column 2, the tag "),
+        ("a O\n\nb NN O\n", r"line 3 is 'b NN O'; needed is token, tag"),
+        ("de:a O\nde:b O\nc O\n", r"line 3 is 'c O'; needed is a word after its language"),
+        ("# only = comment\n", "holds no sentence"),
+        ("-DOCSTART- -X- O\n", "holds no sentence"),
+    ],
+)
+def test_odd_lines_of_words(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_entities(written(tmp_path, "a.txt", text))
+
+
+NUMBERED = '{"tokens": ["a", "b", "c"], "ner_tags": [1, 2, 0]}'
+NAMES = ["O", "B-PER", "I-PER"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("label.json", {"I-PER": 2, "O": 0, "B-PER": 1}),
+        ("id2label.json", {"0": "O", "1": "B-PER", "2": "I-PER"}),
+        ("labels.json", NAMES),
+        (
+            "dataset_info.json",
+            {
+                "features": {
+                    "pos_tags": {"feature": {"names": ["X"]}},
+                    "ner_tags": {"feature": {"names": NAMES, "_type": "ClassLabel"}},
+                }
+            },
+        ),
+    ],
+)
+def test_numbered_tags_are_named_by_a_file_beside(tmp_path, name, content):
+    written(tmp_path, name, json.dumps(content, indent=1))
+    path = written(tmp_path, "2021.test.json", NUMBERED + "\n")
+    expected = [(["a", "b", "c"], ["B-PER", "I-PER", "O"])]
+    assert rows(read_entities(path)) == expected
+    # The names are no sentences of the folder.
+    assert rows(read_entities(tmp_path)) == expected
+    renamed = read_entities(path, {"1": "B-LOC", "PER": "MISC"})
+    assert rows(renamed) == [(["a", "b", "c"], ["B-LOC", "B-MISC", "O"])]
+
+
+def test_numbered_tags_are_named_in_the_file_or_by_the_reader(tmp_path):
+    expected = [(["a", "b", "c"], ["B-PER", "I-PER", "O"])]
+    row = json.loads(NUMBERED)
+    for text in (
+        json.dumps([row | {"label_names": NAMES}], indent=2),
+        json.dumps({"id2label": dict(enumerate(NAMES)), "data": [row]}, indent=2),
+        json.dumps(row | {"tags": ["B-PER", "I-PER", "O"]}),
+    ):
+        assert rows(read_entities(written(tmp_path, "a.json", text))) == expected
+    path = written(tmp_path, "b.json", NUMBERED)
+    assert rows(read_entities(path, {str(i): name for i, name in enumerate(NAMES)})) == expected
+    with pytest.raises(ValueError, match=r"b.json, line 1: the number 2 of 'ner_tags' has no name"):
+        read_entities(path, {"0": "O", "1": "B-PER"})
+    with pytest.raises(ValueError, match=r"line 1 .*'PER' is no tag"):
+        read_entities(path, {"0": "O", "1": "PER", "2": "O"})
+
+
+def test_parquet_of_the_hub_brings_its_names(tmp_path):
+    from datasets import ClassLabel, Dataset, Features, Sequence, Value
+
+    features = Features(
+        {"tokens": Sequence(Value("string")), "ner_tags": Sequence(ClassLabel(names=NAMES))}
+    )
+    table = Dataset.from_dict({"tokens": [["a", "b"]], "ner_tags": [[1, 0]]}, features)
+    table.to_parquet(tmp_path / "test.parquet")
+    assert rows(read_entities(tmp_path / "test.parquet")) == [(["a", "b"], ["B-PER", "O"])]
+
+
+def test_json_of_other_keys(tmp_path):
+    path = written(tmp_path, "a.json", '{"words": ["a"], "entities": ["O"]}')
+    with pytest.raises(ValueError, match=r"needed are 'tokens' and one of .*--columns tokens"):
+        read_entities(path)
+    found = read_entities(path, columns={"tokens": "words", "tags": "entities"})
+    assert rows(found) == [(["a"], ["O"])]
+    with pytest.raises(ValueError, match="nested too deep"):
+        read_entities(written(tmp_path, "b.json", "[" * 100_000))
+
+
 def test_adjacent_entities_of_one_type():
     assert to_bio(["B-PER", "B-PER", "I-PER"]) == ["B-PER", "B-PER", "I-PER"]
     assert to_bio(["U-PER", "I-PER", "L-PER", "I-PER"]) == ["B-PER", "B-PER", "I-PER", "B-PER"]
@@ -113,14 +279,19 @@ def test_adjacent_entities_of_one_type():
     [
         ("a.conll", "a\tO\nb\tO\tO\n", r"a.conll, line 2 is 'b\\tO\\tO'; needed is token, tag"),
         ("a.conll", "a\tO\n\nb\n", "line 3 is 'b'; needed is token, tag"),
-        ("a.conll", "a b c d\n", "line 1 is 'a b c d'; needed is two columns"),
+        ("a.conll", "a b c d\n", r"line 1 .*'d' is no tag.*`--columns tags=4`, counted from 1"),
+        ("a.conll", "a\n", "line 1 is 'a'; needed is a token and a tag"),
         ("a.conll", "a\tO\nb\tPER\n", r"line 2 .*'PER' is no tag; needed is 'O', or a prefix"),
         ("a.conll", "0\ta\tO\nx\tb\tO\n", "line 2 is .*; needed is number, token, tag"),
         ("a.conll", "\n\n", "holds no sentence"),
         ("a.jsonl", '{"tokens": ["a"]}', r"line 1 holds \['tokens'\]; needed are 'tokens' and"),
         ("a.jsonl", "\n{", "line 2 is not JSON"),
         ("a.jsonl", '{"tokens": ["a"], "tags": []}', "line 1 has 1 tokens and 0 tags"),
-        ("a.jsonl", '{"tokens": ["a"], "tags": [3]}', "names of the tags, not their numbers"),
+        (
+            "a.jsonl",
+            '{"tokens": ["a"], "tags": [3]}',
+            r"numbers without names. Tell what .*--label_map 0=O 1",
+        ),
         ("a.jsonl", '{"tokens": ["a"], "tags": ["X"]}', r"line 1 .*'X' is no tag"),
         ("a", SSF.replace("\t))\n</Sentence>\n</Story>", "</Sentence>"), "comes while 1 chunks"),
         ("a", SSF.replace("1.2\tअकबर", "अकबर"), "line 8 is 'अकबर'; needed are an address"),
@@ -188,7 +359,7 @@ def test_sentiment_of_two_files(tmp_path):
 
 
 def test_sentiment_of_a_table(tmp_path):
-    path = written(tmp_path, "a.csv", 'text,label,x\n"a, b",positive,1\nc,0,2\n')
+    path = written(tmp_path, "a.csv", 'text,label,x\n"a, b",positive,1\nc,negative,2\n')
     assert read_sentiment(path).to_dict() == {
         "text": ["a, b", "c"],
         "label": ["positive", "negative"],
@@ -201,7 +372,9 @@ def test_columns_of_a_table_have_other_names(tmp_path):
     expected = {"text": ["a", "b"], "label": ["positive", "negative"]}
     assert read_zero_shot("sentiment", table, columns=names).to_dict() == expected
     assert len(read_zero_shot("sentiment", table, columns=names, keep_neutral=True)) == 3
-    with pytest.raises(ValueError, match="columns goes with the task sentiment, not with pos"):
+    with pytest.raises(
+        ValueError, match="columns go with the tasks sentiment and ner, not with pos"
+    ):
         read_zero_shot("pos", table, columns=names)
     with pytest.raises(ValueError, match="keep_neutral goes with the task sentiment, not with ner"):
         read_zero_shot("ner", table, keep_neutral=True)
@@ -216,6 +389,60 @@ def test_two_digits_could_mean_either(tmp_path):
     assert named["label"][:] == ["positive", "negative"]
 
 
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (("-1", "0", "1"), ["negative", "neutral", "positive"]),
+        (("-1.0", "0.0", "1.0"), ["negative", "neutral", "positive"]),
+        (("-1", "+1", "1"), ["negative", "positive", "positive"]),
+        (("0", "1", "2"), ["negative", "neutral", "positive"]),
+        (("0", "2", "2"), ["negative", "positive", "positive"]),
+        (("0", "2", "4"), ["negative", "neutral", "positive"]),
+        (("bad", "good", "1.5"), ["bad", "good", "1.5"]),
+    ],
+)
+def test_numbers_mean_what_their_scale_says(tmp_path, labels, names):
+    text = "text,label\n" + "".join(f"t{i},{label}\n" for i, label in enumerate(labels))
+    assert read_sentiment(written(tmp_path, "a.csv", text))["label"][:] == names
+
+
+@pytest.mark.parametrize("labels", [("0", "1"), ("1", "2"), ("1", "2", "3", "4", "5"), ("-2", "0")])
+def test_numbers_that_could_mean_several_things_are_asked_for(tmp_path, labels):
+    text = "text,label\n" + "".join(f"t{i},{label}\n" for i, label in enumerate(labels))
+    with pytest.raises(ValueError, match=r"a.csv has the labels .*--label_map"):
+        read_sentiment(written(tmp_path, "a.csv", text))
+    named = {label: f"class {label}" for label in labels}
+    found = read_sentiment(tmp_path / "a.csv", named)
+    assert found["label"][:] == list(named.values())
+
+
+def test_names_given_tell_the_scale_of_the_others():
+    assert sentiment_names(["0", "1", "2"], "a", {"2": "good"}) == {
+        "0": "negative", "1": "neutral", "2": "good",
+    }  # fmt: skip
+    assert sentiment_names(["1"], "a", three_classes=True) == {"1": "neutral"}
+
+
+def test_blank_texts_are_left_out_and_counted(tmp_path, caplog):
+    path = written(tmp_path, "a_text.txt", "good\n\n\u200b\nbad\n")
+    written(tmp_path, "a_labels.txt", "2\n1\n0\n0\n")
+    left_out = Counter()
+    found = read_zero_shot("sentiment", path, keep_neutral=True, left_out=left_out)
+    assert found.to_dict() == {"text": ["good", "bad"], "label": ["positive", "negative"]}
+    assert left_out == {"blank texts": 2}
+    assert "a_text.txt: 2 blank texts are left out" in caplog.text
+    table = written(tmp_path, "a.csv", "text,label\n  ,positive\na,negative\n")
+    assert read_sentiment(table, left_out=left_out)["text"][:] == ["a"]
+    assert left_out == {"blank texts": 3}
+
+
+def test_a_row_of_too_many_columns_is_named(tmp_path):
+    path = written(tmp_path, "a.csv", "text,label\ngood,positive\nbad,very,negative\n")
+    with pytest.raises(ValueError, match=r"a.csv") as error:
+        read_sentiment(path)
+    assert "auto_detect" not in str(error.value)
+
+
 def test_odd_sentiment(tmp_path):
     path = written(tmp_path, "a_text.txt", "a\nb\n")
     with pytest.raises(FileNotFoundError, match=r"There is no .*a_labels.txt"):
@@ -226,7 +453,7 @@ def test_odd_sentiment(tmp_path):
     labels.write_text("0\n \n")
     with pytest.raises(ValueError, match="the label of row 2 is blank"):
         read_sentiment(path)
-    labels.write_text("1\n1\n")
+    labels.write_text("neutral\nneutral\n")
     with pytest.raises(ValueError, match=r"no text to use; its labels are \['neutral'\]"):
         read_sentiment(path, drop=["neutral"])
     with pytest.raises(ValueError, match="where are its labels"):

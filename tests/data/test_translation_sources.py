@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
+from twhin_hf.data.translation import aligned
+from twhin_hf.data.translation.aligned import moses_pairs
 from twhin_hf.data.translation.columns import column_pairs
 from twhin_hf.data.translation.sources import wikimatrix_pairs
 from twhin_hf.data.translation.tatoeba import tatoeba_pairs
@@ -154,6 +156,90 @@ def test_tatoeba_errors(tmp_path, files, langs, message):
         draw(tatoeba(tmp_path, *langs))
 
 
+DECK = [
+    "Go.\tVa !\tCC-BY 2.0 (France) Attribution: tatoeba.org #1 (a) & #2 (b)",
+    "Hi.\tSalut !\tCC-BY 2.0 (France) Attribution: tatoeba.org #3 (c) & #4 (d)",
+]
+
+
+def test_a_deck_for_anki(tmp_path):
+    write(tmp_path / "fra.txt", DECK)
+    write(tmp_path / "_about.txt", ["about"])
+    assert draw(tatoeba(tmp_path)) == [("Go.", "Va !", "en-fr"), ("Hi.", "Salut !", "en-fr")]
+    assert draw(tatoeba(tmp_path / "fra.txt", ("fr", "en")))[0] == ("Va !", "Go.", "fr-en")
+    assert draw(tatoeba(write(tmp_path / "deck.txt", DECK), ("en", "fr")))[0][2] == "en-fr"
+    with pytest.raises(ValueError, match=r"has no pair file of en-de; found by .* are: en-fr"):
+        tatoeba(tmp_path / "fra.txt", ("en", "de"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("_detailed", "\tuser\t\\N\t2018-01-01"), ("_CC0", "\t2018-01-01")]
+)
+def test_tatoeba_sentences_with_more_columns(tmp_path, kind, more):
+    write(tmp_path / f"sentences{kind}.csv", [line + more for line in SENTENCES])
+    write(tmp_path / "links.csv", LINKS)
+    source = tatoeba(tmp_path, EN_AR, EN_HI)
+    assert draw(source) == EXPECTED
+    assert not source.dropped["lines with too many columns"]
+    # They are the same sentences.
+    write(tmp_path / "sentences.csv", SENTENCES)
+    again = tatoeba(tmp_path, EN_AR, EN_HI)
+    assert draw(again) == EXPECTED
+    assert again.dropped == source.dropped
+
+
+MOSES = [("Hello.", "مرحبا."), ("", "فارغ"), ("Good night.", "ليلة سعيدة.")]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Tatoeba.ar-en.en", "Tatoeba.ar-en.ar"),
+        ("tatoeba.ara-eng.eng", "tatoeba.ara-eng.ara"),
+        ("train.en.gz", "train.ar"),
+    ],
+)
+def test_aligned_files(tmp_path, names, monkeypatch):
+    monkeypatch.setattr(aligned, "_ROWS_PER_BATCH", 2)
+    for name, texts in zip(names, zip(*MOSES, strict=True), strict=True):
+        write(tmp_path / name, texts)
+    write(tmp_path / "Tatoeba.ar-en.ids", ["1"])
+    write(tmp_path / "README", ["about"])
+    expected = [(*texts, "en-ar") for texts in MOSES]
+    for path in (tmp_path, tmp_path / names[0], tmp_path / names[1]):
+        assert draw(moses_pairs(path, [EN_AR], progress=False)) == expected
+    turned = [(b, a, "ar-en") for a, b in MOSES]
+    assert draw(moses_pairs(tmp_path, progress=False)) == turned
+    assert draw(tatoeba(tmp_path, EN_AR)) == expected
+    with pytest.raises(ValueError, match=r"no aligned files of en-hi; found: .* in ar, en"):
+        moses_pairs(tmp_path, [EN_AR, EN_HI], progress=False)
+    # Cut off between two batches, and within one.
+    for lines in (["a"], ["a", "b"]):
+        write(tmp_path / names[1], lines)
+        with pytest.raises(ValueError, match=rf"has 3 lines and .* {len(lines)}; needed are two"):
+            draw(moses_pairs(tmp_path, [EN_AR], progress=False))
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(FileNotFoundError, match=r"no two files of one name .* corpus\.en"):
+        moses_pairs(tmp_path, progress=False)
+
+
+def test_aligned_files_of_several_languages(tmp_path):
+    for code in ("en", "ar", "hi"):
+        write(tmp_path / f"dev.{code}", [code])
+    found = draw(moses_pairs(tmp_path, [EN_AR, EN_HI], progress=False))
+    assert found == [("en", "ar", "en-ar"), ("en", "hi", "en-hi")]
+    with pytest.raises(ValueError, match="dev is there in ar, en, hi; name the pairs"):
+        moses_pairs(tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("read", [tatoeba, lambda path: wikidata_pairs(path, [EN_AR])])
+def test_no_message_shows_an_expression(tmp_path, read):
+    write(tmp_path / "notes.md", ["about"])
+    with pytest.raises(FileNotFoundError, match="Needed is a name that ends in") as error:
+        read(tmp_path)
+    assert not set("\\$?|") & set(str(error.value))
+
+
 def test_missing_sources(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         tatoeba(tmp_path / "nowhere")
@@ -282,6 +368,21 @@ def test_wikidata_query_answers(tmp_path):
         assert source.dropped.total() == 1
         with pytest.raises(ValueError, match="no column 'label_hi'; found are item, label_en"):
             draw(wikidata_pairs(tmp_path / name, [EN_HI], progress=False))
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_wikidata_items_in_one_document(tmp_path, indent):
+    items = [json.loads(line) for line in ITEMS]
+    for document in (items, {"entities": {item["id"]: item for item in items}, "success": 1}):
+        path = tmp_path / "items.json"
+        path.write_text(json.dumps(document, indent=indent), encoding="utf-8")
+        assert draw(wikidata_pairs(path, [EN_AR, EN_HI], progress=False)) == [CAIRO, DELHI]
+    path.write_text(json.dumps(items[0], indent=indent), encoding="utf-8")
+    assert draw(wikidata_pairs(path, [EN_AR], progress=False)) == [CAIRO]
+    for other in ({"boolean": True, "head": {}}, {"rows": []}, ["Q1"]):
+        path.write_text(json.dumps(other, indent=1))
+        with pytest.raises(ValueError, match=r"items\.json is (no answer|JSON, but neither)"):
+            draw(wikidata_pairs(path, [EN_AR], progress=False))
 
 
 def test_wikidata_errors(tmp_path):

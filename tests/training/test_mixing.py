@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from twhin_hf.training.batches import LanguageSampler
-from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler, batch_schedule
+from twhin_hf.training.mixing import (
+    BatchSource,
+    MixedBatches,
+    MixedSampler,
+    batch_schedule,
+    batches_in_order,
+)
 
 
 class Recorded(list):
@@ -79,8 +85,7 @@ def test_a_batch_of_two_sources_is_refused():
         mixed(sources((8, 0.5), (8, 0.5))).__getitems__([0, 1])
 
 
-def test_in_order_every_row_comes_and_batches_are_of_one_source():
+def test_in_order_every_row_comes_once_and_batches_are_of_one_source():
     data = mixed(sources((7, 0.5), (2, 0.5)))
-    keys = data.in_order(4)
-    batches = [data.__getitems__(keys[start : start + 4]) for start in range(0, len(keys), 4)]
-    assert batches == [(0, [0, 1, 2, 3]), (0, [4, 5, 6, 0]), (1, [0, 1, 0, 1])]
+    batches = [data.__getitems__(keys) for keys in batches_in_order(data, 4)]
+    assert batches == [(0, [0, 1, 2, 3]), (0, [4, 5, 6]), (1, [0, 1])]

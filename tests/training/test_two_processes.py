@@ -42,11 +42,16 @@ translations = Dataset.from_parquet(
 )
 if data != "translations":
     args = SocialPretrainingConfig(**options)
+    # 21 pairs, or 37 posts, are no whole number of batches, and an odd number of them.
+    held_out = {} if data == "mixed" else {"eval_dataset": posts.select(range(37))}
+    if data == "pairs":
+        held_out = {"eval_dataset": posts, "eval_pairs": pairs.slice(0, 21)}
     trainer = SocialPretrainingTrainer(
         model,
         args,
         posts,
         pairs,
+        **held_out,
         translation_pairs=translations if data == "mixed" else None,
         processing_class=tokenizer,
     )
@@ -66,6 +71,13 @@ if args.process_index == 0:
     torch.save(gradients, folder + f"/{args.world_size}.pt")
     with open(folder + f"/{args.world_size}.json", "w") as file:
         json.dump(trainer.state.log_history, file)
+if data != "mixed":
+    # At equal weights figures are equal.
+    model.load_state_dict(before, strict=False)
+    figures = trainer.evaluate()
+    if args.process_index == 0:
+        with open(folder + f"/{args.world_size}_figures.json", "w") as file:
+            json.dump(figures, file)
 """
 
 
@@ -142,6 +154,14 @@ def test_two_processes_are_one(
     for step, names in enumerate(LOGGED[data]):
         for name in names:
             assert logs_of_two[step][name] == pytest.approx(logs[step][name], abs=2e-5), name
+    if data != "mixed":
+        alone, two = (
+            json.loads((tmp_path / f"{number}_figures.json").read_text()) for number in (1, 2)
+        )
+        compared = [name for name in alone if name.endswith(("_loss", "_tokens", "_auc"))]
+        assert "eval_loss" in compared
+        for name in compared:
+            assert two[name] == pytest.approx(alone[name], abs=1e-5), name
     if data == "translations":
         # 30 pairs: two near scores that change places move a figure by less than two of them.
         for name in JUDGED:

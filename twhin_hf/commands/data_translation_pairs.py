@@ -9,7 +9,7 @@ from twhin_hf.table_format import TableFormat
 if TYPE_CHECKING:
     from twhin_hf.data.translation.sources import PairSource
 
-Source = Literal["tatoeba", "wikimatrix", "wikidata", "published", "columns"]
+Source = Literal["tatoeba", "wikimatrix", "wikidata", "moses", "published", "columns"]
 
 
 def translation_pairs(
@@ -32,10 +32,12 @@ def translation_pairs(
     source, and counts what was dropped in OUTPUT/_report.json.
 
     Args:
-        source: Source of the pairs. tatoeba: sentences and links, exports of a pair, or two
-            columns. wikimatrix: score, text, text. wikidata: the JSON dump, or answers of the query
-            service with label_en, description_en and so on. published: JSON lines with
-            unique_label_desc. columns: Parquet, CSV or JSON lines with two columns of text.
+        source: Source of the pairs. tatoeba: sentences (detailed or not) and links, exports of a
+            pair, two columns, or Anki's decks. wikimatrix: score, text, text. wikidata: the JSON
+            dump, JSON of items, or answers of the query service with label_en, description_en and
+            so on. moses: aligned files, corpus.en beside corpus.ar (Moses, OPUS, LASER). published:
+            JSON lines with unique_label_desc. columns: Parquet, CSV or JSON lines with two columns
+            of text.
         input: File or folder, as published.
         output: Output folder.
         table_format: How text tables are written.
@@ -85,6 +87,7 @@ def _pair_source(
     given: dict[str, Any],
 ) -> PairSource:
     from twhin_hf.data.language_codes import parse_language_pairs
+    from twhin_hf.data.translation.aligned import moses_pairs
     from twhin_hf.data.translation.columns import column_pairs
     from twhin_hf.data.translation.sources import published_pairs, wikimatrix_pairs
     from twhin_hf.data.translation.tatoeba import tatoeba_pairs
@@ -97,6 +100,8 @@ def _pair_source(
         return wikimatrix_pairs(path, pairs, progress=progress, **given)
     if source == "wikidata":
         return wikidata_pairs(path, pairs, progress=progress)
+    if source == "moses":
+        return moses_pairs(path, pairs, progress=progress)
     if source == "published":
         return published_pairs(path, pairs, progress=progress, **given)
     return column_pairs(path, pairs, table_format=table_format, memory_limit=memory_limit, **given)

@@ -26,9 +26,10 @@ def zero_shot(
 ) -> None:
     """Fine-tune on one language and test on others.
 
-    Zero-shot transfer as in the Translation Pair Prediction paper. NER: CoNLL (token, tag), indexed
-    (number, token, tag), JSON lines or Shakti Standard Format. POS: CoNLL-U. Sentiment: a table
-    with text and label, or …text.txt with …labels.txt beside it.
+    Zero-shot transfer as in the Translation Pair Prediction paper. NER: a word a line (CoNLL-2002
+    and 2003, W-NUT, UNER, GermEval, WikiANN), JSON or Parquet with tokens and ner_tags, or Shakti
+    Standard Format. POS: CoNLL-U. Sentiment: a table with text and label, or …text.txt with
+    …labels.txt beside it; blank texts are left out and counted.
 
     Args:
         task: Task: named entities, sentiment or parts of speech.
@@ -44,10 +45,13 @@ def zero_shot(
         before: Results (results.json) of another encoder, to show side by side with Δ%.
         label_map: New names of labels (of entity types, without B- and I-; O drops one), OLD=NEW,
             or YAML files of them; examples/tpp/entity_labels.yaml brings WNUT-17, SSEA and
-            WikiNEuRal together.
+            WikiNEuRal together. Also the names of numbers, such as 0=O 1=B-PER.
         keep_neutral: Keep neutral texts of sentiment (paper: without).
-        columns: Rename columns of a table of sentiment: NAME=COLUMN.
+        columns: Where text and label of a table of sentiment, or tokens and tags of named entities
+            stand, NAME=COLUMN; the columns of a word a line also by number, such as tags=4.
     """
+    from collections import Counter
+
     from twhin_hf.benchmarks.zero_shot.labels import read_label_map
     from twhin_hf.benchmarks.zero_shot.readers import read_zero_shot
     from twhin_hf.commands.options import save_results
@@ -71,6 +75,7 @@ def zero_shot(
             f"--before {before} holds results of {earlier.task!r}; needed are those of {needed!r}"
         )
     renamed = read_label_map(label_map or [])
+    left_out = Counter[str]()
     read = partial(
         read_zero_shot,
         task,
@@ -78,6 +83,7 @@ def zero_shot(
         keep_neutral=keep_neutral,
         columns=columns,
         table_format=table_format,
+        left_out=left_out,
     )
     ((language, train_file),) = train.items()
     done = evaluate_zero_shot(
@@ -102,6 +108,7 @@ def zero_shot(
             "test": list(test.items()),
             "label_map": renamed,
             "neutral": keep_neutral if task == "sentiment" else None,
+            "left_out": dict(left_out),
         },
     )
     save_results(results, output, f"Zero-shot transfer from {language}")

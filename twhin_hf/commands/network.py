@@ -29,6 +29,7 @@ def import_(
     table_format: TableFormat,
     columns: dict[str, str] | None = None,
     user_id: str | None = None,
+    content_warnings: bool = False,
     max_bad_lines: float = 0.01,
     language_model: str | None = None,
     detect_languages: bool = False,
@@ -39,19 +40,27 @@ def import_(
 ) -> None:
     """Import a network's log: write engagements.parquet and posts.parquet.
 
-    import.json counts what was left out, and why. Ids of users stay as they are in the log: hash
-    them before you publish.
+    Bluesky: Jetstream, a decoded firehose, JSON of servers (listRecords) and of the AppView, CAR
+    exports (twhin_hf[bluesky]). Mastodon: statuses, searches, notifications, streams, an archive's
+    outbox, likes and bookmarks. X: the API's answers of v1.1 and v2, compliance files, an archive.
+    Whatever is around them is looked through, one JSON value a line or a file; deletions count
+    wherever in the input they stand. Files of a folder that are no log are passed over.
+
+    import.json counts what was left out, and why; posts_without_text.txt lists the posts whose text
+    is missing. Ids of users stay as they are in the log: hash them before you publish.
 
     Args:
         source: Network that the log is from; table, any table; or a recommender set as it is
             published, with the titles of its items as texts if they are there.
-        input: File or folder: JSON lines or arrays, plain, .gz or .zst; an unpacked archive; for
-            table, Parquet, CSV or JSON lines.
+        input: File or folder: JSON, one value a line or a file, plain, .gz or .zst; CAR files; an
+            unpacked archive; for table, Parquet, CSV or JSON lines.
         output: Output folder.
         table_format: How text tables are written.
         columns: Rename columns, for table: what it calls user_id, post_id, relation, timestamp,
             text and lang, NAME=COLUMN.
-        user_id: Owner of the archive, if the archive does not say.
+        user_id: Owner of the archive, if the archive does not say; for mastodon also the account
+            that asked the API, whose favourites and bookmarks count then.
+        content_warnings: Put a Mastodon status's content warning before its text.
         max_bad_lines: Maximum share of a file's lines that may be no JSON.
         language_model: Model of fastText that identifies the language of posts without one (needs
             twhin_hf[fasttext]).
@@ -82,6 +91,7 @@ def import_(
         columns=columns,
         table_format=table_format,
         user_id=user_id,
+        content_warnings=content_warnings,
         detect_language=detector,
         max_bad_lines=max_bad_lines,
         memory_limit=memory_limit,
@@ -89,7 +99,9 @@ def import_(
         temp_directory=temp_directory,
         progress=progress,
     )
-    report(f"Import, saved in {output}", asdict(done))
+    counts = asdict(done)
+    del counts["passed_over"]  # told in a sentence
+    report(f"Import, saved in {output}", counts)
 
 
 def embed(

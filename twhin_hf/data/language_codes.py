@@ -57,6 +57,7 @@ _NAMES = """
     Wolof:wo|Xhosa:xh|Yakut:sah|Yiddish:yi|Yoruba:yo|Zulu:zu
 """
 _CODES_OF_NAMES = dict(entry.strip().split(":") for entry in _NAMES.split("|"))
+_KNOWN = {*_SHORT.values(), *_CODES_OF_NAMES.values()}
 _CODE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
 
 LanguagePair = tuple[str, str]
@@ -85,6 +86,15 @@ def code_of_name(name: str) -> str | None:
     ('zh', None)
     """
     return _CODES_OF_NAMES.get(name)
+
+
+def is_known_code(code: str) -> bool:
+    """True for a code that is in use for a language here, of two letters or of three.
+
+    >>> [is_known_code(code) for code in ("en", "eng", "arz", "txt")]
+    [True, True, True, False]
+    """
+    return code in _SHORT or code in _KNOWN
 
 
 def is_language_code(code: str) -> bool:

@@ -6,11 +6,11 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from twhin_hf.evaluation.fine_tuning_config import FineTuningConfig
 from twhin_hf.evaluation.sentiment import encode_texts
-from twhin_hf.evaluation.token_classification import encode_words
+from twhin_hf.evaluation.token_classification import IGNORED, encode_words
 from twhin_hf.loading.places import check_place
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
     from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+    from transformers.trainer_utils import EvalLoopOutput
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def fine_tune(
         logs = trainer.state.log_history
         yield FineTuned(
             seed,
-            {name: output.predictions for name, output in found.items()},
+            {name: output.predictions[0] for name, output in found.items()},
             {name: output.label_ids for name, output in found.items()},
             encoded,
             [log["eval_figure"] for log in logs if "eval_figure" in log],
@@ -163,28 +164,40 @@ def load_classifier(
     from transformers import (
         AutoModelForSequenceClassification,
         AutoModelForTokenClassification,
-        AutoTokenizer,
         set_seed,
     )
 
+    from twhin_hf.loading.auto import (
+        is_adapter,
+        load_config,
+        load_post_encoder,
+        load_tokenizer,
+    )
     from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 
     check_place(name_or_path, revision)
-    stock = AutoModelForSequenceClassification if is_sequence else AutoModelForTokenClassification
+    stock: Any = (
+        AutoModelForSequenceClassification if is_sequence else AutoModelForTokenClassification
+    )
+    names = dict(enumerate(labels))
+    loaded: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
+    config = load_config(name_or_path, revision)
+    config.id2label, config.label2id = names, {label: number for number, label in names.items()}
+    origin: str | None = name_or_path
+    if is_adapter(name_or_path, revision):
+        # A stock class would look for a classifier's adapter, and leave out that of an encoder.
+        encoder = load_post_encoder(name_or_path, revision)
+        origin, stock, loaded = None, stock._model_mapping[type(config)], {}
+        loaded["state_dict"] = dict(encoder.state_dict())
     set_seed(seed)
     with quiet_loading():
         model, info = stock.from_pretrained(
-            name_or_path,
-            revision=revision or "main",
-            id2label=dict(enumerate(labels)),
-            label2id={label: number for number, label in enumerate(labels)},
-            trust_remote_code=False,
-            output_loading_info=True,
+            origin, config=config, output_loading_info=True, **loaded
         )
     logger.debug(loading_in_words(name_or_path, model, info))
     # RoBERTa's byte-level tokenizer asks for it before it takes words that are already split.
     options = {"add_prefix_space": True} if model.config.model_type == "roberta" else {}
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision or "main", **options)
+    tokenizer = load_tokenizer(name_or_path, revision, **options)
     vocabulary = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > vocabulary:
         raise ValueError(
@@ -232,7 +245,7 @@ def _make_trainer(
     judge: Callable[[np.ndarray, np.ndarray], float] | None,
     folder: str,
 ) -> Trainer:
-    """A Trainer that pads each batch to its longest text, and predicts labels, not logits."""
+    """A Trainer that pads each batch to its longest text; predicts labels and losses, no logits."""
     from transformers import (
         DataCollatorForTokenClassification,
         DataCollatorWithPadding,
@@ -243,17 +256,26 @@ def _make_trainer(
 
     from twhin_hf.training.progress import TrainingProgress
 
+    class FineTuningTrainer(Trainer):
+        """Gives the loss of held-out rows as the mean over their labels, not over batches."""
+
+        def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+            output = super().evaluation_loop(*args, **kwargs)
+            losses: Any = output.predictions
+            gold: Any = output.label_ids
+            loss = float(losses[1][gold != IGNORED].mean())
+            prefix = kwargs.get("metric_key_prefix", "eval")
+            return output._replace(metrics={**(output.metrics or {}), f"{prefix}_loss": loss})
+
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
-        assert judge is not None
         gold: Any = output.label_ids
-        predicted: Any = output.predictions
-        return {"figure": judge(gold, predicted)}
+        return {} if judge is None else {"figure": judge(gold, output.predictions[0])}
 
     collator = (
         DataCollatorWithPadding if classifier.is_sequence else DataCollatorForTokenClassification
     )
     options: dict[str, Any] = {"save_strategy": "no"} if judge is None else _BEST_EPOCH
-    trainer = Trainer(
+    trainer = FineTuningTrainer(
         model=classifier.model,
         args=TrainingArguments(
             output_dir=folder,
@@ -273,10 +295,10 @@ def _make_trainer(
         ),
         train_dataset=train,
         eval_dataset=validation,
-        compute_metrics=None if judge is None else compute_metrics,
+        compute_metrics=compute_metrics,
         data_collator=collator(classifier.tokenizer),
         processing_class=classifier.tokenizer,
-        preprocess_logits_for_metrics=_best_label,
+        preprocess_logits_for_metrics=cast(Any, _labels_and_losses),
         callbacks=[TrainingProgress(f"Fine-tuning on {len(train):,} texts")],
     )
     # It prints dictionaries.
@@ -284,5 +306,11 @@ def _make_trainer(
     return trainer
 
 
-def _best_label(logits: Tensor, labels: Tensor) -> Tensor:
-    return logits.argmax(dim=-1)
+def _labels_and_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The best label and the cross entropy of each text, or of each token."""
+    import torch.nn.functional as F
+
+    losses = F.cross_entropy(
+        logits.float().flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return logits.argmax(dim=-1), losses.view(labels.shape)

@@ -22,6 +22,7 @@ def in_batch_social_loss(
     post_ids: Tensor | None = None,
     positive_ids: Tensor | None = None,
     temperature: float = 0.1,
+    across_processes: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """NT-Xent (`nt_xent_loss`) of mined pairs, with all posts of all processes as keys.
 
@@ -31,6 +32,7 @@ def in_batch_social_loss(
         positive_ids: `[num_posts, max_positives]`, as `social_exclusions` takes; by default only
             the other post of a pair is known as positive.
         temperature: τ.
+        across_processes: False keeps to this process's posts.
 
     Returns:
         The loss, and the share of posts whose positive scores highest, both scalars.
@@ -54,7 +56,9 @@ def in_batch_social_loss(
         post_ids = _process_rank() * num_posts + own
     if positive_ids is None:
         positive_ids = post_ids.new_empty(num_posts, 0)
-    keys, key_ids, first = _gather_from_processes(projections, post_ids)
+    keys, key_ids, first = projections, post_ids, 0
+    if across_processes:
+        keys, key_ids, first = _gather_from_processes(projections, post_ids)
     _check_negatives(len(keys), "social")
     partners = first + (own + num_posts // 2) % num_posts
     excluded = social_exclusions(post_ids, positive_ids, key_ids)
@@ -66,6 +70,7 @@ def in_batch_translation_loss(
     item_ids: Tensor | None = None,
     temperature: float = 0.05,
     margin: float = 0.0,
+    across_processes: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """`translation_contrastive_loss` with the other side's texts of all processes as keys.
 
@@ -75,6 +80,7 @@ def in_batch_translation_loss(
             negatives. By default each pair is an item.
         temperature: τ.
         margin: Taken off the cosine of a text and its translation.
+        across_processes: False keeps to this process's texts.
 
     Returns:
         The loss, and the share of texts whose translation scores highest, both scalars.
@@ -92,7 +98,9 @@ def in_batch_translation_loss(
     own = torch.arange(num_posts, device=projections.device)
     if item_ids is None:
         item_ids = _process_rank() * num_pairs + own % num_pairs
-    keys, key_item_ids, first = _gather_from_processes(projections, item_ids)
+    keys, key_item_ids, first = projections, item_ids, 0
+    if across_processes:
+        keys, key_item_ids, first = _gather_from_processes(projections, item_ids)
     _check_negatives(len(keys), "contrastive")
     partners = first + (own + num_pairs) % num_posts
     # Every process brings its sides a and then its sides b.

@@ -41,6 +41,7 @@ def load_pretraining_model(
     trainable_adapter: bool = False,
     four_bit: bool = False,
     dropout: float | None = None,
+    add_tokens: bool = False,
     **settings: Any,
 ) -> PreTrainedModel:
     """Loads a checkpoint with our objectives; heads that it lacks are drawn at random.
@@ -58,6 +59,8 @@ def load_pretraining_model(
             default it is merged into the weights.
         four_bit: Hold the encoder's layers in 4 bits, for LoRA beside them (QLoRA).
         dropout: Of the encoder, in place of the checkpoint's.
+        add_tokens: The tokenizer has tokens that the checkpoint lacks: it is given embeddings for
+            them, drawn around the mean of all.
         **settings: Keys of `twhin_hf.modeling.settings.DEFAULTS`, before the checkpoint's own.
 
     Raises:
@@ -105,7 +108,11 @@ def load_pretraining_model(
             base,
         )
         apply_settings(model.config, mlm_weight=0.0)
-    return _with_adapter(model, name_or_path, trainable_adapter) if adapted else model
+    if adapted:
+        model = _with_adapter(model, name_or_path, trainable_adapter)
+    if add_tokens and len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    return model
 
 
 def _set_dropout(config: Any, dropout: float) -> None:

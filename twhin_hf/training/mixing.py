@@ -51,19 +51,6 @@ class MixedBatches(TorchDataset):
             raise ValueError("a batch mixes sources; batches must be as large as the sampler's")
         return self.sources[sources[0]].__getitems__(own_keys)
 
-    @property
-    def total_dataset_length(self) -> int:
-        """Rows of the last source: Accelerate takes off what fills the last held-out batch."""
-        return len(self.sources[-1])
-
-    def in_order(self, batch_size: int) -> list[int]:
-        """Keys of all rows, a source after the other, each in `whole_batches`."""
-        keys = [
-            whole_batches(len(source), batch_size) * len(self.sources) + number
-            for number, source in enumerate(self.sources)
-        ]
-        return np.concatenate(keys).tolist()
-
 
 class MixedSampler(Sampler[int]):
     """Draws keys of `MixedBatches`, a whole batch of one source after the other.
@@ -113,14 +100,24 @@ class MixedSampler(Sampler[int]):
             epoch, begin = epoch + 1, 0
 
 
-def whole_batches(num_rows: int, batch_size: int) -> np.ndarray:
-    """All rows in order; the last batch is filled with the first rows, over again if need be.
+def sources_of(dataset: Any) -> Sequence[Any]:
+    """What `MixedBatches` mixes; of any other data set itself."""
+    return dataset.sources if isinstance(dataset, MixedBatches) else [dataset]
+
+
+def batches_in_order(dataset: Any, batch_size: int) -> list[list[int]]:
+    """Keys of all rows once, a source after the other; the last batch of each may be shorter.
 
     Example:
-        >>> whole_batches(5, 3).tolist()
-        [0, 1, 2, 3, 4, 0]
+        >>> batches_in_order(MixedBatches([range(3), range(1)]), 2)
+        [[0, 2], [4], [1]]
     """
-    return np.resize(np.arange(num_rows), -(-num_rows // batch_size) * batch_size)
+    sources = sources_of(dataset)
+    return [
+        (np.arange(start, min(start + batch_size, len(source))) * len(sources) + number).tolist()
+        for number, source in enumerate(sources)
+        for start in range(0, len(source), batch_size)
+    ]
 
 
 def batch_schedule(proportions: Sequence[float], first_count: int) -> np.ndarray:

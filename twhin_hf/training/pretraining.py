@@ -9,15 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import nn
+from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import Sampler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers import (
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainingArguments,
+)
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import SchedulerType, unwrap_peft_model
+from transformers.trainer_utils import EvalLoopOutput, SchedulerType, unwrap_peft_model
 
 from twhin_hf.data.tokenization import tokenize_posts
 from twhin_hf.files import write_json
@@ -26,8 +32,8 @@ from twhin_hf.modeling.sentence_transformer_files import write_sentence_transfor
 from twhin_hf.modeling.settings import HEAD_NAMES, OBJECTIVES
 from twhin_hf.training.chance_warning import ChanceWarning, keys_of_batch
 from twhin_hf.training.collators import PackingCollator
-from twhin_hf.training.masking import IGNORED
-from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler, whole_batches
+from twhin_hf.training.held_out import HeldOutFigures, held_out_outputs, own_batches
+from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler
 from twhin_hf.training.progress import TrainingProgress
 from twhin_hf.training.publishing import PublishingMixin
 from twhin_hf.training.record import training_record, write_training_record
@@ -57,6 +63,8 @@ class PretrainingConfig(TrainingArguments):
         cached_rows: Rows of a batch whose activations are held at once (cached gradients); 0 holds
             all. Lets batches fit that are too large for the memory, for one more forward pass.
         num_negatives: Negatives per translation pair; contrastive takes the batch's other texts.
+        eval_block_size: Pairs that a loss over a batch (social, contrastive) compares with each
+            other in evaluation: eval_loss does not depend on per_device_eval_batch_size.
         upsample_languages: Draw every pair of languages as often as the largest one.
         dataset_num_proc: Processes that tokenize the texts.
 
@@ -73,6 +81,7 @@ class PretrainingConfig(TrainingArguments):
     head_learning_rate: float | None = None
     cached_rows: int = 0
     num_negatives: int = 1
+    eval_block_size: int = 128
     upsample_languages: bool = False
     dataset_num_proc: int | None = None
 
@@ -103,6 +112,11 @@ class PretrainingConfig(TrainingArguments):
             raise ValueError(
                 f"num_negatives is {self.num_negatives}; it must be 1 or more: of translations "
                 "alone nothing can be learnt"
+            )
+        if self.eval_block_size < 2:
+            raise ValueError(
+                f"eval_block_size is {self.eval_block_size}; it must be 2 or more: a pair alone "
+                "has no negatives"
             )
 
 
@@ -164,6 +178,7 @@ class PretrainingTrainer(PublishingMixin):
             self.remove_callback(stock)
         self.add_callback(TrainingProgress(f"{objectives_of(model)} on {_counted(self._data)}"))
         self.add_callback(ChanceWarning(keys_of_batch(model.config, size)))
+        self._languages: dict[str, float] = {}
         self._sums: dict[str, Any] = {}
         self._counts: dict[str, int] = {}
         self._since = time.perf_counter()
@@ -178,10 +193,7 @@ class PretrainingTrainer(PublishingMixin):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The model's weighted loss; each part is kept for the log.
-
-        Of held-out translation pairs TPP sees the texts as they stand, and MLM the masked ones.
-        """
+        """The model's weighted loss; each part is kept for the log."""
         if self.args.world_size > 1 and "labels" in inputs:
             # The mean over processes: their losses then average to the loss of the joint batch.
             masked = (inputs["labels"] != -100).sum().float()
@@ -192,10 +204,7 @@ class PretrainingTrainer(PublishingMixin):
                     number = inputs["segment_ids"].new_tensor(len(inputs[name][counted])).float()
                     mean = self.accelerator.reduce(number, reduction="mean").clamp(min=1e-9)
                     inputs = inputs | {name: inputs[name] | {"num_items": mean}}
-        if not model.training and {"labels", "pair_labels"} <= inputs.keys():
-            outputs = eval_outputs(model, inputs)
-        else:
-            outputs = model(**inputs)
+        outputs = model(**inputs)
         self._keep_for_log(outputs, inputs["segment_ids"])
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
@@ -228,54 +237,78 @@ class PretrainingTrainer(PublishingMixin):
             )
         return super().create_scheduler(num_training_steps, optimizer)
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-        """All rows in order, kind after kind; a kind's last batch is filled with its first rows."""
-        size = self.args.eval_batch_size * self.args.world_size
-        if isinstance(eval_dataset, MixedBatches):
-            return eval_dataset.in_order(size)
-        return whole_batches(len(eval_dataset), size).tolist()
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """The held-out batches of this process, each row once."""
+        dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        if dataset is None:
+            raise ValueError("there are no held-out rows to evaluate on; give eval_dataset")
+        return DataLoader(
+            dataset,
+            batch_sampler=own_batches(dataset, *self._eval_shares()),
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """As Trainer's; the figures are those of `HeldOutFigures`."""
+        self._held_out = held_out = HeldOutFigures(dataloader.dataset, *self._eval_shares())
+        output = super().evaluation_loop(
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+        )
+        held_out.gather()
+        figures = held_out.losses(cast(Any, self.model).config, self.args.eval_block_size)
+        translations = held_out.projections("tpp")
+        if translations is not None and self.compute_metrics is not None:
+            pairs, sides = translations
+            labels = np.arange(len(pairs)) % (1 + pairs.num_negatives) == 0
+            figures |= self.compute_metrics(EvalPrediction(sides.numpy(), labels.astype(int)))
+        named = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
+        return output._replace(metrics={**(output.metrics or {}), **named})
+
+    def _eval_shares(self) -> tuple[int, int, int]:
+        return self.args.eval_batch_size, self.args.process_index, self.args.world_size
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """The loss of a held-out batch.
-
-        Returns:
-            The loss, and of translation pairs the projections `[num_pairs, 2, size]` and labels.
-        """
+    ) -> tuple[None, None, None]:
+        """Takes a held-out batch into the figures of `evaluation_loop`; gives nothing itself."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
-        if outputs.get("tpp_projections") is None:
-            return loss.detach(), None, None
-        sides = outputs["tpp_projections"].float().chunk(2)
-        return loss.detach(), torch.stack(sides, dim=1), inputs["pair_labels"]
+            outputs = held_out_outputs(model, inputs)
+        self._held_out.add(inputs, *outputs)
+        return None, None, None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds each loss and accuracy, and real tokens, also by the second.
+        """Adds each loss and accuracy of training, and real tokens, also by the second.
 
         A loss is the mean over the batches that had what it needs.
         """
-        if self._sums:
-            prefix = "eval_" if "eval_loss" in logs else ""
+        if self._sums and "eval_loss" not in logs:
             names = list(self._sums)
             sums = torch.stack([self._sums[name] for name in names])
             sums = self.accelerator.reduce(sums, reduction="sum").tolist()
             values = dict(zip(names, sums, strict=True))
             seconds = time.perf_counter() - self._since
-            logs[f"{prefix}tokens"] = tokens = values.pop("tokens")
-            logs[f"{prefix}tokens_per_second"] = round(tokens / seconds, 1)
+            logs["tokens"] = tokens = values.pop("tokens")
+            logs["tokens_per_second"] = round(tokens / seconds, 1)
             for name, value in values.items():
-                logs[f"{prefix}{name}"] = value / (self._counts[name] * self.args.world_size)
+                logs[name] = value / (self._counts[name] * self.args.world_size)
             self._reset_sums()
         super().log(logs, start_time)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluates on the held-out batches; what training has summed for its log is set aside."""
-        kept = self._sums, self._counts
-        self._reset_sums()
+        """As Trainer's; training's tokens per second leave its time out."""
+        began = time.perf_counter()
         metrics = super().evaluate(*args, **kwargs)
-        self._sums, self._counts = kept
+        self._since += time.perf_counter() - began
         return metrics
 
     def _keep_for_log(self, outputs: Any, segment_ids: torch.Tensor) -> None:
@@ -299,7 +332,12 @@ class PretrainingTrainer(PublishingMixin):
             options = dict(sorted(self.args.to_sanitized_dict().items()))
             write_json(folder / "training_args.json", options)
             record = training_record(
-                cast(Any, self.model), self.args, self.state, self._data, type(self).__name__
+                cast(Any, self.model),
+                self.args,
+                self.state,
+                self._data,
+                type(self).__name__,
+                self._languages,
             )
             write_training_record(folder, record)
             # Now that the tokenizer is there: its special tokens are left out of a mean.
@@ -366,24 +404,6 @@ def check_model(
             config.pad_token_id,
         )
     return tokenizer
-
-
-def eval_outputs(model: nn.Module, inputs: dict[str, Any]) -> Any:
-    """What a model gives of translation pairs by their whole texts, with the MLM of masked ones.
-
-    Args:
-        model: A `Twhin…ForPreTraining`.
-        inputs: A masked batch of translation pairs, of `PackingCollator`.
-    """
-    labels = inputs["labels"]
-    pairs = {key: inputs[key] for key in inputs if key not in ("labels", "num_masked")}
-    pairs["input_ids"] = torch.where(labels == IGNORED, inputs["input_ids"], labels)
-    outputs = model(**pairs)
-    texts = {key: inputs[key] for key in inputs if key not in ("pair_labels", "item_ids")}
-    masked = model(**texts)
-    if masked.loss is not None:
-        outputs["loss"], outputs["mlm_loss"] = outputs.loss + masked.loss, masked.mlm_loss
-    return outputs
 
 
 def encoder_of(model: nn.Module) -> Any:

@@ -35,6 +35,7 @@ from twhin_hf.training.pretraining import (
     check_model,
     tokenize,
 )
+from twhin_hf.training.record import language_shares
 from twhin_hf.training.translation_pair import (
     eval_metrics,
     eval_translations,
@@ -118,7 +119,8 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         processing_class: The tokenizer.
         translation_pairs: As `TPPTrainer` takes; a `translation_proportion` of the batches.
         eval_translation_pairs: Held-out ones; evaluation then gives the figures of `TPPTrainer`
-            too, and `eval_loss` is the mean over all held-out batches.
+            too, and `eval_loss` is the weighted sum of the objectives' losses, each a mean over its
+            held-out items.
         network: Of users and posts, for the engagement objective and distillation; no held-out post
             may be in it.
         **kwargs: As `Trainer` takes.
@@ -187,6 +189,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         evaluated = MixedBatches(held_out) if len(held_out) > 1 else next(iter(held_out), None)
         super().__init__(model, args, sources, evaluated, tokenizer, **kwargs)
         self._first_source = sources[0]
+        self._languages = language_shares(train_dataset)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Trainer's; the heads are trained alone first where `head_steps` says so."""

@@ -47,8 +47,7 @@ class TPPConfig(PretrainingConfig):
         learning_rate: Peak learning rate (linear decay; paper: 1e-6).
         warmup_steps: Warm-up steps (paper: 500).
         per_device_train_batch_size: Labelled pairs per batch and device (paper: 32).
-        per_device_eval_batch_size: Labelled pairs per batch in evaluation; the contrastive loss
-            depends on it.
+        per_device_eval_batch_size: Labelled pairs per batch in evaluation.
         mlm_probability: Share of the tokens to predict (default: 0.15 if the model's mlm_weight is
             above 0, else 0).
     """
@@ -294,11 +293,10 @@ def eval_metrics(
     Args:
         held_out: Of `eval_translations`.
         tpp_loss: Of the model.
-        prediction: Projections `[at least len(held_out), 2, size]` and labels.
+        prediction: Projections `[len(held_out), 2, size]` and labels.
     """
-    translations = np.asarray(prediction.label_ids)[: len(held_out)] == 1
     projections: Any = prediction.predictions
-    sides = torch.from_numpy(projections[: len(held_out)][translations])
+    sides = torch.from_numpy(projections[np.asarray(prediction.label_ids) == 1])
     pairs = np.arange(len(held_out.items))
     assert held_out.negatives is not None
     # The first negative of each pair, as row and draw have it in the batches.

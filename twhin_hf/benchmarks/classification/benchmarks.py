@@ -6,6 +6,7 @@ The external benchmarks of TwHIN-BERT (Zhang et al., KDD 2023, Table 4 and Appen
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,12 +28,15 @@ from twhin_hf.benchmarks.classification.formats import (
     read_semeval_lines,
     read_sentimix,
 )
-from twhin_hf.benchmarks.zero_shot.readers import SENTIMENTS
+from twhin_hf.benchmarks.zero_shot.labels import SENTIMENTS, sentiment_names
 from twhin_hf.data.splits import SPLITS, split_posts
+from twhin_hf.report import counts_sentence, in_words
 from twhin_hf.table_format import TableFormat
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
+
+logger = logging.getLogger(__name__)
 
 _SPLIT_WORDS = {
     "train": "train",
@@ -78,7 +82,8 @@ class LoadedBenchmark(NamedTuple):
     Args:
         splits: `train`, `validation` and `test` with string columns `text` and `label`.
         notes: What a reader of the figures should know: splits that were made here, labels
-            without a text, texts of train that stand in validation or test too.
+            without a text, blank texts that were left out, texts of train that stand in validation
+            or test too.
         files: What was read.
     """
 
@@ -180,7 +185,8 @@ def load_benchmark(
     """Reads a benchmark's published files.
 
     A split that is not there is made from train: a tenth of it, by a hash of the text, so that
-    equal texts stay in one split. The notes say so.
+    equal texts stay in one split. Blank texts are left out: official sets hold some. The notes say
+    so.
 
     Args:
         name: One of `BENCHMARKS`.
@@ -211,11 +217,17 @@ def load_benchmark(
         for mapping in (file for file in files if file.name == "mapping.txt"):
             names = read_mapping(mapping)
             used.append(mapping)
-    found = {split: concatenate(own).renamed(names) for split, own in parts.items() if own}
+    found = {split: concatenate(own) for split, own in parts.items() if own}
+    if benchmark.labels is SENTIMENTS:
+        labels = {label for own in found.values() for label in own.labels}
+        names = sentiment_names(labels, str(root), three_classes=True)
+    found = {split: own.renamed(names) for split, own in found.items()}
     notes: dict[str, Any] = {}
-    without_text = {split: own.without_text for split, own in found.items() if own.without_text}
-    if without_text:
-        notes["labels_without_text"] = without_text
+    for key, what in (("without_text", "labels_without_text"), ("blank_texts", "blank_texts")):
+        counts = {split: getattr(own, key) for split, own in found.items() if getattr(own, key)}
+        if counts:
+            notes[what] = counts
+            logger.warning("%s, %s left out: %s", name, in_words(what), counts_sentence(counts))
     if "train" not in found:
         raise ValueError(f"{root}: no file of {name} is of train; found are {_names(used)}")
     missing = [split for split in SPLITS if split not in found]

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from twhin_hf.benchmarks.hydration import find_texts
 from twhin_hf.lines import iterate_lines
 from twhin_hf.table_format import TableFormat
-from twhin_hf.tables import column_names, open_engine, read_errors, read_table
+from twhin_hf.tables import column_names, has_text, open_engine, read_errors, read_table
 
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 _NOT_AVAILABLE = "Not Available"  # what the downloading script of SemEval writes for a gone tweet
@@ -39,11 +39,13 @@ class Labelled(NamedTuple):
         texts: One each.
         labels: As many.
         without_text: Labels whose text was not to be had.
+        blank_texts: Labels left out because their text is blank.
     """
 
     texts: list[str]
     labels: list[str]
     without_text: int = 0
+    blank_texts: int = 0
 
     def renamed(self, names: Mapping[str, str]) -> Labelled:
         """With other names of labels; those that are not named stay."""
@@ -52,9 +54,12 @@ class Labelled(NamedTuple):
 
 def concatenate(parts: list[Labelled]) -> Labelled:
     """All texts of several files."""
-    texts, labels, without_text = zip(*parts, strict=True)
+    texts, labels, without_text, blank_texts = zip(*parts, strict=True)
     return Labelled(
-        list(chain.from_iterable(texts)), list(chain.from_iterable(labels)), sum(without_text)
+        list(chain.from_iterable(texts)),
+        list(chain.from_iterable(labels)),
+        sum(without_text),
+        sum(blank_texts),
     )
 
 
@@ -76,7 +81,7 @@ def read_paired_files(texts: Path, labels: Path) -> Labelled:
 
     Raises:
         FileNotFoundError: One is missing.
-        ValueError: Another number of labels than of texts, or a blank text or label.
+        ValueError: Another number of labels than of texts, or a blank label.
     """
     found = Labelled(list(iterate_lines(texts)), list(map(str.strip, iterate_lines(labels))))
     if len(found.texts) != len(found.labels):
@@ -266,13 +271,20 @@ _POLARITIES = {"positive", "negative", "neutral"}
 
 
 def _checked(path: Path, found: Labelled) -> Labelled:
-    for number, pair in enumerate(zip(found.texts, found.labels, strict=True), start=1):
-        for name, value in zip(("text", "label"), pair, strict=True):
-            if value is None or not value.strip():
-                raise ValueError(f"{path}: the {name} of row {number} is blank; needed is one each")
-    if not found.texts:
+    """Leaves out and counts blank texts; a label that is blank or nothing left is an error."""
+    filled = has_text(pa.array(found.texts, pa.string())).to_pylist()
+    texts, labels = [], []
+    for number, (text, label, is_filled) in enumerate(
+        zip(found.texts, found.labels, filled, strict=True), start=1
+    ):
+        if is_filled and (label is None or not label.strip()):
+            raise ValueError(f"{path}: the label of row {number} is blank; needed is one each")
+        if is_filled:
+            texts.append(text)
+            labels.append(label)
+    if not texts:
         raise ValueError(f"{path} holds no text with a label")
-    return found
+    return Labelled(texts, labels, found.without_text, len(found.texts) - len(texts))
 
 
 def _first_line(path: Path) -> str:

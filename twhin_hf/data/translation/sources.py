@@ -23,14 +23,17 @@ from twhin_hf.data.language_codes import LanguagePair, code_of_name, language_co
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.translation.tab_columns import numbers_of, split_columns
 from twhin_hf.files import list_files
-from twhin_hf.lines import NumberedLines, read_lines
+from twhin_hf.lines import NumberedLines, first_line, read_lines
 
 PUBLISHED_COLUMN = "unique_label_desc"
 # Codes at the end of a name, such as those of WikiMatrix.ar-en.tsv.gz.
 _PAIR_NAME = re.compile(r"(?:^|[^A-Za-z])([a-z]{2,3})-([a-z]{2,3})\.(?:tsv|txt)(?:\.gz|\.bz2)?$")
 # As Tatoeba names an export: Sentence pairs in English-Arabic - 2024-01-01.tsv.
 _TATOEBA_NAME = re.compile(r"^Sentence pairs in (.+)-(.+) - [\d-]+(?: \(\d+\))?\.(?:tsv|txt)")
-_TSV_ENDINGS = re.compile(r"\.(?:tsv|txt)(?:\.gz|\.bz2)?$")
+# As Anki's decks of Tatoeba are named and written: fra.txt, lines of English, French, attribution.
+_ANKI_NAME = re.compile(r"([a-z]{3})\.(?:tsv|txt)$")
+_ANKI_LINE = re.compile(r"[^\t]*\t[^\t]*\tCC-BY [^\t]*$")
+_PACKED = ("", ".gz", ".bz2")
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def published_pairs(
     if max_texts < 2:
         raise ValueError(f"max_texts is {max_texts}; a pair needs at least 2 texts of an item.")
     lang_a, lang_b = one_pair(languages, "the published JSON lines do not tell languages")
-    files = find_files(path, re.compile(r"\.(?:jsonl?|ndjson)(?:\.gz|\.bz2)?$"))
+    files = find_files(path, (".jsonl", ".json", ".ndjson"))
     dropped: Counter[str] = Counter()
 
     def batches() -> Iterator[pa.Table]:
@@ -140,17 +143,25 @@ def published_pairs(
     return PairSource("published", batches(), dropped)
 
 
-def find_files(path: str | Path, ending: re.Pattern[str]) -> list[Path]:
-    """A file, or the files of a folder whose names fit, hidden ones left out.
+def find_files(path: str | Path, endings: Sequence[str]) -> list[Path]:
+    """A file, or the files of a folder whose names end so, hidden ones left out.
+
+    Args:
+        path: File or folder.
+        endings: Of a folder's files, such as `.tsv`; packed ones (`.tsv.gz`, `.tsv.bz2`) too.
 
     Raises:
         FileNotFoundError: There is none.
     """
     found = list_files(path)
     if Path(path).is_dir():
-        found = [file for file in found if ending.search(file.name)]
+        packed = tuple(ending + packing for ending in endings for packing in _PACKED)
+        found = [file for file in found if file.name.endswith(packed)]
     if not found:
-        raise FileNotFoundError(f"{path} holds no file whose name ends as {ending.pattern!r} does.")
+        raise FileNotFoundError(
+            f"{path} holds no file that can be read. Needed is a name that ends in "
+            f"{', '.join(endings)} (packed as .gz or .bz2 too)."
+        )
     return found
 
 
@@ -158,7 +169,7 @@ def find_pair_files(path: str | Path, languages: Sequence[LanguagePair]) -> list
     """The files of the languages asked for, by their names.
 
     Names are such as `en-ar.tsv`, `eng-ara.tsv.bz2` and those of Tatoeba's own exports, `Sentence
-    pairs in English-Arabic - 2024-01-01.tsv`.
+    pairs in English-Arabic - 2024-01-01.tsv`. Decks for Anki, `fra.txt`, have English first.
 
     One file whose name tells nothing holds the one pair asked for, in this order.
 
@@ -166,10 +177,10 @@ def find_pair_files(path: str | Path, languages: Sequence[LanguagePair]) -> list
         FileNotFoundError: Nothing is there.
         ValueError: No file of a pair of languages; those found are listed.
     """
-    paths = find_files(path, _TSV_ENDINGS)
+    paths = find_files(path, (".tsv", ".txt"))
     named: dict[LanguagePair, list[Path]] = {}
     for file in paths:
-        if pair := _languages_of_name(file.name):
+        if pair := _languages_of_name(file.name) or _languages_of_deck(file):
             named.setdefault(pair, []).append(file)
     if len(paths) == 1 and not named:
         if len(languages) != 1:
@@ -264,6 +275,16 @@ def _languages_of_name(name: str) -> LanguagePair | None:
     names = _TATOEBA_NAME.match(name)
     first, second = (code_of_name(part) for part in names.groups()) if names else (None, None)
     return (first, second) if first and second else None
+
+
+def is_deck(file: Path) -> bool:
+    """Whether a file is a deck for Anki: two texts and who wrote them (`CC-BY 2.0 (France) …`)."""
+    return _ANKI_LINE.match(first_line(file)) is not None
+
+
+def _languages_of_deck(file: Path) -> LanguagePair | None:
+    name = _ANKI_NAME.fullmatch(file.name)
+    return ("en", language_code(name[1])) if name and is_deck(file) else None
 
 
 def _count_empty(block: NumberedLines, empty: np.ndarray) -> int:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from twhin_hf.data.language_codes import LanguagePair, language_codes
+from twhin_hf.data.translation.aligned import find_aligned_files, read_aligned_files
 from twhin_hf.data.translation.sources import (
     PairFile,
     PairSource,
@@ -21,6 +22,7 @@ from twhin_hf.data.translation.sources import (
     check_languages,
     find_files,
     find_pair_files,
+    is_deck,
     side_by_side,
 )
 from twhin_hf.data.translation.tab_columns import numbers_of, split_columns
@@ -31,8 +33,13 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 _PACKING = r"\.(?:csv|tsv)(?:\.gz|\.bz2)?$|\.tar\.bz2$"
-_ANY = re.compile(r"\.(?:csv|tsv|txt)(?:\.gz|\.bz2)?$|\.tar\.bz2$")
-_SENTENCES = re.compile(rf"^(?:[a-z]+_)?sentences(?:{_PACKING})")
+_ENDINGS = (".csv", ".tsv", ".txt", ".tar.bz2")
+_SENTENCES = re.compile(rf"^((?:[a-z]+_)?)sentences(_detailed|_CC0)?(?:{_PACKING})")
+_SENTENCE_COLUMNS = {
+    None: "id, language, text",
+    "_detailed": "id, language, text, user, added, modified",
+    "_CC0": "id, language, text, modified",
+}
 _LINKS = re.compile(rf"^(?:[a-z]+-[a-z]+_)?links(?:{_PACKING})")
 _SENTENCE_SCHEMA = pa.schema({"id": pa.int64(), "lang": pa.string(), "text": pa.string()})
 _LINK_SCHEMA = pa.schema({"first": pa.int64(), "second": pa.int64()})
@@ -50,9 +57,12 @@ def tatoeba_pairs(
     """Human translations of Tatoeba, in whichever export a file or folder holds.
 
     - `sentences.csv` and `links.csv`, or one or more `eng_sentences.tsv` and `ara-eng_links.tsv`:
-      all files in one folder;
+      all files in one folder; `sentences_detailed.csv` and `sentences_CC0.csv` are read where the
+      plain one is not there;
     - pairs, lines of id, text, id, text, or of text, text: the languages are in the name
-      (`en-ar.tsv`), or the one file holds the one pair asked for.
+      (`en-ar.tsv`), or the one file holds the one pair asked for;
+    - decks for Anki (`fra.txt` of manythings.org): English, the other text, and who wrote them;
+    - aligned files, as OPUS and LASER have Tatoeba (`Tatoeba.ar-en.en`); see `moses_pairs`.
 
     All of them packed (`.gz`, `.bz2`, `.tar.bz2`) or not. Three-letter codes become two-letter
     ones: "eng" is asked for and found as "en".
@@ -71,8 +81,10 @@ def tatoeba_pairs(
             languages; or, as the batches are drawn, a language that is not there, or a wrong line.
     """
     dropped: Counter[str] = Counter()
-    files = find_files(path, _ANY)
-    sentences = [file for file in files if _SENTENCES.search(file.name)]
+    if aligned := find_aligned_files(path, languages):
+        return PairSource("tatoeba", read_aligned_files(aligned, progress), dropped)
+    files = find_files(path, _ENDINGS)
+    sentences = _sentence_files(files)
     links = [file for file in files if _LINKS.search(file.name)]
     if not sentences and not links:
         pair_files = find_pair_files(path, languages)
@@ -103,15 +115,23 @@ def tatoeba_pairs(
     return PairSource("tatoeba", batches(), dropped)
 
 
+def _sentence_files(files: Sequence[Path]) -> list[Path]:
+    """The files of sentences, the plain one where the same are there with details too."""
+    named = [(file, name) for file in files if (name := _SENTENCES.search(file.name))]
+    plain = {(file.parent, name[1]) for file, name in named if not name[2]}
+    return [file for file, name in named if not name[2] or (file.parent, name[1]) not in plain]
+
+
 def _read_pair_files(
     files: Sequence[PairFile], dropped: Counter[str], progress: bool
 ) -> Iterator[pa.Table]:
     for file in files:
         with_ids = re.match(r"\d+\t[^\t]+\t\d+\t", first_line(file.path)) is not None
         names = "id, text, id, text" if with_ids else "text, text"
+        names += ", attribution" * is_deck(file.path)
         for whole in read_lines(file.path, progress=progress):
-            _, columns = split_columns(whole, 4 if with_ids else 2, names, dropped)
-            texts = columns[1::2] if with_ids else columns
+            _, columns = split_columns(whole, names.count(",") + 1, names, dropped)
+            texts = columns[1::2] if with_ids else columns[:2]
             yield side_by_side(texts, file)
 
 
@@ -127,8 +147,10 @@ def _store_sentences(
     found: Counter[str] = Counter()
     with pq.ParquetWriter(folder / "sentences.parquet", _SENTENCE_SCHEMA) as writer:
         for whole in (block for file in files for block in read_lines(file, progress=progress)):
-            block, columns = split_columns(whole, 3, "id, language, text", dropped)
-            ids, lang, text = columns
+            name = _SENTENCES.search(whole.path.name)
+            names = _SENTENCE_COLUMNS[name[2] if name else None]
+            block, columns = split_columns(whole, names.count(",") + 1, names, dropped)
+            ids, lang, text = columns[:3]
             lang = language_codes(lang)
             for entry in lang.value_counts().to_pylist():
                 found[entry["values"]] += entry["counts"]

@@ -6,9 +6,11 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,12 +23,12 @@ from twhin_hf.data.translation.sources import (
     json_values,
 )
 from twhin_hf.data.translation.tab_columns import split_columns
-from twhin_hf.lines import NumberedLines, first_line, read_lines
+from twhin_hf.lines import NumberedLines, first_line, iterate_lines, read_lines
 from twhin_hf.tables import has_text, open_engine, read_errors, read_table, table_batches
 
-_FILES = re.compile(r"\.(?:json|jsonl|ndjson|csv|tsv)(?:\.gz|\.bz2)?$")
+_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 _TABLES = re.compile(r"\.(csv|tsv)(?:\.gz|\.bz2)?$")
-_SPARQL_JSON = re.compile(r'\s*\{\s*(?:"head"|$)')
+_ONE_ITEM = re.compile(r'\s*\{\s*"(?!head"|entities")')
 _INCOMPLETE = "items without label or description in a language"
 _ROWS_PER_BATCH = 50_000
 # What Wikidata writes in a script or region of a language, in the order in which MediaWiki falls
@@ -57,6 +59,8 @@ def wikidata_pairs(
 
     - the JSON dump (`latest-all.json.gz`, `.bz2` or unpacked): an array with an item a line, or
       the items as plain JSON lines;
+    - items as the API and `Special:EntityData` give them, and JSON of items over many lines (read
+      whole);
     - answers of the query service, as CSV, TSV or SPARQL JSON, whose columns (variables) are
       `label_en`, `description_en`, `label_ar`, `description_ar` and so on. SPARQL JSON is read
       whole; the others in blocks.
@@ -76,7 +80,7 @@ def wikidata_pairs(
     """
     if not languages:
         raise ValueError(f"{path}: Wikidata has many languages; name pairs: `--languages en-ar`.")
-    files = find_files(path, _FILES)
+    files = find_files(path, _ENDINGS)
     codes = sorted({code for pair in languages for code in pair})
     dropped: Counter[str] = Counter()
 
@@ -105,10 +109,15 @@ def _texts(file: Path, codes: Sequence[str], progress: bool) -> Iterator[pa.Tabl
     names = [f"{kind}_{code}" for code in codes for kind in ("label", "description")]
     if table := _TABLES.search(file.name):
         tables = _read_csv(file, names) if table[1] == "csv" else _read_tsv(file, names, progress)
-    elif _SPARQL_JSON.match(first_line(file)):
-        tables = iter([_read_sparql_json(file, names)])
+    elif _is_lines(file):
+        blocks = map(_items, read_lines(file, progress=progress))
+        tables = _read_items(blocks, codes, names)
     else:
-        tables = _read_dump(file, codes, names, progress)
+        document = _load(file)
+        if isinstance(document, dict) and "head" in document:
+            tables = iter([_read_sparql_json(file, document, names)])
+        else:
+            tables = _read_items([_document_items(file, document)], codes, names)
     for values in tables:
         columns = []
         for code in codes:
@@ -119,14 +128,14 @@ def _texts(file: Path, codes: Sequence[str], progress: bool) -> Iterator[pa.Tabl
         yield pa.table(columns, names=list(codes))
 
 
-def _read_dump(
-    file: Path, codes: Sequence[str], names: list[str], progress: bool
+def _read_items(
+    blocks: Iterable[NumberedLines], codes: Sequence[str], names: list[str]
 ) -> Iterator[pa.Table]:
     fields = [(kind, code) for code in codes for kind in ("labels", "descriptions")]
     written = [(kind, (code, *_VARIANTS.get(code, ()))) for kind, code in fields]
     paths = [f'$.{kind}."{variant}".value' for kind, variants in written for variant in variants]
-    for block in read_lines(file, progress=progress):
-        values = iter(json_values(_items(block), paths))
+    for block in blocks:
+        values = iter(json_values(block, paths))
         columns = [pc.coalesce(*itertools.islice(values, len(own))) for _, own in written]
         yield pa.table(columns, names=names)
 
@@ -169,15 +178,40 @@ def _plain(terms: pa.Array) -> pa.Array:
     return pc.if_else(quoted, texts, terms)
 
 
-def _read_sparql_json(file: Path, names: list[str]) -> pa.Table:
-    answer = _load_sparql_json(file)
-    _check_names(file, answer["head"]["vars"], names)
-    rows = answer["results"]["bindings"]
+def _is_lines(file: Path) -> bool:
+    """Whether a file has an item a line, as the dump and JSON lines do."""
+    first = itertools.islice(filter(str.strip, iterate_lines(file)), 2)
+    line = next((line for line in first if line.strip() != "["), "")
+    return _ONE_ITEM.match(line) is not None and line.rstrip().rstrip(",").endswith("}")
+
+
+def _document_items(file: Path, document: Any) -> NumberedLines:
+    """The items of a document: one, a list, or `{"entities": {"Q1": …}}`."""
+    if isinstance(document, dict) and isinstance(document.get("entities"), dict):
+        document = list(document["entities"].values())
+    items = document if isinstance(document, list) else [document]
+    if not all(isinstance(item, dict) and "labels" in item for item in items):
+        raise ValueError(
+            f"{file} is JSON, but neither items of Wikidata, which have labels, nor an answer of "
+            "its query service, which has head and results."
+        )
+    lines = pa.array([json.dumps(item, ensure_ascii=False) for item in items], pa.string())
+    return NumberedLines(file, lines, np.arange(1, len(lines) + 1))
+
+
+def _read_sparql_json(file: Path, answer: dict[str, Any], names: list[str]) -> pa.Table:
+    try:
+        variables, rows = answer["head"]["vars"], answer["results"]["bindings"]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"{file} is no answer of a SELECT query: head.vars and results.bindings are not there."
+        ) from None
+    _check_names(file, variables, names)
     columns = [[row.get(name, {}).get("value") for row in rows] for name in names]
     return pa.table([pa.array(column, pa.string()) for column in columns], names=names)
 
 
-def _load_sparql_json(file: Path) -> dict:
+def _load(file: Path) -> Any:
     lines = (block.lines.to_pylist() for block in read_lines(file, progress=False))
     try:
         return json.loads("\n".join(itertools.chain.from_iterable(lines)))
@@ -185,6 +219,8 @@ def _load_sparql_json(file: Path) -> dict:
         raise ValueError(
             f"{file}, line {error.lineno:,}: this is not JSON ({error.msg})."
         ) from None
+    except RecursionError:
+        raise ValueError(f"{file}: this JSON is nested too deep.") from None
 
 
 def _check_names(file: Path, found: Sequence[str], needed: Sequence[str]) -> None:
@@ -199,7 +235,7 @@ def _check_names(file: Path, found: Sequence[str], needed: Sequence[str]) -> Non
 def _languages(file: Path) -> Counter[str]:
     """The languages of the labels at the beginning of a dump, with counts."""
     counts: Counter[str] = Counter()
-    if _TABLES.search(file.name) or _SPARQL_JSON.match(first_line(file)):
+    if _TABLES.search(file.name) or not _is_lines(file):
         return counts
     for block in itertools.islice(read_lines(file, progress=False), 1):
         (labels,) = json_values(_items(block), ["$.labels"])

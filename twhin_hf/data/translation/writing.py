@@ -69,8 +69,8 @@ def write_translation_pairs(
     is that of the source. Memory holds a block of the source and what `memory_limit` allows.
 
     Args:
-        source: Pairs of `wikimatrix_pairs`, `tatoeba_pairs`, `wikidata_pairs`, `published_pairs` or
-            `column_pairs`.
+        source: Pairs of `wikimatrix_pairs`, `tatoeba_pairs`, `wikidata_pairs`, `moses_pairs`,
+            `published_pairs` or `column_pairs`.
         output: The folder; gets `en-ar.parquet` and so on, with columns `text_a`, `text_b`,
             `lang_a`, `lang_b` and `source`, and the report as `_report.json`. Files of the same
             name are replaced, each when it is complete.

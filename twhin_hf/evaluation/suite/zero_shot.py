@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -44,11 +45,13 @@ class ZeroShotTask(SuiteTask):
         """Runs the task; gives each seed with the figures by language, as they come."""
         path = self.folder / "labels.yaml"
         label_map = read_label_map([str(path)] if path.is_file() else [])
-        train = read_zero_shot(self.name, self.train, label_map)
+        left_out = Counter[str]()
+        train = read_zero_shot(self.name, self.train, label_map, left_out=left_out)
         tests = {
-            language: read_zero_shot(self.name, path, label_map)
+            language: read_zero_shot(self.name, path, label_map, left_out=left_out)
             for language, path in self.tests.items()
         }
+        skipped = {"left_out": dict(left_out)} if left_out else {}
         for seed in seeds:
             report = evaluate_zero_shot(
                 self.name,
@@ -61,7 +64,10 @@ class ZeroShotTask(SuiteTask):
             yield (
                 seed,
                 {
-                    language: Figure(result.values[0], {**report.setup, **result.details})
+                    language: Figure(
+                        result.values[0],
+                        {**report.setup, **result.details, **skipped},
+                    )
                     for language, result in report.results.items()
                 },
             )
