@@ -21,7 +21,7 @@ import numpy as np
 
 from twhin_hf.benchmarks.layout import fingerprint
 from twhin_hf.files import write_json
-from twhin_hf.loading.places import check_place, looks_local
+from twhin_hf.loading.places import check_local_path
 from twhin_hf.results import (
     Result,
     Results,
@@ -206,8 +206,7 @@ def _check_names(models: Sequence[Model], tasks: Sequence[SuiteTask]) -> None:
     if not models or not tasks:
         raise ValueError(f"{len(models)} models and {len(tasks)} tasks; needed is one of each")
     for model in models:
-        if looks_local(model.name):
-            check_place(model.name)
+        check_local_path(model.name)
     folders = [_slug(model) for model in models]
     if len(set(folders)) < len(folders):
         raise ValueError(

@@ -111,7 +111,8 @@ def warnings(report: ImportReport, folder: Path) -> Iterator[str]:
 
 def _advice(source: str) -> str:
     if source not in _FETCH:
-        return "add their texts to posts.parquet."
+        named = ", or name the log's column of texts (`--columns text=...`)" * (source == "table")
+        return f"add their texts to posts.parquet{named}; `twhin-hf network embed` needs none."
     return (
         f"get their texts ({_FETCH[source]}), put the answers beside the log, and import "
         "that folder again."

@@ -75,9 +75,9 @@ def append_posts(query: str, store: EventStore) -> None:
     store.add_part(
         "posts",
         f"""
-        SELECT post_id, text, lang::VARCHAR AS langs, NULL::VARCHAR AS author, '' AS version,
-            0::BIGINT AS line
-        FROM ({query}) WHERE text IS NOT NULL AND NOT {_IS_BLANK.format("post_id")}
+        SELECT post_id, coalesce(text, '') AS text, lang::VARCHAR AS langs,
+            NULL::VARCHAR AS author, '' AS version, 0::BIGINT AS line
+        FROM ({query}) WHERE NOT {_IS_BLANK.format("post_id")}
         """,
     )
 
