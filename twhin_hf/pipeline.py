@@ -49,6 +49,7 @@ from twhin_hf.evaluation.text_encoders import (
 )
 from twhin_hf.files import read_json, write_text
 from twhin_hf.loading.auto import load_tokenizer
+from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.modeling.settings import OBJECTIVES
 from twhin_hf.network.embedding import embed_network
@@ -76,6 +77,8 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
         FileNotFoundError: A file that is not there.
     """
     output = Path(config.output)
+    if config.model_name_or_path:
+        check_place(config.model_name_or_path)
     console = console or Console()
     datasets.disable_progress_bars()
     _claim(output, config)

@@ -9,7 +9,7 @@ from typing import Any
 from twhin_hf.data.synthetic_config import SyntheticConfig
 from twhin_hf.data.text_normalization import Normalization
 from twhin_hf.evaluation.engagement_config import EngagementConfig
-from twhin_hf.loading.places import check_place
+from twhin_hf.loading.places import check_local_path
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
@@ -136,7 +136,7 @@ class PipelineConfig:
         if missing and (self.synthetic is None or len(missing) == 1):
             raise ValueError(f"missing: {', '.join(missing)}; `twhin-hf run --help` says more")
         if self.model_name_or_path:
-            check_place(self.model_name_or_path)
+            check_local_path(self.model_name_or_path)
         for name, path in given.items():
             if path and not Path(path).exists():
                 raise FileNotFoundError(f"{name}: there is no {path}")

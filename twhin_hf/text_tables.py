@@ -196,7 +196,8 @@ def read_csv(
     if not headers:
         raise ValueError(f"{files[0]} is empty: not even the names of columns are there.")
     for header, group in headers.items():
-        if len(header) == 1 and wanted.required and set(header[0]) & set(_SEPARATORS):
+        is_there = wanted.required <= {n for n, there in wanted.names.items() if there in header}
+        if len(header) == 1 and not is_there and set(header[0]) & set(_SEPARATORS):
             raise ValueError(
                 f"{group[0]} has one column, {shorten(header[0])}. Say what separates its columns "
                 "(`--separator ';'`, for one; \\t is a tab)."

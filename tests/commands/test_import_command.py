@@ -25,12 +25,12 @@ def test_from_a_table_to_both_files(tmp_path, capsys):
         *("user_id", "post_id", "relation", "timestamp"),
     ]
     assert pq.read_table(tmp_path / "out" / "posts.parquet").to_pylist() == [
-        {"post_id": "p", "text": "one", "lang": None}
+        {"post_id": "p", "text": "one", "lang": None, "langs": None}
     ]
     report = json.loads((tmp_path / "out" / "import.json").read_text())
     assert (report["lines"], report["num_engagements"]) == (2, 2)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("engagements.parquet", "import.json", "posts.parquet"),
+        *("engagements.parquet", "import.json", "posts.parquet", "posts_without_text.txt"),
     ]
 
 

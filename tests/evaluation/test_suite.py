@@ -121,7 +121,7 @@ def test_what_the_runner_refuses(tmp_path):
         run_tasks([], [Runner()], tmp_path)
     with pytest.raises(ValueError, match="a model is named twice"):
         run_tasks([Model("a"), Model("a")], [Runner()], tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"There is no model folder \./gone"):
+    with pytest.raises(FileNotFoundError, match=r"there is no \./gone; give a folder"):
         run_tasks([Model("./gone")], [Runner()], tmp_path)
 
 

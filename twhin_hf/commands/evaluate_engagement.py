@@ -62,7 +62,7 @@ def engagement(
     from twhin_hf.evaluation.baselines import evaluate_baselines, find_stock_encoder
     from twhin_hf.evaluation.engagement import engagement_rows, evaluate_engagement
     from twhin_hf.evaluation.engagement_results import baseline_rows, difference_sentence
-    from twhin_hf.loading.places import check_place
+    from twhin_hf.loading.places import check_local_path
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
     from twhin_hf.report import report
@@ -70,7 +70,7 @@ def engagement(
 
     if records_per_user != "all" and records_per_user < 1:
         raise ValueError(f"--records_per_user is {records_per_user}; give 1 or more, or all")
-    check_place(encoder.model, encoder.revision)
+    check_local_path(encoder.model)
     most_records = None if records_per_user == "all" else records_per_user
     vectors = load_network(network)
     read, _ = read_posts(

@@ -30,6 +30,19 @@ def looks_local(name_or_path: str) -> bool:
     return name_or_path.lower().endswith(_FILE_ENDINGS) or (bool(name) and Path(owner).is_dir())
 
 
+def check_local_path(name_or_path: str) -> None:
+    """Checks that what looks like a path is there; nothing is asked of the Hub.
+
+    Raises:
+        FileNotFoundError: It is not.
+    """
+    if looks_local(name_or_path) and not Path(name_or_path).expanduser().exists():
+        raise FileNotFoundError(
+            f"there is no {name_or_path}; give a folder that is there, or a repository of the Hub "
+            "as owner/name"
+        )
+
+
 def check_place(name_or_path: str, revision: str | None = None) -> None:
     """Checks that there is such a folder, or a repository of the Hub that can be asked for.
 
@@ -44,11 +57,7 @@ def check_place(name_or_path: str, revision: str | None = None) -> None:
     """
     if Path(name_or_path).expanduser().exists():
         return
-    if looks_local(str(name_or_path)):
-        raise FileNotFoundError(
-            f"there is no {name_or_path}; give a folder that is there, or a repository of the Hub "
-            "as owner/name"
-        )
+    check_local_path(str(name_or_path))
     # Late: only a repository needs it.
     from huggingface_hub import constants, get_session, hf_hub_url
     from huggingface_hub.errors import HTTPError

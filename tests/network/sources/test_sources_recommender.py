@@ -81,8 +81,8 @@ def test_lightgcn(load, tmp_path, caplog):
     pairs = [("0", "10"), ("0", "11"), ("0", "12"), ("1", "10")]
     assert sorted(engagements, key=str) == [(*pair, "engage", None) for pair in pairs]
     assert (posts, report.files) == ([], 2)
-    assert "No text came with these engagements" in caplog.text
-    assert "`--columns text=...`" in caplog.text
+    assert "4 of 4 engagements (100%) are with 3 posts whose text is not in the log" in caplog.text
+    assert "add their texts to posts.parquet; `twhin-hf network embed` needs none" in caplog.text
     write(folder, {"train.txt": "user,item\n1,2\n"})
     with pytest.raises(ValueError, match=r"train\.txt is no adjacency list: 2 of 2 lines"):
         load("lightgcn", folder)

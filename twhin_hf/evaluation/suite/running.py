@@ -21,6 +21,7 @@ import numpy as np
 
 from twhin_hf.benchmarks.layout import fingerprint
 from twhin_hf.files import write_json
+from twhin_hf.loading.places import check_local_path
 from twhin_hf.results import (
     Result,
     Results,
@@ -205,9 +206,7 @@ def _check_names(models: Sequence[Model], tasks: Sequence[SuiteTask]) -> None:
     if not models or not tasks:
         raise ValueError(f"{len(models)} models and {len(tasks)} tasks; needed is one of each")
     for model in models:
-        is_path = Path(model.name).is_absolute() or model.name.startswith((".", "~"))
-        if is_path and not Path(model.name).is_dir():
-            raise FileNotFoundError(f"There is no model folder {model.name}.")
+        check_local_path(model.name)
     folders = [_slug(model) for model in models]
     if len(set(folders)) < len(folders):
         raise ValueError(
