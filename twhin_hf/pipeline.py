@@ -175,12 +175,12 @@ def _pairs(config: PipelineConfig, network: Network, posts: Dataset, path: Path)
 
 def _tokenizer(config: PipelineConfig, posts: Dataset, folder: Path) -> Any:
     if config.model_name_or_path:
-        return AutoTokenizer.from_pretrained(config.model_name_or_path)
+        return AutoTokenizer.from_pretrained(config.model_name_or_path, trust_remote_code=False)
     if not (folder / "tokenizer_config.json").exists():
         train_unigram_tokenizer(posts["text"], config.vocab_size, progress=False).save_pretrained(
             folder
         )
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def _encoders(

@@ -126,7 +126,9 @@ def load_model(
     from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 
     check_lora(model, lora)
-    tokenizer = AutoTokenizer.from_pretrained(model.tokenizer_name or model.model_name_or_path)
+    tokenizer = AutoTokenizer.from_pretrained(
+        model.tokenizer_name or model.model_name_or_path, trust_remote_code=False
+    )
     given = objectives.given()
     # Before the model: heads that a checkpoint lacks are drawn from the global generator.
     set_seed(seed)

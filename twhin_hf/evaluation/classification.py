@@ -90,7 +90,9 @@ def recipe_config(benchmark: str, model: str, revision: str | None = None) -> Cl
 
     name = _SAME.get(benchmark, benchmark)
     recipe = RECIPES.get(name) or RECIPES.get(name.partition("-")[0], RECIPES["hashtag"])
-    hidden_size = AutoConfig.from_pretrained(model, revision=revision or "main").hidden_size
+    hidden_size = AutoConfig.from_pretrained(
+        model, revision=revision or "main", trust_remote_code=False
+    ).hidden_size
     if hidden_size < _LARGE_HIDDEN_SIZE:
         return ClassificationConfig(learning_rate=recipe.base_learning_rate)
     return ClassificationConfig(

@@ -182,7 +182,9 @@ def load_classifier(
     logger.debug(loading_in_words(name_or_path, model, info))
     # RoBERTa's byte-level tokenizer asks for it before it takes words that are already split.
     options = {"add_prefix_space": True} if model.config.model_type == "roberta" else {}
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision or "main", **options)
+    tokenizer = AutoTokenizer.from_pretrained(
+        name_or_path, revision=revision or "main", trust_remote_code=False, **options
+    )
     vocabulary = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > vocabulary:
         raise ValueError(

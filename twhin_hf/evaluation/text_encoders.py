@@ -62,7 +62,9 @@ def load_text_encoder(
     from transformers import AutoConfig
 
     device = pick_device(device)
-    config = AutoConfig.from_pretrained(name_or_path, revision=revision or "main")
+    config = AutoConfig.from_pretrained(
+        name_or_path, revision=revision or "main", trust_remote_code=False
+    )
     is_family = config.model_type in MODELS
     is_ours = getattr(config, "pooling", None) is not None
     if pooling and not is_family:
@@ -172,7 +174,9 @@ def _sentence_transformer(
             f"{name_or_path} is read by sentence-transformers; install it: "
             "pip install sentence-transformers"
         ) from error
-    model: Any = SentenceTransformer(name_or_path, revision=revision, device=device)
+    model: Any = SentenceTransformer(
+        name_or_path, revision=revision, device=device, trust_remote_code=False
+    )
     if max_length is not None:
         model.max_seq_length = max_length
 

@@ -176,7 +176,9 @@ def adapter_origin(
     """
     adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
     base, base_revision = str(adapter.base_model_name_or_path), adapter.revision
-    config = AutoConfig.from_pretrained(base, revision=base_revision or "main")
+    config = AutoConfig.from_pretrained(
+        base, revision=base_revision or "main", trust_remote_code=False
+    )
     own = cached_file(
         name_or_path,
         ENCODER_CONFIG_NAME,

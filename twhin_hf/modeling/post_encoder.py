@@ -254,7 +254,7 @@ class PostEncoderMixin(SavingMixin):
             if not name:
                 raise ValueError("this model was not loaded from a folder: pass tokenizer=")
             self._tokenizer = AutoTokenizer.from_pretrained(
-                name, revision=getattr(self.config, "_commit_hash", None)
+                name, revision=getattr(self.config, "_commit_hash", None), trust_remote_code=False
             )
         return self._tokenizer
 

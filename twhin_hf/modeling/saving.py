@@ -113,7 +113,9 @@ def local_tokenizer(config: PreTrainedConfig) -> PreTrainedTokenizerBase | None:
     )
     if not found:
         return None
-    return AutoTokenizer.from_pretrained(name, revision=commit, local_files_only=True)
+    return AutoTokenizer.from_pretrained(
+        name, revision=commit, local_files_only=True, trust_remote_code=False
+    )
 
 
 def auto_map(model_class: type) -> dict[str, str]:

@@ -81,7 +81,7 @@ def load_pretraining_model(
 
         base, revision, config = adapter_origin(name_or_path)
     else:
-        config = AutoConfig.from_pretrained(name_or_path)
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     pretraining_model = model_class(config, PRETRAINING_MODELS)
     if not adapted:
         adopt_checkpoint_pooling(config, name_or_path)
@@ -168,7 +168,7 @@ def new_pretraining_model(
     if config_name in CONFIG_MAPPING and not Path(config_name).exists():
         config = CONFIG_MAPPING[config_name]()
     else:
-        config = AutoConfig.from_pretrained(config_name)
+        config = AutoConfig.from_pretrained(config_name, trust_remote_code=False)
     unknown = sorted(key for key in overrides if not hasattr(config, key))
     if unknown:
         raise ValueError(
