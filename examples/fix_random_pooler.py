@@ -57,7 +57,7 @@ def compare_loads(model: str) -> dict[str, float]:
     def load(seed: int) -> dict[str, Any]:
         set_seed(seed)  # Two processes: neither knows the other's generator.
         with torch.inference_mode():
-            stock = AutoModel.from_pretrained(model)(input_ids=ids)
+            stock = AutoModel.from_pretrained(model, trust_remote_code=False)(input_ids=ids)
             ours = TwhinBertModel.from_pretrained(model)(input_ids=ids)
         return {
             "AutoModel: pooler_output": stock.pooler_output,

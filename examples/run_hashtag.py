@@ -74,9 +74,12 @@ def run_hashtag(data: HashtagData, training: HashtagTraining) -> dict[str, float
     numbers = {label: number for number, label in enumerate(labels)}
 
     set_seed(training.seed)  # before the model: the classifier's weights are drawn
-    tokenizer = AutoTokenizer.from_pretrained(data.model_name_or_path)
+    tokenizer = AutoTokenizer.from_pretrained(data.model_name_or_path, trust_remote_code=False)
     model = AutoModelForSequenceClassification.from_pretrained(
-        data.model_name_or_path, id2label=dict(enumerate(labels)), label2id=numbers
+        data.model_name_or_path,
+        id2label=dict(enumerate(labels)),
+        label2id=numbers,
+        trust_remote_code=False,
     )
 
     def tokenize(batch: dict) -> dict:

@@ -87,7 +87,7 @@ def train_both(
 
     found = {}
     for name in ("before", "MultipleNegativesRankingLoss", "SocialLoss"):
-        trained = SentenceTransformer(model)
+        trained = SentenceTransformer(model, trust_remote_code=False)
         folder = Path(output) / name
         if name == "SocialLoss":
             loss: Any = SocialLoss(trained, sentences.rows, options.temperature)

@@ -101,7 +101,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
     work = Path(args.work)
-    tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer", trust_remote_code=False)
     texts = json.loads((work / "posts.json").read_text())
     posts = Dataset.from_dict({"post_id": [str(row) for row in range(len(texts))], "text": texts})
     config = BertConfig(

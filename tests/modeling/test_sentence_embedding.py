@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, BertConfig
+from transformers import AutoModel, AutoModelForMaskedLM, BertConfig
 
 from twhin_hf.hub.folder import complete_folder, model_files
 from twhin_hf.loading.auto import load_post_encoder, load_with_heads
@@ -139,3 +139,53 @@ def test_a_head_reads_vectors_of_any_length(tiny_config, tokenizer, texts, tmp_p
     pooled = model.bert.encode(texts[:3], pooling="cls", normalize_embeddings=False)
     with torch.inference_mode():
         torch.testing.assert_close(model.encode(texts[:3], "tpp"), model.tpp_head(pooled))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"pooling": "cls"}, {"pooling": "mean"}, {"pooling": "mean_all"}, SOCIAL],
+    ids=["cls", "mean", "mean_all", "social"],
+)
+def test_what_is_saved_without_trust_loads_with_trust(
+    family, family_config, tokenizer, texts, tmp_path, settings
+):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    ours = tmp_path / "ours"
+    saved(PRETRAINING_MODELS[family], family_config, tokenizer, ours, **settings)
+    first = sentence_transformers.SentenceTransformer(str(ours), device="cpu")
+    expected = first.encode(texts[:5])
+    for trust in (False, True):
+        folder = tmp_path / f"again-{trust}"
+        loaded = sentence_transformers.SentenceTransformer(
+            str(ours), device="cpu", trust_remote_code=trust
+        )
+        loaded.save_pretrained(str(folder))
+        again = sentence_transformers.SentenceTransformer(
+            str(folder), device="cpu", trust_remote_code=True
+        )
+        np.testing.assert_allclose(again.encode(texts[:5]), expected, atol=1e-6)
+        for auto_class in (AutoModel, AutoModelForMaskedLM):
+            auto_class.from_pretrained(folder, trust_remote_code=True)
+    # With its code put back, it is ours again.
+    assert f"modeling_twhin_{family.replace('-', '_')}.py" in complete_folder(folder)
+    ours_again = AutoModel.from_pretrained(folder, trust_remote_code=True)
+    found = ours_again.encode(texts[:5], tokenizer=tokenizer)
+    by_ours = load_post_encoder(str(ours)).encode(texts[:5])
+    torch.testing.assert_close(found, by_ours, atol=1e-5, rtol=1e-4)
+
+
+def test_what_a_stock_class_saves_loads_by_ours_and_is_completed(
+    family, family_config, tokenizer, texts, tmp_path
+):
+    """With trust, transformers looks for the code that the config names; no folder can help it."""
+    saved(PRETRAINING_MODELS[family], family_config, tokenizer, tmp_path / "ours")
+    folder = tmp_path / "again"
+    AutoModel.from_pretrained(tmp_path / "ours").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    expected = load_post_encoder(str(tmp_path / "ours")).encode(texts[:5])
+    assert load_post_encoder(str(folder)).encode(texts[:5]).equal(expected)
+    with pytest.raises(OSError, match=r"modeling_twhin_\w+\.py"):
+        AutoModel.from_pretrained(folder, trust_remote_code=True)
+    complete_folder(folder)
+    ours = AutoModel.from_pretrained(folder, trust_remote_code=True)
+    assert ours.encode(texts[:5]).equal(expected)

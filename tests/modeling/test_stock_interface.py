@@ -9,7 +9,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipelin
 
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS
-from twhin_hf.modeling import TwhinBertModel
+from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel
 from twhin_hf.modeling.settings import POOLINGS
 
 ROWS = {
@@ -330,6 +330,30 @@ def test_virtual_tokens_of_unknown_number_are_refused(wrapped, method, rows):
     ours.train()
     with pytest.raises(ValueError, match="cannot tell how many"):
         ours(**rows)
+
+
+@pytest.mark.parametrize(
+    "method", ["PrefixTuningConfig", "PromptTuningConfig", "PromptEncoderConfig"]
+)
+def test_encode_never_leaves_out_a_prompt(wrapped, tokenizer, texts, method):
+    ours, _ = wrapped(method)
+    with pytest.raises(ValueError, match="wrapped for prefix or prompt tuning, which encode would"):
+        ours.encode(texts[:2], tokenizer=tokenizer)
+    encoder = ours.get_base_model()
+    del ours
+    assert encoder.encode(texts[:2], tokenizer=tokenizer).shape == (2, 64)
+
+
+def test_encode_of_a_prompted_head_is_refused_too(tiny_config, tokenizer, texts):
+    peft = pytest.importorskip("peft")
+    config = peft.PromptTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=3)
+    model = peft.get_peft_model(TwhinBertForPreTraining(tiny_config), config)
+    with pytest.raises(ValueError, match="wrapped for prefix or prompt tuning"):
+        model.encode(texts[:2], "social", tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="cannot tell how many"):
+        model(**ROWS)
+    with pytest.raises(ValueError, match=r"labels are \[2, 7\] and the tokens \[2, 10\]"):
+        model(**ROWS, labels=ROWS["input_ids"], num_virtual_tokens=3)
 
 
 def test_vectors_of_a_frozen_encoder_need_no_number(family, family_config):

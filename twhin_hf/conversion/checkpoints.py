@@ -154,7 +154,7 @@ def read_config(folder: Path, names: Iterable[str]) -> Any:
         raise FileNotFoundError(f"{folder} holds no config.json")
     settings = read_json(folder / "config.json")
     if "model_type" in settings:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     # Before transformers 2 no config named its family.
     family = "roberta" if any(name.startswith("roberta.") for name in names) else "bert"
     return CONFIG_MAPPING[family].from_dict(settings)

@@ -295,7 +295,7 @@ def load_tokenizer(name: str | None, path: Path) -> PreTrainedTokenizerBase:
         )
     if name is not None:
         folder = checkpoint_path(name)
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def check_output(output: str | Path) -> None:

@@ -93,7 +93,7 @@ def convert_to_encoder(
         for name, content in files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
-        again = AutoModel.from_pretrained(folder, local_files_only=True)
+        again = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         difference = compare_weights(weights, again.state_dict())
     return Conversion(
         model=stock.__name__,

@@ -172,7 +172,9 @@ def _sentence_transformer(
             f"{name_or_path} is read by sentence-transformers; install it: "
             "pip install sentence-transformers"
         ) from error
-    model: Any = SentenceTransformer(name_or_path, revision=revision, device=device)
+    model: Any = SentenceTransformer(
+        name_or_path, revision=revision, device=device, trust_remote_code=False
+    )
     if max_length is not None:
         model.max_seq_length = max_length
 

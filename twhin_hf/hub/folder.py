@@ -265,7 +265,7 @@ def _sentence_transformer(folder: Path) -> dict[str, bytes]:
         special_tokens_of,
     )
 
-    config: Any = AutoConfig.from_pretrained(folder)
+    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     with torch.device("meta"):
         length = model_class(config, MODELS)(config).max_seq_length
     tokens, layers = special_tokens_of(folder), head_layers(folder, config)

@@ -214,7 +214,9 @@ def adapter_origin(
             "model there, or name where it is now as base_model_name_or_path in the adapter's "
             "adapter_config.json"
         ) from error
-    config = AutoConfig.from_pretrained(base, revision=base_revision or "main")
+    config = AutoConfig.from_pretrained(
+        base, revision=base_revision or "main", trust_remote_code=False
+    )
     own = checkpoint_file(name_or_path, ENCODER_CONFIG_NAME, revision)
     if own is None:
         adopt_checkpoint_pooling(config, base, base_revision)

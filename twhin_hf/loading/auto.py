@@ -42,7 +42,7 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         from twhin_hf.loading.adapters import load_adapted_encoder
 
         return load_adapted_encoder(name_or_path, revision, **kwargs)
-    config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+    config = AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
     encoder = model_class(config, MODELS)
     adopt_checkpoint_pooling(config, name_or_path, revision)
     with quiet_loading():
@@ -68,7 +68,7 @@ def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: An
         from twhin_hf.loading.adapters import load_adapted_model
 
         return load_adapted_model(name_or_path, revision, **kwargs)
-    config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+    config = AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
     with quiet_loading():
         model, found = model_class(config, PRETRAINING_MODELS).from_pretrained(
             name_or_path, config=config, revision=revision, output_loading_info=True, **kwargs

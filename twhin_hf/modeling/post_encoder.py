@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -202,9 +204,6 @@ class PostEncoderMixin(SavingMixin):
         Texts are sorted by length and batched by a budget of `batch_size · max_length` tokens,
         so that short posts make large batches with little padding.
 
-        What peft keeps outside of the encoder (prefix tuning, prompt tuning, p-tuning) takes no
-        part: it has to be called itself, `peft_model(**batch).embeddings`.
-
         Args:
             texts: The posts, or a single one.
             batch_size: How many posts of `max_length` tokens per batch may hold.
@@ -225,11 +224,13 @@ class PostEncoderMixin(SavingMixin):
 
         Raises:
             ValueError: A text that is no string, an unknown pooling, a `max_length` longer than
-                the model's, a tokenizer with more tokens than the model, or no tokenizer found.
+                the model's, a tokenizer with more tokens than the model, no tokenizer found, or a
+                prompt method of peft around the model (`check_not_prompted`).
         """
         pooling = pooling or self.config.pooling
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is {pooling!r}; choose one of {POOLINGS}")
+        check_not_prompted(self)
         posts = list_of_texts(texts)
         tokenizer = tokenizer or self._own_tokenizer()
         max_length = self.check_tokenizer(tokenizer, max_length)
@@ -260,7 +261,7 @@ class PostEncoderMixin(SavingMixin):
             if not name:
                 raise ValueError("this model was not loaded from a folder: pass tokenizer=")
             self._tokenizer = AutoTokenizer.from_pretrained(
-                name, revision=getattr(self.config, "_commit_hash", None)
+                name, revision=getattr(self.config, "_commit_hash", None), trust_remote_code=False
             )
         return self._tokenizer
 
@@ -289,6 +290,28 @@ class PostEncoderMixin(SavingMixin):
                 f"max_length is {max_length}; this model reads {self.longest_post} at most"
             )
         return max_length
+
+
+def check_not_prompted(model: nn.Module) -> None:
+    """Checks that no prompt method of peft is around a model that is asked to encode.
+
+    Prefix tuning, prompt tuning and p-tuning live in the forward of peft's wrapper, whose `encode`
+    is the model's own: the vectors would be those of the model without them.
+
+    Raises:
+        ValueError: There is one.
+    """
+    # peft freezes what it wraps; so most models need no search.
+    if "peft" not in sys.modules or any(weight.requires_grad for weight in model.parameters()):
+        return
+    # Nothing in a model tells of its wrapper: only what refers to it does.
+    for owner in gc.get_referrers(model):
+        if isinstance(owner, dict) and "prompt_encoder" in owner and owner["base_model"] is model:
+            raise ValueError(
+                "this model is wrapped for prefix or prompt tuning, which encode would leave out; "
+                "call the wrapper: peft_model(**tokenizer(texts, padding=True, "
+                "return_tensors='pt')).embeddings, with num_virtual_tokens= for prompt tuning"
+            )
 
 
 def input_device(module: nn.Module) -> torch.device:

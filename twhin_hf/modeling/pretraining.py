@@ -24,7 +24,13 @@ from .network_losses import (
     neighbour_distillation_loss,
 )
 from .pooling import pool, segment_ids_of_rows, token_mask
-from .post_encoder import finish_embeddings, input_device, list_of_texts, renamed_option
+from .post_encoder import (
+    check_not_prompted,
+    finish_embeddings,
+    input_device,
+    list_of_texts,
+    renamed_option,
+)
 from .saving import SavingMixin
 from .settings import HEAD_NAMES
 from .translation_losses import translation_bce_loss, translation_cosine_loss
@@ -169,6 +175,7 @@ class PreTrainingMixin(SavingMixin):
                 f"objective is {objective!r}; this model has the heads of {list(heads)}. A head is "
                 "made by training with its weight (as social_weight) above 0"
             )
+        check_not_prompted(self)
         head = heads[objective]
         encoder: Any = getattr(self, self.base_model_prefix)
         pooling = getattr(self.config, f"{objective}_pooling")

@@ -4,6 +4,10 @@ A saved folder holds the code of its class, and a config whose `auto_map` names 
 `AutoModelForPreTraining` load our classes with `trust_remote_code=True`, also where this package
 is not installed. Without trust the same folder loads as the stock classes, for its `model_type` is
 the backbone's own. Beside it lie the files that make it a `SentenceTransformer`.
+
+A stock class that saves such a folder anew, after loading without trust, keeps `auto_map` and
+copies no code; with trust, transformers then looks for it in vain. Nothing in a folder can keep it
+from that. Our own classes load what it saved, and `twhin_hf.complete_folder` puts the code back.
 """
 
 from __future__ import annotations
@@ -113,7 +117,9 @@ def local_tokenizer(config: PreTrainedConfig) -> PreTrainedTokenizerBase | None:
     )
     if not found:
         return None
-    return AutoTokenizer.from_pretrained(name, revision=commit, local_files_only=True)
+    return AutoTokenizer.from_pretrained(
+        name, revision=commit, local_files_only=True, trust_remote_code=False
+    )
 
 
 def auto_map(model_class: type) -> dict[str, str]:

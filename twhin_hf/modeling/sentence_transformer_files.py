@@ -1,10 +1,14 @@
 """The files that make a saved model a `SentenceTransformer` with the embedding of its config.
 
-`cls`, `mean` and `mean_all` are made of stock modules and need no code of ours. `combined` has no
-stock counterpart: its vectors are the `embeddings` of our own class, loaded with
-`trust_remote_code`. Where the config's `sentence_embedding` is a head, its linear layers follow the
-pooling that it reads, and its output is scaled to length 1: all heads are compared by cosine in
-use, also that of TPP which was trained by dot products (`bce`).
+`cls`, `mean` and `mean_all` are made of stock modules and need no code of ours: with trust or
+without, a `SentenceTransformer` holds the stock encoder, and what it saves names no code.
+`combined` has no stock counterpart: its vectors are the `embeddings` of our own class, loaded with
+`trust_remote_code`. Without trust it cannot encode, and what is saved then lacks the code that its
+config names, until `twhin_hf.complete_folder` puts it back.
+
+Where the config's `sentence_embedding` is a head, its linear layers follow the pooling that it
+reads, and its output is scaled to length 1: all heads are compared by cosine in use, also that of
+TPP which was trained by dot products (`bce`).
 """
 
 from __future__ import annotations
@@ -79,6 +83,9 @@ def sentence_transformer_files(
             }
             steps.append(("MultiVectorMask", MASK, skipped, {}))
         steps.append(("Pooling", POOLING, _pooling(config.hidden_size, pooling), {}))
+        # No code of ours is needed, and none may be named: what is loaded without trust and saved
+        # again would name it still, and not hold it.
+        transformer["config_args"] = {"auto_map": {}}
     elif layers:
         return {}
     else:

@@ -141,7 +141,9 @@ def load_exported(folder: str | Path, trust: bool = False) -> ExportedEncoder:
             "load_exported(folder, trust=True) if it is yours, or load the model it was made of."
         )
     run = _OPENERS[kind](folder / MODEL_FILES[kind])
-    return ExportedEncoder(run, AutoTokenizer.from_pretrained(folder), export)
+    return ExportedEncoder(
+        run, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), export
+    )
 
 
 def load_encoder(

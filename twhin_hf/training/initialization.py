@@ -85,7 +85,7 @@ def load_pretraining_model(
 
         base, revision, config = adapter_origin(name_or_path)
     else:
-        config = AutoConfig.from_pretrained(name_or_path)
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     pretraining_model = model_class(config, PRETRAINING_MODELS)
     if not adapted:
         adopt_checkpoint_pooling(config, name_or_path)
@@ -177,7 +177,7 @@ def new_pretraining_model(
         config = CONFIG_MAPPING[config_name]()
     else:
         check_place(config_name)
-        config = AutoConfig.from_pretrained(config_name)
+        config = AutoConfig.from_pretrained(config_name, trust_remote_code=False)
     unknown = sorted(key for key in overrides if not hasattr(config, key))
     if unknown:
         raise ValueError(
