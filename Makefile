@@ -23,8 +23,17 @@ $(VENV)/.installed: setup.cfg constraints.txt
 quickstart: install ## Run the whole main job on generated data (at most 8 minutes on 2 cores)
 	$(BIN)/twhin-hf run --config quickstart
 
-test: install ## Run the tests
+test: install $(VENV)/.transformers-tests ## Run the tests
 	$(BIN)/python -m pytest tests twhin_hf
+
+# transformers' own tests of models, which are in its source distribution alone.
+$(VENV)/.transformers-tests: $(VENV)/.installed
+	rm -rf $(VENV)/transformers-tests
+	version=$$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("transformers"))') && \
+	cd $(VENV) && bin/pip download --quiet --no-deps --no-binary transformers \
+	    --dest transformers-tests transformers==$$version && cd transformers-tests && \
+	tar -xzf transformers-$$version.tar.gz transformers-$$version/tests
+	touch $@
 
 test-oldest: $(VENV)-oldest/.installed ## Load, save, publish and pull with the oldest libraries supported
 	$(VENV)-oldest/bin/python -m pytest tests/hub/test_matrix.py

@@ -31,11 +31,11 @@ def test_columns_are_read_from_the_beginning_of_a_file(tmp_path):
     [
         ("a.parquet", b"PAR1", r"a\.parquet cannot be read"),
         ("a.csv", b"\xff\xfei\0d\0", r"a\.csv is not UTF-8"),
-        ("a.csv.gz", gzip.compress(b"id,text\n" * 100)[:12], r"a\.csv\.gz cannot be read"),
-        ("a.csv.gz", b"id,text\n", r"a\.csv\.gz cannot be read: Not a gzipped file"),
-        ("a.jsonl", b"id,text\n", r"a\.jsonl is not JSON lines \(Expecting value"),
-        ("a.jsonl", b"[1]", r"a\.jsonl is not JSON lines \(a line holds list, not an object"),
-        ("a.jsonl", b'{"a": "\xff"}', r"a\.jsonl is not JSON lines \(.* is not UTF-8 \(line 1\)"),
+        ("a.csv.gz", gzip.compress(b"id,text\n" * 100)[:12], r"a\.csv\.gz is cut off or damaged"),
+        ("a.csv.gz", b"id,text\n", r"a\.csv\.gz is cut off .*: Not a gzipped file"),
+        ("a.jsonl", b"id,text\n", r"a\.jsonl is not JSON lines \(line 1: Expecting value"),
+        ("a.jsonl", b"[1]", r"a\.jsonl is not JSON lines \(line 1: it holds list, not an object"),
+        ("a.jsonl", b'{"a": "\xff"}', r"a\.jsonl is not UTF-8 \(line 1\)"),
     ],
 )
 def test_a_file_whose_columns_cannot_be_read(tmp_path, name, content, message):

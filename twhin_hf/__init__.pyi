@@ -45,6 +45,7 @@ from .serving.exported import load_exported
 from .serving.search import search, search_vectors
 from .serving.vectors import embed_posts
 from .serving.vectors_config import PostVectorsConfig
+from .table_format import TableFormat
 from .training.initialization import load_pretraining_model, new_pretraining_model
 from .training.sentence_losses import SocialLoss, TranslationPairLoss
 from .training.social import SocialPretrainingConfig, SocialPretrainingTrainer
@@ -65,6 +66,7 @@ __all__ = [
     "SyntheticConfig",
     "TPPConfig",
     "TPPTrainer",
+    "TableFormat",
     "TranslationPairLoss",
     "TwhinBertForPreTraining",
     "TwhinBertModel",

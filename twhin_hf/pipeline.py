@@ -23,15 +23,16 @@ import pyarrow.parquet as pq
 import yaml
 from datasets import Dataset
 from rich.console import Console
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, build_benchmark
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import check_no_leak, split_posts
 from twhin_hf.data.synthetic import generate_network
+from twhin_hf.data.text_normalization import prepare_tokenizer
 from twhin_hf.data.tokenization import train_unigram_tokenizer
-from twhin_hf.evaluation.baselines import CHANCE, TFIDF, evaluate_baselines, tfidf_features
+from twhin_hf.evaluation.baselines import TFIDF, evaluate_baselines, tfidf_features
 from twhin_hf.evaluation.engagement import choose_features, evaluate_post_features
 from twhin_hf.evaluation.engagement_results import (
     EngagementResult,
@@ -47,6 +48,7 @@ from twhin_hf.evaluation.text_encoders import (
     side_by_side,
 )
 from twhin_hf.files import read_json, write_text
+from twhin_hf.loading.auto import load_tokenizer
 from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.modeling.settings import OBJECTIVES
 from twhin_hf.network.embedding import embed_network
@@ -54,7 +56,7 @@ from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
 from twhin_hf.network.mining import mine_pairs
 from twhin_hf.pipeline_config import PipelineConfig
-from twhin_hf.plots import plot_comparison, plot_losses
+from twhin_hf.plots import plot_losses, plot_results
 from twhin_hf.results import Result, Results, results_table, write_model_results, write_results
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
@@ -80,7 +82,12 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
 
     console.rule("1 · posts and engagements")
     config = _with_data(config, output / "data")
-    posts, _ = read_posts(str(config.posts), columns=config.log.post_columns)
+    posts, _ = read_posts(
+        str(config.posts),
+        columns=config.log.post_columns,
+        table_format=config.table_format,
+        memory_limit=config.log.memory_limit,
+    )
     splits = split_posts(posts["post_id"], config.split_seed)
     training_posts = posts.filter(
         lambda _, row: splits[row] == "train", with_indices=True, desc="Splitting posts"
@@ -110,7 +117,12 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     }
 
     console.rule("5 · engagement prediction on posts never seen")
-    graph = read_log(str(config.engagements), config.posts, **vars(config.log))
+    graph = read_log(
+        str(config.engagements),
+        config.posts,
+        table_format=config.table_format,
+        **vars(config.log),
+    )
     benchmark = build_benchmark(
         graph,
         network,
@@ -125,7 +137,7 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     for name, rows in results.baselines.items():
         console.print(difference_sentence(name, rows))
     plot_losses(histories[config.seeds[0]], output / "losses.png")
-    _plot(results, output / "hits.png")
+    plot_results(_by_model(results), output / "hits.png", list(results.baselines))
     console.print(f"Everything is in [bold]{output}[/bold]: results.json, losses.png, hits.png, …")
     return results
 
@@ -161,7 +173,11 @@ def _claim(output: Path, config: PipelineConfig) -> None:
 def _network(config: PipelineConfig, held_out: list[str], folder: Path) -> Network:
     if not (folder / "network.json").exists():
         graph = read_log(
-            str(config.engagements), config.posts, exclude_posts=held_out, **vars(config.log)
+            str(config.engagements),
+            config.posts,
+            exclude_posts=held_out,
+            table_format=config.table_format,
+            **vars(config.log),
         )
         save_network(embed_network(graph, config.network, output=folder, resume=True), folder)
     return load_network(folder)
@@ -174,13 +190,12 @@ def _pairs(config: PipelineConfig, network: Network, posts: Dataset, path: Path)
 
 
 def _tokenizer(config: PipelineConfig, posts: Dataset, folder: Path) -> Any:
-    if config.model_name_or_path:
-        return AutoTokenizer.from_pretrained(config.model_name_or_path)
-    if not (folder / "tokenizer_config.json").exists():
-        train_unigram_tokenizer(posts["text"], config.vocab_size, progress=False).save_pretrained(
-            folder
-        )
-    return AutoTokenizer.from_pretrained(folder)
+    if not config.model_name_or_path and not (folder / "tokenizer_config.json").exists():
+        train_unigram_tokenizer(
+            posts["text"], config.vocab_size, progress=False, normalization=config.normalize_texts
+        ).save_pretrained(folder)
+    tokenizer = load_tokenizer(config.model_name_or_path or str(folder))
+    return prepare_tokenizer(tokenizer, config.add_tokens, config.normalize_texts)
 
 
 def _encoders(
@@ -202,7 +217,11 @@ def _encoders(
     def start() -> Any:
         if config.model_name_or_path:
             return load_pretraining_model(
-                config.model_name_or_path, tokenizer, dropout=config.dropout, **mlm_only
+                config.model_name_or_path,
+                tokenizer,
+                dropout=config.dropout,
+                add_tokens=bool(config.add_tokens),
+                **mlm_only,
             )
         return new_pretraining_model("bert", tokenizer, config.encoder, **mlm_only)
 
@@ -254,7 +273,13 @@ def _encoders(
             settings.setdefault("network_dimension", network.dimension)
 
         def checkpoint(settings: dict[str, Any] = settings) -> Any:
-            return load_pretraining_model(str(began), tokenizer, dropout=config.dropout, **settings)
+            return load_pretraining_model(
+                str(began),
+                tokenizer,
+                dropout=config.dropout,
+                add_tokens=bool(config.add_tokens),
+                **settings,
+            )
 
         histories[name] = train(_folder_name(name), checkpoint, config.stage2, pairs)
     return histories
@@ -355,24 +380,6 @@ def _by_model(results: Results) -> dict[str, list[Result]]:
     for row in results.results:
         by_model.setdefault(row.details["model"], []).append(row)
     return by_model
-
-
-def _plot(results: Results, path: Path) -> None:
-    """HITS@k over all languages: of each model a value per training seed."""
-    hits = {
-        # The average stands behind the languages.
-        name: [row for row in rows if row.metric.startswith("HITS")][-1]
-        for name, rows in _by_model(results).items()
-    }
-    chance = hits.pop(CHANCE)
-    plot_comparison(
-        {name: row.values or [row.value] for name, row in hits.items()},
-        path,
-        chance.metric,
-        baselines=[name for name in results.baselines if name != CHANCE],
-        intervals={name: row.interval for name, row in hits.items() if row.interval},
-        chance=chance.value,
-    )
 
 
 def _table(results: Results) -> Any:

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from twhin_hf.data.synthetic_config import SyntheticConfig
+from twhin_hf.data.text_normalization import Normalization
 from twhin_hf.evaluation.engagement_config import EngagementConfig
+from twhin_hf.loading.places import check_place
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
+from twhin_hf.table_format import TableFormat
 
 
 def recommended_objectives() -> dict[str, dict[str, Any]]:
@@ -46,11 +49,14 @@ class PipelineConfig:
         model_name_or_path: Encoder to start from: folder or Hub repository.
         encoder: Start from scratch instead: values of the new encoder's BertConfig.
         seeds: Random seeds, one encoder of each kind per seed; figures are the median.
-        log: Options of the log reader.
+        log: Options of the log reader; its memory limit holds for posts too.
+        table_format: How text tables are written.
         network: Options of the network embedding.
         mining: Options of the mining.
         vocab_size: Vocabulary size of the tokenizer that is trained on the training posts, from
             scratch.
+        add_tokens: Tokens to add to the tokenizer, with new embeddings, such as @user HTTPURL.
+        normalize_texts: Let the tokenizer normalize users and links as XLM-T or BERTweet does.
         dropout: Dropout of a pretrained encoder in training, or null for its own.
         objectives: Encoders to train and compare, by name: fields of ObjectiveSettings, weights
             that are not given being 0. With a social_weight among them all see the mined pairs.
@@ -78,9 +84,12 @@ class PipelineConfig:
     split_seed: int = 0
     seeds: list[int] = field(default_factory=lambda: [0])
     log: LogConfig = field(default_factory=LogConfig)
+    table_format: TableFormat = field(default_factory=TableFormat)
     network: NetworkEmbeddingConfig = field(default_factory=NetworkEmbeddingConfig)
     mining: MiningConfig = field(default_factory=MiningConfig)
     vocab_size: int = 32_000
+    add_tokens: list[str] | None = None
+    normalize_texts: Normalization | None = None
     dropout: float | None = 0.0
     objectives: dict[str, dict[str, Any]] = field(default_factory=recommended_objectives)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -99,6 +108,7 @@ class PipelineConfig:
 
         stages: dict[str, Any] = {
             "log": LogConfig,
+            "table_format": TableFormat,
             "network": NetworkEmbeddingConfig,
             "mining": MiningConfig,
             "evaluation": EngagementConfig,
@@ -125,6 +135,8 @@ class PipelineConfig:
         missing = [f"--{name}" for name, path in given.items() if not path]
         if missing and (self.synthetic is None or len(missing) == 1):
             raise ValueError(f"missing: {', '.join(missing)}; `twhin-hf run --help` says more")
+        if self.model_name_or_path:
+            check_place(self.model_name_or_path)
         for name, path in given.items():
             if path and not Path(path).exists():
                 raise FileNotFoundError(f"{name}: there is no {path}")

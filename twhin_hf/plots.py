@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twhin_hf.files import new_file
+from twhin_hf.results import CHANCE, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +23,9 @@ PANELS = {
     "mlm_loss": "MLM loss",
     "social_loss": "Social loss (NT-Xent)",
     "social_accuracy": "Pairs found in the batch",
+    "engagement_loss": "Engagement loss",
+    "engagement_accuracy": "Engaged posts found in the batch",
+    "distillation_loss": "Distillation loss",
 }
 COLOURS = ("#9aa5b1", "#3b7dd8", "#e07a2f", "#3c9d6b", "#8a5fbf", "#c94f6d")
 
@@ -64,7 +68,7 @@ def plot_losses(log_histories: Mapping[str, Sequence[dict]], path: str | os.Path
                 marker="o" if len(points) < 3 else None,
             )
         values = np.concatenate([points[:, 1] for points in by_name.values()])
-        if panel == "social_accuracy":
+        if panel.endswith("_accuracy"):
             axis.set_ylim(0, 1)
             axis.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
         elif values.min() > 0 and values.max() > 10 * values.min():
@@ -164,6 +168,33 @@ def plot_comparison(
     title += ", 95 % interval over users" if intervals else ""
     axis.set_title(title + (f"\n× over {best}" if best else ""))
     return save_figure(figure, path)
+
+
+def plot_results(
+    by_model: Mapping[str, Sequence[Result]],
+    path: str | os.PathLike[str],
+    baselines: Collection[str] = (),
+) -> Path:
+    """The first metric over all languages, a bar for each model, chance a line.
+
+    Args:
+        by_model: Rows of each model and baseline, the average of several languages last.
+        path: The picture; its ending tells the format.
+        baselines: Names of those that the others are to beat.
+    """
+    first = next(iter(by_model.values()))[0].metric
+    found = {
+        name: [row for row in rows if row.metric == first][-1] for name, rows in by_model.items()
+    }
+    chance = found.pop(CHANCE, None)
+    return plot_comparison(
+        {name: row.values or [row.value] for name, row in found.items()},
+        path,
+        first,
+        baselines=[name for name in baselines if name != CHANCE],
+        intervals={name: row.interval for name, row in found.items() if row.interval},
+        chance=None if chance is None else chance.value,
+    )
 
 
 def plot_few_shot(

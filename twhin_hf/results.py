@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 LIBRARIES = ("twhin_hf", "torch", "transformers", "numpy", "pyarrow", "faiss-cpu")
 
 
+CHANCE = "chance"
+"""The baseline of a random order."""
+
+
 @dataclass(frozen=True)
 class Result:
     """One figure.

@@ -1,27 +1,27 @@
 """Reads Parquet, CSV and JSON lines, one file or a folder, as Ibis tables of text columns.
 
 Every stage that takes a file from a person reads it here, so formats and errors are the same
-everywhere. The engine is DuckDB, with a memory limit and a spill folder.
+everywhere. The engine is DuckDB, with a memory limit and a spill folder; the wanted columns of text
+formats are written there once, as Parquet.
 """
 
 from __future__ import annotations
 
-import csv
 import glob
-import gzip
 import json
 import re
 import tempfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, Union
+from typing import TYPE_CHECKING, Any, TypeGuard, Union
 
 from twhin_hf.files import list_files
-from twhin_hf.lines import iterate_lines
+from twhin_hf.lines import BLOCK_SIZE, iterate_lines
+from twhin_hf.table_format import TableFormat
+from twhin_hf.text_tables import Columns, csv_header, json_keys, read_csv, read_json_lines
 
 if TYPE_CHECKING:
     import ibis
@@ -41,18 +41,6 @@ _FORMATS = {
 _LINES_LOOKED_AT = 100
 _VISIBLE = r"[^\s\p{Z}\p{C}]"
 _FILE_IN_ERROR = re.compile(r"""(?:[Ff]ile (?:= )?["']?)(/.+?|\w:.+?)["'\n]""")
-
-
-class _Columns(NamedTuple):
-    """The columns to read: our name and theirs, and those that must be there."""
-
-    names: Mapping[str, str]
-    required: AbstractSet[str]
-    option: str
-
-    @property
-    def there(self) -> AbstractSet[str]:
-        return set(self.names.values())
 
 
 @contextmanager
@@ -88,29 +76,34 @@ def read_table(
     connection: ibis.BaseBackend,
     columns: Mapping[str, str] | None = None,
     option: str = "columns",
+    table_format: TableFormat | None = None,
 ) -> ir.Table:
     """The named columns of a file, a folder of files or an Ibis table, all of them strings.
 
-    Integers become their decimal digits. CSV is read with every column as text, so that "007"
-    stays "007". A folder is read with its subfolders; names that start with "." or "_" are not.
+    Integers become their decimal digits, however many. CSV is read with every column as text, so
+    that "007" stays "007"; "" is null there. A folder is read with its subfolders; names that start
+    with "." or "_" are not. A column that any row has is read.
 
     Args:
         source: A file, a folder of files of one format, or a table of any Ibis back end.
         required: Columns that must be there.
         optional: Columns that may be missing; the table that comes back has those found.
         connection: The engine that reads files; see `open_engine`.
-        columns: What a column is called in the source, where it is not called by our name.
+        columns: What a column is called in the source, where it is not called by our name. A dot
+            reaches inside the objects of JSON lines and Parquet: `{"user_id": "user.id"}`.
         option: What the caller names `columns`, for the message where one is missing; empty where
             the caller has no such option.
+        table_format: How text tables are written; CSV and TSV as they usually are where it is None.
 
     Returns:
         Table of string columns, the required ones first.
 
     Raises:
         FileNotFoundError: No such file, or nothing to read in the folder.
-        ValueError: Unknown or mixed formats, a missing column, ids that are no strings or
-            integers, or a file that is not UTF-8.
+        ValueError: Unknown or mixed formats, a missing column, ids (`…_id`) that are no strings or
+            integers, or a file that is damaged or of another encoding.
     """
+    table_format = table_format or TableFormat()
     names = {name: name for name in (*required, *optional)}
     unknown = sorted(set(columns or {}) - set(names))
     if unknown:
@@ -119,34 +112,74 @@ def read_table(
             f"{', '.join(names)}."
         )
     names.update(columns or {})
-    wanted = _Columns(names, {*required, *(columns or {})}, option)
+    wanted = Columns(names, {*required, *(columns or {})}, option)
     if not isinstance(source, (str, Path)):
         return _select(source, wanted, describe(source))
-    kind, files = _list_files(Path(source))
+    kind, files = _list_files(Path(source), table_format)
     with read_errors(source):
-        if kind in ("CSV", "TSV"):
-            return _read_csv(connection, files, "\t" if kind == "TSV" else ",", wanted)
-        paths = [glob.escape(str(file)) for file in files]
         if kind == "Parquet":
+            paths = [glob.escape(str(file)) for file in files]
             table = connection.read_parquet(paths, union_by_name=True)
+            return _select(table, wanted, str(source))
+        engine = getattr(connection, "con")  # noqa: B009 - DuckDB's own, which Ibis does not type
+        if kind == "JSON lines":
+            blocks = read_json_lines(engine, files, wanted, str(source))
         else:
-            table = _read_json(connection, paths, wanted)
-        return _select(table, wanted, str(source))
+            blocks = read_csv(engine, files, table_format, wanted)
+        return _write_blocks(blocks, connection, wanted)
 
 
-def read_ids(source: TableSource, name: str = "post_id") -> pa.ChunkedArray:
+def _write_blocks(
+    blocks: Iterable[pa.Table], connection: ibis.BaseBackend, wanted: Columns
+) -> ir.Table:
+    """The blocks as a table of the engine, by way of a Parquet file in its spill folder.
+
+    Optional columns that no row fills are left out.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, pa.string()) for name in wanted.names])
+    found = set(wanted.required)
+    engine = getattr(connection, "con")  # noqa: B009 - as above
+    ((spill,),) = engine.execute("SELECT current_setting('temp_directory')").fetchall()
+    path = Path(spill) / f"{uuid.uuid4().hex}.parquet"
+    waiting: list[pa.Table] = []
+    with pq.ParquetWriter(path, schema) as writer:
+        for block in blocks:
+            block = block.cast(schema)
+            found |= {name for name in schema.names if block[name].null_count < len(block)}
+            waiting.append(block)
+            if sum(table.nbytes for table in waiting) >= BLOCK_SIZE:
+                writer.write_table(pa.concat_tables(waiting))
+                waiting = []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
+    table = connection.read_parquet(path)
+    return table.select(*(name for name in schema.names if name in found))
+
+
+def read_ids(
+    source: TableSource,
+    name: str = "post_id",
+    *,
+    table_format: TableFormat | None = None,
+    memory_limit: str = "1GB",
+) -> pa.ChunkedArray:
     """The distinct ids of a table, as strings.
 
     Args:
         source: What `read_table` reads.
         name: Column of the ids.
+        table_format: How text tables are written.
+        memory_limit: Most memory of the engine.
 
     Raises:
         FileNotFoundError: The file is missing.
         ValueError: The column is missing, or the file cannot be read.
     """
-    with open_engine() as engine, read_errors(source):
-        table = read_table(source, [name], connection=engine, option="")
+    with open_engine(memory_limit) as engine, read_errors(source):
+        table = read_table(source, [name], connection=engine, option="", table_format=table_format)
         return table.distinct().to_pyarrow()[name]
 
 
@@ -171,24 +204,27 @@ def table_batches(
                 yield pa.Table.from_batches([batch])
 
 
-def column_names(path: Path) -> list[str]:
-    """The columns of a file, read from its beginning alone.
+def column_names(path: Path, table_format: TableFormat | None = None) -> list[str]:
+    """The columns of a file: those of its header or schema, or the keys of all its objects.
 
     Args:
-        path: Parquet, CSV, TSV or JSON lines, of which the first 100 tell the columns.
+        path: Parquet, CSV, TSV or JSON lines.
+        table_format: How text tables are written; CSV and TSV as they usually are where it is None.
 
     Raises:
-        ValueError: The file is damaged, no regular file, or not UTF-8.
+        ValueError: The file is damaged, no regular file, or of another encoding.
     """
-    kind = _format(path)
+    table_format = table_format or TableFormat()
+    kind = _format(path, table_format)
     if kind == "Parquet":
         import pyarrow.parquet as pq
 
         with read_errors(path):
             return pq.read_schema(path).names
     if kind in ("CSV", "TSV"):
-        return list(_csv_header(path, "\t" if kind == "TSV" else ","))
-    return list(dict.fromkeys(name for item in first_objects(path) for name in item))
+        return list(csv_header(path, table_format))
+    with open_engine() as engine, read_errors(path, has_memory_limit=False):
+        return json_keys(getattr(engine, "con"), [path])  # noqa: B009 - as above
 
 
 def first_objects(path: Path) -> Iterator[dict[str, Any]]:
@@ -233,8 +269,13 @@ def describe(source: object) -> str:
 
 
 @contextmanager
-def read_errors(source: object) -> Iterator[None]:
-    """Turns the engine's errors into a ValueError that names the file and says what to do."""
+def read_errors(source: object, *, has_memory_limit: bool = True) -> Iterator[None]:
+    """Turns the engine's errors into a ValueError that names the file and says what to do.
+
+    Args:
+        source: What is read.
+        has_memory_limit: Whether who calls may give more memory.
+    """
     import duckdb
     import pyarrow as pa
 
@@ -243,9 +284,14 @@ def read_errors(source: object) -> Iterator[None]:
     except (duckdb.Error, pa.ArrowInvalid) as error:
         text = str(error)
         if isinstance(error, duckdb.OutOfMemoryException):
+            advice = (
+                "Give a larger memory_limit (`--memory_limit`) or fewer threads"
+                if has_memory_limit
+                else "Read it on a machine of fewer cores, or in parts"
+            )
             raise ValueError(
-                f"Reading {describe(source)} needs more memory than allowed: {text.splitlines()[0]}"
-                ". Give a larger memory_limit (`--memory_limit`) or fewer threads."
+                f"Reading {describe(source)} needs more memory than allowed: "
+                f"{text.splitlines()[0].rstrip('.')}. {advice}."
             ) from error
         named = _FILE_IN_ERROR.search(text)
         where = named.group(1) if named else describe(source)
@@ -256,17 +302,20 @@ def read_errors(source: object) -> Iterator[None]:
         ) from error
 
 
-def _list_files(path: Path) -> tuple[str, list[Path]]:
+def _list_files(path: Path, table_format: TableFormat) -> tuple[str, list[Path]]:
     """The format and the files of a file or folder, files of no bytes left out."""
     files = list_files(path)
-    endings = f"{', '.join(_FORMATS)} (the text formats with or without .gz)"
-    if path.is_file() and _format(path) is None:
+    endings = (
+        f"{', '.join(_FORMATS)} (the text formats with or without .gz), or any with a separator "
+        "(`--separator`)"
+    )
+    if path.is_file() and _format(path, table_format) is None:
         raise ValueError(
             f"{path} has none of the endings that are read: {endings}. Rename or convert the file."
         )
     kinds: dict[str, list[Path]] = {}
     for file in files:
-        if kind := _format(file):
+        if kind := _format(file, table_format):
             kinds.setdefault(kind, []).append(file)
     if not kinds:
         raise FileNotFoundError(
@@ -282,98 +331,48 @@ def _list_files(path: Path) -> tuple[str, list[Path]]:
     return kind, files
 
 
-def _format(file: Path) -> str | None:
+def _format(file: Path, table_format: TableFormat) -> str | None:
     name = file.name.lower()
     kind = _FORMATS.get(Path(name.removesuffix(".gz")).suffix)
-    return None if kind == "Parquet" and name.endswith(".gz") else kind
+    if kind == "Parquet" and name.endswith(".gz"):
+        return None
+    if table_format.separator is not None and kind not in ("Parquet", "JSON lines"):
+        return "CSV"
+    return kind
 
 
-def _read_csv(
-    connection: ibis.BaseBackend,
-    files: list[Path],
-    delimiter: str,
-    wanted: _Columns,
-) -> ir.Table:
-    """Reads each group of files with equal headers by position, without guessing the dialect."""
-    import ibis
-
-    headers: dict[tuple[str, ...], list[Path]] = {}
-    for file in files:
-        header = _csv_header(file, delimiter)
-        if header:
-            headers.setdefault(header, []).append(file)
-    tables = []
-    for header, group in headers.items():
-        # Names of columns that nobody asked for may repeat, which the engine refuses.
-        columns = [name if name in wanted.there else f"_{i}" for i, name in enumerate(header)]
-        table = connection.read_csv(
-            [glob.escape(str(file)) for file in group],
-            columns=dict.fromkeys(columns, "string"),
-            auto_detect=False,
-            header=True,
-            delim=delimiter,
-            quote='"',
-            escape='"',
-        )
-        _check_columns(header, wanted, str(group[0]))
-        tables.append(_select(table, wanted, str(group[0])))
-    found = [name for name in wanted.names if any(name in table.columns for table in tables)]
-    nothing = ibis.null("string")
-    tables = [
-        table.select(**{name: table[name] if name in table.columns else nothing for name in found})
-        for table in tables
-    ]
-    return ibis.union(*tables) if len(tables) > 1 else tables[0]
-
-
-def _csv_header(file: Path, delimiter: str) -> tuple[str, ...]:
-    opener = gzip.open if file.name.lower().endswith(".gz") else open
-    try:
-        with opener(file, "rt", encoding="utf-8-sig", newline="") as lines:
-            return tuple(next(csv.reader(lines, delimiter=delimiter), ()))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 ({error}). Convert it to UTF-8.") from error
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise ValueError(
-            f"{file} cannot be read: {error}. Files must be whole, regular and UTF-8."
-        ) from error
-
-
-def _read_json(connection: ibis.BaseBackend, paths: list[str], wanted: _Columns) -> ir.Table:
-    found = connection.read_json(paths, format="newline_delimited").columns
-    _check_columns(found, wanted, paths[0])
-    # Types are given, not guessed: an id beyond 64 bits or one that looks like a date must stay.
-    types = {name: "VARCHAR" for name in found if name in wanted.there}
-    return connection.read_json(paths, columns=types, format="newline_delimited")
-
-
-def _check_columns(found: Sequence[str], wanted: _Columns, where: str) -> None:
-    for name, there in wanted.names.items():
-        if name in wanted.required and there not in found:
-            advice = (
-                f'Say which one it is with {wanted.option}={{"{name}": "..."}} '
-                f"(command line: `--{wanted.option} {name}=...`)."
-                if wanted.option
-                else f"Rename the one that it is to {there!r}."
-            )
-            raise ValueError(
-                f"{where} has no column {there!r}; found are {', '.join(found) or 'none'}. {advice}"
-            )
-
-
-def _select(table: ir.Table, wanted: _Columns, where: str) -> ir.Table:
+def _select(table: ir.Table, wanted: Columns, where: str) -> ir.Table:
     """The wanted columns under our names, as strings."""
-    _check_columns(table.columns, wanted, where)
+    found = {there: _column(table, there) for there in wanted.names.values()}
+    inside = [there for there, column in found.items() if column is not None]
+    wanted.check([*table.columns, *inside], where)
     selected = {}
     for name, there in wanted.names.items():
-        if there not in table.columns:
+        column = found[there]
+        if column is None:
             continue
-        kind = table[there].type()
-        is_time = name == "timestamp" and kind.is_temporal()
+        kind = column.type()
+        is_time = name == "timestamp" and (kind.is_temporal() or kind.is_floating())
         if not (kind.is_string() or kind.is_integer() or kind.is_uuid() or is_time):
+            fields = ", ".join(f"{there}.{field}" for field in getattr(kind, "names", ()))
+            advice = (
+                f"Name what is inside: {fields}." if fields else "Cast it when you write the file."
+            )
             raise ValueError(
                 f"{where}: column {there!r} is of type {kind}; needed are strings or integers. "
-                "Cast it when you write the file."
+                f"{advice}"
             )
-        selected[name] = table[there] if kind.is_string() else table[there].cast("string")
+        selected[name] = column if kind.is_string() else column.cast("string")
     return table.select(**selected)
+
+
+def _column(table: ir.Table, there: str) -> Any:
+    """A column by its name, or by a dotted one inside a struct; None where it is not there."""
+    if there in table.columns:
+        return table[there]
+    first, *rest = there.split(".")
+    column: Any = table[first] if first in table.columns else None
+    for part in rest:
+        is_there = column is not None and part in getattr(column.type(), "names", ())
+        column = column[part] if is_there else None
+    return column

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 
 from twhin_hf.benchmarks.hashtag.building import build_hashtag_benchmark
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
@@ -105,3 +106,11 @@ def test_recipe():
         HashtagRecipe(num_hashtags=1)
     with pytest.raises(ValueError, match="three shares above 0"):
         HashtagRecipe(fractions=(0.9, 0.1, 0.0))
+
+
+def test_a_language_that_is_a_path_is_refused():
+    posts = make_posts()
+    languages = pa.array(["../../keep" if i % 2 else "en" for i in range(len(posts))])
+    posts = Dataset(posts.set_column(2, "lang", languages))
+    with pytest.raises(ValueError, match=r"'\.\./\.\./keep' is no language code"):
+        build_hashtag_benchmark(posts, HashtagRecipe(num_hashtags=4, min_examples=10))

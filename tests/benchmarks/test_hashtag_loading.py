@@ -141,7 +141,7 @@ def test_hydrated_folders_and_our_own(tmp_path, hydration):
     folder = tmp_path / "hydrated" / "en"
     folder.mkdir(parents=True)
     for split, rows in SPLITS.items():
-        lines = "".join(f'{key}\t"{POSTS[key]}"\t#{label}\n' for key, label in rows)
+        lines = "".join(f"{key}\t{POSTS[key]}\t#{label}\n" for key, label in rows)
         (folder / f"{split}.tsv").write_text(f"ID\ttext\tlabel\n{lines}", encoding="utf-8")
     loaded = load(folder.parent)
     assert loaded["train"]["text"][:2] == ["post 1 ! #LOVE it", "post 2 ＃ｂｔｓ! it"]

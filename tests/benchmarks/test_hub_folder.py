@@ -62,3 +62,11 @@ def test_refusals(tmp_path):
     twice = [HubConfig("en", "en", "en", splits())] * 2
     with pytest.raises(ValueError, match="Two configs are called 'en'"):
         write_hub_folder(twice, tmp_path / "twice", CARD)
+
+
+@pytest.mark.parametrize("language", ["../../elsewhere/en", "/en", "..", "en/de", "", "a b"])
+def test_a_language_that_is_a_path_writes_nothing(tmp_path, language):
+    configs = [HubConfig("en", "en", "en", splits()), HubConfig("x", language, language, splits())]
+    with pytest.raises(ValueError, match="is no language code, and would be the name of a file"):
+        write_hub_folder(configs, tmp_path / "above" / "set", CARD)
+    assert [path.name for path in tmp_path.rglob("*")] == ["above"]

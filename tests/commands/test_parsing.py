@@ -7,6 +7,7 @@ import pytest
 
 from twhin_hf.commands.declared import GivenOptions, Option
 from twhin_hf.commands.parsing import command_parser, parse_command, run_command, updated
+from twhin_hf.commands.run import run
 from twhin_hf.commands.spelling import RECIPES, find_config, spell_out
 
 
@@ -121,10 +122,11 @@ def test_mistakes_are_told_in_one_line(options, message):
     ("text", "message"),
     [
         ("widht: 3\n", "unknown key 'widht'; did you mean 'width'"),
-        ("width: 3.5\n", "--width takes a whole number, not '3.5'"),
-        ("languages: en\n", r"--languages takes a list \(text each\), not 'en'"),
-        ("posts:\n\t- a\n", "is no YAML"),
+        ("width: 3.5\n", "line 1: width takes a whole number, not '3.5'"),
+        ("languages: en\n", r"line 1: languages takes a list \(text each\), not 'en'"),
+        ("posts:\n\t- a\n", "line 2: no YAML: .*by blanks"),
         ("- 3\n", "holds no `key: value` lines"),
+        ("width: 3\nposts: p\nwidth: 4\n", "line 3: width stands there twice"),
     ],
 )
 def test_a_config_is_checked_whole(text, message, tmp_path):
@@ -132,6 +134,31 @@ def test_a_config_is_checked_whole(text, message, tmp_path):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         call("--posts", "p", "--config", str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "output: x\nnetwork: 3\n",
+            "line 2: network is 3; needed are `key: value` lines of m",
+        ),
+        (
+            "log:\n  min_user_degree: many\n",
+            "line 2: log.min_user_degree takes a whole number, not",
+        ),
+        (
+            "log:\n  min_usr_degree: 2\n",
+            "line 2: .* 'log.min_usr_degree'; did you mean ",
+        ),
+        ("output: x\nseeds: 3\n", r"line 2: seeds takes a list \(a whole number each\), not '3'"),
+    ],
+)
+def test_a_config_of_configs_is_checked_before_any_work(text, message, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        parse_command(run, ["--config", str(path)], "twhin-hf run")
 
 
 def test_recipes_are_found_by_name_and_the_nearest_is_named(tmp_path, monkeypatch):

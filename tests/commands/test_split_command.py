@@ -15,3 +15,29 @@ def test_files_are_the_splits_of_every_stage(posts, tmp_path, capsys):
         assert table["post_id"].to_pylist() == [f"p{i}" for i in own]
         assert table["text"].to_pylist() == [posts[i]["text"] for i in own]
     assert "posts, saved in" in capsys.readouterr().out
+
+
+def test_how_a_table_is_written_is_said_on_the_command_line(tmp_path, capsys):
+    rows = "".join(f"{i}::é {i}\n" for i in range(9))
+    (tmp_path / "posts.dat").write_bytes(rows.encode("latin-1"))
+    command = ["split", "--posts", str(tmp_path / "posts.dat"), "--output", str(tmp_path / "out")]
+    given = ["--separator", "::", "--header", "none", "--encoding", "latin-1"]
+    assert main([*command, *given, "--columns", "post_id=1", "text=2"]) == 0
+    texts = [
+        text
+        for name in ("train", "validation", "test")
+        for text in pq.read_table(tmp_path / "out" / f"{name}.parquet")["text"].to_pylist()
+    ]
+    assert sorted(texts) == [f"é {i}" for i in range(9)]
+    assert main([*command, *given]) == 2
+    assert "no column 'post_id'; found are 1, 2" in capsys.readouterr().err
+
+
+def test_quotes_in_tsv(tmp_path):
+    source = tmp_path / "posts.tsv"
+    command = ["split", "--posts", str(source), "--output", str(tmp_path / "out")]
+    for flags, text in (([], '"a'), (["--no-quoting"], '"a'), (["--quoting"], "a\tb")):
+        written = text if text == '"a' else f'"{text}"'
+        source.write_text(f"post_id\ttext\n1\t{written}\n")
+        assert main([*command, *flags]) == 0
+        assert pq.read_table(tmp_path / "out" / "train.parquet")["text"].to_pylist() == [text]

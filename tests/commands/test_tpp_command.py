@@ -237,7 +237,7 @@ def test_stages_of_the_recipe(tmp_path, monkeypatch):
         ({"tpp_los": "bce"}, "unknown key 'tpp_los'; did you mean 'tpp_loss'?"),
         ({}, "translation_pairs is missing"),
         ({"translation_pairs": "gone"}, "translation_pairs: there is no gone"),
-        ({"stages": {"a": 1}}, "--stages takes a list"),
+        ({"stages": {"a": 1}}, "stages takes a list"),
         ({"stages": [{"translation_pairs": "x"}]}, "needs an output_dir of its own"),
         (
             {"stages": [{"output_dir": "a"}, {"output_dir": "a"}]},

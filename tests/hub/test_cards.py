@@ -7,10 +7,20 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CardData, DatasetCard, ModelCard, RepoCard
 
+from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.cards import CardFacts, model_card, read_facts
 from twhin_hf.hub.sections import merge_cards, read_card
 from twhin_hf.results import Result, Results
 
+RECORD = {
+    "trainer": "T",
+    "data": {"posts": 8},
+    "steps": 4,
+    "epochs": 1.0,
+    "hardware": "2 CPU cores",
+    "processes": 1,
+    "versions": {"torch": "2"},
+}
 CARDS = Path(__file__).parents[2] / "model_cards"
 MODELS = ("twhin-bert-base", "twhin-bert-base-mlm", "twhin-bert-large", "mbert-tpp")
 DATA_SETS = ("engagement-prediction", "hashtag-prediction")
@@ -69,12 +79,19 @@ def test_a_card_of_a_config_alone(saved_models):
     config = json.loads((saved_models["xlm-roberta"] / "config.json").read_text())
     config |= {"social_weight": 0.0, "tpp_weight": 0.0}
     text = model_card(CardFacts(config), "me/plain")
-    assert part(text, "summary").strip() == (
-        "An encoder of short posts (xlm-roberta), trained with masked language modelling. Made "
-        "with `twhin_hf`."
-    )
-    assert "There is no record of the training" in part(text, "training")
-    assert "Not evaluated yet" in part(text, "results")
+    # The weights of a config say what could be trained, not what was.
+    first, code = part(text, "summary").strip().split("\n\n", 1)
+    assert first == "An encoder of short posts (xlm-roberta). Made with `twhin_hf`."
+    assert code.splitlines()[1:-1] == [
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        'model = SentenceTransformer("me/plain")',
+        'vectors = model.encode(["a post", "another post"])',
+    ]
+    assert part(text, "training").strip() == "No training is recorded."
+    assert "## Results" not in text
+    assert "masked-lm" not in text
+    assert "license" not in split_card(text)[0]
     assert "model-index" not in split_card(text)[0]
     assert "base_model" not in split_card(text)[0]
     assert "from twhin_hf import TwhinXLMRobertaModel" in text
@@ -87,6 +104,53 @@ def test_a_card_of_a_config_alone(saved_models):
     text = model_card(CardFacts(config), "me/plain")
     assert 'SentenceTransformer("me/plain")' in text
     assert "output of the social head, of length 1" in text
+
+
+def test_a_card_tells_what_was_done_and_in_which_order(saved_models):
+    config = json.loads((saved_models["bert"] / "config.json").read_text())
+    record = RECORD | {
+        "objectives": ["engagement", "distillation"],
+        "earlier_objectives": [["mlm"]],
+        "base_model": ["stage1", "me/base"],
+        "license": "apache-2.0",
+        "languages": {"en": 0.7, "ja": 0.2, "und": 0.09, "pt": 0.001},
+    }
+    config |= {"social_weight": 1.0, "engagement_weight": 1.0, "distillation_weight": 1.0}
+    config |= {"engagement_temperature": 0.1, "engagement_projection_sizes": [8]}
+    config |= {
+        "engagement_pooling": "mean",
+        "distillation_hidden_sizes": [],
+        "network_dimension": 4,
+    }
+    config |= {"distillation_loss": "cosine", "distillation_pooling": "mean"}
+    text = model_card(CardFacts(config, record=record), "me/new")
+    assert part(text, "summary").startswith(
+        "An encoder of short posts (bert), trained with an engagement objective (users find the "
+        "posts that they engaged with) and network distillation (a text tells its post's place in "
+        "the network), after masked language modelling. Made with `twhin_hf`."
+    )
+    assert "Social loss" not in text
+    metadata = split_card(text)[0]
+    assert metadata["base_model"] == "me/base"
+    assert metadata["license"] == "apache-2.0"
+    assert metadata["language"] == ["en", "ja"]
+    assert "social-loss" not in metadata["tags"]
+    given = CardMetadata("mit", ["me/posts"], ["de"])
+    metadata = split_card(model_card(CardFacts(config, record=record), "me/new", None, given))[0]
+    assert [metadata[key] for key in ("license", "datasets", "language")] == [
+        "mit",
+        ["me/posts"],
+        ["de"],
+    ]
+
+
+def test_a_converted_model_was_not_trained(saved_models):
+    config = json.loads((saved_models["bert"] / "config.json").read_text())
+    facts = CardFacts(config, conversion={"converted_from": "me/stock", "license": "mit"})
+    text = model_card(facts, "me/new")
+    assert "converted from `me/stock` without training" in part(text, "summary")
+    assert split_card(text)[0]["base_model"] == "me/stock"
+    assert split_card(text)[0]["license"] == "mit"
 
 
 def test_results_beside_baselines(saved_models):

@@ -39,5 +39,5 @@ def test_a_repository_and_back(hub, stock, tmp_path):
     names = ("model.safetensors", "config.json")
     for first, second in ((tmp_path / f / n for f in ("from_folder", "from_hub")) for n in names):
         assert first.read_bytes() == second.read_bytes()
-    with pytest.raises(ValueError, match="no folder owner/nobody, and the Hub does not give"):
+    with pytest.raises(FileNotFoundError, match="no folder owner/nobody, and no repository"):
         convert_checkpoint("owner/nobody", tmp_path / "never")

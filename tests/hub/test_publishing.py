@@ -78,7 +78,7 @@ def test_the_card_tells_what_happened(hub, trained):
 def test_what_was_written_by_hand_survives(hub, trained):
     push_model(trained, "me/hand")
     text = hub.text("me/hand", "README.md")
-    edited = text.replace("Say here what data", "Trained on posts of 2026. What data")
+    edited = text.replace("- Training on a", "Trained on posts of 2026.\n\n- Training on a")
     edited = edited.replace("---\n", "---\nlicense: mit\n", 1).replace("0.1235", "0.9")
     hub.repos["me/hand"].commits.append(
         published(hub, "me/hand") | {"README.md": edited.encode(), "NOTES.md": b"mine"}
@@ -87,7 +87,7 @@ def test_what_was_written_by_hand_survives(hub, trained):
     (trained / "training_record.json").write_text(json.dumps(record | {"steps": 41}))
     push_model(trained, "me/hand")
     again = ModelCard(hub.text("me/hand", "README.md"))
-    assert "Trained on posts of 2026. What data" in again.content
+    assert "Trained on posts of 2026." in again.content
     assert again.data.license == "mit"
     assert "| Steps | 41 (2.5 epochs) |" in again.content
     assert "| average | 0.1235 |" in again.content

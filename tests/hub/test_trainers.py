@@ -123,7 +123,7 @@ def test_a_model_in_memory(hub, doubled, texts):
     assert {"tokenizer.json", "modeling_twhin_bert.py", "1_Pooling/config.json"} <= files.keys()
     card = files["README.md"].decode()
     assert 'TwhinBertModel.from_pretrained("me/mine")' in card
-    assert "There is no record of the training" in card
+    assert "No training is recorded" in card
     found = load_post_encoder("me/mine").encode(texts[:3])
     torch.testing.assert_close(found, doubled.encode(texts[:3]))
     fresh = TwhinBertModel(doubled.config)

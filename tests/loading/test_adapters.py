@@ -2,17 +2,26 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("peft")
 
-from peft import AutoPeftModelForFeatureExtraction, PeftModel
+from peft import (
+    AutoPeftModelForFeatureExtraction,
+    PeftModel,
+    PrefixTuningConfig,
+    get_peft_model,
+)
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
+from twhin_hf.commands.cli import main
+from twhin_hf.evaluation.fine_tuning import load_classifier
+from twhin_hf.evaluation.text_encoders import load_text_encoder
 from twhin_hf.loading.adapters import load_pretraining_adapter
-from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.loading.families import PRETRAINING_MODELS
 from twhin_hf.modeling import apply_settings
 from twhin_hf.training.initialization import load_pretraining_model
@@ -101,6 +110,85 @@ def test_merged_folders_load_as_any_other(adapted, base, inputs, tokenizer, text
     torch.testing.assert_close(
         encoder.encode(texts[:6]), load_post_encoder(folder).encode(texts[:6])
     )
+
+
+def test_what_an_adapter_is_loaded_by(adapted, texts, tmp_path):
+    _, folder = adapted
+    vectors = load_post_encoder(folder).encode(texts[:6], convert_to_numpy=True)
+    np.testing.assert_allclose(load_text_encoder(folder).encode(texts[:6]), vectors, atol=1e-6)
+    assert (
+        main(["convert", "--checkpoint", folder, "--merge", "--output", str(tmp_path / "merged")])
+        == 0
+    )
+    merged = load_text_encoder(str(tmp_path / "merged"))
+    np.testing.assert_allclose(merged.encode(texts[:6]), vectors, atol=1e-5)
+    whole, again = load_with_heads(folder), load_with_heads(str(tmp_path / "merged"))
+    torch.testing.assert_close(whole.encode(texts[:6], "tpp"), again.encode(texts[:6], "tpp"))
+
+
+@pytest.mark.parametrize("is_sequence", [True, False])
+def test_a_classifier_stands_on_the_adapter(adapted, inputs, is_sequence):
+    model, folder = adapted
+    classifier = load_classifier(folder, ["no", "yes"], is_sequence, seed=0)
+    encoder = classifier.model.base_model.eval()
+    torch.testing.assert_close(hidden(encoder, inputs), hidden(model, inputs), atol=1e-5, rtol=1e-5)
+    assert classifier.model.config.label2id == {"no": 0, "yes": 1}
+    assert classifier.new_weights
+    assert all(
+        name.startswith(("classifier", "head", "bert.pooler")) for name in classifier.new_weights
+    )
+    Path(folder, "tokenizer_config.json").unlink()
+    load_classifier(folder, ["no", "yes"], is_sequence, seed=0)  # with its base's tokenizer
+
+
+def test_an_adapter_has_its_own_tokenizer(adapted, base, texts):
+    _, folder = adapted
+    cut = AutoTokenizer.from_pretrained(base)
+    cut.model_max_length = 7
+    cut.save_pretrained(folder)
+    assert load_post_encoder(folder)._own_tokenizer().model_max_length == 7
+
+
+def test_a_base_that_has_changed_is_refused(adapted, base, family):
+    _, folder = adapted
+    load_post_encoder(folder)
+    path = Path(base, "model.safetensors")
+    weights = load_file(path)
+    name = next(iter(weights))
+    # The same weights in other files are the same base.
+    PRETRAINING_MODELS[family].from_pretrained(base).save_pretrained(base, max_shard_size="10KB")
+    assert len(list(Path(base).glob("model-*.safetensors"))) > 1
+    load_post_encoder(folder)
+    for file in Path(base).glob("model*"):
+        file.unlink()
+    weights[name] = weights[name] + 1e-3
+    save_file(weights, path, metadata={"format": "pt"})
+    for load in (load_post_encoder, load_with_heads):
+        with pytest.raises(ValueError, match=f"{base} are not those that the adapter"):
+            load(folder)
+
+
+def test_a_base_that_is_not_there_is_named(adapted, base):
+    _, folder = adapted
+    Path(base).rename(base + "-moved")
+    with pytest.raises(
+        FileNotFoundError, match=f"stands on a model that is not here: there is no {base}"
+    ):
+        load_post_encoder(folder)
+
+
+def test_adapters_of_virtual_tokens_are_refused(base, tmp_path):
+    model = AutoModel.from_pretrained(base)
+    config = PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=2)
+    get_peft_model(model, config).save_pretrained(tmp_path / "prefix")
+    with pytest.raises(ValueError, match=r"PREFIX_TUNING.*cannot be merged"):
+        load_text_encoder(str(tmp_path / "prefix"))
+
+
+def test_an_adapter_is_not_converted_by_mistake(adapted, tmp_path, capsys):
+    _, folder = adapted
+    assert main(["convert", "--checkpoint", folder, "--output", str(tmp_path / "out")]) == 2
+    assert "--merge" in capsys.readouterr().err
 
 
 def test_the_folder_tells_what_it_is(adapted, base):

@@ -167,7 +167,6 @@ def test_settings_survive_saving(tiny_config, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 1}, "unknown settings"),
         ({"pooling": "max"}, "pooling is 'max'"),
         ({"social_temperature": 0}, "must be above 0"),
         ({"social_projection_sizes": [0]}, "one positive size a layer"),
@@ -195,6 +194,11 @@ def test_settings_survive_saving(tiny_config, tmp_path):
 def test_bad_settings(tiny_config, settings, message):
     with pytest.raises(ValueError, match=message):
         apply_settings(tiny_config, **settings)
+
+
+def test_an_unknown_setting(tiny_config):
+    with pytest.raises(TypeError, match=r"unknown settings \['temperature'\]; the settings are"):
+        apply_settings(tiny_config, temperature=1)
 
 
 def test_embeddings_of_an_mlm_checkpoint_do_not_change_between_loads(

@@ -275,7 +275,7 @@ def test_invalid_utf8_names_the_file(tmp_path):
     with pytest.raises(ValueError, match=r"bad\.csv is not UTF-8|bad\.csv cannot be read: .*utf-8"):
         read_log(tmp_path)
     (tmp_path / "bad.jsonl").write_bytes(b'{"user_id": "\xff", "post_id": "p"}\n')
-    with pytest.raises(ValueError, match=r"bad\.jsonl cannot be read: .*UTF-8"):
+    with pytest.raises(ValueError, match=r"bad\.jsonl is not UTF-8 \(line 1\)"):
         read_log(tmp_path / "bad.jsonl")
     (tmp_path / "head.csv").write_bytes(b"user_id,post_id\xff\nu,p\n")
     with pytest.raises(ValueError, match=r"head\.csv is not UTF-8"):
@@ -290,7 +290,7 @@ def test_invalid_utf8_names_the_file(tmp_path):
 
 def test_broken_rows_and_wrong_types(tmp_path):
     (tmp_path / "ragged.csv").write_text("user_id,post_id\nu,p\nv\n")
-    with pytest.raises(ValueError, match=r"ragged\.csv cannot be read: .*Line: 3"):
+    with pytest.raises(ValueError, match=r"ragged\.csv, line 3 has 1 columns, the first line 2"):
         read_log(tmp_path / "ragged.csv")
     pq.write_table(pa.table({"user_id": [1.0], "post_id": ["p"]}), tmp_path / "float.parquet")
     with pytest.raises(ValueError, match="'user_id' is of type float64; needed are strings"):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import (
     TableSource,
     is_blank,
@@ -112,6 +113,7 @@ def check_contamination(
     *,
     columns: Mapping[str, str] | None = None,
     benchmark_columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
     threads: int | None = None,
 ) -> tuple[Contamination, pa.Table]:
@@ -123,6 +125,7 @@ def check_contamination(
         ngram: Characters in a row that count.
         columns: What pretraining calls a column, such as `{"text": "body"}`.
         benchmark_columns: The same of the benchmark.
+        table_format: How text tables are written.
         memory_limit: Most memory of the engine.
         threads: Threads of the engine.
 
@@ -141,11 +144,14 @@ def check_contamination(
             connection=engine,
             columns=benchmark_columns,
             option="benchmark_columns",
+            table_format=table_format,
         )
         own = table.filter(~is_blank(table.text)).to_pyarrow().combine_chunks()
     texts = own["text"].combine_chunks() if len(own) else pa.array([], pa.string())
     with open_engine(memory_limit, threads) as engine, read_errors(pretraining):
-        seen = read_table(pretraining, ["text"], connection=engine, columns=columns)
+        seen = read_table(
+            pretraining, ["text"], connection=engine, columns=columns, table_format=table_format
+        )
         seen = seen.filter(~is_blank(seen.text))
         blocks = table_batches(seen, _ROWS_PER_BATCH)
         batches = (block["text"].combine_chunks() for block in blocks)

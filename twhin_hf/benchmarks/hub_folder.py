@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from twhin_hf.data.language_codes import check_language_code
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.files import new_folder, write_text
 
@@ -71,7 +72,7 @@ def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: Dat
 
     Raises:
         FileExistsError: The folder holds something.
-        ValueError: There is no config, or a name comes twice.
+        ValueError: There is no config, a name comes twice, or a language is no code.
     """
     folder = Path(folder)
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
@@ -82,6 +83,7 @@ def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: Dat
     written: dict[str, _Written] = {}
     with new_folder(folder) as partial:
         for config in configs:
+            check_language_code(config.language)
             if config.name in written:
                 raise ValueError(
                     f"Two configs are called {config.name!r}; each needs its own name."

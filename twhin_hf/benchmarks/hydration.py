@@ -6,7 +6,6 @@ response a line (v2, its posts under `data` and `includes`), and so are tables o
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from twhin_hf.files import list_files
 from twhin_hf.lines import read_blocks, shorten
 from twhin_hf.network.sources import x
+from twhin_hf.network.sources.log_format import Origin
 from twhin_hf.network.sources.reading import parse_lines
 from twhin_hf.tables import first_objects, is_blank, open_engine, read_errors, read_table
 
@@ -31,6 +31,7 @@ _PLATFORMS = {
     "Bluesky (records)": {"record", "uri"},
     "Reddit": {"subreddit"},
 }
+_ALL_V2 = x.FORMAT.tables["all_v2"]
 _TEXTS = f"SELECT post_id, text FROM ({x.FORMAT.tables['tweets']}) WHERE text IS NOT NULL"
 
 
@@ -59,7 +60,7 @@ def find_texts(
     source = Path(source)
     files = _json_files(source)
     exported = bool(files) and _is_export(files)
-    with open_engine(memory_limit, threads) as engine, read_errors(source):
+    with open_engine(memory_limit, threads) as engine, read_errors(source, has_memory_limit=False):
         if exported:
             posts, examples = _read_export(engine, files, ids)
         else:
@@ -126,20 +127,22 @@ def _read_export(
 ) -> tuple[ir.Table, ir.Table]:
     """The posts of these ids, and examples of all posts."""
     connection = getattr(engine, "con")  # noqa: B009 - DuckDB's own, which Ibis does not type
-    structure = json.dumps(x.FORMAT.structure)
     connection.register("wanted", pa.table({"post_id": ids.cast(pa.string())}))
     connection.execute("CREATE TABLE found (post_id VARCHAR, text VARCHAR)")
     connection.execute("CREATE TABLE examples AS FROM found")
     for file in files:
         num_lines = 0
         for block in read_blocks(file):
-            bad, _ = parse_lines(block.lines, structure, num_lines, connection)
+            bad, _ = parse_lines(block.lines, x.FORMAT, Origin(file), num_lines, connection)
             if len(bad):
                 row = bad[0].as_py()
                 raise ValueError(
                     f"{file} cannot be read: line {num_lines + row + 1:,} is no JSON: "
                     f"{shorten(block.lines[row].as_py())}. Files must be whole; mend or drop it."
                 )
+            connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE all_v2 AS {x.FORMAT.tables['all_v2']}"
+            )
             connection.execute(f"INSERT INTO found {_TEXTS} AND post_id IN (FROM wanted)")
             if not num_lines:
                 connection.execute(f"INSERT INTO examples {_TEXTS} LIMIT 1")

@@ -12,8 +12,9 @@ def convert(
     revision: str | None = None,
     pooling: Pooling | None = None,
     to_encoder: bool = False,
+    merge: bool = False,
 ) -> None:
-    """Convert a checkpoint into a folder of ours, or a folder of ours into a plain encoder.
+    """Convert a checkpoint or an adapter to a folder of ours, or one of ours to a plain encoder.
 
     Checkpoints of BERT, mBERT, RoBERTa, XLM-R, XLM-T and ModernBERT are read, including those of
     old transformers versions (pytorch_model.bin) and of fairseq (model.pt and dict.txt). All
@@ -28,14 +29,17 @@ def convert(
         pooling: Pooling of the token vectors (default: the checkpoint's own, or combined).
         to_encoder: Write the stock encoder alone, without our code and heads, as
             text-embeddings-inference and vLLM read it (pooling: cls or mean_all).
+        merge: Merge an adapter (peft) into the weights that it was trained on.
     """
     from twhin_hf.conversion.convert import convert_checkpoint
     from twhin_hf.conversion.encoder import convert_to_encoder
+    from twhin_hf.conversion.merge import merge_adapter
     from twhin_hf.report import report
 
-    done = (convert_to_encoder if to_encoder else convert_checkpoint)(
-        checkpoint, output, tokenizer=tokenizer, revision=revision, pooling=pooling
-    )
+    if merge and to_encoder:
+        raise ValueError("to_encoder merges an adapter by itself; leave out merge")
+    way = convert_to_encoder if to_encoder else merge_adapter if merge else convert_checkpoint
+    done = way(checkpoint, output, tokenizer=tokenizer, revision=revision, pooling=pooling)
     report(
         f"{done.model}: {done.compared:,} tensors compared, largest difference "
         f"{done.max_difference:g}; {len(done.renamed):,} were renamed"

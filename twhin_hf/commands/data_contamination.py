@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from twhin_hf.table_format import TableFormat
+
 
 def contamination(
     pretraining: str,
     benchmark: str,
+    table_format: TableFormat,
     output: str | None = None,
     columns: dict[str, str] | None = None,
     benchmark_columns: dict[str, str] | None = None,
@@ -20,6 +23,7 @@ def contamination(
     Args:
         pretraining: Pretraining texts (text): Parquet, CSV or JSON lines; file or folder.
         benchmark: Posts of the benchmark (text and, if there is one, id).
+        table_format: How text tables are written.
         output: Parquet file to write the posts to, with their overlap.
         columns: Rename columns of the pretraining texts: NAME=COLUMN.
         benchmark_columns: Rename columns of the benchmark: NAME=COLUMN.
@@ -38,6 +42,7 @@ def contamination(
         ngram,
         columns=columns,
         benchmark_columns=benchmark_columns,
+        table_format=table_format,
         memory_limit=memory_limit,
     )
     report(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twhin_hf.benchmarks.engagement.recipe import EngagementRecipe
 from twhin_hf.commands.options import DatasetOutput
+from twhin_hf.table_format import TableFormat
 
 _TASK = """\
 Engagement prediction (Zhang et al., [TwHIN-BERT](https://arxiv.org/abs/2209.07562), KDD 2023,
@@ -51,6 +52,7 @@ def engagement_build(
     network: str,
     dataset: DatasetOutput,
     recipe: EngagementRecipe,
+    table_format: TableFormat,
     exclude_posts: str | None = None,
     salt_file: str | None = None,
     columns: dict[str, str] | None = None,
@@ -69,6 +71,7 @@ def engagement_build(
         network: Network folder with the users' vectors.
         dataset: Where the data set goes.
         recipe: How the benchmark is made.
+        table_format: How text tables are written.
         exclude_posts: Posts that a text model was pretrained on, a file with the column post_id. If
             these are all posts of train, another --split_seed splits the rest anew.
         salt_file: File with 16 to 64 random bytes, the key of the hashes (default: drawn and
@@ -88,11 +91,19 @@ def engagement_build(
     from twhin_hf.report import report
     from twhin_hf.tables import read_ids
 
-    read, _ = read_posts(posts, columns=post_columns, memory_limit=memory_limit)
+    read, _ = read_posts(
+        posts, columns=post_columns, table_format=table_format, memory_limit=memory_limit
+    )
+    excluded: list[str] = []
+    if exclude_posts:
+        excluded = read_ids(
+            exclude_posts, table_format=table_format, memory_limit=memory_limit
+        ).to_pylist()
     benchmark = build_engagement_benchmark(
         read_log(
             engagements,
             posts,
+            table_format=table_format,
             columns=columns,
             post_columns=post_columns,
             memory_limit=memory_limit,
@@ -100,7 +111,7 @@ def engagement_build(
         load_network(network),
         read.with_format("arrow")[:],
         salt=Path(salt_file).read_bytes() if salt_file else None,
-        exclude_posts=read_ids(exclude_posts).to_pylist() if exclude_posts else [],
+        exclude_posts=excluded,
         **vars(recipe),
     )
     card = DatasetCard(title="Engagement prediction", text=_TASK + _BUILT.format(**vars(recipe)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
 from twhin_hf.commands.options import DatasetOutput
+from twhin_hf.table_format import TableFormat
 
 _LOADED = """\
 Hashtag prediction (Zhang et al., [TwHIN-BERT](https://arxiv.org/abs/2209.07562), KDD 2023, Section
@@ -20,6 +21,7 @@ Each class is split {fractions}; near-duplicates stand in one split."""
 def hashtag(
     data_dir: str,
     dataset: DatasetOutput,
+    table_format: TableFormat,
     hydration: str | None = None,
     languages: list[str] | None = None,
     columns: dict[str, str] | None = None,
@@ -34,6 +36,7 @@ def hashtag(
         data_dir: Benchmark: hashtag-classification-id.zip, its unpacked folder, or a folder with
             texts.
         dataset: Where the data set goes.
+        table_format: How text tables are written.
         hydration: Texts of the posts: JSON lines of X/Twitter's API v1.1 or v2, or a table with the
             columns post_id and text.
         languages: Languages to write (default: all).
@@ -49,7 +52,7 @@ def hashtag(
         license="cc-by-4.0",
         task_categories=["text-classification"],
     )
-    configs = hashtag_configs(data_dir, hydration, languages, columns)
+    configs = hashtag_configs(data_dir, hydration, languages, columns, table_format)
     write_hub_folder(configs, dataset.output, card)
     dataset.finish()
 
@@ -58,6 +61,7 @@ def hashtag_build(
     posts: str,
     dataset: DatasetOutput,
     recipe: HashtagRecipe,
+    table_format: TableFormat,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
     progress: bool = True,
@@ -71,6 +75,7 @@ def hashtag_build(
         posts: Posts (post_id, text, lang): Parquet, CSV or JSON lines; file or folder.
         dataset: Where the data set goes.
         recipe: How the benchmark is made.
+        table_format: How text tables are written.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
         progress: Show progress bars.
@@ -79,7 +84,9 @@ def hashtag_build(
     from twhin_hf.benchmarks.hub_folder import DatasetCard, HubConfig, write_hub_folder
     from twhin_hf.report import counts_sentence, report
 
-    benchmark = build_hashtag_benchmark(posts, recipe, columns=columns, memory_limit=memory_limit)
+    benchmark = build_hashtag_benchmark(
+        posts, recipe, columns=columns, table_format=table_format, memory_limit=memory_limit
+    )
     text = _BUILT.format(
         num_hashtags=recipe.num_hashtags,
         max_posts=recipe.max_posts,

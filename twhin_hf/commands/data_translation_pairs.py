@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from twhin_hf.table_format import TableFormat
+
 if TYPE_CHECKING:
     from twhin_hf.data.translation.sources import PairSource
 
@@ -14,6 +16,7 @@ def translation_pairs(
     source: Source,
     input: str,
     output: str,
+    table_format: TableFormat,
     languages: list[str] | None = None,
     min_score: float | None = None,
     max_texts: int | None = None,
@@ -37,6 +40,7 @@ def translation_pairs(
             of text.
         input: File or folder, as published.
         output: Output folder.
+        table_format: How text tables are written.
         languages: Pairs of languages in the order of the sides, such as en-ar en-hi (default: all
             that the source names).
         min_score: Margin score that a pair must exceed, for wikimatrix (default: 1.05, the
@@ -59,7 +63,7 @@ def translation_pairs(
         if _SOURCE_OF[name] != source:
             raise ValueError(f"--{name} is for --source {_SOURCE_OF[name]}, not {source}")
     done = write_translation_pairs(
-        _pair_source(source, input, languages or [], memory_limit, progress, given),
+        _pair_source(source, input, languages or [], table_format, memory_limit, progress, given),
         output,
         validation_share=validation_share,
         seed=seed,
@@ -77,6 +81,7 @@ def _pair_source(
     source: Source,
     path: str,
     languages: list[str],
+    table_format: TableFormat,
     memory_limit: str,
     progress: bool,
     given: dict[str, Any],
@@ -99,4 +104,4 @@ def _pair_source(
         return moses_pairs(path, pairs, progress=progress)
     if source == "published":
         return published_pairs(path, pairs, progress=progress, **given)
-    return column_pairs(path, pairs, memory_limit=memory_limit, **given)
+    return column_pairs(path, pairs, table_format=table_format, memory_limit=memory_limit, **given)

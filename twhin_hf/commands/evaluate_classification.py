@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from twhin_hf.commands.options import FineTuningOptions, save_results
+from twhin_hf.table_format import TableFormat
 
 
 def classification(
@@ -13,6 +14,7 @@ def classification(
     data_dir: str,
     output: str,
     fine_tuning: FineTuningOptions,
+    table_format: TableFormat,
     revision: str | None = None,
     hydration: str | None = None,
     protocols: tuple[Literal["fine-tuning", "features"], ...] = ("fine-tuning",),
@@ -30,6 +32,7 @@ def classification(
         data_dir: Published files: a folder, or a table.
         output: Folder for results.json.
         fine_tuning: Options of the fine-tuning.
+        table_format: How text tables are written.
         revision: Revision of the repository.
         hydration: Texts of a benchmark that holds ids alone: JSON lines of X/Twitter's API, or a
             table with the columns post_id and text.
@@ -53,7 +56,7 @@ def classification(
     from twhin_hf.results import Results
 
     known = find_benchmark(benchmark)
-    splits, notes, _ = load_benchmark(benchmark, data_dir, hydration, columns)
+    splits, notes, _ = load_benchmark(benchmark, data_dir, hydration, columns, table_format)
     config = replace(recipe_config(benchmark, model, revision), **fine_tuning.given())
     rows = []
     if "features" in protocols:

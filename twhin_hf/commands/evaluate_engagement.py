@@ -6,6 +6,7 @@ from typing import Literal
 
 from twhin_hf.commands.options import EncoderOptions, save_results
 from twhin_hf.evaluation.engagement_config import EngagementConfig
+from twhin_hf.table_format import TableFormat
 
 
 def engagement(
@@ -15,6 +16,7 @@ def engagement(
     output: str,
     encoder: EncoderOptions,
     config: EngagementConfig,
+    table_format: TableFormat,
     split_seed: int = 0,
     max_posts: int = 10_000,
     records_per_user: int | Literal["all"] = 1,
@@ -39,6 +41,7 @@ def engagement(
         output: Folder for results.json.
         encoder: Encoder to judge.
         config: Options of the predictor.
+        table_format: How text tables are written.
         split_seed: Seed of the split that the network was embedded with.
         max_posts: Maximum number of posts per language (paper: 10,000).
         records_per_user: Number of records of a user per language, or all (paper: 1).
@@ -59,6 +62,7 @@ def engagement(
     from twhin_hf.evaluation.baselines import evaluate_baselines, find_stock_encoder
     from twhin_hf.evaluation.engagement import engagement_rows, evaluate_engagement
     from twhin_hf.evaluation.engagement_results import baseline_rows, difference_sentence
+    from twhin_hf.loading.places import check_place
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
     from twhin_hf.report import report
@@ -66,9 +70,12 @@ def engagement(
 
     if records_per_user != "all" and records_per_user < 1:
         raise ValueError(f"--records_per_user is {records_per_user}; give 1 or more, or all")
+    check_place(encoder.model, encoder.revision)
     most_records = None if records_per_user == "all" else records_per_user
     vectors = load_network(network)
-    read, _ = read_posts(posts, columns=post_columns, memory_limit=memory_limit)
+    read, _ = read_posts(
+        posts, columns=post_columns, table_format=table_format, memory_limit=memory_limit
+    )
     table = read.with_format("arrow")[:]
     splits = split_posts(table["post_id"], split_seed)
     check_no_leak(vectors.post_ids, table["post_id"].filter(splits != "train"), what="The network")
@@ -85,6 +92,7 @@ def engagement(
         read_log(
             engagements,
             posts,
+            table_format=table_format,
             columns=columns,
             post_columns=post_columns,
             memory_limit=memory_limit,

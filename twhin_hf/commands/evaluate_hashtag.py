@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from twhin_hf.commands.options import FineTuningOptions, save_results
+from twhin_hf.table_format import TableFormat
 
 
 def hashtag(
@@ -12,6 +13,7 @@ def hashtag(
     data_dir: str,
     output: str,
     fine_tuning: FineTuningOptions,
+    table_format: TableFormat,
     revision: str | None = None,
     hydration: str | None = None,
     languages: list[str] | None = None,
@@ -32,6 +34,7 @@ def hashtag(
             texts (what `twhin-hf data hashtag` and `hashtag-build` write).
         output: Folder for results.json and plots.
         fine_tuning: Options of the fine-tuning.
+        table_format: How text tables are written.
         revision: Revision of the repository.
         hydration: Texts of the posts: JSON lines of X/Twitter's API, or a table with the columns
             post_id and text.
@@ -48,6 +51,7 @@ def hashtag(
     from pathlib import Path
 
     from twhin_hf.benchmarks.hashtag.loading import hashtag_languages, load_hashtag_prediction
+    from twhin_hf.data.language_codes import check_language_code
     from twhin_hf.evaluation.classification import recipe_config
     from twhin_hf.evaluation.fine_tuning import options_of
     from twhin_hf.evaluation.hashtag import hashtag_rows, read_curves, write_curves
@@ -66,7 +70,11 @@ def hashtag(
     # All of them before anything long: the last one may be missing or damaged.
     loaded = {
         language: load_hashtag_prediction(
-            language, data_dir=data_dir, hydration=hydration, columns=columns
+            language,
+            data_dir=data_dir,
+            hydration=hydration,
+            columns=columns,
+            table_format=table_format,
         )
         for language in languages or hashtag_languages(data_dir)
     }
@@ -93,5 +101,5 @@ def hashtag(
             if of_language == language
         }
         drawn[model] = {point.examples_per_class: point.values for point in points}
-        plot = folder / f"few_shot_{language}.png"
+        plot = folder / f"few_shot_{check_language_code(language)}.png"
         report(f"Saved in {plot_few_shot(drawn, plot, f'Hashtag prediction, {language}')}")

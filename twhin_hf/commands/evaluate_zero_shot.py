@@ -6,6 +6,7 @@ from functools import partial
 from typing import Literal
 
 from twhin_hf.evaluation.zero_shot_config import ZeroShotConfig
+from twhin_hf.table_format import TableFormat
 
 
 def zero_shot(
@@ -15,6 +16,7 @@ def zero_shot(
     test: dict[str, str],
     output: str,
     config: ZeroShotConfig,
+    table_format: TableFormat,
     validation: dict[str, str] | None = None,
     revision: str | None = None,
     before: str | None = None,
@@ -36,6 +38,7 @@ def zero_shot(
         test: Test sets, LANGUAGE=FILE.
         output: Folder for results.json.
         config: Options of the fine-tuning.
+        table_format: How text tables are written.
         validation: Held-out set, LANGUAGE=FILE, reported beside the others; nothing is chosen by
             it.
         revision: Revision of the repository.
@@ -79,6 +82,7 @@ def zero_shot(
         label_map=renamed,
         keep_neutral=keep_neutral,
         columns=columns,
+        table_format=table_format,
         left_out=left_out,
     )
     ((language, train_file),) = train.items()

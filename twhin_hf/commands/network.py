@@ -7,14 +7,29 @@ from typing import Literal
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
+from twhin_hf.table_format import TableFormat
+
+Source = Literal[
+    "bluesky",
+    "mastodon",
+    "x",
+    "table",
+    "movielens",
+    "recbole",
+    "lightgcn",
+    "recsys2020",
+    "mind",
+]
 
 
 def import_(
-    source: Literal["bluesky", "mastodon", "x", "table"],
+    source: Source,
     input: str,
     output: str,
+    table_format: TableFormat,
     columns: dict[str, str] | None = None,
     user_id: str | None = None,
+    content_warnings: bool = False,
     max_bad_lines: float = 0.01,
     language_model: str | None = None,
     detect_languages: bool = False,
@@ -25,17 +40,27 @@ def import_(
 ) -> None:
     """Import a network's log: write engagements.parquet and posts.parquet.
 
-    import.json counts what was left out, and why. Ids of users stay as they are in the log: hash
-    them before you publish.
+    Bluesky: Jetstream, a decoded firehose, JSON of servers (listRecords) and of the AppView, CAR
+    exports (twhin_hf[bluesky]). Mastodon: statuses, searches, notifications, streams, an archive's
+    outbox, likes and bookmarks. X: the API's answers of v1.1 and v2, compliance files, an archive.
+    Whatever is around them is looked through, one JSON value a line or a file; deletions count
+    wherever in the input they stand. Files of a folder that are no log are passed over.
+
+    import.json counts what was left out, and why; posts_without_text.txt lists the posts whose text
+    is missing. Ids of users stay as they are in the log: hash them before you publish.
 
     Args:
-        source: Network that the log is from.
-        input: File or folder: JSON lines or arrays, plain, .gz or .zst; an unpacked archive; for
-            table, Parquet, CSV or JSON lines.
+        source: Network that the log is from; table, any table; or a recommender set as it is
+            published, with the titles of its items as texts if they are there.
+        input: File or folder: JSON, one value a line or a file, plain, .gz or .zst; CAR files; an
+            unpacked archive; for table, Parquet, CSV or JSON lines.
         output: Output folder.
+        table_format: How text tables are written.
         columns: Rename columns, for table: what it calls user_id, post_id, relation, timestamp,
             text and lang, NAME=COLUMN.
-        user_id: Owner of the archive, if the archive does not say.
+        user_id: Owner of the archive, if the archive does not say; for mastodon also the account
+            that asked the API, whose favourites and bookmarks count then.
+        content_warnings: Put a Mastodon status's content warning before its text.
         max_bad_lines: Maximum share of a file's lines that may be no JSON.
         language_model: Model of fastText that identifies the language of posts without one (needs
             twhin_hf[fasttext]).
@@ -64,7 +89,9 @@ def import_(
         input,
         output,
         columns=columns,
+        table_format=table_format,
         user_id=user_id,
+        content_warnings=content_warnings,
         detect_language=detector,
         max_bad_lines=max_bad_lines,
         memory_limit=memory_limit,
@@ -72,7 +99,9 @@ def import_(
         temp_directory=temp_directory,
         progress=progress,
     )
-    report(f"Import, saved in {output}", asdict(done))
+    counts = asdict(done)
+    del counts["passed_over"]  # told in a sentence
+    report(f"Import, saved in {output}", counts)
 
 
 def embed(
@@ -80,6 +109,7 @@ def embed(
     output: str,
     log: LogConfig,
     config: NetworkEmbeddingConfig,
+    table_format: TableFormat,
     posts: str | None = None,
     exclude_posts: str | None = None,
     resume: bool = False,
@@ -95,6 +125,7 @@ def embed(
         output: Network folder to write.
         log: Options of the reader.
         config: Options of the embedding.
+        table_format: How text tables are written.
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder. Engagements with
             other posts are dropped.
         exclude_posts: Posts that must not take part, a file with the column post_id.
@@ -110,8 +141,12 @@ def embed(
     from twhin_hf.report import report
     from twhin_hf.tables import read_ids
 
-    excluded = read_ids(exclude_posts) if exclude_posts else None
-    graph = read_log(engagements, posts, exclude_posts=excluded, **vars(log))
+    excluded = None
+    if exclude_posts:
+        excluded = read_ids(exclude_posts, table_format=table_format, memory_limit=log.memory_limit)
+    graph = read_log(
+        engagements, posts, exclude_posts=excluded, table_format=table_format, **vars(log)
+    )
     network = embed_network(graph, config, output=output, resume=resume, progress=progress)
     save_network(network, output)
     report("Engagement log", asdict(graph.report))
@@ -124,6 +159,7 @@ def mine(
     posts: str,
     output: str,
     config: MiningConfig,
+    table_format: TableFormat,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
     progress: bool = True,
@@ -135,6 +171,7 @@ def mine(
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder.
         output: Parquet file of pairs to write.
         config: Options of the mining.
+        table_format: How text tables are written.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
         progress: Show a progress bar.
@@ -152,6 +189,7 @@ def mine(
         config,
         progress=progress,
         columns=columns,
+        table_format=table_format,
         memory_limit=memory_limit,
     )
     report(f"Pairs, saved in {output}", asdict(found))

@@ -70,10 +70,12 @@ class BitextOptions:
             after its languages (en-ar.tsv), or Parquet, CSV or JSON lines with text_a, text_b,
             lang_a and lang_b.
         columns: Rename columns of the tables: NAME=COLUMN.
+        memory_limit: Memory limit of the reader.
     """
 
     pairs: list[str]
     columns: dict[str, str] | None = None
+    memory_limit: str = "1GB"
 
     def read(self) -> Any:
         """Reads all of them into one data set."""
@@ -81,7 +83,8 @@ class BitextOptions:
 
         from twhin_hf.benchmarks.zero_shot.readers import read_bitext
 
-        return concatenate_datasets([read_bitext(path, self.columns) for path in self.pairs])
+        read = (read_bitext(path, self.columns, self.memory_limit) for path in self.pairs)
+        return concatenate_datasets(list(read))
 
 
 @dataclass

@@ -100,7 +100,7 @@ def parse_command(command: Command, arguments: Sequence[str], program: str) -> d
     arguments = spell_out(arguments, options)
     for argument in arguments:
         if argument.startswith("--config="):
-            _check_config(Path(argument.partition("=")[2]), [option.name for option in options])
+            _check_config(Path(argument.partition("=")[2]), options)
     try:
         parsed = parser.parse_args(arguments)
     except argparse.ArgumentError as error:
@@ -232,19 +232,61 @@ def _help(option: Option) -> str:
     return f"{option.help} (default: {shown_default(default)})"
 
 
-def _check_config(path: Path, known: Sequence[str]) -> None:
-    """Checks that a config is a mapping of options.
+def _check_config(path: Path, options: Sequence[Option]) -> None:
+    """Checks each line of a config before anything is done.
 
     Raises:
-        ValueError: Another thing than YAML, or an unknown key; the nearest is named.
+        ValueError: Another thing than YAML, an unknown key (the nearest is named), or a value of
+            another type; the line is told.
     """
+    text = ""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        tab = "; indent by blanks, not by tabs" if "'\\t'" in str(error.problem) else ""
+        raise ValueError(f"{path}, line {line}: no YAML: {error.problem}{tab}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds no `key: value` lines")
-    _check_keys(values, known, str(path))
+    _check_values(values, yaml.compose(text), options, path, "")
+
+
+def _check_values(
+    values: Mapping[Any, Any], node: Any, options: Sequence[Option], path: Path, above: str
+) -> None:
+    """Checks the keys and values of a config, and of the dataclasses in it."""
+    by_name = {option.name: option for option in options}
+    lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+    nodes = {key.value: value for key, value in node.value}
+    names = [key.value for key, _ in node.value]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{path}, line {lines[twice]}: {above}{twice} stands there twice")
+    for key, value in values.items():
+        where = f"{path}, line {lines.get(str(key), node.start_mark.line + 1)}"
+        option = by_name.get(key)
+        if option is None:
+            hint = nearest(str(key), by_name)
+            raise ValueError(f"{where}: there is an unknown key {above + str(key)!r}{hint}")
+        owner = next(filter(dataclasses.is_dataclass, members_of(option.kind)), None)
+        if owner is None:
+            parser = ArgumentParser(exit_on_error=False)
+            parser.add_argument(f"--{key}", type=option.kind)
+            try:
+                parser.parse_object({key: value})
+            except argparse.ArgumentError as error:
+                message = _in_words(error, [option], "").removeprefix("--")
+                raise ValueError(f"{where}: {above}{message}") from error
+        elif isinstance(value, dict):
+            inner = [inner for inner, _ in field_options(owner, "")]
+            _check_values(value, nodes[str(key)], inner, path, f"{above}{key}.")
+        elif value is not None or type(None) not in members_of(option.kind):
+            known = ", ".join(field.name for field in init_fields(owner))
+            raise ValueError(
+                f"{where}: {above}{key} is {value!r}; needed are `key: value` lines of {known}"
+            )
 
 
 def _check_keys(values: Iterable[Any], known: Sequence[str], where: str) -> None:

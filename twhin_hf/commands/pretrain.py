@@ -16,6 +16,7 @@ from twhin_hf.commands.training_options import (
     check_paths,
     load_model,
 )
+from twhin_hf.table_format import TableFormat
 from twhin_hf.training.social import SocialPretrainingConfig
 
 
@@ -54,7 +55,9 @@ def pretrain(
     objectives: ObjectiveOptions,
     lora: LoraOptions,
     config: SocialPretrainingConfig,
+    table_format: TableFormat,
     columns: dict[str, str] | None = None,
+    memory_limit: str = "1GB",
 ) -> None:
     """Pretrain an encoder with MLM, and with what a network knows of the posts.
 
@@ -68,7 +71,9 @@ def pretrain(
         objectives: Settings of the objectives.
         lora: Adapter, if any.
         config: Options of the training.
+        table_format: How text tables are written.
         columns: Rename columns of the posts: NAME=COLUMN.
+        memory_limit: Memory limit of the readers.
     """
     import pyarrow.parquet as pq
 
@@ -87,14 +92,18 @@ def pretrain(
             defaults["social_weight"] = 0.0
     encoder, tokenizer = load_model(model, objectives, lora, config.seed, **defaults)
     train_posts, eval_posts = (
-        read_posts(path, columns=columns).dataset if path else None
+        read_posts(
+            path, columns=columns, table_format=table_format, memory_limit=memory_limit
+        ).dataset
+        if path
+        else None
         for path in (data.posts, data.validation_posts)
     )
     train_pairs, eval_pairs = (
         pq.read_table(path) if path else None for path in (data.pairs, data.validation_pairs)
     )
     train_translations, eval_translations = (
-        read_translation_pairs(path) if path else None
+        read_translation_pairs(path, memory_limit=memory_limit) if path else None
         for path in (data.translation_pairs, data.validation_translation_pairs)
     )
     trainer = SocialPretrainingTrainer(

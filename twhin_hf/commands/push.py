@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from twhin_hf.hub.card_metadata import CardMetadata
+
 
 def push(
     repo: str,
+    metadata: CardMetadata,
     model: str | None = None,
     dataset: str | None = None,
     private: bool = False,
@@ -12,6 +15,7 @@ def push(
     base_model: str | None = None,
     message: str = "Upload with twhin_hf",
     dry_run: bool = False,
+    show_card: bool = False,
 ) -> None:
     """Publish a model, an adapter or a benchmark on the Hub in one commit.
 
@@ -21,6 +25,7 @@ def push(
 
     Args:
         repo: Repository, OWNER/NAME; created if missing.
+        metadata: What no folder tells.
         model: Folder of a saved model or adapter.
         dataset: Folder that a `twhin-hf data` command has written.
         private: Create the repository as private.
@@ -28,13 +33,16 @@ def push(
         base_model: Repository of an adapter's base model.
         message: Commit message.
         dry_run: List the files that would be published, and ask no network.
+        show_card: Print the card.
     """
     from pathlib import Path
 
     from rich.table import Table
 
+    from twhin_hf.hub.client import CARD
     from twhin_hf.hub.datasets import plan_dataset_push, push_dataset
     from twhin_hf.hub.push import plan_push, push_model
+    from twhin_hf.hub.sections import read_card
     from twhin_hf.report import report
 
     if bool(model) == bool(dataset):
@@ -51,10 +59,16 @@ def push(
     elif dataset:
         done = push_dataset(dataset, repo, private=private, card=text, message=message)
     elif dry_run:
-        done = plan_push(str(model), repo, text, base_model)
+        done = plan_push(str(model), repo, text, base_model, metadata)
     else:
         done = push_model(
-            str(model), repo, private=private, card=text, message=message, base_model=base_model
+            str(model),
+            repo,
+            private=private,
+            card=text,
+            message=message,
+            base_model=base_model,
+            metadata=metadata,
         )
     table = Table()
     table.add_column("file")
@@ -65,5 +79,11 @@ def push(
     for title, names in (("Left behind", done.left_behind), ("Deleted", done.deleted)):
         if names:
             report(f"{title}: {', '.join(names)}")
+    written = done.files[CARD]
+    shown = written.decode() if isinstance(written, bytes) else written.read_text(encoding="utf-8")
+    if model and not read_card(shown).data.get("license"):
+        report("The card names no licence: nobody may use the model. Give one with --license")
+    if show_card:
+        report(shown)
     if done.url:
         report(done.url)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from twhin_hf.table_format import TableFormat
+
 
 def split(
     posts: str,
     output: str,
+    table_format: TableFormat,
     seed: int = 0,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
@@ -18,6 +21,7 @@ def split(
     Args:
         posts: Posts: Parquet, CSV or JSON lines; file or folder.
         output: Folder for train.parquet, validation.parquet and test.parquet.
+        table_format: How text tables are written.
         seed: Seed of the split.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
@@ -32,7 +36,9 @@ def split(
     from twhin_hf.files import new_file
     from twhin_hf.report import report
 
-    read, _ = read_posts(posts, columns=columns, memory_limit=memory_limit)
+    read, _ = read_posts(
+        posts, columns=columns, table_format=table_format, memory_limit=memory_limit
+    )
     table = read.with_format("arrow")[:]
     splits = split_posts(table["post_id"], seed)
     for name in SPLITS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,10 +40,12 @@ class TranslationData:
     Args:
         translation_pairs: Translation pairs: Parquet, CSV or JSON lines; file or folder.
         validation_translation_pairs: Held-out translation pairs.
+        memory_limit: Memory limit of the reader.
     """
 
     translation_pairs: str | None = None
     validation_translation_pairs: str | None = None
+    memory_limit: str = "1GB"
 
 
 class Stage(NamedTuple):
@@ -142,11 +145,12 @@ def train(stage: Stage) -> None:
     data, model, objectives, lora, config = stage
     encoder, tokenizer = load_model(model, objectives, lora, config.seed, **SETTINGS)
     held_out = data.validation_translation_pairs
+    read = partial(read_translation_pairs, memory_limit=data.memory_limit)
     trainer = TPPTrainer(
         model=encoder,
         args=config,
-        train_dataset=read_translation_pairs(str(data.translation_pairs)),
-        eval_dataset=read_translation_pairs(held_out) if held_out else None,
+        train_dataset=read(str(data.translation_pairs)),
+        eval_dataset=read(held_out) if held_out else None,
         processing_class=tokenizer,
     )
     trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from twhin_hf.commands.declared import optional_fields
+from twhin_hf.data.text_normalization import Normalization
 from twhin_hf.modeling.settings import ObjectiveSettings
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ class ModelOptions:
         config_overrides: Values of the new config, such as hidden_size=384.
         tokenizer_name: Tokenizer (default: that of model_name_or_path).
         dropout: Dropout of the encoder (default: the checkpoint's).
+        add_tokens: Tokens to add to the tokenizer, with new embeddings, such as @user HTTPURL.
+        normalize_texts: Let the tokenizer normalize users and links as XLM-T or BERTweet does.
     """
 
     model_name_or_path: str | None = None
@@ -32,6 +35,8 @@ class ModelOptions:
     config_overrides: dict[str, Any] | None = None
     tokenizer_name: str | None = None
     dropout: float | None = None
+    add_tokens: list[str] | None = None
+    normalize_texts: Normalization | None = None
 
     def __post_init__(self) -> None:
         if bool(self.model_name_or_path) == bool(self.config_name):
@@ -121,12 +126,18 @@ def load_model(
     Raises:
         ValueError: Options that do not fit together.
     """
-    from transformers import AutoTokenizer, set_seed
+    from transformers import set_seed
 
+    from twhin_hf.data.text_normalization import prepare_tokenizer
+    from twhin_hf.loading.auto import load_tokenizer
+    from twhin_hf.loading.places import check_place
     from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 
     check_lora(model, lora)
-    tokenizer = AutoTokenizer.from_pretrained(model.tokenizer_name or model.model_name_or_path)
+    for name in filter(None, (model.model_name_or_path, model.tokenizer_name)):
+        check_place(name)
+    origin = model.tokenizer_name or str(model.model_name_or_path)
+    tokenizer = prepare_tokenizer(load_tokenizer(origin), model.add_tokens, model.normalize_texts)
     given = objectives.given()
     # Before the model: heads that a checkpoint lacks are drawn from the global generator.
     set_seed(seed)
@@ -143,6 +154,7 @@ def load_model(
         trainable_adapter=lora.lora,
         four_bit=lora.lora_4bit,
         dropout=model.dropout,
+        add_tokens=bool(model.add_tokens),
         **defaults | given,
     )
     return (_with_lora(loaded, lora) if lora.lora else loaded), tokenizer
@@ -175,6 +187,11 @@ def check_lora(model: ModelOptions, lora: LoraOptions) -> None:
     """
     if lora.lora and not model.model_name_or_path:
         raise ValueError("lora adapts a checkpoint; give model_name_or_path, not config_name")
+    if lora.lora and model.add_tokens:
+        raise ValueError(
+            "add_tokens makes new embeddings, which LoRA would leave untrained and not save; train "
+            "in full with add_tokens first, and start from that folder"
+        )
 
 
 def check_paths(owner: Any, *names: str) -> None:

@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from twhin_hf.files import read_json
+from twhin_hf.loading.places import check_place
 
 _FILES = (
     *("*.json", "*.txt", "*.model", "*.codes"),
     *("model.safetensors", "model-*.safetensors", "adapter_model.safetensors"),
 )
 _PICKLES = ("pytorch_model.bin", "pytorch_model-*.bin")
-_REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _OLD_NAMES = (
     (re.compile(r"^module\."), ""),
     (re.compile(r"LayerNorm\.gamma$"), "LayerNorm.weight"),
@@ -43,10 +43,7 @@ def checkpoint_path(name_or_path: str, revision: str | None = None) -> Path:
     path = Path(name_or_path).expanduser()
     if path.exists():
         return path
-    if not _REPOSITORY.fullmatch(name_or_path):
-        raise FileNotFoundError(
-            f"there is no {name_or_path}; give a folder, or a repository of the Hub as owner/name"
-        )
+    check_place(name_or_path, revision)
     folder = _download(name_or_path, revision, _FILES)
     if not any(folder.glob("*.safetensors")):
         folder = _download(name_or_path, revision, [*_FILES, *_PICKLES])

@@ -14,7 +14,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from twhin_hf.conversion.checkpoints import checkpoint_path, modern_name, read_config, read_weights
 from twhin_hf.conversion.fairseq import TOKEN_TYPES, check_vocabulary, fairseq_file, read_fairseq
-from twhin_hf.files import new_folder
+from twhin_hf.files import new_folder, write_json
+from twhin_hf.hub.cards import CONVERSION_NAME
+from twhin_hf.hub.sections import license_of_folder
 from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.modeling import apply_settings
@@ -123,6 +125,7 @@ def convert_checkpoint(
         # First: what saves the model reads there which special tokens a mean leaves out.
         loaded_tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)
+        write_json(folder / CONVERSION_NAME, origin_of(checkpoint, path))
         again = target.from_pretrained(folder, local_files_only=True)
         difference = compare_weights(kept, again.state_dict())
     dropped = [source.origins[name] for name in source.weights if name not in places]
@@ -143,6 +146,17 @@ def convert_checkpoint(
     )
 
 
+def origin_of(checkpoint: str, path: Path) -> dict[str, Any]:
+    """What a card tells of a converted model; a folder is told by its name alone.
+
+    Args:
+        checkpoint: Folder or repository that was converted.
+        path: Where it lies.
+    """
+    name = path.resolve().name if Path(checkpoint).exists() else checkpoint
+    return {"converted_from": name, "license": license_of_folder(path)}
+
+
 def _read(path: Path) -> _Checkpoint:
     file = fairseq_file(path)
     if file is not None:
@@ -153,6 +167,11 @@ def _read(path: Path) -> _Checkpoint:
         )
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is no folder; give the one that it lies in")
+    if (path / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{path} holds an adapter, not a model; `twhin-hf convert --merge` merges it into its "
+            "base, `--to_encoder` writes that as a plain encoder"
+        )
     weights, origins = {}, {}
     for old, value in read_weights(path).items():
         weights[modern_name(old)], origins[modern_name(old)] = value, old

@@ -102,6 +102,20 @@ def is_language_code(code: str) -> bool:
     return _CODE.fullmatch(code) is not None
 
 
+def check_language_code(code: str) -> str:
+    """The code itself, which may be the name of a file or folder then.
+
+    Raises:
+        ValueError: It does not look like a language code.
+    """
+    if not is_language_code(code):
+        raise ValueError(
+            f"{code!r} is no language code, and would be the name of a file; needed are such as "
+            "en, zh-Hans or und. Check the column of languages."
+        )
+    return code
+
+
 def parse_language_pair(text: str) -> LanguagePair:
     """Reads a pair of languages such as `en-ar`; three-letter codes become two-letter ones.
 

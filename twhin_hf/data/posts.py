@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from twhin_hf.files import process_folder
 from twhin_hf.report import counts_sentence
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import (
     TableSource,
     describe,
@@ -68,6 +69,7 @@ def read_posts(
     *,
     max_characters: int = 10_000,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
     threads: int | None = None,
     directory: str | Path | None = None,
@@ -79,6 +81,7 @@ def read_posts(
             `text` and, optionally, `lang`. A post without a language has the language "und".
         max_characters: A longer text is cut to its first characters.
         columns: What the source calls a column, such as `{"text": "body"}`.
+        table_format: How text tables are written.
         memory_limit: Most memory of the engine.
         threads: Threads of the engine; all cores where it is None.
         directory: Where the data set's Arrow file is written and stays. A folder that goes away
@@ -97,7 +100,12 @@ def read_posts(
     folder.mkdir(parents=True, exist_ok=True)
     with open_engine(memory_limit, threads, folder) as engine, read_errors(source):
         table = read_table(
-            source, ["post_id", "text"], ["lang"], connection=engine, columns=columns
+            source,
+            ["post_id", "text"],
+            ["lang"],
+            connection=engine,
+            columns=columns,
+            table_format=table_format,
         )
         valid, counts = _drop_blank(table, source)
         kept = _keep_first(valid) if counts["duplicate_ids"] else valid

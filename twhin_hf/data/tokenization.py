@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from datasets import Dataset, Features, List, Value
 
+from twhin_hf.data.text_normalization import normalizing_steps
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -19,7 +21,12 @@ SMALLEST_VOCABULARY = 50
 
 
 def train_unigram_tokenizer(
-    texts: Iterable[str], vocab_size: int, *, max_length: int = 128, progress: bool = True
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    max_length: int = 128,
+    progress: bool = True,
+    normalization: str | None = None,
 ) -> PreTrainedTokenizerBase:
     """Trains a unigram tokenizer as XLM-R's: NFKC, `▁` for spaces, `<s> post </s>`.
 
@@ -28,6 +35,7 @@ def train_unigram_tokenizer(
         vocab_size: Tokens at most, special ones included (XLM-R and TwHIN-BERT: 250,002).
         max_length: `model_max_length` of the tokenizer.
         progress: Show the trainer's progress bars.
+        normalization: Of users and links before all else (`add_normalization`).
 
     Returns:
         A fast tokenizer; `save_pretrained` it, and `AutoTokenizer` loads it.
@@ -43,8 +51,9 @@ def train_unigram_tokenizer(
     if vocab_size < SMALLEST_VOCABULARY:
         raise ValueError(f"vocab_size is {vocab_size}; give at least {SMALLEST_VOCABULARY}")
     tokenizer = Tokenizer(Unigram())
+    first = normalizing_steps(normalization) if normalization else []
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+        [*first, normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()

@@ -18,11 +18,11 @@ from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.evaluation.engagement_results import EngagementResult, EngagementResults, chance
 from twhin_hf.evaluation.text_encoders import TextEncoder
 from twhin_hf.files import read_json
+from twhin_hf.results import CHANCE
 from twhin_hf.training.record import RECORD_NAME
 
 logger = logging.getLogger(__name__)
 
-CHANCE = "chance"
 TFIDF = "TF-IDF + SVD"
 DIMENSION = 256
 

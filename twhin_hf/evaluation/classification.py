@@ -19,6 +19,7 @@ from twhin_hf.data.splits import SPLITS
 from twhin_hf.evaluation.classification_config import ClassificationConfig
 from twhin_hf.evaluation.classification_metrics import metric_named
 from twhin_hf.evaluation.fine_tuning import fine_tune
+from twhin_hf.loading.places import check_place
 from twhin_hf.results import Result
 
 if TYPE_CHECKING:
@@ -86,11 +87,13 @@ def recipe_config(benchmark: str, model: str, revision: str | None = None) -> Cl
         model: Folder or repository; a hidden size of 1,024 or more makes it a large one.
         revision: Revision of the repository.
     """
-    from transformers import AutoConfig
+    # Late: it imports torch, which this module does without.
+    from twhin_hf.loading.auto import load_config
 
+    check_place(model, revision)
     name = _SAME.get(benchmark, benchmark)
     recipe = RECIPES.get(name) or RECIPES.get(name.partition("-")[0], RECIPES["hashtag"])
-    hidden_size = AutoConfig.from_pretrained(model, revision=revision or "main").hidden_size
+    hidden_size = load_config(model, revision).hidden_size
     if hidden_size < _LARGE_HIDDEN_SIZE:
         return ClassificationConfig(learning_rate=recipe.base_learning_rate)
     return ClassificationConfig(

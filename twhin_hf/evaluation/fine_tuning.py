@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from twhin_hf.evaluation.fine_tuning_config import FineTuningConfig
 from twhin_hf.evaluation.sentiment import encode_texts
 from twhin_hf.evaluation.token_classification import IGNORED, encode_words
+from twhin_hf.loading.places import check_place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,27 +164,40 @@ def load_classifier(
     from transformers import (
         AutoModelForSequenceClassification,
         AutoModelForTokenClassification,
-        AutoTokenizer,
         set_seed,
     )
 
+    from twhin_hf.loading.auto import (
+        is_adapter,
+        load_config,
+        load_post_encoder,
+        load_tokenizer,
+    )
     from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 
-    stock = AutoModelForSequenceClassification if is_sequence else AutoModelForTokenClassification
+    check_place(name_or_path, revision)
+    stock: Any = (
+        AutoModelForSequenceClassification if is_sequence else AutoModelForTokenClassification
+    )
+    names = dict(enumerate(labels))
+    loaded: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
+    config = load_config(name_or_path, revision)
+    config.id2label, config.label2id = names, {label: number for number, label in names.items()}
+    origin: str | None = name_or_path
+    if is_adapter(name_or_path, revision):
+        # A stock class would look for a classifier's adapter, and leave out that of an encoder.
+        encoder = load_post_encoder(name_or_path, revision)
+        origin, stock, loaded = None, stock._model_mapping[type(config)], {}
+        loaded["state_dict"] = dict(encoder.state_dict())
     set_seed(seed)
     with quiet_loading():
         model, info = stock.from_pretrained(
-            name_or_path,
-            revision=revision or "main",
-            id2label=dict(enumerate(labels)),
-            label2id={label: number for number, label in enumerate(labels)},
-            trust_remote_code=False,
-            output_loading_info=True,
+            origin, config=config, output_loading_info=True, **loaded
         )
     logger.debug(loading_in_words(name_or_path, model, info))
     # RoBERTa's byte-level tokenizer asks for it before it takes words that are already split.
     options = {"add_prefix_space": True} if model.config.model_type == "roberta" else {}
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision or "main", **options)
+    tokenizer = load_tokenizer(name_or_path, revision, **options)
     vocabulary = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > vocabulary:
         raise ValueError(

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from twhin_hf.devices import pick_device
-from twhin_hf.loading.auto import load_post_encoder, load_with_heads
+from twhin_hf.loading.auto import is_adapter, load_config, load_post_encoder, load_with_heads
 from twhin_hf.loading.families import MODELS
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
+from twhin_hf.loading.places import check_place
 
 
 class TextEncoder(NamedTuple):
@@ -45,7 +46,7 @@ def load_text_encoder(
     is read by sentence-transformers, which takes the mean of all tokens.
 
     Args:
-        name_or_path: Folder or repository.
+        name_or_path: Folder or repository, of a model or of an adapter (peft).
         revision: Revision of the repository.
         pooling: `cls`, `mean` (of tokens that are not special), `mean_all` (of all tokens) or
             `combined` (`cls` and `mean`); or poolings and heads joined by plus, such as
@@ -59,12 +60,11 @@ def load_text_encoder(
         ValueError: A pooling that is asked of a family that has no class here, or a head that the
             checkpoint does not have.
     """
-    from transformers import AutoConfig
-
+    check_place(name_or_path, revision)
     device = pick_device(device)
-    config = AutoConfig.from_pretrained(name_or_path, revision=revision or "main")
+    config = load_config(name_or_path, revision)
     is_family = config.model_type in MODELS
-    is_ours = getattr(config, "pooling", None) is not None
+    is_ours = is_adapter(name_or_path, revision) or getattr(config, "pooling", None) is not None
     if pooling and not is_family:
         raise ValueError(
             f"pooling={pooling!r} is asked of a {config.model_type!r} model; it can be chosen of "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -13,6 +13,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from twhin_hf.files import read_json
+from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.folder import auto_classes, family_file
 from twhin_hf.hub.sections import merge_cards
 from twhin_hf.modeling.heads import pooled_width
@@ -20,6 +21,17 @@ from twhin_hf.modeling.settings import POOLED
 from twhin_hf.results import Results, figure_text, notes_of, read_results, starred
 
 LOSSES_PLOT = "losses.png"
+RESULTS_PLOT = "results.png"
+CONVERSION_NAME = "conversion.json"
+"""What `twhin-hf convert` tells of where a model comes from."""
+
+_LEARNT = {
+    "mlm": "masked language modelling",
+    "social": "a contrastive social loss (posts that the same people engage with lie close)",
+    "engagement": "an engagement objective (users find the posts that they engaged with)",
+    "distillation": "network distillation (a text tells its post's place in the network)",
+    "tpp": "translation pair prediction",
+}
 
 _TASKS = {
     "engagement": "text-ranking",
@@ -29,6 +41,14 @@ _TASKS = {
     "sentiment": "text-classification",
     "hashtag": "text-classification",
 }
+_TAGS = {
+    "mlm": "masked-lm",
+    "social": "social-loss",
+    "engagement": "engagement",
+    "distillation": "network-distillation",
+    "tpp": "translation-pairs",
+}
+_ISO_639 = re.compile(r"[a-z]{2,3}")
 _CITATIONS = {
     "social": """@inproceedings{zhang2023twhinbert,
   title = {{TwHIN-BERT}: A Socially-Enriched Pre-trained Language Model for Multilingual Tweet
@@ -61,6 +81,7 @@ class CardFacts:
         history: What the training logged (`trainer_state.json`).
         results: Of evaluations (`results*.json`).
         adapter: The adapter's config (`adapter_config.json`); empty for a whole model.
+        conversion: Where a converted model comes from (`conversion.json`); empty for others.
     """
 
     config: dict[str, Any]
@@ -68,6 +89,24 @@ class CardFacts:
     history: list[dict[str, Any]] = field(default_factory=list)
     results: list[Results] = field(default_factory=list)
     adapter: dict[str, Any] = field(default_factory=dict)
+    conversion: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def license(self) -> str | None:
+        """That of the base model, where it is known."""
+        return self.record.get("license") or self.conversion.get("license")
+
+    @property
+    def base_models(self) -> list[str]:
+        """Those that the model goes back to, the nearest first."""
+        converted = self.conversion.get("converted_from")
+        return self.record.get("base_model", []) or ([converted] if converted else [])
+
+    @property
+    def objectives(self) -> list[str]:
+        """What the training taught; none without a record of it."""
+        learnt = [name for name in _LEARNT if _learns(self.config, name)] if self.record else []
+        return self.record.get("objectives", learnt)
 
 
 def read_facts(folder: Path) -> CardFacts:
@@ -85,7 +124,15 @@ def read_facts(folder: Path) -> CardFacts:
         history=state.get("log_history", []),
         results=[read_results(path) for path in sorted(folder.glob("results*.json"))],
         adapter=adapter,
+        conversion=_read(folder / CONVERSION_NAME),
     )
+
+
+def picture_of(facts: CardFacts) -> str | None:
+    """The one picture of a card: results beside others, or losses; None where there is nothing."""
+    if any(results.baselines for results in facts.results):
+        return RESULTS_PLOT
+    return LOSSES_PLOT if has_losses(facts) else None
 
 
 def has_losses(facts: CardFacts) -> bool:
@@ -93,18 +140,25 @@ def has_losses(facts: CardFacts) -> bool:
     return any("loss" in entry and "step" in entry for entry in facts.history)
 
 
-def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> str:
+def model_card(
+    facts: CardFacts,
+    repo_id: str,
+    existing: str | None = None,
+    metadata: CardMetadata | None = None,
+) -> str:
     """The text of a card.
 
     Args:
         facts: Of the model.
         repo_id: `owner/name`.
         existing: The card that is there; what was written in it by hand stays (`merge_cards`).
+        metadata: What no folder tells.
 
     Raises:
         ValueError: Metadata that the Hub's library does not read back as they were written.
     """
     settings, name = facts.config, repo_id.rpartition("/")[2]
+    given = metadata or CardMetadata()
     data = ModelCardData(
         model_name=name,
         library_name="peft" if facts.adapter else "transformers",
@@ -112,10 +166,12 @@ def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> s
         tags=[
             *("twhin_hf", "sentence-transformers"),
             *(["lora"] if facts.adapter else []),
-            *_objectives(settings),
+            *(_TAGS[name] for name in facts.objectives),
         ],
-        base_model=facts.adapter.get("base_model_name_or_path")
-        or _hub_name(facts.record.get("base_model", [])),
+        base_model=facts.adapter.get("base_model_name_or_path") or _hub_name(facts.base_models),
+        license=given.license or facts.license,
+        datasets=given.datasets,
+        language=given.languages or languages_of(facts.record) or None,
         eval_results=eval_results(facts.results) or None,
     )
     pooling, head = settings["pooling"], settings.get("sentence_embedding", POOLED)
@@ -123,20 +179,20 @@ def model_card(facts: CardFacts, repo_id: str, existing: str | None = None) -> s
     body = _template("model.md.jinja").render(
         name=name,
         repo_id=repo_id,
-        summary=summary(settings),
-        base_models=facts.record.get("base_model", []),
+        summary=summary(facts),
+        base_models=facts.base_models,
         model_class=model_class(settings),
         stock_class=model_class(settings).removeprefix("Twhin"),
         width=f"{width:,}",
         # A head's output is made of stock modules.
         needs_trust=pooling == "combined" and head == POOLED,
-        architecture=architecture(settings) | adaptation(facts.adapter),
+        architecture=architecture(settings, facts.objectives) | adaptation(facts.adapter),
         adapter=facts.adapter,
         training=training(facts.record),
         hyper_parameters=facts.record.get("hyper_parameters", {}),
-        picture=LOSSES_PLOT if has_losses(facts) else None,
+        picture=picture_of(facts),
         results=[_table(results) for results in facts.results],
-        citations=[text for key, text in _CITATIONS.items() if _learns(settings, key)]
+        citations=[text for key, text in _CITATIONS.items() if key in facts.objectives]
         or [_CITATIONS["social"]],
     )
     text = f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n"
@@ -157,18 +213,34 @@ def check_card(text: str) -> None:
         raise ValueError("the card's metadata change when they are read and written again")
 
 
-def summary(settings: Mapping[str, Any]) -> str:
-    """One sentence on what the model has learnt."""
-    learnt = {
-        "social": "a contrastive social loss (posts that the same people engage with lie close)",
-        "mlm": "masked language modelling",
-        "engagement": "an engagement objective (users find the posts that they engaged with)",
-        "distillation": "network distillation (a text tells its post's place in the network)",
-        "tpp": "translation pair prediction",
-    }
-    found = [text for key, text in learnt.items() if _learns(settings, key)]
-    listed = " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
-    return f"An encoder of short posts ({settings['model_type']}), trained with {listed}."
+def summary(facts: CardFacts) -> str:
+    """One sentence on what was done to the model, by its records."""
+    encoder = f"An encoder of short posts ({facts.config['model_type']})"
+    if not facts.record:
+        origin = facts.conversion.get("converted_from")
+        return (
+            f"{encoder}, converted from `{origin}` without training." if origin else f"{encoder}."
+        )
+    stages = [facts.objectives, *facts.record.get("earlier_objectives", [])]
+    told = [_listed([_LEARNT[name] for name in stage]) for stage in stages if stage]
+    after = f", after {', after '.join(told[1:])}" if len(told) > 1 else ""
+    return f"{encoder}, trained with {told[0]}{after}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def languages_of(record: Mapping[str, Any]) -> list[str]:
+    """ISO 639 codes of the languages that 1 % or more of the training data are in.
+
+    Example:
+        >>> languages_of({"languages": {"en": 0.7, "und": 0.2, "pt-BR": 0.09, "ja": 0.001}})
+        ['en', 'pt']
+    """
+    shares = record.get("languages", {})
+    codes = [name.split("-")[0].lower() for name, share in shares.items() if share >= 0.01]
+    return [code for code in dict.fromkeys(codes) if _ISO_639.fullmatch(code) and code != "und"]
 
 
 def model_class(settings: Mapping[str, Any]) -> str:
@@ -176,8 +248,8 @@ def model_class(settings: Mapping[str, Any]) -> str:
     return auto_classes(family_file(settings["model_type"]))["AutoModel"].rpartition(".")[2]
 
 
-def architecture(settings: Mapping[str, Any]) -> dict[str, str]:
-    """What the model is: its sizes, pooling, heads and losses."""
+def architecture(settings: Mapping[str, Any], objectives: Collection[str]) -> dict[str, str]:
+    """What the model is: its sizes, pooling, and the heads and losses that it was trained with."""
     heads = {
         "Encoder": f"{settings['model_type']}, {settings['num_hidden_layers']} layers × "
         f"{settings['hidden_size']}, {settings['vocab_size']:,} tokens",
@@ -186,27 +258,27 @@ def architecture(settings: Mapping[str, Any]) -> dict[str, str]:
     }
     if (head := settings.get("sentence_embedding", POOLED)) != POOLED:
         heads["Sentence embedding"] = f"output of the {head} head, of length 1"
-    if _learns(settings, "mlm"):
+    if "mlm" in objectives:
         heads["Masked language modelling"] = f"weight {settings['mlm_weight']:g}"
-    if _learns(settings, "social"):
+    if "social" in objectives:
         heads["Social loss"] = (
             f"weight {settings['social_weight']:g}, NT-Xent at temperature "
             f"{settings['social_temperature']:g}, head {settings['social_projection_sizes']} on "
             f"`{settings['social_pooling']}`"
         )
-    if _learns(settings, "engagement"):
+    if "engagement" in objectives:
         heads["Engagement objective"] = (
             f"weight {settings['engagement_weight']:g}, temperature "
             f"{settings['engagement_temperature']:g}, head "
             f"{settings['engagement_projection_sizes']} on `{settings['engagement_pooling']}`"
         )
-    if _learns(settings, "distillation"):
+    if "distillation" in objectives:
         sizes = [*settings["distillation_hidden_sizes"], settings["network_dimension"]]
         heads["Network distillation"] = (
             f"weight {settings['distillation_weight']:g}, `{settings['distillation_loss']}`, head "
             f"{sizes} on `{settings['distillation_pooling']}`"
         )
-    if _learns(settings, "tpp"):
+    if "tpp" in objectives:
         heads["Translation pair prediction"] = (
             f"weight {settings['tpp_weight']:g}, `{settings['tpp_loss']}`, head "
             f"{settings['tpp_projection_size']} on `{settings['tpp_pooling']}`"
@@ -285,17 +357,6 @@ def _table(results: Results) -> dict[str, Any]:
         ],
         "remarks": [remark.replace("*", "\\*", 1) for remark in notes_of(every)],
     }
-
-
-def _objectives(settings: Mapping[str, Any]) -> list[str]:
-    names = {
-        "mlm": "masked-lm",
-        "social": "social-loss",
-        "engagement": "engagement",
-        "distillation": "network-distillation",
-        "tpp": "translation-pairs",
-    }
-    return [name for key, name in names.items() if _learns(settings, key)]
 
 
 def _learns(settings: Mapping[str, Any], objective: str) -> bool:

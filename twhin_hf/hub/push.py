@@ -12,7 +12,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from twhin_hf.files import read_json
-from twhin_hf.hub.cards import LOSSES_PLOT, CardFacts, has_losses, model_card, read_facts
+from twhin_hf.hub.card_metadata import CardMetadata
+from twhin_hf.hub.cards import LOSSES_PLOT, CardFacts, model_card, picture_of, read_facts
 from twhin_hf.hub.client import CARD, Push, publish
 from twhin_hf.hub.folder import (
     ADAPTER_CONFIG,
@@ -39,6 +40,7 @@ def push_to_hub(
     token: str | None = None,
     commit_message: str = "Upload model",
     base_model: str | None = None,
+    metadata: CardMetadata | None = None,
     dry_run: bool = False,
 ) -> Push:
     """Checks a model or an adapter, and publishes it with tokenizer, code and card in one commit.
@@ -57,6 +59,7 @@ def push_to_hub(
         token: Token with the right to write; by default the one that `hf auth login` has kept.
         commit_message: Commit message.
         base_model: Of an adapter, the repository of its base model.
+        metadata: For the card: what no folder tells, as the licence.
         dry_run: Publish nothing and ask no network.
 
     Returns:
@@ -69,8 +72,9 @@ def push_to_hub(
 
     def push(folder: str | Path) -> Push:
         if dry_run:
-            return plan_push(folder, repo_id, base_model=base_model)
+            return plan_push(folder, repo_id, base_model=base_model, metadata=metadata)
         options: dict[str, Any] = {"private": private, "token": token, "base_model": base_model}
+        options["metadata"] = metadata
         return push_model(folder, repo_id, message=commit_message, **options)
 
     if isinstance(model_or_folder, (str, Path)):
@@ -88,7 +92,11 @@ def push_to_hub(
 
 
 def plan_push(
-    folder: str | Path, repo_id: str, card: str | None = None, base_model: str | None = None
+    folder: str | Path,
+    repo_id: str,
+    card: str | None = None,
+    base_model: str | None = None,
+    metadata: CardMetadata | None = None,
 ) -> Push:
     """What a push would publish; asks no network.
 
@@ -99,6 +107,7 @@ def plan_push(
         repo_id: `owner/name`.
         card: That is there already; by default the folder's `README.md`, if it is one of ours.
         base_model: The repository of an adapter's base model, where it was trained on a folder.
+        metadata: For the card: what no folder tells.
 
     Raises:
         FileNotFoundError: No such folder, or no model in it.
@@ -115,12 +124,12 @@ def plan_push(
         raise ValueError(f"{folder} holds no adapter: a base model is that of an adapter alone")
     for path in sorted(folder.glob("results*.json")):
         files[path.name] = public_results(path, repo_id)
-    if has_losses(facts):
-        files[LOSSES_PLOT] = _losses(facts)
+    if picture := picture_of(facts):
+        files[picture] = _drawn(facts, picture)
     if card is None and (folder / CARD).exists():
         own = (folder / CARD).read_text(encoding="utf-8")
         card = own if "<!-- twhin_hf:begin" in own else None
-    files[CARD] = model_card(facts, repo_id, card).encode()
+    files[CARD] = model_card(facts, repo_id, card, metadata).encode()
     check_files(files)
     return Push(repo_id, files, [name for name in left_behind if name not in files])
 
@@ -153,6 +162,7 @@ def push_model(
     token: str | None = None,
     message: str = "Upload model",
     base_model: str | None = None,
+    metadata: CardMetadata | None = None,
 ) -> Push:
     """Publishes a model or an adapter in one commit: all of it is there, or nothing.
 
@@ -167,6 +177,7 @@ def push_model(
         token: Token with the right to write; by default the one that `hf auth login` has kept.
         message: Commit message.
         base_model: Of an adapter, as `plan_push` takes.
+        metadata: For the card, as `plan_push` takes.
 
     Raises:
         FileNotFoundError: No such folder, or no model in it.
@@ -174,7 +185,7 @@ def push_model(
             repository where a private one is asked for, or a Hub that does not answer.
     """
     return publish(
-        lambda name, there: plan_push(folder, name, there, base_model),
+        lambda name, there: plan_push(folder, name, there, base_model, metadata),
         repo_id,
         card,
         _is_ours,
@@ -201,12 +212,17 @@ def _without_places(value: Any) -> Any:
     return value
 
 
-def _losses(facts: CardFacts) -> bytes:
-    from twhin_hf.plots import plot_losses
+def _drawn(facts: CardFacts, name: str) -> bytes:
+    from twhin_hf.plots import plot_losses, plot_results
 
     with TemporaryDirectory() as folder:
-        history = {facts.record.get("trainer", "training"): facts.history}
-        return plot_losses(history, Path(folder) / LOSSES_PLOT).read_bytes()
+        path = Path(folder) / name
+        if name == LOSSES_PLOT:
+            history = {facts.record.get("trainer", "training"): facts.history}
+            return plot_losses(history, path).read_bytes()
+        results = next(results for results in facts.results if results.baselines)
+        rows = {**results.baselines, "this model": results.results}
+        return plot_results(rows, path, list(results.baselines)).read_bytes()
 
 
 def _is_ours(name: str) -> bool:

@@ -7,6 +7,7 @@ belongs to whoever wrote it; so does a part whose marks were deleted.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -37,6 +38,18 @@ def read_card(text: str) -> RepoCard:
         ) from error
     except ValueError as error:
         raise ValueError("the card's metadata must be `key: value` lines between ---") from error
+
+
+def license_of_folder(folder: Path) -> str | None:
+    """The licence that the card of a folder states; None where it has no card or no licence."""
+    path = folder / "README.md"
+    if not path.is_file():
+        return None
+    try:
+        stated = read_card(path.read_text(encoding="utf-8")).data.get("license")
+    except ValueError:
+        return None
+    return stated if isinstance(stated, str) else None
 
 
 def merge_cards(existing: str, new: str) -> str:

@@ -23,14 +23,18 @@ from peft import (
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, load_peft_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
-from transformers.utils import cached_file
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from twhin_hf.files import new_file
-from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
+from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling, checkpoint_file
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
+from twhin_hf.loading.fingerprint import weights_fingerprint
+from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
-from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
+from twhin_hf.modeling.sentence_transformer_files import (
+    TOKENIZER_CONFIG_NAME,
+    write_sentence_transformer_files,
+)
 
 PREFIX = "base_model.model."
 """What peft puts before the name of every weight."""
@@ -38,6 +42,10 @@ PREFIX = "base_model.model."
 ENCODER_CONFIG_NAME = "encoder_config.json"
 """The config that the adapter was trained with. A `config.json` beside an adapter would make
 transformers look for the base model's weights there."""
+
+
+BASE_FINGERPRINT = "base_weights_fingerprint"
+"""Its key for the weights that the adapter was trained on."""
 
 
 class PretrainingAdapter(PeftModel):
@@ -76,9 +84,20 @@ class PretrainingAdapter(PeftModel):
         # bits for training is no matter of the adapter.
         for key in ("auto_map", "quantization_config", "_pre_quantization_dtype"):
             config.__dict__.pop(key, None)
+        setattr(config, BASE_FINGERPRINT, self._base_fingerprint())
         config.to_json_file(Path(folder) / ENCODER_CONFIG_NAME)
         encoder._save_tokenizer(Path(folder))
         write_sentence_transformer_files(folder, config, encoder.max_seq_length)
+
+    def _base_fingerprint(self) -> str | None:
+        """Of the base's weights, taken once: they are frozen."""
+        if self._fingerprint is None:
+            adapter = self.active_peft_config
+            name = str(adapter.base_model_name_or_path)
+            self._fingerprint = weights_fingerprint(name, adapter.revision)
+        return self._fingerprint
+
+    _fingerprint: str | None = None
 
     def load_adapter(self, model_id: Any, adapter_name: str, *args: Any, **kwargs: Any) -> Any:
         """Loads weights that `save_pretrained` wrote, or peft for the encoder alone.
@@ -173,20 +192,41 @@ def adapter_origin(
     Returns:
         The base model, its revision, and the config: the adapter's own where it has one, with the
         pooling and the heads it was trained with, else the base model's.
+
+    Raises:
+        FileNotFoundError: The base model is not there.
+        ValueError: An adapter that cannot be merged into the weights, or weights of the base model
+            that are not those that the adapter was trained on.
     """
     adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
     base, base_revision = str(adapter.base_model_name_or_path), adapter.revision
+    if adapter.is_prompt_learning:
+        raise ValueError(
+            f"{name_or_path} is an adapter of the kind {adapter.peft_type.value}, which puts "
+            "virtual tokens before a text and cannot be merged into the weights; load it with peft "
+            "(PeftModel.from_pretrained), or train one with LoRA"
+        )
+    try:
+        check_place(base, base_revision)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"the adapter {name_or_path} stands on a model that is not here: {error}. Put the base "
+            "model there, or name where it is now as base_model_name_or_path in the adapter's "
+            "adapter_config.json"
+        ) from error
     config = AutoConfig.from_pretrained(base, revision=base_revision or "main")
-    own = cached_file(
-        name_or_path,
-        ENCODER_CONFIG_NAME,
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-    )
-    if own is not None:
-        config = type(config).from_json_file(own)
-    else:
+    own = checkpoint_file(name_or_path, ENCODER_CONFIG_NAME, revision)
+    if own is None:
         adopt_checkpoint_pooling(config, base, base_revision)
+        return base, base_revision, config
+    config = type(config).from_json_file(own)
+    trained_on = config.__dict__.pop(BASE_FINGERPRINT, None)
+    if trained_on not in (None, weights_fingerprint(base, base_revision)):
+        raise ValueError(
+            f"the weights of {base} are not those that the adapter {name_or_path} was trained on: "
+            "its vectors would be wrong. Put the base model of that time back, or train the "
+            "adapter on this one"
+        )
     return base, base_revision, config
 
 
@@ -211,7 +251,7 @@ def load_adapted_encoder(
     weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
     check_adapter_weights(adapted, weights, name_or_path)
     set_peft_model_state_dict(adapted, weights)
-    return merged(adapted).eval()
+    return _own(merged(adapted).eval(), name_or_path, revision)
 
 
 def load_adapted_model(
@@ -232,7 +272,19 @@ def load_adapted_model(
         model = model_class(config, PRETRAINING_MODELS).from_pretrained(
             base, config=config, revision=base_revision or "main", **kwargs
         )
-    return merged(load_pretraining_adapter(model, name_or_path, revision=revision)).eval()
+    model = merged(load_pretraining_adapter(model, name_or_path, revision=revision)).eval()
+    return _own(model, name_or_path, revision)
+
+
+def _own(model: PreTrainedModel, name_or_path: str, revision: str | None) -> PreTrainedModel:
+    """The model with the adapter's own tokenizer, where it has one."""
+    if checkpoint_file(name_or_path, TOKENIZER_CONFIG_NAME, revision) is not None:
+        encoder: Any = model.base_model
+        encoder._tokenizer = AutoTokenizer.from_pretrained(
+            name_or_path, revision=revision, trust_remote_code=False
+        )
+        encoder.check_tokenizer(encoder._tokenizer)
+    return model
 
 
 def merged(adapted: PeftModel) -> PreTrainedModel:

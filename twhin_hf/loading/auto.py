@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import AutoConfig
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
+from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling, checkpoint_file
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
+from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
+from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
 
 
 def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
@@ -75,12 +82,61 @@ def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: An
     return model
 
 
+def load_config(name_or_path: str, revision: str | None = None) -> PreTrainedConfig:
+    """The config of a model, or of what an adapter (peft) makes of its base.
+
+    Args:
+        name_or_path: Folder or repository of a model or of an adapter.
+        revision: Revision of the repository.
+
+    Raises:
+        ValueError: An adapter where peft is not installed, or as `adapter_origin`.
+    """
+    if is_adapter(name_or_path, revision):
+        from twhin_hf.loading.adapters import adapter_origin
+
+        return adapter_origin(name_or_path, revision)[2]
+    return AutoConfig.from_pretrained(
+        name_or_path, revision=revision or "main", trust_remote_code=False
+    )
+
+
+def load_tokenizer(
+    name_or_path: str, revision: str | None = None, **kwargs: Any
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model or of an adapter: an adapter's own, or its base's.
+
+    Args:
+        name_or_path: Folder or repository.
+        revision: Revision of the repository.
+        **kwargs: As `AutoTokenizer.from_pretrained` takes.
+    """
+    origin, revision = tokenizer_origin(name_or_path, revision)
+    return AutoTokenizer.from_pretrained(
+        origin, revision=revision, trust_remote_code=False, **kwargs
+    )
+
+
+def tokenizer_origin(name_or_path: str, revision: str | None = None) -> tuple[str, str]:
+    """Where the tokenizer of a model lies, and its revision: an adapter's own, or its base's."""
+    if is_adapter(name_or_path, revision) and (
+        checkpoint_file(name_or_path, TOKENIZER_CONFIG_NAME, revision) is None
+    ):
+        from twhin_hf.loading.adapters import adapter_origin
+
+        base, base_revision, _ = adapter_origin(name_or_path, revision)
+        return base, base_revision or "main"
+    return name_or_path, revision or "main"
+
+
 def is_adapter(name_or_path: str, revision: str | None = None) -> bool:
     """Whether a folder or repository holds an adapter (peft) in place of a model.
 
     Raises:
+        FileNotFoundError: Nothing is there; see `check_place`.
         ValueError: It does, and peft is not installed.
     """
+    check_place(name_or_path, revision)
     if find_adapter_config_file(str(name_or_path), revision=revision) is None:
         return False
     if not is_peft_available():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 from transformers import BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertOnlyMLMHead, BertPreTrainedModel
@@ -26,8 +28,8 @@ class TwhinBertModel(PostEncoderMixin, BertModel):
         r"pooler\.",
     ]
 
-    def __init__(self, config: BertConfig):
-        super().__init__(apply_settings(config), add_pooling_layer=False)
+    def __init__(self, config: BertConfig, **settings: Any):
+        super().__init__(apply_settings(config, **settings), add_pooling_layer=False)
 
 
 class TwhinBertForPreTraining(PreTrainingMixin, BertPreTrainedModel):
@@ -44,8 +46,8 @@ class TwhinBertForPreTraining(PreTrainingMixin, BertPreTrainedModel):
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     }
 
-    def __init__(self, config: BertConfig):
-        super().__init__(apply_settings(config))
+    def __init__(self, config: BertConfig, **settings: Any):
+        super().__init__(apply_settings(config, **settings))
         self.bert = TwhinBertModel(config)
         self.cls = BertOnlyMLMHead(config)
         self.add_heads()

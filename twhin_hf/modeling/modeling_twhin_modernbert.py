@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from transformers import ModernBertConfig, ModernBertModel
 from transformers.models.modernbert.modeling_modernbert import (
@@ -26,8 +28,8 @@ class TwhinModernBertModel(PostEncoderMixin, ModernBertModel):
         r"^(social|tpp|engagement|distillation)_head\.",
     ]
 
-    def __init__(self, config: ModernBertConfig):
-        super().__init__(apply_settings(config))
+    def __init__(self, config: ModernBertConfig, **settings: Any):
+        super().__init__(apply_settings(config, **settings))
 
 
 class TwhinModernBertForPreTraining(PreTrainingMixin, ModernBertPreTrainedModel):
@@ -43,8 +45,8 @@ class TwhinModernBertForPreTraining(PreTrainingMixin, ModernBertPreTrainedModel)
         "decoder.weight": "model.embeddings.tok_embeddings.weight"
     }
 
-    def __init__(self, config: ModernBertConfig):
-        super().__init__(apply_settings(config))
+    def __init__(self, config: ModernBertConfig, **settings: Any):
+        super().__init__(apply_settings(config, **settings))
         self.model = TwhinModernBertModel(config)
         self.head = ModernBertPredictionHead(config)
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size, bias=config.decoder_bias)

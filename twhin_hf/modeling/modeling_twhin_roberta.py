@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import RobertaConfig, RobertaModel
@@ -30,8 +32,8 @@ class TwhinRobertaModel(PostEncoderMixin, RobertaModel):
         r"pooler\.",
     ]
 
-    def __init__(self, config: RobertaConfig):
-        super().__init__(apply_settings(config), add_pooling_layer=False)
+    def __init__(self, config: RobertaConfig, **settings: Any):
+        super().__init__(apply_settings(config, **settings), add_pooling_layer=False)
         self.position_offset = self.embeddings.padding_idx + 1
 
 
@@ -49,8 +51,8 @@ class TwhinRobertaForPreTraining(PreTrainingMixin, RobertaPreTrainedModel):
         "lm_head.decoder.bias": "lm_head.bias",
     }
 
-    def __init__(self, config: RobertaConfig):
-        super().__init__(apply_settings(config))
+    def __init__(self, config: RobertaConfig, **settings: Any):
+        super().__init__(apply_settings(config, **settings))
         self.roberta = TwhinRobertaModel(config)
         self.lm_head = RobertaLMHead(config)
         self.add_heads()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import XLMRobertaConfig, XLMRobertaModel
@@ -30,8 +32,8 @@ class TwhinXLMRobertaModel(PostEncoderMixin, XLMRobertaModel):
         r"pooler\.",
     ]
 
-    def __init__(self, config: XLMRobertaConfig):
-        super().__init__(apply_settings(config), add_pooling_layer=False)
+    def __init__(self, config: XLMRobertaConfig, **settings: Any):
+        super().__init__(apply_settings(config, **settings), add_pooling_layer=False)
         self.position_offset = self.embeddings.padding_idx + 1
 
 
@@ -49,8 +51,8 @@ class TwhinXLMRobertaForPreTraining(PreTrainingMixin, XLMRobertaPreTrainedModel)
         "lm_head.decoder.bias": "lm_head.bias",
     }
 
-    def __init__(self, config: XLMRobertaConfig):
-        super().__init__(apply_settings(config))
+    def __init__(self, config: XLMRobertaConfig, **settings: Any):
+        super().__init__(apply_settings(config, **settings))
         self.roberta = TwhinXLMRobertaModel(config)
         self.lm_head = XLMRobertaLMHead(config)
         self.add_heads()

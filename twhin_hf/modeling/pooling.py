@@ -6,7 +6,10 @@ A batch is described by `segment_ids` `[rows, width]`: 0 on padding, and the num
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -17,8 +20,48 @@ def segment_ids_of_rows(attention_mask: Tensor) -> Tensor:
         >>> segment_ids_of_rows(torch.tensor([[1, 1, 0], [1, 1, 1]])).tolist()
         [[1, 1, 0], [2, 2, 2]]
     """
-    numbers = torch.arange(1, len(attention_mask) + 1, device=attention_mask.device)
+    # Not `len`, by which torch.export would take the number of rows for fixed.
+    numbers = torch.arange(1, attention_mask.shape[0] + 1, device=attention_mask.device)
     return (attention_mask != 0) * numbers[:, None]
+
+
+def token_mask(attention_mask: Any, tokens: Tensor, num_virtual_tokens: int = 0) -> Tensor:
+    """Which tokens of a padded batch are no padding, from any mask that a backbone takes.
+
+    Args:
+        attention_mask: None; `[rows, width]`; `[rows, heads, width, width]`, boolean, or added to
+            the attention scores; or such a mask by layer type (ModernBERT). A token counts where
+            any token sees it. Of a mask that is wider than the rows, as peft's prefix tuning gives
+            it, the tokens are the last `width`.
+        tokens: `[rows, width]` or `[rows, width, hidden]`.
+        num_virtual_tokens: How many tokens at the start of a row are no part of its post.
+
+    Returns:
+        Boolean `[rows, width]`.
+
+    Raises:
+        ValueError: A mask of another kind: the stock class may take it, pooling cannot.
+    """
+    rows, width = tokens.shape[:2]
+    if isinstance(attention_mask, dict):
+        attention_mask = attention_mask["full_attention"]
+    if attention_mask is None:
+        attention_mask = torch.ones(rows, width, dtype=torch.bool, device=tokens.device)
+    if not isinstance(attention_mask, Tensor) or attention_mask.ndim not in (2, 4):
+        found = getattr(attention_mask, "shape", type(attention_mask).__name__)
+        raise ValueError(
+            f"the attention_mask is {found}, and which tokens to pool cannot be read from it: give "
+            "[rows, width], or [rows, heads, width, width]"
+        )
+    seen = attention_mask != 0
+    if attention_mask.ndim == 4:
+        if attention_mask.is_floating_point():
+            seen = attention_mask > torch.finfo(attention_mask.dtype).min / 2
+        seen = seen.any(dim=1).any(dim=1)
+    seen = seen[:, -width:].expand(rows, width)
+    if num_virtual_tokens:
+        seen = seen & (torch.arange(width, device=seen.device) >= num_virtual_tokens)
+    return seen
 
 
 def post_boundaries(segment_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,10 +73,11 @@ def post_boundaries(segment_ids: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Two boolean tensors `[rows, width]`; padding is neither.
     """
-    changes = segment_ids[:, 1:] != segment_ids[:, :-1]
-    edge = torch.ones_like(segment_ids[:, :1], dtype=torch.bool)
+    # Neighbours of the same shape: of shorter ones torch.export would ask whether they broadcast.
+    before = F.pad(segment_ids, (1, 0), value=-1)[:, :-1]
+    after = F.pad(segment_ids, (0, 1), value=-1)[:, 1:]
     real = segment_ids > 0
-    return torch.cat([edge, changes], dim=1) & real, torch.cat([changes, edge], dim=1) & real
+    return (segment_ids != before) & real, (segment_ids != after) & real
 
 
 def pool(hidden_states: Tensor, segment_ids: Tensor, pooling: str, num_posts: int) -> Tensor:
@@ -41,7 +85,8 @@ def pool(hidden_states: Tensor, segment_ids: Tensor, pooling: str, num_posts: in
 
     Every encoder that we build on frames a post by one special token on either side
     (`[CLS] … [SEP]`, `<s> … </s>`), so the non-special tokens are those in between; a post with
-    nothing in between takes the mean of its two special tokens.
+    nothing in between takes the mean of its two special tokens. A post without tokens (a row that
+    is all padding) is 0.
 
     Args:
         hidden_states: `[rows, width, hidden]`.
@@ -70,18 +115,19 @@ def pool(hidden_states: Tensor, segment_ids: Tensor, pooling: str, num_posts: in
 
 
 def _first_tokens(hidden_states: Tensor, segment_ids: Tensor, num_posts: int) -> Tensor:
-    starts, _ = post_boundaries(segment_ids)
-    positions = starts.flatten().nonzero().squeeze(1)
-    # Rows of a packed batch hold the posts in any order: put them in the order of their numbers.
-    order = torch.empty(num_posts, dtype=torch.long, device=segment_ids.device)
-    order[segment_ids.flatten()[positions] - 1] = positions
-    return hidden_states.flatten(0, 1).index_select(0, order)
+    numbers = segment_ids.flatten()
+    places = torch.arange(numbers.shape[0], device=numbers.device)
+    # Rows of a packed batch hold the posts in any order: they come out in that of their numbers.
+    first = places.new_zeros(num_posts + 1)
+    first = first.scatter_reduce(0, numbers, places, "amin", include_self=False)[1:]
+    is_missing = _lengths(segment_ids, num_posts)[1:, None] == 0
+    return hidden_states.flatten(0, 1).index_select(0, first).masked_fill(is_missing, 0)
 
 
 def _mean_of_content(hidden_states: Tensor, segment_ids: Tensor, num_posts: int) -> Tensor:
     starts, ends = post_boundaries(segment_ids)
     real = segment_ids > 0
-    lengths = torch.bincount(segment_ids.flatten(), minlength=num_posts + 1)
+    lengths = _lengths(segment_ids, num_posts)
     empty = lengths <= 2
     weights = (real & ~starts & ~ends) | (real & empty[segment_ids])
     counts = torch.where(empty, lengths, lengths - 2)
@@ -90,12 +136,18 @@ def _mean_of_content(hidden_states: Tensor, segment_ids: Tensor, num_posts: int)
 
 
 def _mean_of_all(hidden_states: Tensor, segment_ids: Tensor, num_posts: int) -> Tensor:
-    counts = torch.bincount(segment_ids.flatten(), minlength=num_posts + 1)
-    return _mean(hidden_states, segment_ids, counts)
+    return _mean(hidden_states, segment_ids, _lengths(segment_ids, num_posts))
+
+
+def _lengths(segment_ids: Tensor, num_posts: int) -> Tensor:
+    """How many tokens each post has, `[num_posts + 1]`, where row 0 is the padding."""
+    numbers = segment_ids.flatten()
+    # Not `bincount`, whose size depends on the values, which torch.export cannot follow.
+    return numbers.new_zeros(num_posts + 1).scatter_add(0, numbers, torch.ones_like(numbers))
 
 
 def _mean(hidden_states: Tensor, segment_ids: Tensor, counts: Tensor) -> Tensor:
     """Sums of each post's tokens by `counts` `[num_posts + 1]`, where row 0 is the padding."""
-    sums = hidden_states.new_zeros(len(counts), hidden_states.shape[-1])
+    sums = hidden_states.new_zeros(counts.shape[0], hidden_states.shape[-1])
     sums = sums.index_add(0, segment_ids.flatten(), hidden_states.flatten(0, 1))
     return sums[1:] / counts[1:, None].clamp(min=1).to(sums.dtype)

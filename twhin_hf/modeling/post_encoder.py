@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import can_return_tuple
 
 from .heads import pooled_width
 from .packed_attention import packed_attention_arguments, wants_flat_rows
-from .pooling import pool, segment_ids_of_rows
+from .pooling import pool, segment_ids_of_rows, token_mask
 from .saving import SavingMixin
 from .settings import POOLINGS
 
@@ -67,6 +69,7 @@ class PostEncoderMixin(SavingMixin):
         """Default maximum sequence length: 128, or what the model reads if less."""
         return min(POST_LENGTH, self.longest_post)
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -75,59 +78,103 @@ class PostEncoderMixin(SavingMixin):
         position_ids: Tensor | None = None,
         num_posts: int | None = None,
         pooling: str | None = None,
-        return_dict: bool | None = None,
+        inputs_embeds: Tensor | None = None,
+        num_virtual_tokens: int | None = None,
         **kwargs: Any,
-    ) -> PostEncoderOutput | tuple:
+    ) -> PostEncoderOutput:
         """Hidden states of the tokens and an embedding of each post.
 
         A padded batch comes with `attention_mask`, a packed one with `segment_ids`.
 
         Args:
             input_ids: `[rows, width]`.
-            attention_mask: `[rows, width]`, 1 on the tokens of a padded batch; one post a row.
+            attention_mask: `[rows, width]`, 1 on the tokens of a padded batch; one post a row. Or
+                any other mask that the stock class takes, if `token_mask` can read it.
             segment_ids: `[rows, width]`, the number 1 … `num_posts` of each token's post and 0 on
                 padding; several posts a row.
             position_ids: `[rows, width]`, from 0 at each post's first token; needed with
                 `segment_ids`.
             num_posts: How many posts there are; read from `segment_ids` by default.
             pooling: In place of the config's.
-            return_dict: False gives a tuple.
-            **kwargs: As the backbone takes.
+            inputs_embeds: `[rows, width, hidden]`, vectors of the tokens in place of `input_ids`.
+            num_virtual_tokens: How many of `inputs_embeds` are no tokens of the post but come
+                before it, as peft's prompt tuning puts them there; pooling leaves them out.
+            **kwargs: As the backbone takes; `return_dict=False` gives a tuple.
 
         Raises:
-            ValueError: Packed rows without `position_ids`, or with an `attention_mask`.
+            ValueError: Packed rows without `position_ids`, or with an `attention_mask`; neither or
+                both of `input_ids` and `inputs_embeds`; an `attention_mask` that pooling cannot
+                read; a prompt method of peft whose `num_virtual_tokens` is not given, or prefix
+                tuning of a backbone that does not take it.
         """
+        tokens = inputs_embeds if input_ids is None else input_ids
+        if tokens is None or (input_ids is not None and inputs_embeds is not None):
+            # The stock class says what is wrong.
+            return super().forward(input_ids=input_ids, inputs_embeds=inputs_embeds)
+        shape = tokens.shape[:2]
         if segment_ids is None:
-            tokens = input_ids if input_ids is not None else kwargs["inputs_embeds"]
-            if attention_mask is None:
-                attention_mask = torch.ones(tokens.shape[:2], device=tokens.device)
-            shape, segment_ids = tokens.shape[:2], segment_ids_of_rows(attention_mask)
-            num_posts = len(segment_ids)
+            self._check_virtual_tokens(input_ids, num_virtual_tokens, kwargs)
+            real = token_mask(attention_mask, tokens, num_virtual_tokens or 0)
+            segment_ids, num_posts = segment_ids_of_rows(real), shape[0]
             kwargs["attention_mask"] = attention_mask
         else:
             if attention_mask is not None:
                 raise ValueError("give attention_mask (padded) or segment_ids (packed), not both")
-            if input_ids is None or position_ids is None:
-                raise ValueError("packed rows need input_ids, and position_ids that restart")
-            shape = input_ids.shape
+            if position_ids is None:
+                raise ValueError("packed rows need position_ids that restart with each post")
             num_posts = int(segment_ids.max()) if num_posts is None else num_posts
             position_ids = position_ids + self.position_offset
             if wants_flat_rows(self.config):
-                input_ids, segment_ids, position_ids = (
-                    values.reshape(1, -1) for values in (input_ids, segment_ids, position_ids)
+                tokens, segment_ids, position_ids = (
+                    values.flatten(0, 1)[None] for values in (tokens, segment_ids, position_ids)
                 )
             kwargs |= packed_attention_arguments(segment_ids, self.config, self.dtype)
         output = super().forward(
-            input_ids=input_ids, position_ids=position_ids, return_dict=True, **kwargs
+            input_ids=None if input_ids is None else tokens,
+            inputs_embeds=None if inputs_embeds is None else tokens,
+            position_ids=position_ids,
+            return_dict=True,
+            **kwargs,
         )
-        hidden = output.last_hidden_state
-        result = PostEncoderOutput(
-            last_hidden_state=hidden.view(*shape, -1),
-            embeddings=pool(hidden, segment_ids, pooling or self.config.pooling, num_posts),
-            hidden_states=output.hidden_states,
+        hidden, layers = output.last_hidden_state, output.hidden_states
+        embeddings = pool(hidden, segment_ids, pooling or self.config.pooling, num_posts)
+        if hidden.shape[:2] != shape:
+            hidden = hidden.view(*shape, -1)
+            layers = layers and tuple(layer.view(*shape, -1) for layer in layers)
+        return PostEncoderOutput(
+            last_hidden_state=hidden,
+            embeddings=embeddings,
+            hidden_states=layers,
             attentions=output.attentions,
         )
-        return result.to_tuple() if return_dict is False else result
+
+    def _check_virtual_tokens(
+        self, input_ids: Tensor | None, num_virtual_tokens: int | None, kwargs: dict[str, Any]
+    ) -> None:
+        """Refuses what would be pooled wrongly below peft's prompt methods.
+
+        Raises:
+            ValueError: As `forward` says.
+        """
+        name = type(self).__name__
+        prefix, forward = kwargs.get("past_key_values"), super().forward
+        if prefix is not None and "past_key_values" not in inspect.signature(forward).parameters:
+            raise ValueError(
+                f"{name} takes no past_key_values, so that prefix tuning cannot reach it; use "
+                "LoRA, or prompt tuning with num_virtual_tokens"
+            )
+        if input_ids is not None or num_virtual_tokens is not None:
+            return
+        # peft always names these two, and has frozen the encoder; its other methods, which change
+        # the encoder's own layers, leave their config there.
+        is_wrapped = {"output_attentions", "output_hidden_states"} <= kwargs.keys()
+        is_frozen = not any(weight.requires_grad for weight in self.parameters())
+        if is_wrapped and is_frozen and not hasattr(self, "peft_config"):
+            raise ValueError(
+                f"{name} cannot tell how many of these inputs_embeds are virtual tokens, which are "
+                "no part of a post: call the model with num_virtual_tokens, that of peft's config; "
+                "0 where there are none"
+            )
 
     @torch.inference_mode()
     def encode(
@@ -148,6 +195,9 @@ class PostEncoderMixin(SavingMixin):
 
         Texts are sorted by length and batched by a budget of `batch_size · max_length` tokens,
         so that short posts make large batches with little padding.
+
+        What peft keeps outside of the encoder (prefix tuning, prompt tuning, p-tuning) takes no
+        part: it has to be called itself, `peft_model(**batch).embeddings`.
 
         Args:
             texts: The posts, or a single one.
@@ -183,9 +233,10 @@ class PostEncoderMixin(SavingMixin):
         self.eval()
         try:
             batches = batches_of_texts(posts, tokenizer, batch_size, max_length, show_progress_bar)
+            device = input_device(self)
             for rows, batch in batches:
-                inputs: dict[str, Any] = {n: ids.to(self.device) for n, ids in batch.items()}
-                output: Any = self.forward(**inputs, pooling=pooling)
+                inputs: dict[str, Any] = {n: ids.to(device) for n, ids in batch.items()}
+                output: Any = self.forward(**inputs, pooling=pooling, return_dict=True)
                 embeddings[rows] = output.embeddings.float().cpu()
         finally:
             self.train(was_training)
@@ -232,6 +283,12 @@ class PostEncoderMixin(SavingMixin):
                 f"max_length is {max_length}; this model reads {self.longest_post} at most"
             )
         return max_length
+
+
+def input_device(module: nn.Module) -> torch.device:
+    """Where a module's inputs belong: on the CPU where all of its weights are offloaded."""
+    devices = (weight.device for weight in module.parameters())
+    return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
 
 def list_of_texts(texts: str | Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .heads import EngagementHead, ProjectionHead, TranslationPairHead, pooled_width
 from .in_batch_losses import (
@@ -23,8 +23,8 @@ from .network_losses import (
     nearest_vector_accuracy,
     neighbour_distillation_loss,
 )
-from .pooling import pool, segment_ids_of_rows
-from .post_encoder import finish_embeddings, list_of_texts, renamed_option
+from .pooling import pool, segment_ids_of_rows, token_mask
+from .post_encoder import finish_embeddings, input_device, list_of_texts, renamed_option
 from .saving import SavingMixin
 from .settings import HEAD_NAMES
 from .translation_losses import translation_bce_loss, translation_cosine_loss
@@ -36,6 +36,7 @@ class PreTrainingOutput(ModelOutput):
 
     Args:
         loss: The weighted sum of the objectives that took part.
+        logits: `[rows, width, vocabulary]`, of the MLM head; where they were asked for.
         mlm_loss: Cross entropy of the masked tokens, before its weight.
         social_loss: NT-Xent, before its weight.
         social_accuracy: Share of the posts whose positive scores highest in the batch.
@@ -51,9 +52,12 @@ class PreTrainingOutput(ModelOutput):
         tpp_accuracy: Share of the pairs that are labelled rightly; with the contrastive loss, of
             the texts whose translation scores highest in the batch.
         tpp_projections: `[num_posts, size]`, output of the TPP head.
+        hidden_states: `[rows, width, hidden]` of the embeddings and of each layer; on request.
+        attentions: `[rows, heads, width, width]` of each layer; on request.
     """
 
     loss: Tensor | None = None
+    logits: Tensor | None = None
     mlm_loss: Tensor | None = None
     social_loss: Tensor | None = None
     social_accuracy: Tensor | None = None
@@ -68,6 +72,8 @@ class PreTrainingOutput(ModelOutput):
     tpp_loss: Tensor | None = None
     tpp_accuracy: Tensor | None = None
     tpp_projections: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class PreTrainingMixin(SavingMixin):
@@ -169,7 +175,7 @@ class PreTrainingMixin(SavingMixin):
         posts = list_of_texts(texts)
         # As in training: the heads read vectors of any length.
         pooled = encoder.encode(posts, pooling=pooling, normalize_embeddings=False, **options)
-        device, dtype = next((p.device, p.dtype) for p in head.parameters())
+        device, dtype = input_device(head), next(head.parameters()).dtype
         return finish_embeddings(
             torch.cat(
                 [head(block.to(device, dtype)).float().cpu() for block in pooled.split(2**14)]
@@ -183,9 +189,10 @@ class PreTrainingMixin(SavingMixin):
         """`[num_masked, hidden]` → the decoder's input of the same shape."""
         raise NotImplementedError(f"{type(self).__name__} must say how its MLM head begins")
 
+    @can_return_tuple
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         segment_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
@@ -199,9 +206,11 @@ class PreTrainingMixin(SavingMixin):
         engagements: dict[str, Any] | None = None,
         distillation: dict[str, Any] | None = None,
         compare: bool = True,
-        return_dict: bool | None = None,
+        inputs_embeds: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        output_logits: bool | None = None,
         **kwargs: Any,
-    ) -> PreTrainingOutput | tuple:
+    ) -> PreTrainingOutput:
         """Computes the objectives for which the batch brings what they need.
 
         L = social_weight · L_social + mlm_weight · L_MLM (TwHIN-BERT, Equation 4) +
@@ -232,13 +241,18 @@ class PreTrainingMixin(SavingMixin):
                 `[num_targets, dimension]` for the neighbours, and perhaps `num_items`.
             compare: False gives the heads' outputs without their losses, for who compares the posts
                 of many batches.
-            return_dict: False gives a tuple.
-            **kwargs: As the encoder takes.
+            inputs_embeds: `[rows, width, hidden]`, vectors of the tokens in place of `input_ids`.
+            token_type_ids: `[rows, width]`, where the encoder takes them.
+            output_logits: Give the MLM logits of all tokens. By default only where the batch brings
+                nothing to learn from: training makes those of the masked tokens alone.
+            **kwargs: As the encoder takes (`output_hidden_states`, `output_attentions`, …);
+                `return_dict=False` gives a tuple.
 
         Raises:
             ValueError: Both `post_ids` and `pair_labels`, an odd number of posts with `post_ids`,
-                labels that are not 0 or 1 or not as many as pairs, or a batch of one pair where it
-                needs negatives.
+                `pair_labels` that are not 0 or 1 or not as many as pairs, `labels` that are not as
+                many as tokens, a batch of one pair where it needs negatives, or as the encoder
+                says.
         """
         if post_ids is not None and pair_labels is not None:
             raise ValueError(
@@ -253,25 +267,41 @@ class PreTrainingMixin(SavingMixin):
             "distillation": distillation,
         }
         heads = {name: head for name, head in self.heads().items() if brought[name] is not None}
+        tokens = inputs_embeds if input_ids is None else input_ids
+        if tokens is None:
+            # The stock class says what is missing.
+            return self.base_model()
+        if labels is not None and labels.shape != tokens.shape[:2]:
+            raise ValueError(
+                f"labels are {list(labels.shape)} and the tokens {list(tokens.shape[:2])}: give "
+                "one for each token, virtual ones too, and -100 where nothing was masked"
+            )
         if segment_ids is None:
-            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-            numbers, num_posts = segment_ids_of_rows(mask), len(input_ids)
+            real = token_mask(attention_mask, tokens, kwargs.get("num_virtual_tokens") or 0)
+            numbers, num_posts = segment_ids_of_rows(real), tokens.shape[0]
         else:
             numbers = segment_ids
             num_posts = int(segment_ids.max()) if num_posts is None else num_posts
         mlm_labels = labels if config.mlm_weight > 0 else None
         rows = {"input_ids": input_ids, "attention_mask": attention_mask}
         rows |= {"segment_ids": segment_ids, "position_ids": position_ids}
-        hidden, masked, pooled = self._encode_rows(
+        rows |= {"inputs_embeds": inputs_embeds, "token_type_ids": token_type_ids}
+        if output_logits is None:
+            output_logits = labels is None and all(given is None for given in brought.values())
+        asked = ("output_hidden_states", "output_attentions")
+        found, masked, pooled = self._encode_rows(
             {name: values for name, values in rows.items() if values is not None},
             numbers,
             num_posts,
             mlm_labels,
             sorted({getattr(config, f"{name}_pooling") for name in heads}),
             kwargs,
+            is_whole=output_logits or any(kwargs.get(name) for name in asked),
         )
-        found: dict[str, Any] = {"last_hidden_state": hidden}
         losses = []
+        if output_logits:
+            decoder: Any = self.get_output_embeddings()
+            found["logits"] = decoder(self.mlm_transform(found["last_hidden_state"]))
         if mlm_labels is not None:
             found["mlm_loss"] = self._mlm_loss(masked, mlm_labels, num_masked)
             losses.append(config.mlm_weight * found["mlm_loss"])
@@ -292,8 +322,7 @@ class PreTrainingMixin(SavingMixin):
             }
             losses.append(getattr(config, f"{name}_weight") * loss)
         total = torch.stack(losses).sum() if losses else None
-        result = PreTrainingOutput(loss=total, **found)
-        return result.to_tuple() if return_dict is False else result
+        return PreTrainingOutput(loss=total, **found)
 
     def pooled_posts(self, inputs: dict[str, Any], poolings: Sequence[str]) -> dict[str, Tensor]:
         """Posts of a packed batch, `[num_posts, width]` by pooling, without any head.
@@ -351,25 +380,30 @@ class PreTrainingMixin(SavingMixin):
         labels: Tensor | None,
         poolings: list[str],
         kwargs: dict[str, Any],
-    ) -> tuple[Tensor | None, Tensor | None, dict[str, Tensor]]:
-        """Hidden states, those of the masked tokens alone, and the posts in each pooling."""
+        is_whole: bool = False,
+    ) -> tuple[dict[str, Any], Tensor | None, dict[str, Tensor]]:
+        """The encoder's output, hidden states of the masked tokens, and the posts in each pooling.
+
+        With cached gradients there is no output of the encoder, unless `is_whole` is set.
+        """
         encoder: Any = getattr(self, self.base_model_prefix)
 
         def encode(rows: dict, segment_ids: Tensor, num_posts: int, labels: Any) -> tuple:
             count = {"num_posts": num_posts} if "segment_ids" in rows else {}
             first, *others = poolings or ["cls"]
-            output = encoder(**rows, **count, pooling=first, **kwargs)
+            output = encoder(**rows, **count, pooling=first, return_dict=True, **kwargs)
             hidden = output.last_hidden_state
             pooled = [
                 output.embeddings,
                 *(pool(hidden, segment_ids, name, num_posts) for name in others),
             ]
             masked = None if labels is None else hidden.flatten(0, 1)[_masked_positions(labels)]
-            return hidden, masked, *pooled
+            names = ("last_hidden_state", "hidden_states", "attentions")
+            return {name: output.get(name) for name in names}, masked, *pooled
 
-        if self.rows_at_once is None or not torch.is_grad_enabled():
-            hidden, masked, *pooled = encode(rows, segment_ids, num_posts, labels)
-            return hidden, masked, dict(zip(poolings, pooled, strict=False))
+        if self.rows_at_once is None or is_whole or not torch.is_grad_enabled():
+            output, masked, *pooled = encode(rows, segment_ids, num_posts, labels)
+            return output, masked, dict(zip(poolings, pooled, strict=False))
         parts = []
         order = []
         for start in range(0, len(segment_ids), self.rows_at_once):
@@ -392,7 +426,7 @@ class PreTrainingMixin(SavingMixin):
         )
         places = torch.cat(order).argsort()
         in_order = [cast(Tensor, posts)[places] for posts in pooled]
-        return None, masked, dict(zip(poolings, in_order, strict=False))
+        return {}, masked, dict(zip(poolings, in_order, strict=False))
 
     def _engagement_loss(
         self, projections: Tensor, user_vectors: Tensor, **engagements: Any

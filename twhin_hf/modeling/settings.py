@@ -111,7 +111,8 @@ def apply_settings(config: Config, **settings: Any) -> Config:
         **settings: Fields of `ObjectiveSettings`.
 
     Raises:
-        ValueError: A key that is not ours, or a value that cannot work.
+        TypeError: A key that is not ours.
+        ValueError: A value that cannot work.
 
     Example:
         >>> from transformers import BertConfig
@@ -121,7 +122,7 @@ def apply_settings(config: Config, **settings: Any) -> Config:
     """
     unknown = sorted(set(settings) - set(DEFAULTS))
     if unknown:
-        raise ValueError(f"unknown settings {unknown}; the settings are {sorted(DEFAULTS)}")
+        raise TypeError(f"unknown settings {unknown}; the settings are {sorted(DEFAULTS)}")
     for key, default in DEFAULTS.items():
         setattr(config, key, settings.get(key, getattr(config, key, default)))
     hidden, dimension = config.hidden_size, config.network_dimension

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from twhin_hf.network.edges import EdgeFile, Edges, degrees, find_core, keep_core
 from twhin_hf.network.log_config import LogConfig
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import (
     TableSource,
     describe,
@@ -145,6 +146,7 @@ def read_log(
     posts: TableSource | Iterable[str] | None = None,
     *,
     exclude_posts: Iterable[str] | None = None,
+    table_format: TableFormat | None = None,
     **options: Any,
 ) -> EngagementGraph:
     """Reads an engagement log into integer edges.
@@ -161,6 +163,7 @@ def read_log(
             same back end, with columns `post_id` and `text`), or the ids of known posts. Edges to
             other posts are dropped.
         exclude_posts: Ids of posts that must not take part, such as held-out posts.
+        table_format: How text tables are written, those of posts too.
         **options: Fields of `LogConfig`, such as `relations`, `min_user_degree` and `columns`.
 
     Raises:
@@ -184,11 +187,16 @@ def read_log(
                 ["relation"],
                 connection=engine,
                 columns=config.columns,
+                table_format=table_format,
             )
             log, rows_of = _read_relations(log, engagements)
             names = _select_relations(rows_of, config.relations)
             log = log.filter(log.relation.isin(names)) if len(names) < len(rows_of) else log
-            known = None if posts is None else _known_posts(posts, config.post_columns, engine)
+            known = (
+                None
+                if posts is None
+                else _known_posts(posts, config.post_columns, table_format, engine)
+            )
             post_ids, counts = _read_posts(log, known, exclude_posts, config.max_unknown_posts)
             users = log.select("user_id").distinct().order_by("user_id").to_pyarrow()
             user_ids = users["user_id"].filter(has_text(users["user_id"]))
@@ -271,7 +279,10 @@ def _select_relations(rows_of: Mapping[str, int], wanted: Sequence[str] | None) 
 
 
 def _known_posts(
-    posts: TableSource | Iterable[str], columns: Mapping[str, str] | None, engine: ibis.BaseBackend
+    posts: TableSource | Iterable[str],
+    columns: Mapping[str, str] | None,
+    table_format: TableFormat | None,
+    engine: ibis.BaseBackend,
 ) -> ir.Table:
     """Distinct ids of the posts that have text, column `post_id`."""
     import ibis
@@ -283,6 +294,7 @@ def _known_posts(
             connection=engine,
             columns=columns,
             option="post_columns",
+            table_format=table_format,
         )
         table = table.filter(~is_blank(table.post_id), ~is_blank(table.text))
     else:

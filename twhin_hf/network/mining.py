@@ -30,6 +30,7 @@ from twhin_hf.network.neighbours import (
     vector_lengths,
 )
 from twhin_hf.network.pairs import NeighbourTable, PairFilter, write_pairs
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, is_blank, open_engine, read_errors, read_table
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def mine_pairs(
     config: MiningConfig | None = None,
     progress: bool = True,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
 ) -> MiningReport:
     """Writes pairs of posts that are close in the network to a Parquet file.
@@ -113,6 +115,7 @@ def mine_pairs(
         config: How to mine.
         progress: Shows a progress bar.
         columns: What the posts call a column, such as `{"text": "body"}`.
+        table_format: How text tables are written.
         memory_limit: Most memory of the engine that reads the posts.
 
     Raises:
@@ -127,7 +130,7 @@ def mine_pairs(
     if not np.isfinite(lengths).all():
         check_finite(vectors, network.post_ids, "post")
     _check_k(config.k, network.num_posts, "the network has")
-    sketches, with_text = _read_texts(network, posts, config, columns, memory_limit)
+    sketches, with_text = _read_texts(network, posts, config, columns, table_format, memory_limit)
     rows = np.flatnonzero(with_text & (lengths > 0))
     _check_k(config.k, len(rows), "with text and a vector other than zero there are")
     if len(rows) < len(vectors):
@@ -186,6 +189,7 @@ def _read_texts(
     posts: TableSource | Dataset,
     config: MiningConfig,
     columns: Mapping[str, str] | None,
+    table_format: TableFormat | None,
     memory_limit: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sketches of the texts, uint8 `[num_posts, 64]`, and which posts have a text, bool."""
@@ -202,7 +206,13 @@ def _read_texts(
         read_errors(source),
         tempfile.TemporaryDirectory(prefix="twhin_hf-") as scratch,
     ):
-        table = read_table(source, ["post_id", "text"], connection=engine, columns=columns)
+        table = read_table(
+            source,
+            ["post_id", "text"],
+            connection=engine,
+            columns=columns,
+            table_format=table_format,
+        )
         table = table.filter(~is_blank(table.text)).mutate(position=ibis.row_number())
         ids = ibis.memtable(pa.table({"post_id": network.post_ids, "row": rows}))
         texts = Path(scratch) / "texts.parquet"

@@ -16,6 +16,7 @@ from twhin_hf.devices import pick_device
 from twhin_hf.network.neighbours import unit_vectors
 from twhin_hf.serving.exported import load_encoder
 from twhin_hf.serving.vectors import METADATA_KEY
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, open_engine, read_errors, read_table
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ def search(
     revision: str | None = None,
     device: str | None = None,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
+    memory_limit: str = "1GB",
 ) -> list[list[Hit]]:
     """Finds the posts nearest to each text, by cosine and exactly.
 
@@ -71,6 +74,8 @@ def search(
         revision: Revision of the repository.
         device: Device; by default a GPU if available.
         columns: What the posts call a column, such as `{"text": "body"}`.
+        table_format: How text tables are written.
+        memory_limit: Most memory of the engine that reads the posts.
 
     Returns:
         The nearest posts of each query, nearest first.
@@ -92,7 +97,11 @@ def search(
     )
     hits = search_vectors(vectors, np.asarray(embedded), k)
     found = sorted({post_id for post_ids in hits.post_ids for post_id in post_ids})
-    texts = texts_of(posts, found, columns=columns) if posts is not None else {}
+    texts = {}
+    if posts is not None:
+        texts = texts_of(
+            posts, found, columns=columns, table_format=table_format, memory_limit=memory_limit
+        )
     return [
         [Hit(post_id, float(cosine), texts.get(post_id, "")) for post_id, cosine in row]
         for row in map(zip, hits.post_ids, hits.cosines)
@@ -157,7 +166,12 @@ def vectors_made_with(vectors: str | Path) -> dict[str, Any]:
 
 
 def texts_of(
-    posts: TableSource, post_ids: Sequence[str], *, columns: Mapping[str, str] | None = None
+    posts: TableSource,
+    post_ids: Sequence[str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
+    memory_limit: str = "1GB",
 ) -> dict[str, str]:
     """The texts of some posts; a post that is not there is left out.
 
@@ -165,9 +179,17 @@ def texts_of(
         posts: With columns `post_id` and `text`.
         post_ids: Which.
         columns: What the posts call a column, such as `{"text": "body"}`.
+        table_format: How text tables are written.
+        memory_limit: Most memory of the engine.
     """
-    with open_engine() as engine, read_errors(posts):
-        table = read_table(posts, ["post_id", "text"], connection=engine, columns=columns)
+    with open_engine(memory_limit) as engine, read_errors(posts):
+        table = read_table(
+            posts,
+            ["post_id", "text"],
+            connection=engine,
+            columns=columns,
+            table_format=table_format,
+        )
         found = table.filter(table.post_id.isin(list(post_ids))).to_pyarrow()
     # The first row of an id is the post, as everywhere.
     pairs = zip(found["post_id"].to_pylist(), found["text"].to_pylist(), strict=True)

@@ -28,9 +28,12 @@ from rich.progress import Progress
 from twhin_hf.data.posts import read_posts
 from twhin_hf.devices import pick_device
 from twhin_hf.files import new_file
+from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.joined import pooling_parts
-from twhin_hf.serving.exported import EXPORT_NAME, load_encoder
+from twhin_hf.loading.places import check_place
+from twhin_hf.serving.exported import load_encoder
 from twhin_hf.serving.vectors_config import PostVectorsConfig
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource
 
 logger = logging.getLogger(__name__)
@@ -64,6 +67,8 @@ def embed_posts(
     config: PostVectorsConfig,
     *,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
+    memory_limit: str = "1GB",
     posts_per_part: int = POSTS_PER_PART,
     progress: bool = True,
 ) -> PostVectorsReport:
@@ -77,6 +82,8 @@ def embed_posts(
             in a folder beside it, of its name with `.parts`.
         config: The model, and how.
         columns: What the posts call a column, such as `{"text": "body"}`.
+        table_format: How text tables are written.
+        memory_limit: Most memory of the engine that reads the posts.
         posts_per_part: Of which the vectors are held in memory, by each process.
         progress: Shows a progress bar.
 
@@ -89,12 +96,19 @@ def embed_posts(
     output = Path(output)
     if output.exists():
         raise FileExistsError(f"{output} is there; remove it, or give another output.")
+    check_place(config.model, config.revision)
     if config.pooling is not None:
         pooling_parts(config.pooling)
     folder = output.with_name(f"{output.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="posts-", dir=folder) as scratch:
-        read = read_posts(posts, columns=columns, directory=scratch).dataset
+        read = read_posts(
+            posts,
+            columns=columns,
+            table_format=table_format,
+            memory_limit=memory_limit,
+            directory=scratch,
+        ).dataset
         parts = [
             _Part(start, min(start + posts_per_part, len(read)), folder / name)
             for start, name in _part_names(read, posts_per_part, config)
@@ -203,7 +217,8 @@ def _part_names(
     posts: Dataset, posts_per_part: int, config: PostVectorsConfig
 ) -> Iterator[tuple[int, str]]:
     """Start and file name of each part."""
-    made_with = json.dumps([config.of_vectors(), _weights_stamp(config.model)]).encode()
+    stamp = model_fingerprint(config.model, config.revision)
+    made_with = json.dumps([config.of_vectors(), stamp]).encode()
     arrow = posts.select_columns(["post_id", "text"]).with_format("arrow")
     for start in range(0, len(posts), posts_per_part):
         block = arrow[start : start + posts_per_part].combine_chunks()
@@ -213,12 +228,6 @@ def _part_names(
         digest = hashlib.blake2b(made_with, digest_size=16)
         digest.update(sink.getvalue())
         yield start, f"{digest.hexdigest()}.parquet"
-
-
-def _weights_stamp(model: str) -> list[list[Any]]:
-    """Tells a folder's weights from others that take their place; of a repository it is empty."""
-    files = sorted([*Path(model).glob("*.safetensors"), *Path(model).glob(EXPORT_NAME)])
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def _join(parts: list[Path], output: Path, config: PostVectorsConfig) -> int:

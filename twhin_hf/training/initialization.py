@@ -17,6 +17,7 @@ from transformers import (
 from twhin_hf.loading.auto import is_adapter
 from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
+from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 from twhin_hf.modeling import apply_settings
 from twhin_hf.modeling.settings import HEAD_NAMES
@@ -40,6 +41,7 @@ def load_pretraining_model(
     trainable_adapter: bool = False,
     four_bit: bool = False,
     dropout: float | None = None,
+    add_tokens: bool = False,
     **settings: Any,
 ) -> PreTrainedModel:
     """Loads a checkpoint with our objectives; heads that it lacks are drawn at random.
@@ -57,6 +59,8 @@ def load_pretraining_model(
             default it is merged into the weights.
         four_bit: Hold the encoder's layers in 4 bits, for LoRA beside them (QLoRA).
         dropout: Of the encoder, in place of the checkpoint's.
+        add_tokens: The tokenizer has tokens that the checkpoint lacks: it is given embeddings for
+            them, drawn around the mean of all.
         **settings: Keys of `twhin_hf.modeling.settings.DEFAULTS`, before the checkpoint's own.
 
     Raises:
@@ -104,7 +108,11 @@ def load_pretraining_model(
             base,
         )
         apply_settings(model.config, mlm_weight=0.0)
-    return _with_adapter(model, name_or_path, trainable_adapter) if adapted else model
+    if adapted:
+        model = _with_adapter(model, name_or_path, trainable_adapter)
+    if add_tokens and len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    return model
 
 
 def _set_dropout(config: Any, dropout: float) -> None:
@@ -168,6 +176,7 @@ def new_pretraining_model(
     if config_name in CONFIG_MAPPING and not Path(config_name).exists():
         config = CONFIG_MAPPING[config_name]()
     else:
+        check_place(config_name)
         config = AutoConfig.from_pretrained(config_name)
     unknown = sorted(key for key in overrides if not hasattr(config, key))
     if unknown:

@@ -178,6 +178,7 @@ class PretrainingTrainer(PublishingMixin):
             self.remove_callback(stock)
         self.add_callback(TrainingProgress(f"{objectives_of(model)} on {_counted(self._data)}"))
         self.add_callback(ChanceWarning(keys_of_batch(model.config, size)))
+        self._languages: dict[str, float] = {}
         self._sums: dict[str, Any] = {}
         self._counts: dict[str, int] = {}
         self._since = time.perf_counter()
@@ -331,7 +332,12 @@ class PretrainingTrainer(PublishingMixin):
             options = dict(sorted(self.args.to_sanitized_dict().items()))
             write_json(folder / "training_args.json", options)
             record = training_record(
-                cast(Any, self.model), self.args, self.state, self._data, type(self).__name__
+                cast(Any, self.model),
+                self.args,
+                self.state,
+                self._data,
+                type(self).__name__,
+                self._languages,
             )
             write_training_record(folder, record)
             # Now that the tokenizer is there: its special tokens are left out of a mean.

@@ -8,11 +8,15 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
 import transformers
+from datasets import Dataset
 from transformers import PreTrainedModel, TrainerState, TrainingArguments
 
 from twhin_hf.files import read_json, write_json
+from twhin_hf.hub.sections import license_of_folder
+from twhin_hf.modeling.settings import OBJECTIVES
 
 RECORD_NAME = "training_record.json"
 
@@ -29,6 +33,7 @@ def training_record(
     state: TrainerState,
     data: Mapping[str, int],
     trainer: str,
+    languages: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """What is worth telling of a run; no path, no id, no token.
 
@@ -38,18 +43,26 @@ def training_record(
         state: With its log.
         data: How many of what it was trained on, as `{"posts": 1000}`.
         trainer: The name of its class.
+        languages: Share of each language in the data, 0 to 1.
 
     Returns:
-        JSON values: `trainer`, `base_model`, `data`, `steps`, `epochs`, `tokens` and `seconds`
-        where they were logged, `hyper_parameters` that differ from the defaults, `hardware`,
-        `processes` and `versions`.
+        JSON values: `trainer`, `base_model`, `objectives` (those of weights above 0) and
+        `earlier_objectives` (lists of them, of the models that it goes back to, the nearest
+        first), `license` (of the base model, where its card says it), `languages`, `data`,
+        `steps`, `epochs`, `tokens` and `seconds` where they were logged, `hyper_parameters` that
+        differ from the defaults, `hardware`, `processes` and `versions`.
     """
     log = state.log_history
     seconds = [entry["train_runtime"] for entry in log if "train_runtime" in entry]
     tokens = sum(entry["tokens"] for entry in log if "tokens" in entry)
+    settings = model.config.to_dict()
     return {
         "trainer": trainer,
         "base_model": base_model(model),
+        "objectives": [name for name in OBJECTIVES if settings.get(f"{name}_weight", 0) > 0],
+        "earlier_objectives": _earlier_objectives(model),
+        "license": _license(model),
+        "languages": {name: round(share, 4) for name, share in (languages or {}).items()},
         "data": dict(data),
         "steps": state.global_step,
         "epochs": round(state.epoch or 0.0, 3),
@@ -81,6 +94,40 @@ def base_model(model: PreTrainedModel) -> list[str]:
     record = folder / RECORD_NAME
     earlier = read_json(record)["base_model"] if record.exists() else []
     return [folder.resolve().name, *earlier]
+
+
+def language_shares(posts: Dataset) -> dict[str, float]:
+    """The share of each language among posts, the greatest first; none without a column `lang`."""
+    if "lang" not in posts.column_names:
+        return {}
+    counts = pc.value_counts(posts.with_format("arrow")["lang"])
+    named = {entry["values"]: entry["counts"] / len(posts) for entry in counts.to_pylist()}
+    return dict(sorted(named.items(), key=lambda item: -item[1]))
+
+
+def _base_folder(model: PreTrainedModel) -> Path | None:
+    name = str(getattr(model.config, "_name_or_path", "") or "")
+    return Path(name) if name and Path(name).is_dir() else None
+
+
+def _earlier_objectives(model: PreTrainedModel) -> list[list[str]]:
+    folder = _base_folder(model)
+    if folder is None or not (folder / RECORD_NAME).exists():
+        return []
+    record = read_json(folder / RECORD_NAME)
+    return [record.get("objectives", []), *record.get("earlier_objectives", [])]
+
+
+def _license(model: PreTrainedModel) -> str | None:
+    """Of the base model, by its record or its card in the folder."""
+    folder = _base_folder(model)
+    if folder is None:
+        return None
+    if (folder / RECORD_NAME).exists() and (
+        found := read_json(folder / RECORD_NAME).get("license")
+    ):
+        return found
+    return license_of_folder(folder)
 
 
 def changed_options(args: TrainingArguments) -> dict[str, Any]:

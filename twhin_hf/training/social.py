@@ -35,6 +35,7 @@ from twhin_hf.training.pretraining import (
     check_model,
     tokenize,
 )
+from twhin_hf.training.record import language_shares
 from twhin_hf.training.translation_pair import (
     eval_metrics,
     eval_translations,
@@ -188,6 +189,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         evaluated = MixedBatches(held_out) if len(held_out) > 1 else next(iter(held_out), None)
         super().__init__(model, args, sources, evaluated, tokenizer, **kwargs)
         self._first_source = sources[0]
+        self._languages = language_shares(train_dataset)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Trainer's; the heads are trained alone first where `head_steps` says so."""

@@ -18,6 +18,7 @@ def load(tmp_path):
         output = tmp_path / "_output"
         report = import_log(source, path, output, threads=1, progress=False, **options)
         tables = [pq.read_table(output / f"{name}.parquet") for name in ("engagements", "posts")]
+        tables[1] = tables[1].select(["post_id", "text", "lang"])
         rows = [
             list(zip(*(column.to_pylist() for column in table.columns), strict=True))
             for table in tables

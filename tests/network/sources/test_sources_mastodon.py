@@ -149,7 +149,8 @@ def archive(tmp_path):
         announce,
         note(14, "<p>only you</p>") | {"to": [BOB], "cc": []},
         note(15, "<p>so</p>", quote=f"{BOB}/statuses/5"),
-        {"type": "Delete", "actor": ANN, "object": "x", "id": "y"},
+        note(16, "<p>oops</p>"),
+        {"type": "Delete", "actor": ANN, "object": f"{ANN}/statuses/16", "id": "y"},
     ]
     outbox = {"@context": PUBLIC, "id": "outbox.json", "type": "OrderedCollection"}
     likes = {"id": "likes.json", "type": "OrderedCollection"}
@@ -174,10 +175,11 @@ def test_archive_counts_by_hand(load, archive):
         (ANN, FAR_STATUS["uri"], "repost", SECOND + 1),
         (ANN, URI, "like", None),
         (ANN, FAR_STATUS["uri"], "like", None),
+        (ANN, URI, "bookmark", None),
     }
     assert [row[1:] for row in posts] == [("Grüße", "de"), ("ja", "de"), ("so", "de")]
-    assert (report.files, report.lines) == (2, 8)
-    assert report.skipped == {"no status": 1, "not public": 1}
+    assert (report.files, report.lines, report.passed_over) == (3, 10, ["avatar.png"])
+    assert (report.skipped, report.removals) == ({"not public": 1}, {"delete": 1})
 
 
 def test_favourites_without_their_account(load, archive, tmp_path):
@@ -191,9 +193,150 @@ def test_favourites_without_their_account(load, archive, tmp_path):
 
 
 def test_lists_that_say_too_little(load, archive, tmp_path):
-    with pytest.raises(ValueError, match=r"archive's bookmarks\.json, a list of statuses but none"):
-        load("mastodon", archive / "bookmarks.json")
+    path = tmp_path / "followers.json"
+    path.write_text(json.dumps({"id": "followers.json", "orderedItems": [BOB]}))
+    with pytest.raises(ValueError, match=r"list of followers; read are those of the outbox"):
+        load("mastodon", path)
     path = tmp_path / "favourited_by.json"
     path.write_text(json.dumps([account("bob")]))
     with pytest.raises(ValueError, match=r"list of accounts that does not say which status.*jq -c"):
         load("mastodon", path)
+
+
+SEARCH = {"accounts": [account("bob")], "statuses": STATUSES, "hashtags": [{"name": "tea"}]}
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "answer.json"])
+def test_a_search(load, tmp_path, name):
+    text = json.dumps(SEARCH) + "\n" if name == "log.jsonl" else json.dumps(SEARCH, indent=1)
+    (tmp_path / name).write_text(text * (2 if name == "log.jsonl" else 1))
+    report, engagements, posts = load("mastodon", tmp_path / name)
+    assert set(engagements) == set(ENGAGEMENTS)
+    assert (len(posts), report.skipped["not public"]) == (6, 2 if name == "log.jsonl" else 1)
+
+
+def notification(kind, name, second=20, **more):
+    time = {"created_at": f"2020-04-16T16:45:{8 + second}.000Z"}
+    return {"id": "9", "type": kind, "account": account(name), **time, **more}
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_notifications(load, tmp_path, as_array):
+    items = [
+        notification("favourite", "bob", status=FIRST),
+        notification("reblog", "eve", 21, status=FIRST),
+        notification("mention", "bob", status=STATUSES[2]),
+        notification("follow", "eve"),
+        notification("favourite", "bob", status=STATUSES[5]),
+    ]
+    path = tmp_path / "notifications.json"
+    path.write_text(json.dumps(items) if as_array else "\n".join(map(json.dumps, items)))
+    report, engagements, posts = load("mastodon", path)
+    assert engagements == [
+        (BOB, URI, "reply", SECOND + 2),
+        (BOB, URI, "like", SECOND + 20),
+        (EVE, URI, "repost", SECOND + 21),
+    ]
+    assert [row[1] for row in posts] == ["Tea & cake\nfor all <3\n\nSecond", "yes"]
+    assert report.skipped == {"no status": 1, "not public": 1}
+
+
+def test_notifications_in_groups(load, tmp_path):
+    group = {"type": "favourite", "status_id": "1", "sample_account_ids": ["7", "8", "99"]}
+    others = [{"type": "follow", "sample_account_ids": ["7"]}, group | {"status_id": "98"}]
+    answer = {
+        "accounts": [account("bob"), account("eve") | {"id": "8"}],
+        "statuses": [FIRST],
+        "notification_groups": [group, *others],
+    }
+    (tmp_path / "groups.json").write_text(json.dumps(answer))
+    _, engagements, posts = load("mastodon", tmp_path / "groups.json")
+    assert engagements == [(BOB, URI, "like", None), (EVE, URI, "like", None)]
+    assert len(posts) == 1
+
+
+BOOST = status(13, "bob", "", 3, reblog=FIRST)
+STREAM = [
+    ("update", json.dumps(FIRST)),
+    ("update", json.dumps(STATUSES[2])),
+    ("update", json.dumps(BOOST)),
+    ("notification", json.dumps(notification("favourite", "eve", status=FIRST))),
+    ("update", json.dumps(STATUSES[6])),
+    ("status.update", json.dumps(STATUSES[8])),
+    ("delete", "8"),
+    ("delete", "13"),
+    ("filters_changed", ""),
+]
+
+
+@pytest.mark.parametrize("shape", ["envelopes", "objects", "as sent"])
+def test_streams(load, tmp_path, shape):
+    if shape == "as sent":
+        lines = [f"event: {name}\ndata: {payload}\n" for name, payload in STREAM]
+        lines[2:2] = [":)", ":thump"]
+    else:
+        events = [{"stream": ["public"], "event": name, "payload": text} for name, text in STREAM]
+        if shape == "objects":
+            events = [{**e, "payload": json.loads(e["payload"] or "null")} for e in events]
+        lines = list(map(json.dumps, events))
+    path = tmp_path / "stream.log"
+    path.write_text("\n".join(lines) + "\n")
+    report, engagements, posts = load("mastodon", path)
+    assert engagements == [(BOB, URI, "reply", SECOND + 2), (EVE, URI, "like", SECOND + 20)]
+    assert [row[1] for row in posts] == ["yes", "Tea"]
+    assert report.removals == {"delete": 2}
+    assert (report.undone, report.deleted_texts, report.bad_lines) == (1, 1, 0)
+    assert report.lines == len(STREAM)
+
+
+def test_a_deletion_counts_whatever_file_it_is_in(load, write_lines, tmp_path):
+    write_lines("log/a.jsonl", [{"event": "delete", "payload": 1}])
+    write_lines("log/b.jsonl", STATUSES)
+    report, engagements, posts = load("mastodon", tmp_path / "log")
+    assert {row[1] for row in engagements} == {FAR_STATUS["uri"]}
+    assert URI not in [row[0] for row in posts]
+    assert report.deleted_posts == 4  # two likes, a reply and a quote
+
+
+def test_what_the_account_that_asked_did(load, write_lines):
+    marked = FIRST | {"favourited": True, "bookmarked": True, "reblogged": False}
+    path = write_lines("favourites.jsonl", [marked, STATUSES[2] | {"favourited": False}])
+    report, engagements, _ = load("mastodon", path)
+    assert engagements == [(BOB, URI, "reply", SECOND + 2)]
+    (reason,) = report.skipped
+    assert "user_id" in reason
+    report, engagements, _ = load("mastodon", path, user_id=EVE)
+    assert set(engagements[1:]) == {(EVE, URI, "like", None), (EVE, URI, "bookmark", None)}
+    assert report.skipped == {}
+
+
+def test_content_warnings(load, write_lines, archive):
+    lines = [
+        FIRST | {"spoiler_text": "food & <3"},
+        STATUSES[2] | {"spoiler_text": ""},
+        STATUSES[3] | {"spoiler_text": "alone", "content": ""},
+    ]
+    path = write_lines("log.jsonl", lines)
+    plain = [row[1] for row in load("mastodon", path)[2]]
+    assert plain == ["Tea & cake\nfor all <3\n\nSecond", "yes"]
+    warned = [row[1] for row in load("mastodon", path, content_warnings=True)[2]]
+    assert warned == ["food & <3\n\nTea & cake\nfor all <3\n\nSecond", "yes", "alone"]
+    outbox = {"id": "outbox.json", "orderedItems": [note(11, "<p>Grüße</p>", summary="wave")]}
+    (archive / "outbox.json").write_text(json.dumps(outbox))
+    assert load("mastodon", archive, content_warnings=True)[2][0][1] == "wave\n\nGrüße"
+    with pytest.raises(ValueError, match="of mastodon only"):
+        load("x", path, content_warnings=True)
+
+
+def test_activities_of_any_server(load, write_lines):
+    like = {"id": "l", "type": "Like", "actor": BOB, "object": f"{ANN}/statuses/11"}
+    announce = {"id": "b", "type": "Announce", "actor": BOB, "to": PUBLIC, "object": URI}
+    lines = [
+        note(11, "<p>Grüße</p>"),
+        like | {"published": "2020-04-16T16:45:10Z"},
+        announce,
+        {"id": "u", "type": "Undo", "actor": BOB, "object": {"id": "b", "type": "Announce"}},
+    ]
+    report, engagements, posts = load("mastodon", write_lines("log.jsonl", lines))
+    assert engagements == [(BOB, f"{ANN}/statuses/11", "like", SECOND + 2)]
+    assert (len(posts), report.undone, report.removals) == (1, 1, {"undo": 1})

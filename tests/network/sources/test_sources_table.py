@@ -6,6 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from twhin_hf.table_format import TableFormat
+
 TABLE = {
     "uid": ["u", "v", "u", "", "u"],
     "item": ["p", "p", "p", "q", "q"],
@@ -61,3 +63,34 @@ def test_a_missing_column_lists_those_found(load, tmp_path):
         load("table", tmp_path / "log.parquet", columns=MAP | {"user_id": "who"})
     with pytest.raises(ValueError, match="columns names author, which is not read here"):
         load("table", tmp_path / "log.parquet", columns=MAP | {"author": "uid"})
+
+
+def test_texts_that_are_empty_are_counted(load, tmp_path):
+    for name, separator in (("log.csv", ","), ("log.tsv", "\t")):
+        rows = [["user_id", "post_id", "text"], ["u", "p", "one"], ["u", "q", ""], ["v", "p", ""]]
+        (tmp_path / name).write_text("".join(separator.join(row) + "\n" for row in rows))
+        report, _, posts = load("table", tmp_path / name)
+        assert posts == [("p", "one", None)]
+        assert (report.posts_read, report.post_repeats, report.blank_texts) == (3, 1, 1)
+
+
+def test_headerless_tables_and_objects(load, write_lines, tmp_path):
+    (tmp_path / "u.data").write_text("196\t242\t3\t881250949\n22\t377\t1\t878887116\n")
+    _, engagements, _ = load(
+        "table",
+        tmp_path / "u.data",
+        columns={"user_id": "1", "post_id": "2", "timestamp": "4"},
+        table_format=TableFormat(separator="\t", header="none"),
+    )
+    assert sorted(engagements) == [
+        ("196", "242", "engage", 881250949),
+        ("22", "377", "engage", 878887116),
+    ]
+    path = write_lines("a.jsonl", [{"id": 1, "user": {"id": 7, "n": 10}, "content": "one"}])
+    columns = {"user_id": "user.id", "post_id": "id", "text": "content"}
+    _, engagements, posts = load("table", path, columns=columns)
+    assert (engagements, posts) == ([("7", "1", "engage", None)], [("1", "one", None)])
+    with pytest.raises(ValueError, match="the id 'user' is an object"):
+        load("table", path, columns=columns | {"user_id": "user"})
+    with pytest.raises(ValueError, match="go with the source table only"):
+        load("x", path, table_format=TableFormat(separator=";"))

@@ -31,6 +31,7 @@ from twhin_hf.benchmarks.classification.formats import (
 from twhin_hf.benchmarks.zero_shot.labels import SENTIMENTS, sentiment_names
 from twhin_hf.data.splits import SPLITS, split_posts
 from twhin_hf.report import counts_sentence, in_words
+from twhin_hf.table_format import TableFormat
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -179,6 +180,7 @@ def load_benchmark(
     path: str | Path,
     hydration: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
 ) -> LoadedBenchmark:
     """Reads a benchmark's published files.
 
@@ -193,6 +195,7 @@ def load_benchmark(
         hydration: The texts, where the files have ids alone; see
             `twhin_hf.benchmarks.hydration.find_texts`.
         columns: What tables call `text`, `label` or `id`, where the name is unusual.
+        table_format: How text tables are written.
 
     Raises:
         FileNotFoundError: The path is not there.
@@ -208,7 +211,7 @@ def load_benchmark(
             f"{root} holds no file of {name}; it holds those of "
             f"{', '.join(other for other in _siblings(name) if find_files(other, root))}."
         )
-    parts, used = _read(name, root, files, hydration, columns)
+    parts, used = _read(name, root, files, hydration, columns, table_format)
     names = dict(benchmark.labels)
     if not names:
         for mapping in (file for file in files if file.name == "mapping.txt"):
@@ -286,6 +289,7 @@ def _read(
     files: Sequence[Path],
     hydration: str | Path | None,
     columns: Mapping[str, str] | None,
+    table_format: TableFormat | None,
 ) -> tuple[dict[str, list[Labelled]], list[Path]]:
     """Labelled texts by split, and the files they are from, in the first format that fits."""
     parts: dict[str, list[Labelled]] = {split: [] for split in SPLITS}
@@ -318,7 +322,8 @@ def _read(
             f"{_READ}."
         )
     for file in tables:
-        parts[_split_of(file, root)].append(read_labelled_table(file, hydration, columns))
+        found = read_labelled_table(file, hydration, columns, table_format)
+        parts[_split_of(file, root)].append(found)
     return parts, tables
 
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from twhin_hf.benchmarks.hydration import find_texts
 from twhin_hf.lines import iterate_lines
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import column_names, has_text, open_engine, read_errors, read_table
 
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
@@ -204,6 +205,7 @@ def read_labelled_table(
     path: Path,
     hydration: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
 ) -> Labelled:
     """Reads a table with a header: a label, and the text or the id that it is found by.
 
@@ -215,6 +217,7 @@ def read_labelled_table(
         hydration: Where the texts are, for a table that has ids only; see
             `twhin_hf.benchmarks.hydration.find_texts`.
         columns: What the table calls `text`, `label` or `id`, where the name is unusual.
+        table_format: How text tables are written.
 
     Raises:
         ValueError: Columns that are missing (the message lists those found), a blank label, or
@@ -226,7 +229,7 @@ def read_labelled_table(
             f"{', '.join(_COLUMNS)}."
         )
     with _unpacked(path) as plain:
-        header = column_names(plain)
+        header = column_names(plain, table_format)
         named = {
             ours: next((name for name in header if name.lower().strip() in usual), None)
             for ours, usual in _COLUMNS.items()
@@ -242,7 +245,11 @@ def read_labelled_table(
         theirs = {ours: str(named[ours]) for ours in (key, "label")}
         with open_engine() as engine, read_errors(path):
             table = read_table(
-                plain, [key, "label"], connection=engine, columns=theirs
+                plain,
+                [key, "label"],
+                connection=engine,
+                columns=theirs,
+                table_format=table_format,
             ).to_pyarrow()
     labels = table["label"].to_pylist()
     if key == "text":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 from twhin_hf.benchmarks.archives import list_files
 from twhin_hf.benchmarks.layout import files_of, find_layout
 from twhin_hf.data.splits import SPLITS
-from twhin_hf.tables import column_names, is_blank, open_engine, read_errors
+from twhin_hf.tables import column_names, is_blank, open_engine, read_errors, read_table
 
 if TYPE_CHECKING:
-    import ibis
     import ibis.expr.types as ir
 
 _NAMES = {
@@ -80,26 +79,16 @@ def _match(names: list[str]) -> dict[str, str]:
 @contextmanager
 def open_table(file: TableFile) -> Iterator[ir.Table]:
     """A file as a table of our columns: `id` and `text` are strings, `user` a float32 list."""
-    with open_engine() as engine, read_errors(file.path):
-        table = _read(engine, file.path, {there: name for name, there in file.columns.items()})
-        yield table.select(
-            **{
-                name: table[there].cast("array<float32>" if name == "user" else "string")
-                for name, there in file.columns.items()
-            }
-        )
-
-
-def _read(engine: ibis.BaseBackend, path: Path, ours: Mapping[str, str]) -> ir.Table:
-    name = path.name.lower()
-    if name.endswith(".parquet"):
-        return engine.read_parquet(path)
-    if ".tsv" in name or ".csv" in name:
-        delimiter = "\t" if ".tsv" in name else ","
-        return engine.read_csv(path, delim=delimiter, header=True, all_varchar=True, quote='"')
-    # Types are given, not guessed: an id beyond 64 bits must stay.
-    types = {there: "FLOAT[]" if column == "user" else "VARCHAR" for there, column in ours.items()}
-    return engine.read_json(path, columns=types, format="newline_delimited")
+    with open_engine() as engine, read_errors(file.path, has_memory_limit=False):
+        if file.path.name.lower().endswith(".parquet"):
+            table = engine.read_parquet(file.path)
+            table = table.select(**{name: table[there] for name, there in file.columns.items()})
+        else:
+            table = read_table(
+                file.path, list(file.columns), connection=engine, columns=file.columns, option=""
+            )
+        kinds = {name: "array<float32>" if name == "user" else "string" for name in file.columns}
+        yield table.select(**{name: table[name].cast(kind) for name, kind in kinds.items()})
 
 
 def check_ids(table: ir.Table, file: TableFile) -> int:

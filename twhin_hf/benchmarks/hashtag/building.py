@@ -21,9 +21,11 @@ from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Va
 from twhin_hf.benchmarks.duplicate_groups import group_near_duplicates
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
 from twhin_hf.benchmarks.hashtag.text import find_hashtags, remove_hashtags
+from twhin_hf.data.language_codes import check_language_code
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import SPLITS
 from twhin_hf.report import counts_sentence
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, has_text, open_engine
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ def build_hashtag_benchmark(
     recipe: HashtagRecipe | None = None,
     *,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
     threads: int | None = None,
     temp_directory: str | Path | None = None,
@@ -67,6 +70,7 @@ def build_hashtag_benchmark(
             `read_posts`.
         recipe: The paper's by default.
         columns: What the source calls a column, such as `{"text": "body"}`.
+        table_format: How text tables are written.
         memory_limit: Most memory of the engine; the posts of one language come on top.
         threads: Threads of the engine; all cores where it is None.
         temp_directory: Where hashtags are kept on the way.
@@ -78,13 +82,18 @@ def build_hashtag_benchmark(
     recipe = recipe or HashtagRecipe()
     if not isinstance(posts, Dataset):
         posts = read_posts(
-            posts, columns=columns, memory_limit=memory_limit, threads=threads
+            posts,
+            columns=columns,
+            table_format=table_format,
+            memory_limit=memory_limit,
+            threads=threads,
         ).dataset
     languages, counts = {}, {}
     with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as scratch:
         tags = Path(scratch) / "tags.parquet"
         _write_hashtags(posts, tags)
         for language, rows, labels, found in _posts_with_one(tags, recipe, memory_limit, threads):
+            check_language_code(language)
             made = _build_language(posts, rows, labels, recipe, found)
             counts[language] = found
             if made is not None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import column_names, has_text, open_engine, read_table
 
 _NAMES = {
@@ -20,7 +21,9 @@ _NAMES = {
 
 
 def read_labels(
-    splits: Mapping[str, Sequence[Path]], columns: Mapping[str, str] | None = None
+    splits: Mapping[str, Sequence[Path]],
+    columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
 ) -> dict[str, pa.Table]:
     """Reads the tables of one language and checks that they make a benchmark.
 
@@ -32,6 +35,7 @@ def read_labels(
             `post_id`), `label` and, where all files have it, `text`. The label may be a
             `ClassLabel` of `datasets`.
         columns: What the files call `id`, `label` or `text`, where the name is unusual.
+        table_format: How text tables are written.
 
     Returns:
         String columns `id`, `label` (without `#`) and perhaps `text`, a table per split.
@@ -47,7 +51,7 @@ def read_labels(
             f"{', '.join(_NAMES)}."
         )
     tables = {
-        split: pa.concat_tables([_read(file, columns or {}) for file in files])
+        split: pa.concat_tables([_read(file, columns or {}, table_format) for file in files])
         for split, files in splits.items()
     }
     kept = _drop_repeats(_merge(tables))
@@ -70,9 +74,9 @@ def read_labels(
     return found
 
 
-def _read(file: Path, theirs: Mapping[str, str]) -> pa.Table:
+def _read(file: Path, theirs: Mapping[str, str], table_format: TableFormat | None) -> pa.Table:
     """`id`, `label` and perhaps `text` of a file, as strings without nulls."""
-    found = column_names(file)
+    found = column_names(file, table_format)
     names = {
         name: next((there for there in found if there.lower() in known), None)
         for name, known in _NAMES.items()
@@ -88,7 +92,12 @@ def _read(file: Path, theirs: Mapping[str, str]) -> pa.Table:
     columns = {name: there for name, there in names.items() if there is not None}
     with open_engine() as engine:
         table = read_table(
-            file, ["id", "label"], ["text"], connection=engine, columns=columns
+            file,
+            ["id", "label"],
+            ["text"],
+            connection=engine,
+            columns=columns,
+            table_format=table_format,
         ).to_pyarrow()
     for name in ("id", "label"):
         blank = len(table) - (pc.sum(has_text(table[name])).as_py() or 0)

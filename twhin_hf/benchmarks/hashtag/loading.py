@@ -8,7 +8,7 @@ and is what a model has to predict.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from twhin_hf.benchmarks.layout import (
     is_split_table,
     modern_code,
 )
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import has_text
 
 if TYPE_CHECKING:
@@ -80,15 +81,18 @@ class HashtagPrediction(ArrowBasedBuilder):
         data_dir: str | Path,
         hydration: str | Path | None = None,
         columns: Mapping[str, str] | None = None,
+        table_format: TableFormat | None = None,
         **options: Any,
     ) -> None:
         language = modern_code(config_name)
         with open_folder(data_dir, is_split_table) as folder:
             files = files_of(find_layout(list_files(folder)), language, data_dir)
             paths = {split: [folder / name for name in names] for split, names in files.items()}
-            self._labels = read_labels(paths, columns)
+            self._labels = read_labels(paths, columns, table_format)
             sources = [path for own in paths.values() for path in own] + _files(hydration)
-            read_as = {"columns": dict(columns)} if columns else {}
+            read_as: dict[str, Any] = {"columns": dict(columns)} if columns else {}
+            if table_format is not None and table_format != TableFormat():
+                read_as["table_format"] = asdict(table_format)
             content = fingerprint(sources, {"version": self.VERSION, **read_as})
         self._check_texts(data_dir, hydration)
         super().__init__(
@@ -165,6 +169,7 @@ def load_hashtag_prediction(
     data_dir: str | Path,
     hydration: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
     streaming: bool = False,
     num_proc: int | None = None,
     cache_dir: str | Path | None = None,
@@ -178,6 +183,7 @@ def load_hashtag_prediction(
         hydration: The texts, where `data_dir` has none: JSON lines of X/Twitter's API v1.1 or v2,
             or a table of `post_id` and `text`; a file or a folder.
         columns: What the files of `data_dir` call `id`, `label` or `text`, where it is unusual.
+        table_format: How text tables are written.
         streaming: Gives data sets that are made as they are read, and caches nothing.
         num_proc: Processes that make the cache.
         cache_dir: Where the cache is; that of `datasets` where it is None.
@@ -195,6 +201,7 @@ def load_hashtag_prediction(
         data_dir=data_dir,
         hydration=hydration,
         columns=columns,
+        table_format=table_format,
         cache_dir=None if cache_dir is None else str(cache_dir),
     )
     if streaming:
@@ -214,6 +221,7 @@ def hashtag_configs(
     hydration: str | Path | None = None,
     languages: Sequence[str] | None = None,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
 ) -> Iterator[HubConfig]:
     """Languages of the benchmark for `write_hub_folder`, loaded one after the other.
 
@@ -222,11 +230,16 @@ def hashtag_configs(
         hydration: Likewise; read once a language.
         languages: Codes; all that are there where it is None.
         columns: As in `load_hashtag_prediction`.
+        table_format: Likewise.
     """
     for language in languages or hashtag_languages(data_dir):
         code = modern_code(language)
         splits = load_hashtag_prediction(
-            code, data_dir=data_dir, hydration=hydration, columns=columns
+            code,
+            data_dir=data_dir,
+            hydration=hydration,
+            columns=columns,
+            table_format=table_format,
         )
         yield HubConfig(code, code, code, splits)
 

@@ -27,6 +27,7 @@ from twhin_hf.benchmarks.zero_shot.sentences import (
     sentence_lines,
 )
 from twhin_hf.lines import iterate_lines
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import has_text, open_engine, read_errors, read_table
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def read_zero_shot(
     *,
     keep_neutral: bool = False,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
     left_out: Counter[str] | None = None,
 ) -> Dataset:
     """Reads a training or test set of zero-shot transfer.
@@ -55,6 +57,7 @@ def read_zero_shot(
         keep_neutral: Keep neutral texts of `sentiment`; the paper leaves them out.
         columns: What a file calls a column, such as `{"text": "tweet"}` of `sentiment`, or
             `{"tags": "4"}` of `ner`.
+        table_format: How a table of `sentiment` is written.
         left_out: Gets the number of `blank texts`.
 
     Returns:
@@ -75,7 +78,7 @@ def read_zero_shot(
     if task == "pos":
         return read_pos(path)
     drop = () if keep_neutral else ("neutral",)
-    return read_sentiment(path, label_map, drop, columns, left_out)
+    return read_sentiment(path, label_map, drop, columns, table_format, left_out)
 
 
 def read_pos(path: str | Path) -> Dataset:
@@ -108,6 +111,7 @@ def read_sentiment(
     label_map: Mapping[str, str] | None = None,
     drop: Iterable[str] = (),
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
     left_out: Counter[str] | None = None,
 ) -> Dataset:
     """Reads texts with one label each.
@@ -121,6 +125,7 @@ def read_sentiment(
             `sentiment_names` says.
         drop: Labels, by their new names, whose texts are left out.
         columns: What a table calls a column, such as `{"text": "tweet"}`.
+        table_format: How text tables are written.
         left_out: Gets the number of `blank texts`.
 
     Returns:
@@ -135,7 +140,9 @@ def read_sentiment(
 
     path, dropped = Path(path), set(drop)
     is_plain = path.suffix == ".txt"
-    texts, labels = _text_and_label_files(path) if is_plain else _label_table(path, columns)
+    texts, labels = (
+        _text_and_label_files(path) if is_plain else _label_table(path, columns, table_format)
+    )
     filled = has_text(pa.array(texts, pa.string())).to_pylist()
     rows = []
     for number, (text, label, is_filled) in enumerate(zip(texts, labels, filled, strict=True), 1):
@@ -157,13 +164,16 @@ def read_sentiment(
     return Dataset.from_dict({"text": [text for text, _ in kept], "label": [n for _, n in kept]})
 
 
-def read_bitext(path: str | Path, columns: Mapping[str, str] | None = None) -> Dataset:
+def read_bitext(
+    path: str | Path, columns: Mapping[str, str] | None = None, memory_limit: str = "1GB"
+) -> Dataset:
     """Reads translation pairs of any kind of file.
 
     Args:
         path: Two columns, separated by a tab, without a header, in a file named after its
             languages (`en-ar.tsv`); a folder of such files; or what `read_translation_pairs` reads.
         columns: What tables call a column, such as `{"text_a": "english"}`.
+        memory_limit: Most memory of the engine that reads tables.
 
     Returns:
         String columns `text_a`, `text_b`, `lang_a`, `lang_b` and `source`.
@@ -179,7 +189,7 @@ def read_bitext(path: str | Path, columns: Mapping[str, str] | None = None) -> D
     path = Path(path)
     files = sorted(path.glob("*.tsv")) if path.is_dir() else [path]
     if not files or not all(_is_bare_tsv(file) for file in files):
-        return read_translation_pairs(path, columns=columns)
+        return read_translation_pairs(path, columns=columns, memory_limit=memory_limit)
     return concatenate_datasets([Dataset.from_dict(_parse_bitext(file)) for file in files])
 
 
@@ -256,8 +266,16 @@ def _text_and_label_files(path: Path) -> tuple[list[str], list[str]]:
     return texts, labels
 
 
-def _label_table(path: Path, columns: Mapping[str, str] | None) -> tuple[list[str], list[str]]:
+def _label_table(
+    path: Path, columns: Mapping[str, str] | None, table_format: TableFormat | None
+) -> tuple[list[str], list[str]]:
     with open_engine() as engine, read_errors(path):
-        found = read_table(path, ["text", "label"], connection=engine, columns=columns)
+        found = read_table(
+            path,
+            ["text", "label"],
+            connection=engine,
+            columns=columns,
+            table_format=table_format,
+        )
         table = found.to_pyarrow()
     return table["text"].to_pylist(), table["label"].to_pylist()

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from twhin_hf.data.language_codes import LanguagePair, language_codes
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.translation.sources import PairSource, add_languages, check_languages, one_pair
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import (
     TableSource,
     describe,
@@ -35,6 +36,7 @@ def column_pairs(
     languages: Sequence[LanguagePair] = (),
     *,
     columns: Mapping[str, str] | None = None,
+    table_format: TableFormat | None = None,
     name: str = "columns",
     memory_limit: str = "1GB",
 ) -> PairSource:
@@ -49,6 +51,7 @@ def column_pairs(
         languages: Without language columns none ("und") or one pair, that of the two columns. With
             them the pairs to keep, in which order of sides; all as they stand where there is none.
         columns: What the source calls `text_a`, `text_b` and, optionally, `lang_a` and `lang_b`.
+        table_format: How text tables are written.
         name: Goes into the column `source`.
         memory_limit: Most memory of the engine that reads files.
 
@@ -61,7 +64,7 @@ def column_pairs(
 
     def batches() -> Iterator[pa.Table]:
         tables = (
-            _read_files(source, columns, memory_limit)
+            _read_files(source, columns, table_format, memory_limit)
             if is_source(source)
             else _read_dataset(source, columns)
         )
@@ -78,10 +81,20 @@ def column_pairs(
 
 
 def _read_files(
-    source: TableSource, columns: Mapping[str, str] | None, memory_limit: str
+    source: TableSource,
+    columns: Mapping[str, str] | None,
+    table_format: TableFormat | None,
+    memory_limit: str,
 ) -> Iterator[pa.Table]:
     with open_engine(memory_limit) as engine, read_errors(source):
-        table = read_table(source, _SIDES[:2], _SIDES[2:], connection=engine, columns=columns)
+        table = read_table(
+            source,
+            _SIDES[:2],
+            _SIDES[2:],
+            connection=engine,
+            columns=columns,
+            table_format=table_format,
+        )
         yield from table_batches(table, _ROWS_PER_BATCH)
 
 

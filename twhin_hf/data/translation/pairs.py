@@ -109,7 +109,7 @@ def write_published_json_lines(pairs: Dataset | pa.Table, path: str | Path) -> i
     """
     import ibis
 
-    with open_engine() as engine, read_errors(path):
+    with open_engine() as engine, read_errors(path, has_memory_limit=False):
         table = engine.create_view("pairs", ibis.memtable(_table(pairs)))
         numbered = table.mutate(position=ibis.row_number())
         same = ibis.window(group_by="text_a", order_by="position")

@@ -149,7 +149,7 @@ def _items(block: NumberedLines) -> NumberedLines:
 
 
 def _read_csv(file: Path, names: list[str]) -> Iterator[pa.Table]:
-    with open_engine() as engine, read_errors(file):
+    with open_engine() as engine, read_errors(file, has_memory_limit=False):
         table = read_table(file, names, connection=engine)
         yield from table_batches(table, _ROWS_PER_BATCH)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from twhin_hf.data.language_codes import is_language_code
+from twhin_hf.data.language_codes import check_language_code
 from twhin_hf.data.translation.pairs import (
     check_share,
     read_translation_pairs,
@@ -156,8 +156,7 @@ def _write_merged(
         counts = kept.group_by("lang_a", "lang_b").agg(count=kept.count())
         languages = counts.order_by("lang_a", "lang_b").to_pyarrow().to_pylist()
         for code in (row[side] for row in languages for side in ("lang_a", "lang_b")):
-            if not is_language_code(code):
-                raise ValueError(f"{code!r} is no language code; needed are such as en or ar.")
+            check_language_code(code)
         written = {}
         with Progress(disable=not progress) as bar, ExitStack() as files:
             for row in bar.track(languages, description="Writing"):

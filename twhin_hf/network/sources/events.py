@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from twhin_hf.network.sources.log_format import MAYBE_USER
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -30,11 +32,19 @@ class EventStore:
         self._connection, self._folder, self._num_parts = connection, folder, 0
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
-            "CREATE TEMP TABLE removals (record VARCHAR, version VARCHAR, is_delete BOOLEAN);"
+            "CREATE TEMP TABLE names (alias VARCHAR, record VARCHAR);"
+            "CREATE TEMP TABLE removals "
+            "(record VARCHAR, alias VARCHAR, version VARCHAR, is_delete BOOLEAN);"
             "CREATE TEMP TABLE accounts "
-            "(user_id VARCHAR, is_active BOOLEAN, timestamp BIGINT, line BIGINT);"
-            "CREATE TEMP TABLE skipped (reason VARCHAR, events BIGINT)"
+            "(user_id VARCHAR, kind VARCHAR, is_active BOOLEAN, timestamp BIGINT, line BIGINT);"
+            "CREATE TEMP TABLE messages (name VARCHAR, events BIGINT);"
+            "CREATE TEMP TABLE skipped (name VARCHAR, events BIGINT)"
         )
+
+    def set_variables(self, **values: str | bool | None) -> None:
+        """Gives values to what the queries ask for by `getvariable`."""
+        for name, value in values.items():
+            self._connection.execute(f"SET VARIABLE {name} = ?", [value])
 
     def append(self, log: LogFormat) -> None:
         """Adds what the format's queries find in the table `parsed`."""
@@ -44,8 +54,10 @@ class EventStore:
         self.add_part("posts", f"SELECT * FROM ({log.posts}) WHERE post_id IS NOT NULL")
         self.add_part("engagements", log.engagements)
         self._num_parts += 1
+        run(f"INSERT INTO names {log.names}")
         run(f"INSERT INTO removals {log.removals}")
         run(f"INSERT INTO accounts {log.accounts}")
+        run(f"INSERT INTO messages SELECT kind, count(*) FROM ({log.messages}) GROUP BY kind")
         run(f"INSERT INTO skipped SELECT reason, count(*) FROM ({log.skipped}) GROUP BY reason")
 
     def add_part(self, name: str, query: str) -> None:
@@ -56,27 +68,42 @@ class EventStore:
 
     def skipped(self) -> dict[str, int]:
         """How many events brought nothing, by reason."""
-        rows = self._connection.execute(
-            "SELECT reason, sum(events)::BIGINT FROM skipped GROUP BY reason ORDER BY reason"
-        )
-        return dict(rows.fetchall())
+        return self._sums("skipped")
+
+    def messages(self) -> dict[str, int]:
+        """How many messages take something back, by kind."""
+        return self._sums("messages")
 
     def resolve(self) -> None:
         """Settles what is taken back, which the other methods need."""
         self._connection.execute(
             f"""
             CREATE TEMP VIEW all_posts AS FROM {self._parts("posts")};
+            CREATE TEMP VIEW all_engagements AS FROM {self._parts("engagements")};
             CREATE TEMP TABLE repeated AS
                 SELECT post_id FROM all_posts GROUP BY post_id HAVING count(*) > 1;
             CREATE TEMP TABLE removed AS
-                SELECT record, max(version) AS version, bool_or(is_delete) AS is_deleted
-                FROM removals GROUP BY record;
+                SELECT record, max(version) AS version, bool_or(is_delete) AS is_deleted FROM (
+                    SELECT record, version, is_delete FROM removals WHERE record IS NOT NULL
+                    UNION ALL
+                    SELECT names.record, version, is_delete
+                    FROM removals JOIN names ON names.alias = removals.alias
+                ) GROUP BY record;
             CREATE TEMP TABLE inactive AS
-                SELECT user_id FROM accounts GROUP BY user_id
-                HAVING NOT arg_max(is_active, (timestamp, line));
+                SELECT DISTINCT user_id FROM (
+                    SELECT user_id, kind FROM accounts GROUP BY user_id, kind
+                    HAVING NOT arg_max(is_active, (coalesce(timestamp, 0), line))
+                ) WHERE kind <> '{MAYBE_USER}' OR user_id NOT IN (
+                    SELECT post_id FROM all_posts
+                    UNION ALL
+                    SELECT post_id FROM all_engagements WHERE post_id IS NOT NULL
+                );
+            CREATE TEMP TABLE inactive_posts AS
+                SELECT DISTINCT post_id FROM all_posts
+                SEMI JOIN inactive ON inactive.user_id = all_posts.author;
             CREATE TEMP TABLE aliases AS
-                SELECT alias, any_value(post_id) AS post_id FROM all_posts WHERE alias IS NOT NULL
-                GROUP BY alias HAVING count(DISTINCT post_id) = 1
+                SELECT alias, any_value(record) AS post_id FROM names
+                GROUP BY alias HAVING count(DISTINCT record) = 1
             """
         )
 
@@ -89,7 +116,7 @@ class EventStore:
         """
         run = self._connection.execute
         run(
-            f"""
+            """
             CREATE TEMP TABLE standing AS
             SELECT user_id, post_id, relation, gone, min(timestamp) AS timestamp, count(*) AS rows
             FROM (
@@ -99,16 +126,18 @@ class EventStore:
                         WHEN own.version > e.version THEN 'undone'
                         WHEN target.is_deleted THEN 'deleted_posts'
                         WHEN u.user_id IS NOT NULL OR a.user_id IS NOT NULL
-                            THEN 'inactive_accounts'
+                            OR p.post_id IS NOT NULL THEN 'inactive_accounts'
                         WHEN coalesce(e.post_id, aliases.post_id) IS NULL THEN 'unknown_posts'
                     END AS gone
-                FROM {self._parts("engagements")} AS e
+                FROM all_engagements AS e
                 LEFT JOIN aliases ON aliases.alias = e.alias
                 LEFT JOIN removed AS own ON own.record = e.record
                 LEFT JOIN removed AS target
                     ON target.record = coalesce(e.post_id, aliases.post_id)
                 LEFT JOIN inactive AS u ON u.user_id = e.user_id
-                LEFT JOIN inactive AS a ON {_AUTHOR.format("e.post_id")} = a.user_id
+                LEFT JOIN inactive AS a ON a.user_id = e.author
+                LEFT JOIN inactive_posts AS p
+                    ON p.post_id = coalesce(e.post_id, aliases.post_id)
             ) GROUP BY ALL
             """
         )
@@ -133,25 +162,48 @@ class EventStore:
         run("DROP TABLE standing")
         return counts
 
+    def write_without_text(self, engagements: Path, posts: Path, path: Path) -> tuple[int, int]:
+        """Writes the ids of posts that have engagements and no text, one a line.
+
+        Returns:
+            The engagements with such posts, and these posts.
+        """
+        run = self._connection.execute
+        run(
+            f"""
+            CREATE TEMP TABLE without_text AS
+            SELECT e.post_id, count(*) AS engagements FROM read_parquet({quote(engagements)}) AS e
+            ANTI JOIN read_parquet({quote(posts)}) AS p ON p.post_id = e.post_id
+            GROUP BY e.post_id
+            """
+        )
+        run(
+            "COPY (SELECT post_id FROM without_text ORDER BY engagements DESC, post_id) "
+            f"TO {quote(path)} (FORMAT csv, HEADER false, QUOTE '')"
+        )
+        ((num_engagements, num_posts),) = run(
+            "SELECT coalesce(sum(engagements), 0)::BIGINT, count(*) FROM without_text"
+        ).fetchall()
+        return num_engagements, num_posts
+
     def read_posts(self) -> Iterator[pa.RecordBatch]:
         """Each post once, in its last version, with a column `is_gone`."""
         reader = self._connection.sql(
-            f"""
-            SELECT post_id, text, lang,
-                removed.is_deleted IS NOT DISTINCT FROM true OR inactive.user_id IS NOT NULL
-                    AS is_gone
+            """
+            SELECT posts.post_id, text, langs,
+                removed.is_deleted IS NOT DISTINCT FROM true OR gone.post_id IS NOT NULL AS is_gone
             FROM (
-                SELECT post_id, text, lang, line FROM all_posts
+                SELECT post_id, text, langs, line FROM all_posts
                 WHERE post_id NOT IN (FROM repeated)
                 UNION ALL
-                SELECT post_id, text, lang, line FROM all_posts SEMI JOIN repeated USING (post_id)
+                SELECT post_id, text, langs, line FROM all_posts SEMI JOIN repeated USING (post_id)
                 QUALIFY row_number() OVER (
-                    PARTITION BY post_id ORDER BY version DESC, lang IS NULL, length(text) DESC,
-                    line) = 1
-            )
-            LEFT JOIN removed ON removed.record = post_id
-            LEFT JOIN inactive ON inactive.user_id = {_AUTHOR.format("post_id")}
-            ORDER BY line, post_id
+                    PARTITION BY post_id ORDER BY version DESC, coalesce(langs, '') = '',
+                    length(text) DESC, line) = 1
+            ) AS posts
+            LEFT JOIN removed ON removed.record = posts.post_id
+            LEFT JOIN inactive_posts AS gone ON gone.post_id = posts.post_id
+            ORDER BY line, posts.post_id
             """
         ).to_arrow_reader(_ROWS_PER_BATCH)
         yield from reader
@@ -160,12 +212,14 @@ class EventStore:
         """Rows of posts read, repeats and deleted ones included."""
         return self._connection.execute("SELECT count(*) FROM all_posts").fetchall()[0][0]
 
+    def _sums(self, table: str) -> dict[str, int]:
+        rows = self._connection.execute(
+            f"SELECT name, sum(events)::BIGINT FROM {table} GROUP BY name ORDER BY name"
+        )
+        return dict(rows.fetchall())
+
     def _parts(self, name: str) -> str:
         return f"read_parquet({quote(self._folder / f'{name}-*.parquet')})"
-
-
-# Only Bluesky tells of accounts, and there a post's id begins with its author's.
-_AUTHOR = "split_part({}, '/', 1)"
 
 
 def quote(path: Path) -> str:

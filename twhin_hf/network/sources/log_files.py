@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,27 +14,39 @@ import pyarrow as pa
 
 from twhin_hf.files import list_files
 from twhin_hf.lines import Block, read_blocks, shorten
+from twhin_hf.network.sources.car import is_car, read_car
+from twhin_hf.network.sources.unwrapping import dump, parse
 
 MAX_DOCUMENT = 2**28
 _HEAD_SIZE = 2**20
 _ITEMS_PER_BLOCK = 10_000
 _LINES_LOOKED_AT = 100
 _ARCHIVES = {b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z", b"PAR1": "Parquet"}
+_JSON_NAME = re.compile(r"\.(?:jsonl?|ndjson|js)(?:\.(?:gz|bz2|zst))?$", re.IGNORECASE)
 NO_JSON = "?"
 """Stands for a line that is not UTF-8, so that it counts as one that is no JSON."""
-_ASSIGNMENT = re.compile(r"\s*window\.[\w.]+\s*=\s*")  # X's archive holds JSON as JavaScript
+# X's archives hold JSON as JavaScript.
+_ASSIGNMENT = re.compile(r"\s*(?:window|Grailbird)\.[\w.]+\s*=\s*")
+# Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html
+_SERVER_EVENT = re.compile(r"(event|data):(.*)")
+
+
+class NoLogError(ValueError):
+    """A file is no JSON, which in a folder of logs is no harm."""
 
 
 class Head(NamedTuple):
     """What the beginning of a file shows.
 
     Args:
-        objects: JSON objects of the first lines, or first items of a document.
+        objects: JSON values of the first lines, or first items of a document.
         document: The file's one JSON value, where it is no file of lines.
+        is_event_stream: Whether the lines are server-sent events.
     """
 
-    objects: list[dict[str, Any]]
+    objects: list[Any]
     document: Any = None
+    is_event_stream: bool = False
 
 
 def list_log_files(path: Path) -> list[Path]:
@@ -53,34 +66,45 @@ def list_log_files(path: Path) -> list[Path]:
     return found
 
 
-def read_head(path: Path, collections: Collection[str]) -> Head:
+def is_media(name: str) -> bool:
+    """Whether a file is a picture, a film, a sound or a font by its name."""
+    kind = mimetypes.guess_type(name)[0] or ""
+    return kind.startswith(("image/", "video/", "audio/", "font/"))
+
+
+def read_head(path: Path) -> Head:
     """Tells lines from a document by the first lines of a file, and reads a document.
 
-    Args:
-        path: The file.
-        collections: Keys that mark an object as a collection of items.
-
     Raises:
-        ValueError: The file holds no JSON, no text, or a document above 256 MiB.
+        NoLogError: The file holds no JSON, by its name too.
+        ValueError: The file should hold JSON and does not, is damaged, or is a document above
+            256 MiB.
     """
     _check_kind(path)
-    first = next(read_blocks(path, _HEAD_SIZE, replacement=NO_JSON), None)
-    lines = [] if first is None else first.lines[:_LINES_LOOKED_AT].to_pylist()
+    if is_car(path):
+        document = read_car(path)
+        return Head(document[:_LINES_LOOKED_AT], document)
+    blocks = list(islice(read_blocks(path, _HEAD_SIZE, replacement=NO_JSON), 2))
+    lines = blocks[0].lines[:_LINES_LOOKED_AT].to_pylist() if blocks else []
     lines = [line for line in lines if line.strip()]
     if not lines:
-        raise ValueError(f"{path} is empty: it holds nothing but white space.")
-    objects = [value for line in lines if isinstance(value := _parse(line), dict)]
+        raise NoLogError(f"{path} is empty: it holds nothing but white space.")
     start = lines[0].lstrip()
-    is_collection = bool(objects) and not objects[0].keys().isdisjoint(collections)
-    if start.startswith(("[", "window.")) or start.strip() == "{" or is_collection:
+    objects = [value for line in lines if isinstance(value := parse(line), dict)]
+    if not objects and any(map(_SERVER_EVENT.match, lines)):
+        events = list(map(parse, _server_events(lines)))
+        return Head(events, is_event_stream=True)
+    is_script = _ASSIGNMENT.match(start) is not None
+    is_one_line = len(lines) == 1 == len(blocks)
+    if start[0] == "[" or is_script or (start[0] == "{" and (is_one_line or not objects)):
         document = _read_document(path)
         items = document if isinstance(document, list) else [document]
-        looked_at = items[:_LINES_LOOKED_AT]
-        return Head([item for item in looked_at if isinstance(item, dict)], document)
+        return Head(items[:_LINES_LOOKED_AT], document)
     if not objects:
-        raise ValueError(
-            f"{path} holds no JSON: its first line is {shorten(lines[0])}. For CSV, TSV and other "
-            "tables there is `--source table --columns user_id=... post_id=...`."
+        raise _no_json(
+            path,
+            f": its first line is {shorten(lines[0])}. For CSV, TSV and other tables there is "
+            "`--source table --columns user_id=... post_id=...`.",
         )
     return Head(objects)
 
@@ -89,8 +113,39 @@ def as_blocks(items: Iterable[Mapping[str, Any]], position: int) -> Iterator[Blo
     """Items of a document as the lines that they would be."""
     items = iter(items)
     while part := list(islice(items, _ITEMS_PER_BLOCK)):
-        lines = pa.chunked_array([[json.dumps(item) for item in part]], pa.string())
+        lines = pa.chunked_array([[dump(item) for item in part]], pa.string())
         yield Block(lines, position)
+
+
+def server_events(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Server-sent events as lines `{"event": NAME, "payload": DATA}`, one for each line of data."""
+    position = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal position
+        for block in blocks:
+            position = block.position
+            yield from block.lines.to_pylist()
+
+    events = _server_events(lines())
+    while part := list(islice(events, _ITEMS_PER_BLOCK)):
+        yield Block(pa.chunked_array([part], pa.string()), position)
+
+
+def _server_events(lines: Iterable[str]) -> Iterator[str]:
+    name = "message"
+    for line in lines:
+        field = _SERVER_EVENT.match(line)
+        if field is not None and field[1] == "event":
+            name = field[2].strip()
+        elif field is not None:
+            yield json.dumps({"event": name, "payload": field[2].strip()})
+
+
+def _no_json(path: Path, problem: str) -> ValueError:
+    """The error of a file without JSON: worse where its name promises some."""
+    kind = ValueError if _JSON_NAME.search(path.name) else NoLogError
+    return kind(f"{path} holds no JSON{problem}")
 
 
 def _check_kind(path: Path) -> None:
@@ -102,14 +157,7 @@ def _check_kind(path: Path) -> None:
             if kind == "Parquet"
             else "Unpack it and give the folder."
         )
-        raise ValueError(f"{path} is a {kind} file, not JSON. {advice}")
-
-
-def _parse(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
+        raise NoLogError(f"{path} is a {kind} file, not JSON. {advice}")
 
 
 def _read_document(path: Path) -> Any:
@@ -127,11 +175,14 @@ def _read_document(path: Path) -> Any:
     assignment = _ASSIGNMENT.match(text)
     try:
         return json.loads(text[assignment.end() :] if assignment else text)
+    except RecursionError as error:
+        raise ValueError(
+            f"{path} is JSON of too many levels: lists or objects nested hundreds deep, as no log "
+            f"has them; it begins with {shorten(text)}. Look for what wrote it."
+        ) from error
     except ValueError as error:
         # An API's answers, one array a line.
-        pages = [_parse(line) for line in parts if line.strip()]
+        pages = [parse(line) for line in parts if line.strip()]
         if pages and all(isinstance(page, list) for page in pages):
             return [item for page in pages for item in page]
-        raise ValueError(
-            f"{path} holds no JSON ({error}); it begins with {shorten(text)}. Is it whole?"
-        ) from error
+        raise _no_json(path, f" ({error}); it begins with {shorten(text)}. Is it whole?") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,24 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from twhin_hf.lines import Block, read_blocks, shorten
 from twhin_hf.network.sources import bluesky, mastodon, x
 from twhin_hf.network.sources.events import EventStore
-from twhin_hf.network.sources.log_files import NO_JSON, Head, as_blocks, list_log_files, read_head
-from twhin_hf.network.sources.log_format import LogFormat
+from twhin_hf.network.sources.log_files import (
+    NO_JSON,
+    Head,
+    NoLogError,
+    as_blocks,
+    list_log_files,
+    read_head,
+    server_events,
+)
+from twhin_hf.network.sources.log_format import LogFormat, Origin
 from twhin_hf.network.sources.report import ImportReport
+from twhin_hf.network.sources.unwrapping import dump, find_events, parse, unwrap_document
 
 logger = logging.getLogger(__name__)
 
 FORMATS = {log.name: log for log in (bluesky.FORMAT, mastodon.FORMAT, x.FORMAT)}
 _LINES_BEFORE_REFUSAL = 100_000
+_OTHER_LOGS = "For logs of other kinds there is `--source table --columns user_id=... post_id=...`."
 
 
 class LogReader:
@@ -33,7 +43,7 @@ class LogReader:
         log: The network's format.
         store: Where events go.
         connection: The store's engine.
-        report: Gets `files`, `lines`, `bad_lines` and `blank_lines`.
+        report: Gets `files`, `passed_over`, `lines`, `bad_lines` and `blank_lines`.
         max_bad_lines: Largest share of a file's lines that may be no JSON.
     """
 
@@ -47,45 +57,60 @@ class LogReader:
     ):
         self._log, self._store, self._connection = log, store, connection
         self._report, self._max_bad_lines = report, max_bad_lines
-        self._structure = json.dumps(log.structure)
 
-    def read(self, files: list[Path], user_id: str | None, progress: bool) -> None:
-        """Reads files in their order.
+    def read(self, path: Path, user_id: str | None, progress: bool) -> None:
+        """Reads a file, or those of a folder in their order; there what is no log is passed over.
 
         Raises:
-            ValueError: A file is of another network, damaged or empty, or too many lines are no
-                JSON.
+            FileNotFoundError: Nothing is there.
+            ValueError: A file is of another network, damaged or empty, too many lines are no JSON,
+                or a folder holds no log of this network.
         """
+        files = list_log_files(path)
         sizes = [file.stat().st_size for file in files]
+        refused: NoLogError | None = None
         with _progress(progress) as bar:
             task = bar.add_task("Reading", total=sum(sizes), lines=0)
-            for i, path in enumerate(files):
-                head = read_head(path, self._log.collections)
-                _check_network(path, head, self._log)
-                is_document = head.document is not None
-                blocks = (
-                    as_blocks(self._unwrap(head.document, path, user_id), sizes[i])
-                    if is_document
-                    else read_blocks(path, replacement=NO_JSON)
-                )
-                for position in self._read_file(path, blocks):
+            for i, file in enumerate(files):
+                if path.is_dir() and not self._log.reads_file(file.name):
+                    self._pass_over(file, path)
+                    continue
+                try:
+                    head = read_head(file)
+                    _check_network(file, head, self._log)
+                except NoLogError as error:
+                    if path.is_file():
+                        raise
+                    refused = refused or error
+                    self._pass_over(file, path)
+                    continue
+                for position in self._read_file(Origin(file, user_id), head, sizes[i]):
                     done = sum(sizes[:i]) + position
                     bar.update(task, completed=done, lines=self._report.lines)
                 self._report.files += 1
+        if refused is not None and not self._report.files:
+            raise refused
+        if not self._report.files:
+            found = ", ".join(file.name for file in files[:10])
+            raise ValueError(f"{path} holds no file of {self._log.title}. Found are {found}.")
 
-    def _unwrap(
-        self, document: Any, path: Path, user_id: str | None
-    ) -> Iterator[Mapping[str, Any]]:
-        if self._log.unwrap is not None:
-            return self._log.unwrap(document, path, user_id)
-        return iter(document if isinstance(document, list) else [document])
+    def _pass_over(self, file: Path, folder: Path) -> None:
+        if file.name != self._log.owner_file:
+            self._report.num_passed_over += 1
+            self._report.passed_over.append(str(file.relative_to(folder)))
 
-    def _read_file(self, path: Path, blocks: Iterator[Block]) -> Iterator[int]:
+    def _blocks(self, origin: Origin, head: Head, size: int) -> Iterator[Block]:
+        if head.document is not None:
+            return as_blocks(unwrap_document(head.document, self._log, origin), size)
+        blocks = read_blocks(origin.path, replacement=NO_JSON)
+        return server_events(blocks) if head.is_event_stream else blocks
+
+    def _read_file(self, origin: Origin, head: Head, size: int) -> Iterator[int]:
         """Yields the position after each block."""
         num_lines, num_bad, first_bad = 0, 0, ""
-        for block in blocks:
+        for block in self._blocks(origin, head, size):
             bad, num_blank = parse_lines(
-                block.lines, self._structure, self._report.lines, self._connection
+                block.lines, self._log, origin, self._report.lines, self._connection
             )
             self._report.blank_lines += num_blank
             if len(bad) and not num_bad:
@@ -96,12 +121,14 @@ class LogReader:
             self._report.lines += len(block.lines)
             self._report.bad_lines += len(bad)
             if num_lines >= _LINES_BEFORE_REFUSAL:
-                self._check_bad(path, num_bad, num_lines, first_bad)
+                self._check_bad(origin.path, num_bad, num_lines, first_bad)
             self._store.append(self._log)
             yield block.position
-        self._check_bad(path, num_bad, num_lines, first_bad)
+        self._check_bad(origin.path, num_bad, num_lines, first_bad)
         if num_bad:
-            logger.warning("%s: %d lines are no JSON; the first is %s", path, num_bad, first_bad)
+            logger.warning(
+                "%s: %d lines are no JSON; the first is %s", origin.path, num_bad, first_bad
+            )
 
     def _check_bad(self, path: Path, bad: int, lines: int, first: str) -> None:
         if bad > self._max_bad_lines * lines:
@@ -113,13 +140,14 @@ class LogReader:
 
 
 def parse_lines(
-    lines: pa.ChunkedArray, structure: str, start: int, connection: Any
+    lines: pa.ChunkedArray, log: LogFormat, origin: Origin, start: int, connection: Any
 ) -> tuple[pa.Array, int]:
     """Fills the table `parsed` with the fields of a network's structure.
 
     Args:
-        lines: JSON objects.
-        structure: As JSON, of `LogFormat.structure`.
+        lines: JSON: events of the network, or values that hold some.
+        log: The network.
+        origin: Where the lines are from.
         start: Lines of the log before these.
         connection: Of DuckDB.
 
@@ -130,15 +158,14 @@ def parse_lines(
     import duckdb
 
     rows = pa.array(np.arange(len(lines), dtype=np.int64))
-    query = (
-        "CREATE OR REPLACE TEMP TABLE parsed AS SELECT unnest(json), line FROM ("
-        f"SELECT json_transform(text, '{structure}') AS json, {start} + row AS line FROM block)"
-    )
-    connection.register("block", pa.table({"text": lines, "row": rows}))
+    query = "CREATE OR REPLACE TEMP TABLE parsed AS " + _parsed(log, f"{start} + row")
     bad, num_blank = rows[:0], 0
+    connection.register("block", pa.table({"text": lines, "row": rows}))
     try:
         connection.execute(query)
     except duckdb.InvalidInputException:
+        lines = _mend(lines, connection)
+        connection.register("block", pa.table({"text": lines, "row": rows}))
         found = connection.sql(
             "SELECT row, trim(text, E' \\t\\r\\n') = '' AS is_blank FROM block "
             "WHERE NOT json_valid(text) ORDER BY row"
@@ -149,40 +176,75 @@ def parse_lines(
         kept = pa.table({"text": lines.filter(keep), "row": rows.filter(keep)})
         connection.register("block", kept)
         connection.execute(query)
+    _look_inside(lines, log, origin, start, connection)
     connection.unregister("block")
     return bad, num_blank
 
 
-def select_files(path: Path, log: LogFormat) -> list[Path]:
-    """The file, or those of a folder that the network's log may be in.
+def _mend(lines: pa.ChunkedArray, connection: Any) -> pa.ChunkedArray:
+    """Lines with those replaced that Python can read and the engine cannot."""
+    found = connection.sql("SELECT row, text FROM block WHERE NOT json_valid(text)").fetchall()
+    mended = {row: dump(value) for row, text in found if (value := parse(text)) is not None}
+    if not mended:
+        return lines
+    is_mended = pc.is_in(pa.array(range(len(lines))), pa.array(list(mended)))
+    texts = pa.array([mended[row] for row in sorted(mended)], pa.string())
+    return pa.chunked_array([pc.replace_with_mask(lines.combine_chunks(), is_mended, texts)])
 
-    Raises:
-        FileNotFoundError: Nothing is there.
-        ValueError: The folder holds other files only.
-    """
-    files = list_log_files(path)
-    if path.is_file():
-        return files
-    chosen = [file for file in files if log.reads_file(file.name)]
-    if not chosen:
-        found = ", ".join(file.name for file in files[:10])
-        raise ValueError(f"{path} holds no file of {log.title}. Found are {found}.")
-    return chosen
+
+def _look_inside(
+    lines: pa.ChunkedArray, log: LogFormat, origin: Origin, start: int, connection: Any
+) -> None:
+    """Puts the events that are inside of lines in their place."""
+    wrapped = connection.sql(
+        f"SELECT line FROM parsed WHERE ({log.is_event}) IS NOT true ORDER BY line"
+    ).fetchall()
+    texts, numbers = [], []
+    for (line,) in wrapped:
+        for event in find_events(parse(lines[line - start].as_py()), log, origin):
+            texts.append(dump(event))
+            numbers.append(line)
+    if not texts:
+        return
+    events = pa.table({"text": pa.array(texts, pa.string()), "row": pa.array(numbers, pa.int64())})
+    connection.register("block", events)
+    connection.execute("DELETE FROM parsed WHERE line IN (SELECT row FROM block)")
+    connection.execute(f"INSERT INTO parsed {_parsed(log, 'row')}")
+
+
+def _parsed(log: LogFormat, line: str) -> str:
+    structure = json.dumps(log.structure)
+    return (
+        "SELECT unnest(json), line FROM ("
+        f"SELECT json_transform(text, '{structure}') AS json, {line} AS line FROM block)"
+    )
 
 
 def _check_network(path: Path, head: Head, log: LogFormat) -> None:
-    if any(log.matches(item) for item in head.objects) or head.document == []:
+    """Raises where the beginning of a file holds nothing of the network."""
+    if head.document == [] or _holds_events(head, log, path):
         return
-    keys = ", ".join(map(str, list(head.objects[0])[:12])) if head.objects else "no object"
+    first = head.objects[0]
+    keys = ", ".join(map(str, list(first)[:12])) if isinstance(first, dict) else "no object"
     others = [
-        other for other in FORMATS.values() if any(other.matches(item) for item in head.objects)
+        other for other in FORMATS.values() if other != log and _holds_events(head, other, path)
     ]
-    advice = (
-        f"It looks like {others[0].title}: `--source {others[0].name}`."
-        if others
-        else "For logs of other kinds there is `--source table --columns user_id=... post_id=...`."
-    )
-    raise ValueError(f"{path} is not {log.title}: the first entry has {keys}. {advice}")
+    if others:
+        advice = f"It looks like {others[0].title}: `--source {others[0].name}`."
+    else:
+        advice = (
+            "For logs of other kinds there is `--source table --columns user_id=... post_id=...`."
+        )
+        explained = [log.explain(item, path) for item in head.objects if isinstance(item, dict)]
+        advice = next(filter(None, explained), advice)
+    kind = ValueError if others else NoLogError
+    raise kind(f"{path} is not {log.title}: the first entry has {keys}. {advice}")
+
+
+def _holds_events(head: Head, log: LogFormat, path: Path) -> bool:
+    # Whose it is does not matter here.
+    origin = Origin(path, user_id="")
+    return any(True for _ in find_events(head.objects, log, origin))
 
 
 def _progress(show: bool) -> Progress:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+
+WITHOUT_TEXT = "posts_without_text.txt"
+_FETCH = {
+    "bluesky": "Bluesky's getPosts, or the CAR exports of their authors",
+    "mastodon": "each status by its address, from its server",
+    "x": "X's lookup of posts by id",
+}
 
 
 @dataclass
@@ -15,10 +24,13 @@ class ImportReport:
     Args:
         source: The network, or `table`.
         files: Files read.
+        num_passed_over: Files of the folder that are no log.
+        passed_over: Their names.
         lines: Lines, or rows, or items of documents.
         bad_lines: Lines that are no JSON.
         blank_lines: Lines of white space.
         skipped: Events that bring no post and no engagement, by reason.
+        removals: Messages that take something back, by kind; what they took is told below.
         engagements_read: Engagements that the log tells of.
         undone: Those that their user took back, or replaced.
         deleted_posts: Those with a post that was deleted.
@@ -26,22 +38,27 @@ class ImportReport:
         unknown_posts: Those with a post that is named only by a number that the log does not know.
         repeats: Those that repeat a user, post and relation.
         num_engagements: Engagements written.
+        engagements_without_text: Those of them with a post that has no text in the log.
         relations: The same by relation.
         posts_read: Texts that the log tells of.
         post_repeats: Texts of a post that comes again.
         deleted_texts: Posts that were deleted, or whose account is not active.
         blank_texts: Posts without text, such as a picture alone.
         num_posts: Posts written.
+        posts_without_text: Posts that engagements name and whose text is not in the log.
         detected_languages: Posts whose language was identified here.
         unknown_languages: Posts without a language.
     """
 
     source: str
     files: int = 0
+    num_passed_over: int = 0
+    passed_over: list[str] = field(default_factory=list)
     lines: int = 0
     bad_lines: int = 0
     blank_lines: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
+    removals: dict[str, int] = field(default_factory=dict)
     engagements_read: int = 0
     undone: int = 0
     deleted_posts: int = 0
@@ -49,11 +66,53 @@ class ImportReport:
     unknown_posts: int = 0
     repeats: int = 0
     num_engagements: int = 0
+    engagements_without_text: int = 0
     relations: dict[str, int] = field(default_factory=dict)
     posts_read: int = 0
     post_repeats: int = 0
     deleted_texts: int = 0
     blank_texts: int = 0
     num_posts: int = 0
+    posts_without_text: int = 0
     detected_languages: int = 0
     unknown_languages: int = 0
+
+
+def warnings(report: ImportReport, folder: Path) -> Iterator[str]:
+    """What a person should know of an import, a sentence each.
+
+    Args:
+        report: The import.
+        folder: Where it was written.
+    """
+    if not (report.num_engagements or report.num_posts):
+        told = ", ".join(f"{count:,} {kind}" for kind, count in report.removals.items())
+        yield (
+            f"No post and no engagement stands: the log holds messages that take something back "
+            f"({told}). They count for what is in the same folder: import them together with the "
+            "posts that they are about."
+        )
+    if report.engagements_without_text:
+        share = report.engagements_without_text / report.num_engagements
+        yield (
+            f"{report.engagements_without_text:,} of {report.num_engagements:,} engagements "
+            f"({share:.0%}) are with {report.posts_without_text:,} posts whose text is not in the "
+            f"log; training drops them. Their ids are in {folder / WITHOUT_TEXT}: "
+            f"{_advice(report.source)}"
+        )
+    if report.passed_over:
+        more = len(report.passed_over) - 10
+        yield (
+            f"Passed over as no log ({report.num_passed_over:,}): "
+            f"{', '.join(report.passed_over[:10])}"
+            + (f" and {more:,} more, named in import.json." if more > 0 else ".")
+        )
+
+
+def _advice(source: str) -> str:
+    if source not in _FETCH:
+        return "add their texts to posts.parquet."
+    return (
+        f"get their texts ({_FETCH[source]}), put the answers beside the log, and import "
+        "that folder again."
+    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twhin_hf.network.log import DEFAULT_RELATION
+from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, read_table
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from twhin_hf.network.sources.events import EventStore
 
 COLUMNS = ("user_id", "post_id", "relation", "timestamp", "text", "lang")
+NO_POSTS = "SELECT NULL::VARCHAR AS post_id, NULL::VARCHAR AS text, NULL AS lang WHERE false"
+_IS_BLANK = "({0} IS NULL OR trim({0}) = '')"
 # Seconds, or thousandths, millionths or billionths of one: no log is of the year 5138.
 _SECONDS = """
     CASE
@@ -30,44 +33,76 @@ _SECONDS = """
 """
 
 
-def read_columns(source: TableSource, columns: Mapping[str, str], engine: Any) -> ir.Table:
+def read_columns(
+    source: TableSource,
+    columns: Mapping[str, str],
+    table_format: TableFormat | None,
+    engine: Any,
+) -> ir.Table:
     """The mapped columns, and those that have our names already.
 
     Raises:
         FileNotFoundError: The source is missing.
         ValueError: A column is missing, or a file cannot be read.
     """
-    return read_table(source, COLUMNS[:2], COLUMNS[2:], connection=engine, columns=columns)
+    return read_table(
+        source,
+        COLUMNS[:2],
+        COLUMNS[2:],
+        connection=engine,
+        columns=columns,
+        table_format=table_format,
+    )
 
 
 def append(table: ir.Table, store: EventStore, engine: Any) -> tuple[int, dict[str, int]]:
-    """Adds the rows of a table: an engagement each, and its post where there is a text.
+    """Adds the rows of a table: an engagement each, and its post where there is a text column.
 
     Returns:
         Rows, and how many brought nothing by reason.
     """
-    has = {name: name if name in table.columns else "NULL::VARCHAR" for name in COLUMNS}
     query = f"({engine.compile(table)})"
-    is_blank = "({0} IS NULL OR trim({0}) = '')".format
+    lang = "lang" if "lang" in table.columns else "NULL"
+    has_text = "text" in table.columns
+    append_posts(
+        f"SELECT post_id, text, {lang} AS lang FROM {query}" if has_text else NO_POSTS, store
+    )
+    return append_engagements(query, table.columns, store, engine.con)
+
+
+def append_posts(query: str, store: EventStore) -> None:
+    """Adds posts: a query of the strings `post_id`, `text` and `lang`."""
+    store.add_part(
+        "posts",
+        f"""
+        SELECT post_id, text, lang::VARCHAR AS langs, NULL::VARCHAR AS author, '' AS version,
+            0::BIGINT AS line
+        FROM ({query}) WHERE text IS NOT NULL AND NOT {_IS_BLANK.format("post_id")}
+        """,
+    )
+
+
+def append_engagements(
+    query: str, columns: Sequence[str], store: EventStore, connection: Any
+) -> tuple[int, dict[str, int]]:
+    """Adds engagements: a query of strings, of which `relation` and `timestamp` may be missing.
+
+    Returns:
+        As `append`.
+    """
+    has = {name: name if name in columns else "NULL::VARCHAR" for name in COLUMNS}
+    is_blank = _IS_BLANK.format
     store.add_part(
         "engagements",
         f"""
-        SELECT user_id, post_id, NULL::VARCHAR AS alias,
+        SELECT user_id, post_id, NULL::VARCHAR AS alias, NULL::VARCHAR AS author,
             coalesce(nullif({has["relation"]}, ''), '{DEFAULT_RELATION}') AS relation,
             {_SECONDS.replace("timestamp", has["timestamp"])} AS timestamp,
             NULL::VARCHAR AS record, '' AS version
         FROM {query} WHERE NOT {is_blank("user_id")} AND NOT {is_blank("post_id")}
         """,
     )
-    store.add_part(
-        "posts",
-        f"""
-        SELECT post_id, {has["text"]} AS text, {has["lang"]} AS lang, '' AS version,
-            NULL::VARCHAR AS alias, 0::BIGINT AS line
-        FROM {query} WHERE {has["text"]} IS NOT NULL AND NOT {is_blank("post_id")}
-        """,
-    )
-    ((rows, null_ids),) = engine.con.execute(
+    ((rows, null_ids),) = connection.execute(
         f"SELECT count(*), count(*) FILTER ({is_blank('user_id')} OR {is_blank('post_id')}) "
         f"FROM {query}"
     ).fetchall()

@@ -67,3 +67,23 @@ def clean_languages(codes: pa.Array) -> pa.Array:
         pc.is_in(names, value_set=pa.array(_NO_LANGUAGE)),
     )
     return pc.if_else(valid, names, None).take(encoded.indices)
+
+
+def split_languages(codes: pa.Array) -> pa.Array:
+    """Lists of the languages of posts, cleaned as `clean_languages` does, each language once.
+
+    Args:
+        codes: Codes with spaces between.
+
+    Returns:
+        Lists of strings, null where no code names a language.
+
+    >>> split_languages(pa.array(["pt-BR en pt", "und", None])).to_pylist()
+    [['pt', 'en'], None, None]
+    """
+    encoded = pc.dictionary_encode(codes)
+    lists = []
+    for text in encoded.dictionary.to_pylist():
+        cleaned = clean_languages(pa.array(text.split(), pa.string())).to_pylist()
+        lists.append([code for code in dict.fromkeys(cleaned) if code] or None)
+    return pa.array(lists, pa.list_(pa.string())).take(encoded.indices)

@@ -1,0 +1,93 @@
+"""A model that is not there is said to be missing at once."""
+
+import http.server
+import socket
+import threading
+
+import pytest
+from huggingface_hub import constants
+
+from twhin_hf.commands.cli import main
+from twhin_hf.loading.places import check_place, looks_local
+
+_PATH = "/{repo_id}/resolve/{revision}/{filename}"
+
+
+@pytest.fixture
+def online(monkeypatch):
+    """Lets the Hub be asked at an address; for how often it was asked there is a list."""
+    asked = []
+
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            asked.append(self.path)
+            self.send_response(404 if "nobody" in self.path else 200)
+            if "nobody" in self.path:
+                self.send_header("X-Error-Code", "RepoNotFound")
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + _PATH)
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "name", ["./m", "../m", "/nowhere/m", "~/m", "a/b/c", "weights.safetensors", "o/x.pt", "a b"]
+)
+def test_local_paths_are_never_asked_of_the_hub(online, name):
+    assert looks_local(name)
+    with pytest.raises(FileNotFoundError, match=f"there is no {name}; give a folder that is there"):
+        check_place(name)
+    assert online == []
+
+
+def test_a_folder_that_is_here_makes_its_paths_local(online, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(FileNotFoundError, match="there is no runs/model; give"):
+        check_place("runs/model")
+    (tmp_path / "runs" / "model").mkdir()
+    check_place("runs/model")
+    assert online == []
+
+
+def test_a_repository_is_asked_for_once(online):
+    check_place("somebody/model", "v1")
+    assert online == ["/somebody/model/resolve/v1/config.json"]
+    with pytest.raises(FileNotFoundError, match="no repository nobody/model that you may read"):
+        check_place("nobody/model")
+    assert len(online) == 2
+
+
+def test_a_hub_that_cannot_be_reached(online, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + _PATH)
+    with pytest.raises(FileNotFoundError, match="c/model, and the Hub cannot be"):
+        check_place("c/model")
+
+
+def test_commands_say_it_before_they_read(tmp_path, capsys):
+    (tmp_path / "p.csv").write_text("post_id,text\n1,x\n")
+    posts = ["--posts", str(tmp_path / "p.csv")]
+    out = ["--output", str(tmp_path / "out")]
+    for command in (
+        ["embed", "--input", posts[1], *out, "--model", "./m"],
+        ["convert", "--checkpoint", "./m", *out],
+        ["pretrain", *posts, "--model_name_or_path", "./m", "--output_dir", out[1]],
+        ["run", *posts, "--engagements", posts[1], "--model_name_or_path", "./m", *out],
+    ):
+        assert main(command) == 2
+        assert "there is no ./m; give a folder" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match="the Hub is not asked"):
+        check_place("somebody/model")

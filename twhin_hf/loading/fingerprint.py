@@ -1,0 +1,132 @@
+"""What tells one model from another: a hash of its files.
+
+Work that goes on with what an earlier run has left must not mix two models, and an adapter must not
+be put on another base than the one that it was trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers.utils import extract_commit_hash
+
+from twhin_hf.files import read_json
+from twhin_hf.loading.checkpoint_pooling import checkpoint_file
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Where transformers looks for weights, first to last."""
+
+_ADAPTER_CONFIG = "adapter_config.json"
+_KINDS = frozenset(
+    (".safetensors", ".bin", ".json", ".txt", ".model", ".onnx", ".data", ".xml", ".pt2", ".jinja")
+)
+"""Endings of the files that vectors depend on: configs, tokenizers, weights and graphs."""
+_BLOCK = 1 << 22
+
+
+def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
+    """A hash of all that a model's vectors depend on.
+
+    Args:
+        name_or_path: Folder or repository of a model, an exported model or an adapter, whose base
+            is part of the hash.
+        revision: Revision of the repository.
+
+    Returns:
+        Hexadecimal digits: of the content of config, tokenizer, modules and weights of a folder;
+        of the commit of a repository.
+
+    Raises:
+        FileNotFoundError: Neither a folder nor a repository that is there.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        for path in _model_files(folder):
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+            _add_content(digest, path)
+        base = folder / _ADAPTER_CONFIG
+        adapter = read_json(base) if base.is_file() else None
+    else:
+        found = [
+            checkpoint_file(name_or_path, name, revision)
+            for name in ("config.json", _ADAPTER_CONFIG, "modules.json")
+        ]
+        commit = next((extract_commit_hash(str(path), None) for path in found if path), None)
+        if commit is None:
+            raise FileNotFoundError(f"{name_or_path} is no folder and no repository with a model")
+        digest.update(commit.encode())
+        adapter = read_json(found[1]) if found[1] else None
+    if adapter is not None:
+        base_name, base_revision = adapter["base_model_name_or_path"], adapter.get("revision")
+        digest.update(model_fingerprint(base_name, base_revision).encode())
+    return digest.hexdigest()
+
+
+def weights_fingerprint(name_or_path: str, revision: str | None = None) -> str | None:
+    """A hash of a model's weights, whatever files they are spread over.
+
+    Args:
+        name_or_path: Folder or repository, whose weights are on this machine.
+        revision: Revision of the repository.
+
+    Returns:
+        Hexadecimal digits: of the names and bytes of all tensors in safetensors, or of the files
+        of other formats. None where no weights are found.
+    """
+    paths = (checkpoint_file(name_or_path, name, revision) for name in WEIGHT_FILES)
+    first = next((path for path in paths if path is not None), None)
+    if first is None:
+        return None
+    files = [first]
+    if first.suffix == ".json":
+        files = [first.parent / name for name in sorted({*read_json(first)["weight_map"].values()})]
+    digest = hashlib.blake2b(digest_size=16)
+    if files[0].suffix == ".safetensors":
+        _add_tensors(digest, files)
+    else:
+        for path in files:
+            _add_content(digest, path)
+    return digest.hexdigest()
+
+
+def _model_files(folder: Path) -> list[Path]:
+    """Those of a folder and of the folders of its modules, but not of checkpoints of a training."""
+    inner = [path for path in folder.iterdir() if path.is_dir()]
+    folders = [folder, *(path for path in inner if not path.name.startswith(("checkpoint-", ".")))]
+    files = [path for place in folders for path in place.iterdir()]
+    notes = ("trainer_state.json", "training_record.json", "results.json")
+    return sorted(
+        path
+        for path in files
+        if path.is_file() and path.suffix in _KINDS and path.name not in notes
+    )
+
+
+def _add_content(digest: Any, path: Path) -> None:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+
+
+def _add_tensors(digest: Any, files: list[Path]) -> None:
+    """Adds the tensors by their names, so that it does not matter which file holds which."""
+    with ExitStack() as stack:
+        owners: dict[str, Any] = {}
+        for path in files:
+            tensors = stack.enter_context(safe_open(path, framework="pt"))
+            owners |= dict.fromkeys(tensors.keys(), tensors)
+        for name in sorted(owners):
+            tensor = owners[name].get_tensor(name).contiguous()
+            digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+            digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))

@@ -1,0 +1,77 @@
+"""Whether a model is there: asked once, before libraries ask again and again."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_FILE_ENDINGS = (
+    *(".bin", ".ckpt", ".gz", ".json", ".onnx", ".parquet", ".pt", ".pth", ".safetensors", ".tar"),
+    *(".txt", ".yaml", ".yml", ".zip", ".zst"),
+)
+_SECONDS = 10
+
+
+def looks_local(name_or_path: str) -> bool:
+    """True for what can be no repository of the Hub, or hardly is meant to be one.
+
+    That is a path of more than two parts, one that begins with a dot, a slash or a tilde, one whose
+    first folder is here, or a name with the ending of a file.
+
+    >>> [looks_local(name) for name in ("./model", "runs/seed0/model", "model.safetensors")]
+    [True, True, True]
+    >>> [looks_local(name) for name in ("owner/name", "bert-base", "BAAI/bge-small-en-v1.5")]
+    [False, False, False]
+    """
+    if not _REPOSITORY.fullmatch(name_or_path) or name_or_path.startswith("."):
+        return True
+    owner, _, name = name_or_path.partition("/")
+    return name_or_path.lower().endswith(_FILE_ENDINGS) or (bool(name) and Path(owner).is_dir())
+
+
+def check_place(name_or_path: str, revision: str | None = None) -> None:
+    """Checks that there is such a folder, or a repository of the Hub that can be asked for.
+
+    A repository is asked of the Hub once, unless it is in the cache.
+
+    Args:
+        name_or_path: Folder, or `owner/name` of a repository.
+        revision: Of the repository.
+
+    Raises:
+        FileNotFoundError: Nothing is there, or the Hub cannot be reached.
+    """
+    if Path(name_or_path).expanduser().exists():
+        return
+    if looks_local(str(name_or_path)):
+        raise FileNotFoundError(
+            f"there is no {name_or_path}; give a folder that is there, or a repository of the Hub "
+            "as owner/name"
+        )
+    # Late: only a repository needs it.
+    from huggingface_hub import constants, get_session, hf_hub_url
+    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.file_download import repo_folder_name
+    from huggingface_hub.utils import build_hf_headers
+
+    cached = repo_folder_name(repo_id=name_or_path, repo_type="model")
+    if (Path(constants.HF_HUB_CACHE) / cached / "snapshots").is_dir():
+        return
+    what = f"there is no folder {name_or_path}"
+    if constants.is_offline_mode():
+        raise FileNotFoundError(
+            f"{what}, and the Hub is not asked for a repository of that name (HF_HUB_OFFLINE)"
+        )
+    url = hf_hub_url(name_or_path, "config.json", revision=revision, endpoint=constants.ENDPOINT)
+    try:
+        answer = get_session().head(url, headers=build_hf_headers(), timeout=_SECONDS)
+    except HTTPError as error:
+        raise FileNotFoundError(
+            f"{what}, and the Hub cannot be reached for a repository of that name ({error})"
+        ) from error
+    if answer.headers.get("X-Error-Code") == "RepoNotFound":
+        raise FileNotFoundError(
+            f"{what}, and no repository {name_or_path} that you may read on the Hub; check the "
+            "name, or run `hf auth login` if it is private"
+        )
