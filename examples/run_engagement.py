@@ -1,6 +1,6 @@
 """Predict who engages with posts never seen, from an encoder's frozen vectors.
 
-    twhin-hf data engagement-build --posts posts.parquet --engagements log --network network \\
+    twhin-hf data engagement-build --posts posts.parquet --engagements log/engagements.parquet --network network \\
         --output benchmark
     accelerate launch examples/run_engagement.py --model stage2 --benchmark benchmark \\
         --output results

@@ -7,7 +7,9 @@
 | `TranslationPairLoss`, `contrastive` | `text_a`, `text_b`, `label` | the pair's item |
 
 `social_sentences` and `translation_sentences` make these data sets. The losses are the functions of
-`twhin_hf.modeling`, and give the same numbers.
+`twhin_hf.modeling`, and give the same numbers. The trainer of sentence-transformers takes a mean
+over batches: its `eval_loss` of the losses over a batch follows `per_device_eval_batch_size`.
+Compare by `twhin_hf.evaluation.sentence_evaluators`, whose figures do not.
 """
 
 from __future__ import annotations
