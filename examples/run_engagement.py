@@ -1,7 +1,7 @@
 """Predict who engages with posts never seen, from an encoder's frozen vectors.
 
-    twhin-hf data engagement-build --posts posts.parquet --engagements log/engagements.parquet --network network \\
-        --output benchmark
+    twhin-hf data engagement-build --posts posts.parquet --network network \\
+        --engagements log/engagements.parquet --output benchmark
     accelerate launch examples/run_engagement.py --model stage2 --benchmark benchmark \\
         --output results
 

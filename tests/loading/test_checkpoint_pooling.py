@@ -10,8 +10,8 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 from twhin_hf.conversion.convert import convert_checkpoint
 from twhin_hf.conversion.encoder import convert_to_encoder
 from twhin_hf.loading.auto import load_post_encoder
-from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.modeling import apply_settings
+from twhin_hf.modeling.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.training.initialization import load_pretraining_model
 
 ST = "sentence_transformers.models."

@@ -13,10 +13,10 @@ from transformers import (
 from transformers.utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from twhin_hf.loading.checkpoint_pooling import adopt_checkpoint_pooling, checkpoint_file
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
+from twhin_hf.modeling.checkpoint_pooling import adopt_checkpoint_pooling, checkpoint_file
 from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
 
 

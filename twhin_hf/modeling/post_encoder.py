@@ -68,8 +68,8 @@ class PostEncoderMixin(SavingMixin):
 
     @property
     def max_seq_length(self) -> int:
-        """Default maximum sequence length: 128, or what the model reads if less."""
-        return min(POST_LENGTH, self.longest_post)
+        """Default maximum sequence length: the config's or 128, or what the model reads if less."""
+        return min(self.config.max_seq_length or POST_LENGTH, self.longest_post)
 
     @can_return_tuple
     def forward(
@@ -207,8 +207,8 @@ class PostEncoderMixin(SavingMixin):
         Args:
             texts: The posts, or a single one.
             batch_size: How many posts of `max_length` tokens per batch may hold.
-            max_length: Maximum sequence length; longer posts are truncated. By default 128, or what
-                the model reads if less.
+            max_length: Maximum sequence length; longer posts are truncated. By default
+                `max_seq_length`.
             normalize_embeddings: Scale to length 1; by default as the config says.
             pooling: In place of the config's.
             tokenizer: By default the one saved beside the model.
@@ -271,7 +271,7 @@ class PostEncoderMixin(SavingMixin):
         """Checks that the model can read what the tokenizer makes.
 
         Returns:
-            `max_length`; by default 128, or what the model reads if less.
+            `max_length`; by default `max_seq_length`.
 
         Raises:
             ValueError: A tokenizer with more tokens than the model, or a `max_length` longer than

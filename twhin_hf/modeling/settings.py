@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 from transformers import PreTrainedConfig
 
+from .checkpoint_pooling import adopt_checkpoint_pooling
+
 Config = TypeVar("Config", bound=PreTrainedConfig)
 
 Pooling = Literal["cls", "mean", "mean_all", "combined"]
@@ -40,6 +42,8 @@ class ObjectiveSettings:
             all tokens (as in sentence-transformers), or the first two side by side (the paper's
             frozen features).
         normalize_embeddings: Scale embeddings to length 1, unless `encode` is told otherwise.
+        max_seq_length: Maximum sequence length of `encode`, unless it is told otherwise (128, or
+            what the model reads if less, if not given).
         sentence_embedding: Sentence embedding of a saved pretraining model: the pooled tokens, or
             the output of a head, scaled to length 1 (that head's pooling cannot be combined).
         social_pooling: Pooling that the social head reads.
@@ -74,6 +78,7 @@ class ObjectiveSettings:
 
     pooling: Pooling = "combined"
     normalize_embeddings: bool = False
+    max_seq_length: int | None = None
     sentence_embedding: SentenceEmbedding = "pooled"
     social_pooling: Pooling = "cls"
     social_projection_sizes: list[int] | None = None
@@ -106,6 +111,9 @@ DEFAULTS: dict[str, Any] = asdict(ObjectiveSettings())
 def apply_settings(config: Config, **settings: Any) -> Config:
     """Sets our keys on a config: given values first, those already there next, then the defaults.
 
+    A config that was loaded with a checkpoint of sentence-transformers has the checkpoint's own
+    pooling, normalization and length as defaults (`adopt_checkpoint_pooling`).
+
     Args:
         config: The config of any encoder; changed in place and returned.
         **settings: Fields of `ObjectiveSettings`.
@@ -123,6 +131,8 @@ def apply_settings(config: Config, **settings: Any) -> Config:
     unknown = sorted(set(settings) - set(DEFAULTS))
     if unknown:
         raise TypeError(f"unknown settings {unknown}; the settings are {sorted(DEFAULTS)}")
+    if origin := getattr(config, "_name_or_path", None):
+        adopt_checkpoint_pooling(config, str(origin), getattr(config, "_commit_hash", None))
     for key, default in DEFAULTS.items():
         setattr(config, key, settings.get(key, getattr(config, key, default)))
     hidden, dimension = config.hidden_size, config.network_dimension
@@ -168,6 +178,10 @@ def _check_settings(config: PreTrainedConfig) -> None:
         is_needed = key.startswith("social") or config.network_dimension
         if is_needed and (not sizes or not all(_is_size(size) for size in sizes)):
             raise ValueError(f"{key} is {sizes}; give one positive size a layer, as [768, 768]")
+    if config.max_seq_length is not None and not _is_size(config.max_seq_length):
+        raise ValueError(
+            f"max_seq_length is {config.max_seq_length}; give a number of tokens, as 128"
+        )
     if not all(_is_size(size) for size in config.distillation_hidden_sizes):
         raise ValueError(
             f"distillation_hidden_sizes is {config.distillation_hidden_sizes}; give positive "

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twhin_hf.loading.checkpoint_pooling import (
+from twhin_hf.modeling.checkpoint_pooling import (
     checkpoint_file,
+    checkpoint_length,
     module_kinds,
     pooling_modes,
     read_checkpoint_json,
@@ -63,10 +64,8 @@ def embedding_settings(
     modules = read_checkpoint_json(name_or_path, "modules.json", revision)
     if modules is None:
         return VectorSettings(pooling, encoder.config.normalize_embeddings, encoder.max_seq_length)
-    transformer = read_checkpoint_json(name_or_path, "sentence_bert_config.json", revision) or {}
-    tokenizer = read_checkpoint_json(name_or_path, "tokenizer_config.json", revision) or {}
-    lengths = transformer.get("max_seq_length"), tokenizer.get("model_max_length")
-    max_length = min(next(filter(None, lengths), encoder.longest_post), encoder.longest_post)
+    found = checkpoint_length(name_or_path, revision) or encoder.longest_post
+    max_length = min(found, encoder.longest_post)
     kinds = module_kinds(modules)
     normalize = kinds[-1] == "Normalize"
     between = kinds[1 : len(kinds) - normalize]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
 from transformers.utils import cached_file
-
-from twhin_hf.files import read_json
-from twhin_hf.modeling.settings import DEFAULTS
 
 logger = logging.getLogger(__name__)
 
@@ -21,16 +19,19 @@ POOLING_OF_MODULES = {
 }
 """Our pooling by the modules that pool and the mode of the last."""
 
+_HEADS = ("social", "tpp", "engagement", "distillation")
+_LONGEST = 1_000_000
+
 
 def adopt_checkpoint_pooling(
     config: PreTrainedConfig, name_or_path: str, revision: str | None = None
 ) -> None:
-    """Sets pooling and normalization of a sentence-transformers checkpoint on its config.
+    """Sets pooling, normalization and length of a sentence-transformers checkpoint on its config.
 
-    All poolings are set, those of the objectives' heads too, and `normalize_embeddings` where there
-    is a Normalize module. Keys that the config has already, as that of a model of ours, stay; a
-    checkpoint without `modules.json` is left alone. What our classes cannot do is named in a
-    warning.
+    All poolings are set, those of the objectives' heads too, `normalize_embeddings` where there is
+    a Normalize module, and `max_seq_length`. Keys that the config has already, as that of a model
+    of ours, stay; a checkpoint without `modules.json` is left alone. What our classes cannot do is
+    named in a warning.
 
     Args:
         config: Of the checkpoint; changed in place.
@@ -50,15 +51,14 @@ def adopt_checkpoint_pooling(
     pooling = POOLING_OF_MODULES.get((*pooled, *modes))
     if pooling is None:
         logger.warning(
-            "%s pools by %s, which our classes do not: its embeddings are by `pooling`, %s if not "
-            "given, and are not those of sentence-transformers",
+            "%s pools by %s, which our classes do not: its embeddings are by `pooling`, combined "
+            "if not given, and are not those of sentence-transformers",
             name_or_path,
             " and ".join(modes) or "none of the modes that are known",
-            DEFAULTS["pooling"],
         )
     else:
-        for key in DEFAULTS:
-            if key.endswith("pooling") and not hasattr(config, key):
+        for key in ("pooling", *(f"{objective}_pooling" for objective in _HEADS)):
+            if not hasattr(config, key):
                 setattr(config, key, pooling)
     left_out = [kind for kind in kinds[1:] if kind not in (*pooled, "Normalize")]
     if left_out:
@@ -69,6 +69,22 @@ def adopt_checkpoint_pooling(
             ", ".join(left_out),
         )
     config.normalize_embeddings = "Normalize" in kinds
+    config.max_seq_length = checkpoint_length(name_or_path, revision)
+
+
+def checkpoint_length(name_or_path: str, revision: str | None = None) -> int | None:
+    """The maximum sequence length of a sentence-transformers checkpoint; None where it has none.
+
+    Args:
+        name_or_path: Its folder or repository.
+        revision: Of the repository.
+    """
+    transformer = read_checkpoint_json(name_or_path, "sentence_bert_config.json", revision) or {}
+    tokenizer = read_checkpoint_json(name_or_path, "tokenizer_config.json", revision) or {}
+    lengths = transformer.get("max_seq_length"), tokenizer.get("model_max_length")
+    found = next(filter(None, lengths), None)
+    # A tokenizer that knows no length writes a very large number.
+    return None if found is None or found > _LONGEST else int(found)
 
 
 def module_kinds(modules: list[dict[str, Any]]) -> list[str]:
@@ -96,7 +112,7 @@ def pooling_modes(options: dict[str, Any]) -> list[str]:
 def read_checkpoint_json(name_or_path: str, file: str, revision: str | None = None) -> Any:
     """The content of a JSON file of a folder or repository; None where there is none."""
     path = checkpoint_file(name_or_path, file, revision)
-    return None if path is None else read_json(path)
+    return None if path is None else json.loads(path.read_text(encoding="utf-8"))
 
 
 def checkpoint_file(name_or_path: str, file: str, revision: str | None = None) -> Path | None:
@@ -106,5 +122,6 @@ def checkpoint_file(name_or_path: str, file: str, revision: str | None = None) -
         file,
         revision=revision or "main",
         _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
     )
     return None if found is None else Path(found)
