@@ -1,16 +1,30 @@
 import json
 import logging
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    BertTokenizer,
+    XLMRobertaConfig,
+)
 
 from twhin_hf.conversion.convert import convert_checkpoint
 from twhin_hf.conversion.encoder import convert_to_encoder
+from twhin_hf.data.tokenization import train_unigram_tokenizer
+from twhin_hf.evaluation.text_encoders import load_text_encoder
 from twhin_hf.loading.auto import load_post_encoder
-from twhin_hf.modeling import apply_settings
+from twhin_hf.modeling import (
+    TwhinBertForPreTraining,
+    TwhinBertModel,
+    TwhinXLMRobertaModel,
+    apply_settings,
+)
 from twhin_hf.modeling.checkpoint_pooling import adopt_checkpoint_pooling
 from twhin_hf.training.initialization import load_pretraining_model
 
@@ -120,3 +134,59 @@ def test_mlm_with_a_head_whose_decoder_is_tied(stock, tokenizer):
     # The decoder, tied to the embeddings, is in no file.
     folder = stock(model_class=BertForMaskedLM)
     assert load_pretraining_model(folder, tokenizer).config.mlm_weight == 0.05
+
+
+def test_every_way_to_load_a_checkpoint_reads_it_the_same(stock, texts, tmp_path, caplog):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    folder = stock(["mean"], normalize=True)
+    (Path(folder) / "sentence_bert_config.json").write_text('{"max_seq_length": 9}')
+    some = ["", "\u200d", "a [SEP] b [CLS]", "</s>", " ".join(texts)]
+    expected = sentence_transformers.SentenceTransformer(folder, device="cpu").encode(some)
+    convert_checkpoint(folder, tmp_path / "converted")
+    caplog.set_level(logging.INFO)
+    for found in (
+        TwhinBertModel.from_pretrained(folder).encode(some),
+        TwhinBertForPreTraining.from_pretrained(folder).base_model.encode(some),
+        load_post_encoder(folder).encode(some),
+        load_text_encoder(folder).encode(some),
+        load_text_encoder(folder, pooling="mean_all").encode(some),
+        load_post_encoder(str(tmp_path / "converted")).encode(some),
+        sentence_transformers.SentenceTransformer(str(tmp_path / "converted"), device="cpu").encode(
+            some
+        ),
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    told = "mean_all pooling, 32 dimensions, scaled to length 1, at most 9 tokens"
+    assert told in caplog.text
+    assert "mean pooling, 32 dimensions, scaled to length 1, at most 9 tokens" in caplog.text
+    # What is asked for decides.
+    model = TwhinBertModel.from_pretrained(folder, pooling="cls", max_seq_length=5)
+    assert (model.config.pooling, model.max_seq_length) == ("cls", 5)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "mean_all"])
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
+def test_a_saved_model_is_the_same_sentence_transformer_for_every_text(
+    kind, pooling, texts, tmp_path
+):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    folder = str(tmp_path / "model")
+    tokenizer = train_unigram_tokenizer(texts, 200, progress=False)
+    if kind == "bert":
+        words = sorted({word for text in texts for word in text.lower().split()})[:200]
+        vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", *words]
+        tokenizer = BertTokenizer(vocab={w: i for i, w in enumerate(dict.fromkeys(vocabulary))})
+    options = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 32}
+    sizes = options | {"intermediate_size": 32, "vocab_size": len(tokenizer)}
+    tokens = {"pad_token_id": tokenizer.pad_token_id, "initializer_range": 0.2}
+    config, model_class = {
+        "bert": (BertConfig, TwhinBertModel),
+        "xlm-roberta": (XLMRobertaConfig, TwhinXLMRobertaModel),
+    }[kind]
+    torch.manual_seed(0)
+    tokenizer.save_pretrained(folder)
+    model = model_class(config(**sizes, **tokens), pooling=pooling)
+    model.save_pretrained(folder)
+    some = ["", " ", "\u200d", "a [SEP] b", "[CLS]", "[SEP] [SEP]", "a </s> b", "<s>", texts[0]]
+    theirs = sentence_transformers.SentenceTransformer(folder, device="cpu").encode(some)
+    np.testing.assert_allclose(model_class.from_pretrained(folder).encode(some), theirs, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,10 +10,18 @@ import numpy as np
 import torch
 
 from twhin_hf.devices import pick_device
-from twhin_hf.loading.auto import is_adapter, load_config, load_post_encoder, load_with_heads
+from twhin_hf.loading.auto import (
+    embedding_sentence,
+    is_adapter,
+    load_config,
+    load_post_encoder,
+    load_with_heads,
+)
 from twhin_hf.loading.families import MODELS
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
 from twhin_hf.loading.places import check_place
+
+logger = logging.getLogger(__name__)
 
 
 class TextEncoder(NamedTuple):
@@ -82,6 +91,8 @@ def load_text_encoder(
     if is_family and (pooling or is_ours or not _has_modules(name_or_path, revision)):
         model = load_post_encoder(name_or_path, revision).to(device)
         chosen = pooling or model.config.pooling
+        if pooling or max_length:
+            logger.info("Here: %s", embedding_sentence(model, chosen, max_length))
 
         def encode(texts: Sequence[str]) -> np.ndarray:
             return model.encode(
@@ -185,6 +196,14 @@ def _sentence_transformer(
     modes = [getattr(module, "pooling_mode", None) for module in model]
     named = next((mode for mode in modes if mode is not None), "that of its modules")
     stated = named if isinstance(named, str) else "+".join(named)
+    logger.info(
+        "%s, by sentence-transformers: %s pooling, %s dimensions, %s, at most %s tokens",
+        name_or_path,
+        stated,
+        model.get_sentence_embedding_dimension(),
+        "scaled to length 1" if type(model[-1]).__name__ == "Normalize" else "not normalized",
+        model.max_seq_length,
+    )
     return TextEncoder(encode, f"{stated} (sentence-transformers)", type(model).__name__)
 
 

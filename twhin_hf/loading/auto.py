@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from transformers import (
@@ -17,7 +18,10 @@ from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.modeling.checkpoint_pooling import adopt_checkpoint_pooling, checkpoint_file
+from twhin_hf.modeling.heads import pooled_width
 from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
+
+logger = logging.getLogger(__name__)
 
 
 def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
@@ -41,12 +45,35 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         # Late: only an adapter needs peft, which is an extra.
         from twhin_hf.loading.adapters import load_adapted_encoder
 
-        return load_adapted_encoder(name_or_path, revision, **kwargs)
+        model = load_adapted_encoder(name_or_path, revision, **kwargs)
+        logger.info("%s: %s", name_or_path, embedding_sentence(model))
+        return model
     config = AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
     encoder = model_class(config, MODELS)
     adopt_checkpoint_pooling(config, name_or_path, revision)
     with quiet_loading():
-        return encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
+        model = encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
+    logger.info("%s: %s", name_or_path, embedding_sentence(model))
+    return model
+
+
+def embedding_sentence(
+    encoder: Any, pooling: str | None = None, max_length: int | None = None
+) -> str:
+    """What `encode` makes of a text, for the screen.
+
+    Args:
+        encoder: A `Twhin…Model`.
+        pooling: In place of the config's.
+        max_length: In place of the model's.
+    """
+    config = encoder.config
+    pooling = pooling or config.pooling
+    return (
+        f"{pooling} pooling, {pooled_width(config.hidden_size, pooling):,} dimensions, "
+        f"{'scaled to length 1' if config.normalize_embeddings else 'not normalized'}, at most "
+        f"{max_length or encoder.max_seq_length:,} tokens"
+    )
 
 
 def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:

@@ -56,6 +56,7 @@ def adopt_checkpoint_pooling(
             name_or_path,
             " and ".join(modes) or "none of the modes that are known",
         )
+        config.pooling = "combined"
     else:
         for key in ("pooling", *(f"{objective}_pooling" for objective in _HEADS)):
             if not hasattr(config, key):
