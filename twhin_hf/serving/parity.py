@@ -73,17 +73,22 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The cosine of each row of one with the same row of the other.
 
     Args:
-        a: `[rows, dimension]`, without zero rows.
+        a: `[rows, dimension]`.
         b: The same.
 
     Returns:
-        `[rows]`.
+        `[rows]`; 1 where both rows are 0, as a text without words may be, and 0 where one is.
 
     Example:
         >>> cosines(np.array([[1.0, 0.0], [3.0, 4.0]]), np.array([[2.0, 0.0], [4.0, 3.0]])).tolist()
         [1.0, 0.96]
+        >>> cosines(np.zeros((2, 2)), np.array([[0.0, 0.0], [4.0, 3.0]])).tolist()
+        [1.0, 0.0]
     """
-    return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+    is_zero = [length == 0 for length in lengths]
+    product = np.where(is_zero[0] | is_zero[1], 1, lengths[0] * lengths[1])
+    return np.where(is_zero[0] & is_zero[1], 1.0, (a * b).sum(axis=1) / product)
 
 
 def compare(
