@@ -220,7 +220,10 @@ def _decode(path: Path, data: bytes, num_lines: int, replacement: str | None) ->
     lines = [_decode_line(line) for line in data.split(b"\n")[:-1]]
     if replacement is None and None in lines:
         number = num_lines + lines.index(None) + 1
-        raise ValueError(f"{path} is not UTF-8 (line {number:,}). Convert it to UTF-8.")
+        raise ValueError(
+            f"{path} is not UTF-8 (line {number:,}). Convert it to UTF-8, from Latin-1 for one: "
+            "`iconv -f latin1 -t utf-8 FILE > NEW`."
+        )
     return pa.array([replacement if line is None else line for line in lines], pa.string())
 
 
