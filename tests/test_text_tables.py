@@ -104,6 +104,14 @@ def test_json_texts_are_no_lists_or_objects(tmp_path, value, message):
     assert len(read(path, names=["post_id"], optional=())) == 2
 
 
+def test_nan_in_json_is_null(tmp_path):
+    rows = '{"post_id": 1, "text": NaN, "lang": "NaN"}\n{"post_id": 2, "text": "NaN"}\n'
+    assert read(write(tmp_path / "a.jsonl", rows)) == [
+        {"post_id": "1", "text": None, "lang": "NaN"},
+        {"post_id": "2", "text": "NaN", "lang": None},
+    ]
+
+
 def test_a_column_that_is_there_twice(tmp_path):
     path = write(tmp_path / "a.csv", "post_id,text,tag,tag,text\n1,a,b,c,d\n")
     with pytest.raises(ValueError, match=r"a\.csv has 2 columns 'text', and nobody can tell"):
@@ -147,6 +155,12 @@ def test_csv_ids_that_were_floats_are_refused(tmp_path, value):
     path = write(tmp_path / "a.csv", f"post_id,text\n7,1.5\n{value},2.0\n")
     with pytest.raises(ValueError, match=r"a\.csv: the id 'post_id' is a float, .*read the column"):
         read(path)
+
+
+def test_ids_that_a_spreadsheet_wrote_with_a_decimal_comma(tmp_path):
+    path = write(tmp_path / "a.csv", "post_id;text\n7;x\n1,23457E+17;y\n")
+    with pytest.raises(ValueError, match=r"the id 'post_id' is a float, '1,23457E\+17'"):
+        read(path, separator=";")
 
 
 def test_csv_ids_that_only_look_like_numbers_are_read(tmp_path):

@@ -33,9 +33,9 @@ _SEPARATORS = ",;|\t"
 _LONGEST_CELL = 2**28
 _ENGINE_ENCODINGS = {"utf-8": "utf-8", "iso8859-1": "latin-1"}
 _INTEGER = "-?[0-9]+"
-# An integer that was a float on its way: 123.0, 1.05E+18, 1e+18. Other numbers with a point may be
-# names, such as 3.14 and 1.2.3.
-_FLOAT = r"^[+-]?([0-9]+\.0*|[0-9](\.[0-9]+)?[eE][+-][0-9]+|[0-9]\.[0-9]+[eE][0-9]+)$"
+# An integer that was a float on its way: 123.0, 1.05E+18, 1,05E+18, 1e+18. Other numbers with a
+# point may be names, such as 3.14 and 1.2.3.
+_FLOAT = r"^[+-]?([0-9]+\.0*|[0-9]([.,][0-9]+)?[eE][+-][0-9]+|[0-9][.,][0-9]+[eE][0-9]+)$"
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
@@ -107,8 +107,10 @@ def read_json_lines(
     places: dict[str, list[str]] = {}
     for place, (name, _) in enumerate(pointers, start=1):
         places.setdefault(name, []).append(f"value[{place}]")
+    # NaN, which is no JSON but written by some, stands for null.
+    text_of = "CASE WHEN {0}::VARCHAR <> 'NaN' THEN {0} ->> '$' END"
     texts = {
-        name: f"coalesce({', '.join(f'''{value} ->> '$' ''' for value in values)}, NULL)"
+        name: f"coalesce({', '.join(map(text_of.format, values))}, NULL)"
         for name, values in places.items()
     }
     odd = [
