@@ -1,3 +1,4 @@
+import gzip
 import json
 from collections import Counter
 from itertools import chain
@@ -414,6 +415,22 @@ def test_numbers_that_could_mean_several_things_are_asked_for(tmp_path, labels):
     named = {label: f"class {label}" for label in labels}
     found = read_sentiment(tmp_path / "a.csv", named)
     assert found["label"][:] == list(named.values())
+
+
+def test_latin_1_as_conll_2002_has_it(tmp_path):
+    text = "De Art O\nJos\xe9 N B-PER\n\n-DOCSTART- -DOCSTART- O\nx\x85y N O\n"
+    for name, pack in (("ned.train", bytes), ("ned.train.gz", gzip.compress)):
+        path = tmp_path / name
+        path.write_bytes(pack(text.encode("latin-1")))
+        with pytest.raises(ValueError, match=r"is not UTF-8 \(line 2\).*`iconv -f latin1"):
+            read_zero_shot("ner", path)
+        found = read_zero_shot("ner", path, table_format=TableFormat(encoding="latin-1"))
+        assert found["tokens"][:] == [["De", "Jos\xe9"], ["x\x85y"]]
+        with pytest.raises(ValueError, match=r"ned\.train.* is not ASCII \(line"):
+            read_zero_shot("ner", path, table_format=TableFormat(encoding="ascii"))
+    for task, options in (("ner", {"separator": ","}), ("pos", {"encoding": "latin-1"})):
+        with pytest.raises(ValueError, match=f"go with the task sentiment, not with {task}"):
+            read_zero_shot(task, path, table_format=TableFormat(**options))
 
 
 def test_names_in_capitals_are_the_same_classes(tmp_path):
