@@ -84,8 +84,61 @@ def test_json_ids_are_strings_or_integers(tmp_path, value, message):
     path = write(tmp_path / "a.jsonl", f'{first}{{"post_id": {value}, "text": "y"}}\n')
     with pytest.raises(ValueError, match=message):
         read(path)
-    # It is an id that may not be so.
-    assert len(read(path, {"text": "post_id"}, names=["text"], optional=())) == 2
+    # It is an id that may not be so; no column may be a list or an object.
+    if value[0] not in "[{":
+        assert len(read(path, {"text": "post_id"}, names=["text"], optional=())) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('{"de": "x"}', r"line 2: the column 'text' is an object; .* inside \(text.de\)"),
+        ('["x"]', r"line 2: the column 'text' is a list, "),
+    ],
+)
+def test_json_texts_are_no_lists_or_objects(tmp_path, value, message):
+    content = f'{{"post_id": 1, "text": 1.5}}\n{{"post_id": 2, "text": {value}}}\n'
+    path = write(tmp_path / "a.jsonl", content)
+    with pytest.raises(ValueError, match=message):
+        read(path)
+    assert len(read(path, names=["post_id"], optional=())) == 2
+
+
+def test_nan_in_json_is_null(tmp_path):
+    rows = '{"post_id": 1, "text": NaN, "lang": "NaN"}\n{"post_id": 2, "text": "NaN"}\n'
+    assert read(write(tmp_path / "a.jsonl", rows)) == [
+        {"post_id": "1", "text": None, "lang": "NaN"},
+        {"post_id": "2", "text": "NaN", "lang": None},
+    ]
+
+
+def test_a_column_that_is_there_twice(tmp_path):
+    path = write(tmp_path / "a.csv", "post_id,text,tag,tag,text\n1,a,b,c,d\n")
+    with pytest.raises(ValueError, match=r"a\.csv has 2 columns 'text', and nobody can tell"):
+        read(path)
+    assert read(path, names=["post_id"], optional=()) == [{"post_id": "1"}]
+
+
+def test_a_first_row_that_is_no_header(tmp_path):
+    path = write(tmp_path / "a.tsv", "1\tgood morning\n2\tgood night\n")
+    with pytest.raises(ValueError, match=r"found are 1, good morning\. .* no header: `--header n"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [('"a\r\nb"\r\n', None), ("a,b\n", r"a\.csv, line 40,002 has 3 columns, the first line 2")],
+)
+def test_what_only_python_reads_far_down_in_a_file(tmp_path, last, message):
+    rows = "".join(f"{row},text {row}\n" for row in range(40_000))
+    path = write(tmp_path / "a.csv", f"post_id,text\n{rows}x,{last}")
+    if message:
+        with pytest.raises(ValueError, match=message):
+            read(path)
+    else:
+        found = read(path)
+        assert [row["text"] for row in found[-2:]] == ["text 39999", "a\r\nb"]
+        assert len({row["post_id"] for row in found}) == len(found) == 40_001
 
 
 def test_json_ids_of_all_lengths_stay_exact(tmp_path):
@@ -102,6 +155,12 @@ def test_csv_ids_that_were_floats_are_refused(tmp_path, value):
     path = write(tmp_path / "a.csv", f"post_id,text\n7,1.5\n{value},2.0\n")
     with pytest.raises(ValueError, match=r"a\.csv: the id 'post_id' is a float, .*read the column"):
         read(path)
+
+
+def test_ids_that_a_spreadsheet_wrote_with_a_decimal_comma(tmp_path):
+    path = write(tmp_path / "a.csv", "post_id;text\n7;x\n1,23457E+17;y\n")
+    with pytest.raises(ValueError, match=r"the id 'post_id' is a float, '1,23457E\+17'"):
+        read(path, separator=";")
 
 
 def test_csv_ids_that_only_look_like_numbers_are_read(tmp_path):

@@ -7,11 +7,13 @@ their first bytes. Only a line feed ends a line: texts may hold the other separa
 from __future__ import annotations
 
 import bz2
+import codecs
+import io
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -129,17 +131,39 @@ def read_lines(path: Path, *, progress: bool = True) -> Iterator[NumberedLines]:
             yield NumberedLines(path, lines.filter(filled).combine_chunks(), numbers)
 
 
-def iterate_lines(path: Path) -> Iterator[str]:
+def iterate_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
     """All lines of a file as strings of Python, without their line breaks.
+
+    Args:
+        path: The file.
+        encoding: How it is written; a name that Python knows.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: As of `read_blocks`.
+        ValueError: As of `read_blocks`, or the file is of another encoding.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}.")
+    if codecs.lookup(encoding).name != "utf-8":
+        yield from _decoded_lines(path, encoding)
+        return
     for block in read_blocks(path, _READ_SIZE):
         yield from pc.utf8_rtrim(block.lines, "\r\n").to_pylist()
+
+
+def _decoded_lines(path: Path, encoding: str) -> Iterator[str]:
+    num_lines = 0
+    with pa.OSFile(str(path)) as file:
+        stream = cast(Any, _unpack(path, file))
+        try:
+            with _damage(path, num_lines):
+                for line in io.TextIOWrapper(stream, encoding=encoding, newline="\n"):
+                    num_lines += 1
+                    yield line.rstrip("\r\n")
+        except UnicodeError as error:
+            raise ValueError(
+                f"{path} is not {encoding.upper()} (line {num_lines + 1:,}, or some after it)."
+            ) from error
 
 
 def first_line(path: Path) -> str:
@@ -220,7 +244,10 @@ def _decode(path: Path, data: bytes, num_lines: int, replacement: str | None) ->
     lines = [_decode_line(line) for line in data.split(b"\n")[:-1]]
     if replacement is None and None in lines:
         number = num_lines + lines.index(None) + 1
-        raise ValueError(f"{path} is not UTF-8 (line {number:,}). Convert it to UTF-8.")
+        raise ValueError(
+            f"{path} is not UTF-8 (line {number:,}). Convert it to UTF-8, from Latin-1 for one: "
+            "`iconv -f latin1 -t utf-8 FILE > NEW`."
+        )
     return pa.array([replacement if line is None else line for line in lines], pa.string())
 
 

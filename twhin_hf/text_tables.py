@@ -33,9 +33,9 @@ _SEPARATORS = ",;|\t"
 _LONGEST_CELL = 2**28
 _ENGINE_ENCODINGS = {"utf-8": "utf-8", "iso8859-1": "latin-1"}
 _INTEGER = "-?[0-9]+"
-# An integer that was a float on its way: 123.0, 1.05E+18, 1e+18. Other numbers with a point may be
-# names, such as 3.14 and 1.2.3.
-_FLOAT = r"^[+-]?([0-9]+\.0*|[0-9](\.[0-9]+)?[eE][+-][0-9]+|[0-9]\.[0-9]+[eE][0-9]+)$"
+# An integer that was a float on its way: 123.0, 1.05E+18, 1,05E+18, 1e+18. Other numbers with a
+# point may be names, such as 3.14 and 1.2.3.
+_FLOAT = r"^[+-]?([0-9]+\.0*|[0-9]([.,][0-9]+)?[eE][+-][0-9]+|[0-9][.,][0-9]+[eE][0-9]+)$"
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
@@ -53,17 +53,22 @@ class Columns(NamedTuple):
     required: AbstractSet[str]
     option: str
 
-    def check(self, found: Sequence[str], where: str) -> None:
+    def check(self, found: Sequence[str], where: str, advice: str = "") -> None:
         """Checks that the required ones are among those found.
+
+        Args:
+            found: The names that are there.
+            where: The source, for the message.
+            advice: What else may help where one is missing.
 
         Raises:
             ValueError: One is not.
         """
         for name in self.names:
             if name in self.required and self.names[name] not in found:
-                raise self._missing(name, found, where)
+                raise self._missing(name, found, where, advice)
 
-    def _missing(self, name: str, found: Sequence[str], where: str) -> ValueError:
+    def _missing(self, name: str, found: Sequence[str], where: str, more: str) -> ValueError:
         there = self.names[name]
         found = list(dict.fromkeys(found))
         shown = ", ".join(found[:40]) + (", …" if len(found) > 40 else "")
@@ -73,7 +78,9 @@ class Columns(NamedTuple):
             if self.option
             else f"Rename the one that it is to {there!r}."
         )
-        return ValueError(f"{where} has no column {there!r}; found are {shown or 'none'}. {advice}")
+        return ValueError(
+            f"{where} has no column {there!r}; found are {shown or 'none'}. {advice}{more}"
+        )
 
 
 def is_id(name: str) -> bool:
@@ -93,22 +100,25 @@ def read_json_lines(
         where: Names the source.
 
     Raises:
-        ValueError: A line is no JSON object, an id is no string or integer, a file is damaged, or
-            no line has a required column.
+        ValueError: A line is no JSON object, an id is no string or integer, another value is a list
+            or an object, a file is damaged, or no line has a required column.
     """
     pointers = [(name, path) for name, there in wanted.names.items() for path in _pointers(there)]
     places: dict[str, list[str]] = {}
     for place, (name, _) in enumerate(pointers, start=1):
         places.setdefault(name, []).append(f"value[{place}]")
+    # NaN, which is no JSON but written by some, stands for null.
+    text_of = "CASE WHEN {0}::VARCHAR <> 'NaN' THEN {0} ->> '$' END"
     texts = {
-        name: f"coalesce({', '.join(f'''{value} ->> '$' ''' for value in values)}, NULL)"
+        name: f"coalesce({', '.join(map(text_of.format, values))}, NULL)"
         for name, values in places.items()
     }
     odd = [
         f"(json_type({value}) NOT IN ('VARCHAR', 'NULL') "
         f"AND NOT regexp_full_match({value}::VARCHAR, '{_INTEGER}'))"
-        for name, values in places.items()
         if is_id(name)
+        else f"json_type({value}) IN ('OBJECT', 'ARRAY')"
+        for name, values in places.items()
         for value in values
     ]
     nothing = " AND ".join(f"value[{place}] IS NULL" for place in range(1, len(pointers) + 1))
@@ -185,8 +195,8 @@ def read_csv(
         wanted: Names, or numbers from 1 on where there is no header.
 
     Raises:
-        ValueError: Every file is empty, a required column is missing, an id is a float, or a row is
-            cut off or has another number of columns.
+        ValueError: Every file is empty, a required column is missing, a wanted one is there twice,
+            an id is a float, or a row is cut off or has another number of columns.
     """
     headers: dict[tuple[str, ...], list[Path]] = {}
     for file in files:
@@ -202,7 +212,17 @@ def read_csv(
                 f"{group[0]} has one column, {shorten(header[0])}. Say what separates its columns "
                 "(`--separator ';'`, for one; \\t is a tab)."
             )
-        wanted.check(header, str(group[0]))
+        has_names = table_format.header == "first"
+        wanted.check(
+            header,
+            str(group[0]),
+            " If the first row is no header: `--header none`." if has_names else "",
+        )
+        if twice := [there for there in wanted.names.values() if header.count(there) > 1]:
+            raise ValueError(
+                f"{group[0]} has {header.count(twice[0])} columns {twice[0]!r}, and nobody can "
+                "tell which is meant. Rename the others."
+            )
         for table in _read_group(connection, header, group, table_format, wanted):
             _check_ids(table, group, wanted)
             yield table
@@ -245,7 +265,8 @@ def _read_group(
                 num_rows += len(batch)
                 yield pa.Table.from_batches([batch])
             return
-        except (duckdb.Error, pa.ArrowException):
+        # After the first batches Arrow passes the engine's errors on as OSError.
+        except (duckdb.Error, pa.ArrowException, OSError):
             logger.debug("The engine cannot read %s; reading it line by line", files[0])
     all_rows = (row for file in files for row in _whole_rows(file, table_format, delimiter, header))
     rows = islice(all_rows, num_rows, None)
@@ -331,27 +352,28 @@ def _check_ids(table: pa.Table, files: list[Path], wanted: Columns) -> None:
             pc.fill_null(pc.match_substring_regex(table[name], _FLOAT), False)
         )
         if len(found):
-            raise _bad_id(
+            raise _bad_value(
                 str(files[0].parent if len(files) > 1 else files[0]), found[0], wanted, name
             )
 
 
-def _bad_id(where: str, value: Any, wanted: Columns, name: str) -> ValueError:
+def _bad_value(where: str, value: Any, wanted: Columns, name: str) -> ValueError:
     there = wanted.names[name]
+    what = f"{where}: the {'id' if is_id(name) else 'column'} {there!r} is"
     if isinstance(value, dict):
         inside = ", ".join(f"{there}.{key}" for key in list(value)[:5])
         return ValueError(
-            f"{where}: the id {there!r} is an object; needed are strings or integers. Name what is "
+            f"{what} an object; needed are strings or integers. Name what is "
             f"inside ({inside or 'it is empty'}): `--columns {name}=...`."
         )
     if isinstance(value, (bool, list)):
         kind = "a list" if isinstance(value, list) else "true or false"
         return ValueError(
-            f"{where}: the id {there!r} is {kind}, {shorten(json.dumps(value))}; needed are "
+            f"{what} {kind}, {shorten(json.dumps(value))}; needed are "
             "strings or integers. Is it the right column?"
         )
     return ValueError(
-        f"{where}: the id {there!r} is a float, {shorten(str(value))}; needed are strings or "
+        f"{what} a float, {shorten(str(value))}; needed are strings or "
         "integers. Floats merge ids that differ in their last digits: read the column as text "
         f"where the file is written (pandas: `dtype={{{there!r}: str}}`; a spreadsheet: format it "
         "as text before the import), and write it again."
@@ -444,7 +466,7 @@ def _mend_lines(connection: Any, block: _LineBlock) -> pa.ChunkedArray:
 
 
 def _odd_line(block: _LineBlock, row: int, wanted: Columns) -> ValueError:
-    """What is wrong with a line that is JSON: no object, or an id of another type."""
+    """What is wrong with a line that is JSON: no object, or a value of another type."""
     try:
         value = json.loads(block.lines[row].as_py(), strict=False)
     except RecursionError:
@@ -454,12 +476,9 @@ def _odd_line(block: _LineBlock, row: int, wanted: Columns) -> ValueError:
     file, number = block.place(row)
     for name, there in wanted.names.items():
         found = _value_at(value, there)
-        if (
-            is_id(name)
-            and found is not None
-            and (isinstance(found, bool) or not isinstance(found, (str, int)))
-        ):
-            return _bad_id(f"{file}, line {number:,}", found, wanted, name)
+        is_bad_id = is_id(name) and isinstance(found, (bool, float))
+        if is_bad_id or isinstance(found, (dict, list)):
+            return _bad_value(f"{file}, line {number:,}", found, wanted, name)
     return _no_json(block, row, "it cannot be read")
 
 

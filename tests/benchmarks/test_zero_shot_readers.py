@@ -1,3 +1,4 @@
+import gzip
 import json
 from collections import Counter
 from itertools import chain
@@ -398,7 +399,7 @@ def test_two_digits_could_mean_either(tmp_path):
         (("0", "1", "2"), ["negative", "neutral", "positive"]),
         (("0", "2", "2"), ["negative", "positive", "positive"]),
         (("0", "2", "4"), ["negative", "neutral", "positive"]),
-        (("bad", "good", "1.5"), ["bad", "good", "1.5"]),
+        (("bad", "good", "mixed"), ["bad", "good", "mixed"]),
     ],
 )
 def test_numbers_mean_what_their_scale_says(tmp_path, labels, names):
@@ -414,6 +415,40 @@ def test_numbers_that_could_mean_several_things_are_asked_for(tmp_path, labels):
     named = {label: f"class {label}" for label in labels}
     found = read_sentiment(tmp_path / "a.csv", named)
     assert found["label"][:] == list(named.values())
+
+
+def test_latin_1_as_conll_2002_has_it(tmp_path):
+    text = "De Art O\nJos\xe9 N B-PER\n\n-DOCSTART- -DOCSTART- O\nx\x85y N O\n"
+    for name, pack in (("ned.train", bytes), ("ned.train.gz", gzip.compress)):
+        path = tmp_path / name
+        path.write_bytes(pack(text.encode("latin-1")))
+        with pytest.raises(ValueError, match=r"is not UTF-8 \(line 2\).*`iconv -f latin1"):
+            read_zero_shot("ner", path)
+        found = read_zero_shot("ner", path, table_format=TableFormat(encoding="latin-1"))
+        assert found["tokens"][:] == [["De", "Jos\xe9"], ["x\x85y"]]
+        with pytest.raises(ValueError, match=r"ned\.train.* is not ASCII \(line"):
+            read_zero_shot("ner", path, table_format=TableFormat(encoding="ascii"))
+    for task, options in (("ner", {"separator": ","}), ("pos", {"encoding": "latin-1"})):
+        with pytest.raises(ValueError, match=f"go with the task sentiment, not with {task}"):
+            read_zero_shot(task, path, table_format=TableFormat(**options))
+
+
+def test_names_in_capitals_are_the_same_classes(tmp_path):
+    assert sentiment_names(["Positive", "neutral", "NEGATIVE", "Mixed"], "a") == {
+        "Positive": "positive", "neutral": "neutral", "NEGATIVE": "negative", "Mixed": "Mixed",
+    }  # fmt: skip
+    assert sentiment_names(["Positive"], "a", {"Positive": "good"}) == {"Positive": "good"}
+    # Neutral ones are left out, in capitals too.
+    path = written(tmp_path, "a.csv", "text,label\na,Positive\nb,Neutral\nc,positive\n")
+    assert read_zero_shot("sentiment", path).to_dict() == {
+        "text": ["a", "c"], "label": ["positive", "positive"],
+    }  # fmt: skip
+
+
+def test_scores_are_no_classes():
+    with pytest.raises(ValueError, match=r"a\.csv has scores as labels, such as -0\.25; needed"):
+        sentiment_names(["0.0", "-0.25", "1.0"], "a.csv")
+    assert sentiment_names(["0.5"], "a.csv", {"0.5": "neutral"}) == {"0.5": "neutral"}
 
 
 def test_names_given_tell_the_scale_of_the_others():

@@ -124,6 +124,7 @@ def test_mistakes_are_told_in_one_line(options, message):
         ("widht: 3\n", "unknown key 'widht'; did you mean 'width'"),
         ("width: 3.5\n", "line 1: width takes a whole number, not '3.5'"),
         ("languages: en\n", r"line 1: languages takes a list \(text each\), not 'en'"),
+        ("width:\n", "line 1: width is empty; needed is a whole number. Leave the line out for"),
         ("posts:\n\t- a\n", "line 2: no YAML: .*by blanks"),
         ("- 3\n", "holds no `key: value` lines"),
         ("width: 3\nposts: p\nwidth: 4\n", "line 3: width stands there twice"),

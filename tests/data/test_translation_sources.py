@@ -223,6 +223,18 @@ def test_aligned_files(tmp_path, names, monkeypatch):
         moses_pairs(tmp_path, progress=False)
 
 
+def test_held_out_parts_beside_those_to_train_on(tmp_path, caplog):
+    for stem in ("opus.ar-en-train", "opus.ar-en-test", "opus.ar-en-dev", "zero.ar-en-test"):
+        for code in ("ar", "en"):
+            (tmp_path / f"{stem}.{code}").write_text(f"{stem} {code}\n")
+    names = ["opus.ar-en-train", "zero.ar-en-test"]
+    expected = [(f"{name} ar", f"{name} en", "ar-en") for name in names]
+    assert draw(moses_pairs(tmp_path, progress=False)) == expected
+    assert "opus.ar-en-dev, opus.ar-en-test. To read one of them, give its file" in caplog.text
+    alone = draw(moses_pairs(tmp_path / "opus.ar-en-test.ar", progress=False))
+    assert alone == [("opus.ar-en-test ar", "opus.ar-en-test en", "ar-en")]
+
+
 def test_aligned_files_of_several_languages(tmp_path):
     for code in ("en", "ar", "hi"):
         write(tmp_path / f"dev.{code}", [code])

@@ -270,6 +270,13 @@ def _check_values(
         if option is None:
             hint = nearest(str(key), by_name)
             raise ValueError(f"{where}: there is an unknown key {above + str(key)!r}{hint}")
+        may_be_null = type(None) in members_of(option.kind) or option.default is dataclasses.MISSING
+        if value is None and not may_be_null:
+            needed = _kind_in_words(option.kind)
+            raise ValueError(
+                f"{where}: {above}{key} is empty; needed is {needed}. Leave the line out for the "
+                "default"
+            )
         owner = next(filter(dataclasses.is_dataclass, members_of(option.kind)), None)
         if owner is None:
             parser = ArgumentParser(exit_on_error=False)

@@ -82,7 +82,7 @@ def test_lightgcn(load, tmp_path, caplog):
     assert sorted(engagements, key=str) == [(*pair, "engage", None) for pair in pairs]
     assert (posts, report.files) == ([], 2)
     assert "4 of 4 engagements (100%) are with 3 posts whose text is not in the log" in caplog.text
-    assert "add their texts to posts.parquet; `twhin-hf network embed` needs none" in caplog.text
+    assert "`twhin-hf network embed` needs no texts (leave --posts out)" in caplog.text
     write(folder, {"train.txt": "user,item\n1,2\n"})
     with pytest.raises(ValueError, match=r"train\.txt is no adjacency list: 2 of 2 lines"):
         load("lightgcn", folder)

@@ -55,6 +55,25 @@ def test_a_column_of_times(load, tmp_path):
         assert posts == []
 
 
+def test_times_as_text_and_those_that_nobody_can_read(load, tmp_path, caplog):
+    times = [
+        "2020-09-13 12:26:40",
+        "2020-09-13T14:26:40+02:00",
+        "Sun Sep 13 12:26:40 +0000 2020",
+        "Sun, 13 Sep 2020 14:26:40 +0200",
+        "1.6e9",
+        "13.09.2020",
+        "",
+    ]
+    rows = "".join(f'u,{row},"{time}"\n' for row, time in enumerate(times))
+    (tmp_path / "log.csv").write_text(f"user_id,post_id,timestamp\n{rows},8,yesterday\n")
+    report, engagements, _ = load("table", tmp_path / "log.csv")
+    # Without a time they come last, by their ids.
+    assert [time for *_, time in engagements] == [1_600_000_000] * 5 + [None] * 2
+    assert (report.unread_times, report.unread_time) == (1, "13.09.2020")
+    assert "times of 1 rows cannot be read" in caplog.text
+
+
 def test_a_missing_column_lists_those_found(load, tmp_path):
     pq.write_table(pa.table(TABLE), tmp_path / "log.parquet")
     with pytest.raises(ValueError, match=r"no column 'user_id'; found are uid, .*--columns user"):

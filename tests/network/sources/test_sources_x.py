@@ -62,6 +62,28 @@ def test_v1_counts_by_hand(load, write_lines):
     assert (report.posts_read, report.post_repeats, report.deleted_texts) == (9, 4, 1)
 
 
+def without_strings(value):
+    """A post of which only the numbers of its ids are left."""
+    if not isinstance(value, dict):
+        return value
+    numbers = {
+        name.removesuffix("_str"): int(own)
+        for name, own in value.items()
+        if name.endswith("_str") and own is not None
+    }
+    others = {
+        name: without_strings(own) for name, own in value.items() if not name.endswith("_str")
+    }
+    return others | numbers
+
+
+def test_v1_of_numbers_alone_counts_the_same(load, write_lines):
+    with_strings = load("x", write_lines("log.jsonl", V1))
+    numbers = [post if "delete" in post else without_strings(post) for post in V1]
+    assert "id_str" not in json.dumps(numbers[:4])
+    assert load("x", write_lines("log.jsonl", numbers))[1:] == with_strings[1:]
+
+
 def test_the_whole_text_is_kept_whichever_comes_first(load, write_lines):
     short = post(1, 10, "short…", truncated=True)
     for order in ([short, FIRST], [FIRST, short]):

@@ -28,6 +28,7 @@ def read_entities(
     path: str | Path,
     label_map: Mapping[str, str] | None = None,
     columns: Mapping[str, str] | None = None,
+    encoding: str = "utf-8",
 ) -> Dataset:
     """Reads named entities, whatever the format, as BIO tags.
 
@@ -49,6 +50,7 @@ def read_entities(
             drops a type. Types that it does not name stay. Also the names of numbered tags, such
             as `{"0": "O", "1": "B-PER"}`.
         columns: Where `tokens` and `tags` stand: the number of a column from 1 on, or its name.
+        encoding: How files with a word a line are written; CoNLL-2002 is Latin-1.
 
     Returns:
         `tokens` and `tags`, a row a sentence.
@@ -69,11 +71,11 @@ def read_entities(
     for file in [file for file in files if file.name not in NAME_FILES] or files:
         if file.suffix in (*JSON_ENDINGS, ".parquet"):
             found = parse_tag_rows(file, mapping, columns)
-        elif is_shakti(iterate_lines(file)):
+        elif is_shakti(iterate_lines(file, encoding)):
             if columns:
                 raise ValueError(f"{file} is in Shakti Standard Format; leave columns out")
-            found = parse_shakti(file, numbered_lines(file))
+            found = parse_shakti(file, numbered_lines(file, encoding))
         else:
-            found = parse_word_columns(file, columns)
+            found = parse_word_columns(file, columns, encoding)
         sentences += [(tokens, rename_types(to_bio(tags), mapping)) for tokens, tags in found]
     return sentence_dataset(path, sentences)

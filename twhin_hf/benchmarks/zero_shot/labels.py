@@ -19,6 +19,7 @@ _SCALES = (
     (_SENTIMENT140, ({"0", "2", "4"}, {"0", "4"})),
 )
 _INTEGER = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?")
+_SCORE = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
 
 
 def read_label_map(entries: Iterable[str]) -> dict[str, str]:
@@ -69,6 +70,8 @@ def sentiment_names(
 ) -> dict[str, str]:
     """Names of a data set's sentiment labels: words stay, and numbers are read by what is there.
 
+    The three names themselves are known in capitals too (`Positive`, `NEUTRAL`).
+
     Whole numbers are read where only one scale has them: -1, 0, 1 (a set with a -1); 0, 1, 2 or
     0, 2 (UMSAB, TweetEval); 0, 2, 4 or 0, 4 (Sentiment140): negative, neutral and positive.
 
@@ -82,14 +85,24 @@ def sentiment_names(
 
     Raises:
         ValueError: Numbers of which nobody can tell the meaning, such as 0 and 1, which are two
-            classes or two of three, or 1 to 5.
+            classes or two of three, or 1 to 5; or scores such as 0.7.
 
     Example:
         >>> sentiment_names(["-1", "0", "1"], "a.csv")
         {'-1': 'negative', '0': 'neutral', '1': 'positive'}
     """
     chosen = label_map or {}
-    numbers = {label: integer_label(label) for label in labels}
+    numbers = {
+        label: label.lower() if label.lower() in SENTIMENTS.values() else integer_label(label)
+        for label in labels
+    }
+    scores = [n for label, n in numbers.items() if _SCORE.fullmatch(n) and label not in chosen]
+    if scores:
+        raise ValueError(
+            f"{where} has scores as labels, such as {scores[0]}; needed are classes, as negative, "
+            "neutral and positive. Write them into a column of their own, and say which it is "
+            "(`--columns label=...`)"
+        )
     found = {number for number in numbers.values() if _INTEGER.fullmatch(number)}
     unnamed = {
         number for label, number in numbers.items() if not {label, number} & chosen.keys()

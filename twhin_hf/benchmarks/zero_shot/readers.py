@@ -57,15 +57,15 @@ def read_zero_shot(
         keep_neutral: Keep neutral texts of `sentiment`; the paper leaves them out.
         columns: What a file calls a column, such as `{"text": "tweet"}` of `sentiment`, or
             `{"tags": "4"}` of `ner`.
-        table_format: How a table of `sentiment` is written.
+        table_format: How a table of `sentiment` is written; of `ner` its encoding counts alone.
         left_out: Gets the number of `blank texts`.
 
     Returns:
         `tokens` and `tags`, or `text` and `label`.
 
     Raises:
-        ValueError: Columns of `pos`, neutral texts of another task than sentiment; or as the
-            readers say.
+        ValueError: Columns or an encoding of `pos`, separators of another task than sentiment, or
+            its neutral texts; or as the readers say.
     """
     if keep_neutral and task != "sentiment":
         raise ValueError(
@@ -73,8 +73,15 @@ def read_zero_shot(
         )
     if columns and task == "pos":
         raise ValueError("columns go with the tasks sentiment and ner, not with pos")
+    table_format = table_format or TableFormat()
+    of_files = TableFormat(encoding=table_format.encoding) if task == "ner" else TableFormat()
+    if task != "sentiment" and table_format != of_files:
+        raise ValueError(
+            "separator, quoting and header (and encoding, but of ner) go with the task sentiment, "
+            f"not with {task}; leave them out"
+        )
     if task == "ner":
-        return read_entities(path, label_map, columns)
+        return read_entities(path, label_map, columns, table_format.encoding)
     if task == "pos":
         return read_pos(path)
     drop = () if keep_neutral else ("neutral",)

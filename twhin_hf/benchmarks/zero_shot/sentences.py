@@ -34,14 +34,16 @@ def find_files(path: str | Path) -> list[Path]:
     return files
 
 
-def numbered_lines(file: Path) -> Iterator[Line]:
+def numbered_lines(file: Path, encoding: str = "utf-8") -> Iterator[Line]:
     """Lines with their numbers from 1 on."""
-    return enumerate(iterate_lines(file), start=1)
+    return enumerate(iterate_lines(file, encoding), start=1)
 
 
-def sentence_lines(file: Path) -> Iterator[Iterator[Line]]:
+def sentence_lines(file: Path, encoding: str = "utf-8") -> Iterator[Iterator[Line]]:
     """The numbered lines of a file, parted by blank ones; each part is read before the next."""
-    for is_blank, lines in groupby(numbered_lines(file), lambda line: not line[1].strip()):
+    for is_blank, lines in groupby(
+        numbered_lines(file, encoding), lambda line: not line[1].strip()
+    ):
         if not is_blank:
             yield lines
 

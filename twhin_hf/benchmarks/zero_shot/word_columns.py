@@ -49,7 +49,9 @@ class _Layout(NamedTuple):
         )
 
 
-def parse_word_columns(file: Path, columns: Mapping[str, str] | None = None) -> Iterator[Sentence]:
+def parse_word_columns(
+    file: Path, columns: Mapping[str, str] | None = None, encoding: str = "utf-8"
+) -> Iterator[Sentence]:
     """Sentences of a file with a word a line and a blank line after each sentence.
 
     Columns are parted by tabs, or by blanks where there is no tab. Where the first column counts
@@ -63,6 +65,7 @@ def parse_word_columns(file: Path, columns: Mapping[str, str] | None = None) -> 
         file: The file.
         columns: Which column holds the `tokens` and which the `tags`: a number from 1 on, or a name
             that stands in the first line, or in `# global.columns = …`.
+        encoding: How the file is written.
 
     Yields:
         Tokens and tags.
@@ -72,7 +75,8 @@ def parse_word_columns(file: Path, columns: Mapping[str, str] | None = None) -> 
             file does not have. All tell the file, and the line if there is one.
     """
     chosen = dict(columns or {})
-    names, blocks = _read_blocks(file, named=any(not _is_number(name) for name in chosen.values()))
+    named = any(not _is_number(name) for name in chosen.values())
+    names, blocks = _read_blocks(file, named, encoding)
     places = {key: _place(file, key, name, names) for key, name in chosen.items()}
     sentences = [rows for block in blocks for rows in _without_comments(block, places)]
     if not sentences:
@@ -106,11 +110,11 @@ def parse_word_columns(file: Path, columns: Mapping[str, str] | None = None) -> 
             yield tokens, tags
 
 
-def _read_blocks(file: Path, named: bool) -> tuple[list[str], list[list[_Row]]]:
+def _read_blocks(file: Path, named: bool, encoding: str) -> tuple[list[str], list[list[_Row]]]:
     """The names of columns, if they are asked for, and the rows between blank lines."""
     names: list[str] = []
     blocks: list[list[_Row]] = []
-    for lines in sentence_lines(file):
+    for lines in sentence_lines(file, encoding):
         block: list[_Row] = []
         for number, line in lines:
             row = _Row(number, line, _split(line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -16,8 +17,12 @@ from twhin_hf.data.translation.sources import PairSource, add_languages
 from twhin_hf.files import list_files
 from twhin_hf.lines import read_blocks
 
+logger = logging.getLogger(__name__)
+
 _NAME = re.compile(r"(.+?)\.([A-Za-z]{2,3}(?:[-_][A-Za-z]+)*)(?:\.gz|\.bz2|\.zst)?")
 _PAIR = re.compile(r"(?:^|[^A-Za-z])([a-z]{2,3}(?:_[A-Za-z]+)*)-([a-z]{2,3}(?:_[A-Za-z]+)*)$")
+# What of a set is in a file: opus.ar-en-test.ar (OPUS-100), valid.de-en.de.
+_PART = re.compile(r"(?:^|[._-])(train|dev|devtest|valid|validation|val|test)(?=[._-]|$)")
 _ROWS_PER_BATCH = 50_000
 
 
@@ -37,7 +42,9 @@ def moses_pairs(
     Args:
         path: A folder, or one of the files; packed (`.gz`, `.bz2`, `.zst`) or not. Files of one
             name that end in their languages belong together: `Tatoeba.ar-en.ar` (OPUS),
-            `tatoeba.ara-eng.ara` (LASER), `train.en` (Moses).
+            `tatoeba.ara-eng.ara` (LASER), `train.en` (Moses). Of a set that has a part to train on
+            (`opus.ar-en-train.ar`), the held-out parts beside it are left out, with a warning; a
+            file of them is read where it is the path.
         languages: Pairs of languages; those that the names tell where there is none.
         progress: Shows progress bars.
 
@@ -76,7 +83,7 @@ def find_aligned_files(
         told, code = _PAIR.search(name[1]), language_code(name[2])
         if is_known_code(code) or code in asked or (told and name[2] in told.groups()):
             named.setdefault((file.parent, name[1]), {})[code] = file
-    groups = {name: own for name, own in named.items() if len(own) > 1}
+    groups = _leave_held_out({name: own for name, own in named.items() if len(own) > 1})
     found: list[AlignedFiles] = []
     for (_, stem), own in groups.items():
         if len(own) > 2 and not languages:
@@ -137,6 +144,23 @@ def _batches(path: Path) -> Iterator[pa.ChunkedArray]:
             held = held.slice(_ROWS_PER_BATCH)
     if len(held):
         yield held
+
+
+def _leave_held_out(
+    groups: dict[tuple[Path, str], dict[str, Path]],
+) -> dict[tuple[Path, str], dict[str, Path]]:
+    """Without the held-out parts of sets whose part to train on is there too."""
+    parts = {name: part[1] for name in groups if (part := _PART.search(name[1]))}
+    sets = {name: (name[0], _PART.sub("", name[1], count=1)) for name in parts}
+    trained = {sets[name] for name, part in parts.items() if part == "train"}
+    held_out = {n for n, part in parts.items() if part != "train" and sets[n] in trained}
+    if held_out:
+        logger.warning(
+            "Left out as parts to test on, beside those to train on: %s. To read one of them, give "
+            "its file.",
+            ", ".join(sorted(stem for _, stem in held_out)),
+        )
+    return {name: own for name, own in groups.items() if name not in held_out}
 
 
 def _order(stem: str, found: dict[str, Path]) -> LanguagePair:

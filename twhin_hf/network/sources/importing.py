@@ -109,15 +109,14 @@ def import_log(
         if source == "table":
             rows = table.read_columns(path, columns or {}, table_format, engine)
             report.files = 1 if path.is_file() else len(list_log_files(path))
-            report.lines, report.skipped = table.append(rows, store, engine)
+            _count_rows(report, table.append(rows, store, engine))
             log = None
         elif source in RECOMMENDER_SETS:
             found = read_recommender_set(source, path, engine)
             report.files = found.files
             names = ("relation", "timestamp")
-            report.lines, report.skipped = table.append_engagements(
-                f"({found.engagements})", names, store, connection
-            )
+            query = f"({found.engagements})"
+            _count_rows(report, table.append_engagements(query, names, store, connection))
             table.append_posts(found.items or table.NO_POSTS, store)
             log = None
         else:
@@ -152,6 +151,10 @@ def import_log(
         logger.warning("%s", line)
     logger.debug("Import: %s", asdict(report))
     return report
+
+
+def _count_rows(report: ImportReport, rows: table.Rows) -> None:
+    report.lines, report.skipped, report.unread_times, report.unread_time = rows
 
 
 def _write_posts(

@@ -31,6 +31,8 @@ class ImportReport:
         blank_lines: Lines of white space.
         skipped: Events that bring no post and no engagement, by reason.
         removals: Messages that take something back, by kind; what they took is told below.
+        unread_times: Engagements of a table without a time, as theirs cannot be read.
+        unread_time: One of those times.
         engagements_read: Engagements that the log tells of.
         undone: Those that their user took back, or replaced.
         deleted_posts: Those with a post that was deleted.
@@ -59,6 +61,8 @@ class ImportReport:
     blank_lines: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     removals: dict[str, int] = field(default_factory=dict)
+    unread_times: int = 0
+    unread_time: str | None = None
     engagements_read: int = 0
     undone: int = 0
     deleted_posts: int = 0
@@ -91,6 +95,12 @@ def warnings(report: ImportReport, folder: Path) -> Iterator[str]:
             f"No post and no engagement stands: the log holds messages that take something back "
             f"({told}). They count for what is in the same folder: import them together with the "
             "posts that they are about."
+        )
+    if report.unread_times:
+        yield (
+            f"The times of {report.unread_times:,} rows cannot be read, and their engagements have "
+            f"none; one is {report.unread_time!r}. Needed are seconds since 1970, or dates such as "
+            "2020-09-13T12:26:40Z."
         )
     if report.engagements_without_text:
         share = report.engagements_without_text / report.num_engagements

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twhin_hf.network.log import DEFAULT_RELATION
 from twhin_hf.table_format import TableFormat
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 COLUMNS = ("user_id", "post_id", "relation", "timestamp", "text", "lang")
 NO_POSTS = "SELECT NULL::VARCHAR AS post_id, NULL::VARCHAR AS text, NULL AS lang WHERE false"
 _IS_BLANK = "({0} IS NULL OR trim({0}) = '')"
-# Seconds, or thousandths, millionths or billionths of one: no log is of the year 5138.
+# Seconds, or thousandths, millionths or billionths of one: no log is of the year 5138; or a date of
+# ISO 8601, or as X's API v1.1 and e-mails write it.
 _SECONDS = """
     CASE
         WHEN TRY_CAST(timestamp AS BIGINT) IS NULL
-            THEN CAST(epoch(TRY_CAST(timestamp AS TIMESTAMPTZ)) AS BIGINT)
+            THEN CAST(epoch(coalesce(
+                TRY_CAST(timestamp AS TIMESTAMPTZ),
+                try_strptime(timestamp, ['%a %b %d %H:%M:%S %z %Y', '%a, %d %b %Y %H:%M:%S %z'])
+            )) AS BIGINT)
         WHEN abs(CAST(timestamp AS BIGINT)) >= 100000000000000000
             THEN CAST(timestamp AS BIGINT) // 1000000000
         WHEN abs(CAST(timestamp AS BIGINT)) >= 100000000000000
@@ -31,6 +35,22 @@ _SECONDS = """
         ELSE CAST(timestamp AS BIGINT)
     END
 """
+
+
+class Rows(NamedTuple):
+    """What became of the rows of a table.
+
+    Args:
+        num_rows: Rows.
+        skipped: How many brought nothing, by reason.
+        unread_times: How many brought an engagement whose time nobody can read.
+        unread_time: One of those times.
+    """
+
+    num_rows: int
+    skipped: dict[str, int]
+    unread_times: int
+    unread_time: str | None
 
 
 def read_columns(
@@ -55,12 +75,8 @@ def read_columns(
     )
 
 
-def append(table: ir.Table, store: EventStore, engine: Any) -> tuple[int, dict[str, int]]:
-    """Adds the rows of a table: an engagement each, and its post where there is a text column.
-
-    Returns:
-        Rows, and how many brought nothing by reason.
-    """
+def append(table: ir.Table, store: EventStore, engine: Any) -> Rows:
+    """Adds the rows of a table: an engagement each, and its post where there is a text column."""
     query = f"({engine.compile(table)})"
     lang = "lang" if "lang" in table.columns else "NULL"
     has_text = "text" in table.columns
@@ -84,26 +100,31 @@ def append_posts(query: str, store: EventStore) -> None:
 
 def append_engagements(
     query: str, columns: Sequence[str], store: EventStore, connection: Any
-) -> tuple[int, dict[str, int]]:
-    """Adds engagements: a query of strings, of which `relation` and `timestamp` may be missing.
-
-    Returns:
-        As `append`.
-    """
+) -> Rows:
+    """Adds engagements: a query of strings, of which `relation` and `timestamp` may be missing."""
     has = {name: name if name in columns else "NULL::VARCHAR" for name in COLUMNS}
     is_blank = _IS_BLANK.format
+    seconds = _SECONDS.replace("timestamp", has["timestamp"])
     store.add_part(
         "engagements",
         f"""
         SELECT user_id, post_id, NULL::VARCHAR AS alias, NULL::VARCHAR AS author,
             coalesce(nullif({has["relation"]}, ''), '{DEFAULT_RELATION}') AS relation,
-            {_SECONDS.replace("timestamp", has["timestamp"])} AS timestamp,
+            {seconds} AS timestamp,
             NULL::VARCHAR AS record, '' AS version
         FROM {query} WHERE NOT {is_blank("user_id")} AND NOT {is_blank("post_id")}
         """,
     )
-    ((rows, null_ids),) = connection.execute(
-        f"SELECT count(*), count(*) FILTER ({is_blank('user_id')} OR {is_blank('post_id')}) "
-        f"FROM {query}"
+    ((rows, null_ids, unread, example),) = connection.execute(
+        f"""
+        SELECT count(*), count(*) FILTER (NOT has_ids), count(*) FILTER (has_ids AND is_unread),
+            any_value(time) FILTER (has_ids AND is_unread)
+        FROM (
+            SELECT NOT ({is_blank("user_id")} OR {is_blank("post_id")}) AS has_ids,
+                {has["timestamp"]} AS time,
+                NOT {is_blank(has["timestamp"])} AND ({seconds}) IS NULL AS is_unread
+            FROM {query}
+        )
+        """
     ).fetchall()
-    return rows, {"null, empty or blank ids": null_ids} if null_ids else {}
+    return Rows(rows, {"null, empty or blank ids": null_ids} if null_ids else {}, unread, example)

@@ -47,7 +47,7 @@ _V1: dict[str, Any] = {
     "text": "VARCHAR",
     "full_text": "VARCHAR",
     "extended_tweet": {"full_text": "VARCHAR"},
-    "user": {"id_str": "VARCHAR"},
+    "user": {"id_str": "VARCHAR", "id": "VARCHAR"},
     "user_id_str": "VARCHAR",
     "in_reply_to_status_id_str": "VARCHAR",
     "in_reply_to_user_id_str": "VARCHAR",
@@ -204,6 +204,8 @@ _PLACEHOLDER = rf"""
     regexp_matches(trim("like".fullText), '(?i)\{{\s*learn_?\s?more\s*\}}$') OR regexp_full_match(
         trim("like".fullText), '(?i)This (Post|Tweet) ({_SENTENCES})\.?( Learn more\.?)?')
 """
+# The ids of v1.1, which stand there as strings (`id_str`) too.
+_NUMBERS = ("id", "in_reply_to_status_id", "in_reply_to_user_id", "quoted_status_id")
 _OWN_FIELDS = {
     "author_id",
     "edit_history_tweet_ids",
@@ -236,12 +238,28 @@ def take(item: Mapping[str, Any], origin: Origin) -> Found:
     if {"favorited_status", "user"} <= keys and isinstance(item["favorited_status"], dict):
         liked = {"like": {"tweetId": item["favorited_status"].get("id_str")}, "user": item["user"]}
         return Found([liked | {"created_at": item.get("created_at")}], [item["favorited_status"]])
+    if "id_str" not in keys and _at(item, "user", "id") is not None:
+        item = _with_strings(item)
+        keys = item.keys()
     message = next((name for name in _MESSAGES if isinstance(item.get(name), dict)), None)
     if message is not None:
         return Found(_read_message(message, item[message]))
     if _is_post(item) or {"id", "action", "created_at"} <= keys or _is_answer(item.get("data")):
         return Found([item])
     return Found(inside=list(item.values()))
+
+
+def _with_strings(post: Mapping[str, Any]) -> dict[str, Any]:
+    """A post of v1.1 whose ids are there as numbers alone, as some tools keep it."""
+    changed: dict[str, Any] = {
+        f"{name}_str": str(post[name])
+        for name in _NUMBERS
+        if isinstance(post.get(name), int) and post.get(f"{name}_str") is None
+    }
+    for name in ("user", "retweeted_status", "quoted_status"):
+        if isinstance(post.get(name), dict):
+            changed[name] = _with_strings(post[name])
+    return {**post, **changed}
 
 
 def _is_post(item: Mapping[str, Any]) -> bool:
@@ -389,7 +407,8 @@ FORMAT = LogFormat(
     structure=_STRUCTURE,
     is_event="""
         (id_str IS NOT NULL AND coalesce(extended_tweet.full_text, full_text, text) IS NOT NULL)
-        OR (id IS NOT NULL AND coalesce(author_id, text, full_text, action) IS NOT NULL)
+        OR (id IS NOT NULL AND coalesce(author_id, text, full_text, action) IS NOT NULL
+            AND user.id IS NULL)
         OR coalesce(json_extract_string(data, '$.text'), json_extract_string(data, '$[0].text'))
             IS NOT NULL
         OR "like".tweetId IS NOT NULL OR delete.status IS NOT NULL OR compliance IS NOT NULL
