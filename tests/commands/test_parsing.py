@@ -90,6 +90,11 @@ def test_dashes_and_underscores_are_one():
     assert spell_out(["--batch-size", "3"], [option]) == ["--batch_size=3"]
 
 
+def test_characters_beyond_two_bytes_are_read():
+    found = call("--posts=p", "--languages", "en", "🌋", "--columns", "text=🌋")
+    assert (found[4], found[2]) == (["en", "🌋"], {"text": "🌋"})
+
+
 def test_options_go_over_the_config_and_the_config_over_defaults(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("width: 3\nlanguages: [de]\nrate: 1\n")

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from transformers import AutoTokenizer
+from transformers import (
+    CONFIG_MAPPING,
+    AutoTokenizer,
+    BertTokenizer,
+    RobertaTokenizer,
+    XLMRobertaTokenizer,
+)
 
 from twhin_hf.commands.cli import main
-from twhin_hf.data.text_normalization import add_normalization, add_tokens
+from twhin_hf.data.text_normalization import add_normalization, add_tokens, prepare_tokenizer
 from twhin_hf.data.tokenization import train_unigram_tokenizer
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
@@ -57,6 +63,36 @@ def test_twice_is_once(trained, tmp_path):
     state = again.backend_tokenizer.to_str()
     add_normalization(again, "xlm-t")
     assert again.backend_tokenizer.to_str() == state
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "roberta"])
+def test_the_tokenizers_of_families_keep_it_when_loaded(family, tmp_path):
+    words = ["a", "read", "@", "user", "http", ":", "/", "."]
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", *words, "<mask>"]
+    vocabulary = {piece: row for row, piece in enumerate(pieces)}
+    own = {
+        "bert": lambda: BertTokenizer(
+            vocab={w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
+        ),
+        "xlm-roberta": lambda: XLMRobertaTokenizer(vocab=[(p, -1.0) for p in pieces]),
+        "roberta": lambda: RobertaTokenizer(vocab=vocabulary, merges=[]),
+    }[family]()
+    own.model_max_length = 40
+    before = own("a <mask> read [MASK]")
+    found = prepare_tokenizer(own, ["@user", "🌋"], "xlm-t")
+    CONFIG_MAPPING[family]().save_pretrained(tmp_path)
+    found.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    for text in TWEETS:
+        assert again(text) == found(text)
+    assert again("@ana read http://a")["input_ids"] == again("@bob read https://b")["input_ids"]
+    # All else is as it was.
+    assert again("a <mask> read [MASK]") == before
+    assert again.special_tokens_map == own.special_tokens_map
+    assert (again.model_max_length, again.padding_side) == (40, own.padding_side)
+    # And once more changes nothing.
+    twice = prepare_tokenizer(again, ["@user", "🌋"], "xlm-t")
+    assert twice.backend_tokenizer.to_str() == found.backend_tokenizer.to_str()
 
 
 def test_added_tokens_are_whole(trained):

@@ -130,6 +130,7 @@ def test_a_card_tells_what_was_done_and_in_which_order(saved_models):
         "the network), after masked language modelling. Made with `twhin_hf`."
     )
     assert "Social loss" not in text
+    assert "masked language modelling, classification" in part(text, "use")
     metadata = split_card(text)[0]
     assert metadata["base_model"] == "me/base"
     assert metadata["license"] == "apache-2.0"
@@ -149,6 +150,8 @@ def test_a_converted_model_was_not_trained(saved_models):
     facts = CardFacts(config, conversion={"converted_from": "me/stock", "license": "mit"})
     text = model_card(facts, "me/new")
     assert "converted from `me/stock` without training" in part(text, "summary")
+    # Whether the checkpoint came with a head for that, and a trained one, is not known.
+    assert "and so on for classification" in part(text, "use")
     assert split_card(text)[0]["base_model"] == "me/stock"
     assert split_card(text)[0]["license"] == "mit"
 

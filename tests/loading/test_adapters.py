@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -149,6 +150,32 @@ def test_an_adapter_has_its_own_tokenizer(adapted, base, texts):
     assert load_post_encoder(folder)._own_tokenizer().model_max_length == 7
 
 
+def test_an_adapter_of_sentence_transformers_pools_as_its_own_modules_say(
+    family, family_config, tokenizer, texts, tmp_path
+):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    stock, base, folder = (str(tmp_path / name) for name in ("stock", "base", "adapter"))
+    torch.manual_seed(0)
+    AutoModel.from_config(family_config).save_pretrained(stock)
+    tokenizer.save_pretrained(stock)
+    # The base pools by the mean, what is trained on it by the first token.
+    sentence_transformers.SentenceTransformer(stock, device="cpu").save(base)
+    modules = pytest.importorskip("sentence_transformers.models")
+    words = modules.Transformer(base, max_seq_length=12)
+    model = sentence_transformers.SentenceTransformer(
+        modules=[words, modules.Pooling(family_config.hidden_size, "cls")], device="cpu"
+    )
+    lora = lora_config(PRETRAINING_MODELS[family](apply_settings(family_config)))
+    lora.modules_to_save, lora.init_lora_weights = None, False
+    lora.task_type = "FEATURE_EXTRACTION"
+    model.add_adapter(lora)
+    model.save(folder)
+    some = ["", *texts[:5]]
+    found = load_post_encoder(folder)
+    assert (found.config.pooling, found.max_seq_length) == ("cls", 12)
+    np.testing.assert_allclose(found.encode(some), model.encode(some), atol=1e-5)
+
+
 def test_a_base_that_has_changed_is_refused(adapted, base, family):
     _, folder = adapted
     load_post_encoder(folder)
@@ -166,6 +193,16 @@ def test_a_base_that_has_changed_is_refused(adapted, base, family):
     for load in (load_post_encoder, load_with_heads):
         with pytest.raises(ValueError, match=f"{base} are not those that the adapter"):
             load(folder)
+
+
+def test_going_on_from_an_adapter_names_its_heads_as_loaded(adapted, base, tokenizer, caplog):
+    _, folder = adapted
+    caplog.set_level(logging.INFO)
+    model = load_pretraining_model(folder, tokenizer)
+    weights = len(model.state_dict())
+    told = f"{weights} of {weights} weights are from {base} and the adapter {folder}"
+    assert told in [record.getMessage() for record in caplog.records]
+    assert f"{folder}: mean pooling, " in caplog.text
 
 
 def test_a_base_that_is_not_there_is_named(adapted, base):

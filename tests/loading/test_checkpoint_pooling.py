@@ -37,7 +37,8 @@ def stock(tiny_config, tokenizer, tmp_path):
     torch.manual_seed(0)
     tiny_config.initializer_range = 0.2
 
-    def make(modes=("mean",), *, normalize=False, others=(), model_class=BertModel):
+    def make(modes=("mean",), *, normalize=False, others=(), model_class=BertModel, positions=None):
+        tiny_config.max_position_embeddings = positions or tiny_config.max_position_embeddings
         model_class(tiny_config).save_pretrained(tmp_path)
         tokenizer.save_pretrained(tmp_path)
         kinds = ["Transformer", "Pooling", *others, *(["Normalize"] if normalize else [])]
@@ -99,6 +100,58 @@ def test_what_our_classes_cannot_do_is_said(stock, caplog, modes, others, poolin
     assert config.pooling == pooling
     (record,) = caplog.records
     assert re.search(message, record.getMessage())
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "habit"),
+    [
+        ("sentence_bert_config.json", {"do_lower_case": True}, r"all letters of a text small"),
+        (
+            "config_sentence_transformers.json",
+            {"prompts": {"query": "query: "}, "default_prompt_name": "query"},
+            r"puts 'query: ' before every text",
+        ),
+        ("config_sentence_transformers.json", {"truncate_dim": 8}, r"after 8 dimensions"),
+    ],
+)
+def test_what_else_our_classes_do_not_is_said(stock, caplog, file, content, habit):
+    folder = Path(stock())
+    if "do_lower_case" in content:
+        _set_in(folder / "tokenizer_config.json", do_lower_case=False)
+    (folder / file).write_text(json.dumps(content))
+    with caplog.at_level(logging.WARNING):
+        load_post_encoder(str(folder))
+    (record,) = caplog.records
+    assert re.search(f"{habit} .*, which our classes do not", record.getMessage())
+
+
+def test_what_changes_nothing_is_not_said(stock, caplog):
+    folder = Path(stock())
+    _set_in(folder / "tokenizer_config.json", do_lower_case=True)
+    (folder / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
+    options = {"prompts": {"query": "query: "}, "default_prompt_name": None, "truncate_dim": None}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(options))
+    with caplog.at_level(logging.WARNING):
+        load_post_encoder(str(folder))
+    assert not caplog.records
+
+
+def _set_in(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_checkpoint_that_names_no_length_reads_what_it_can(stock, texts):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    folder = stock(positions=300)
+    config = Path(folder) / "tokenizer_config.json"
+    values = json.loads(config.read_text())
+    values.pop("model_max_length", None)
+    config.write_text(json.dumps(values))
+    some = [" ".join(texts)]
+    expected = sentence_transformers.SentenceTransformer(folder, device="cpu").encode(some)
+    model = load_post_encoder(folder)
+    assert model.max_seq_length == 300
+    np.testing.assert_allclose(model.encode(some), expected, atol=1e-5)
 
 
 def test_a_converted_checkpoint_keeps_its_pooling(stock, texts, tmp_path):

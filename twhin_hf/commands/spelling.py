@@ -105,11 +105,16 @@ def _written(name: str, kind: Any, values: list[str]) -> list[str]:
         pairs = dict(value.split("=", 1) for value in values)
         if kinds[dict][-1] is not str:
             pairs = {key: yaml.safe_load(value) for key, value in pairs.items()}
-        return [f"--{name}={json.dumps(pairs)}"]
+        return [f"--{name}={_json(pairs)}"]
     if list in kinds and not as_json and (str not in kinds or len(values) > 1):
         items = [item for member in kinds[list] for item in members_of(member)]
         if dict in items and len(values) == 1:
-            return [f"--{name}={json.dumps(yaml.safe_load(values[0]))}"]
+            return [f"--{name}={_json(yaml.safe_load(values[0]))}"]
         text = any(item is str or typing.get_origin(item) is typing.Literal for item in items)
-        return [f"--{name}=" + (json.dumps(values) if text else f"[{', '.join(values)}]")]
+        return [f"--{name}=" + (_json(values) if text else f"[{', '.join(values)}]")]
     return [f"--{name}={values[0]}", *values[1:]] if values else [f"--{name}"]
+
+
+def _json(value: Any) -> str:
+    """JSON that YAML reads too: it takes no halves of a character that is beyond `\\uffff`."""
+    return json.dumps(value, ensure_ascii=False)

@@ -40,20 +40,26 @@ def prepare_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer with what a person asks for: see `add_normalization` and `add_tokens`."""
     if normalization is not None:
-        add_normalization(tokenizer, normalization)
+        tokenizer = add_normalization(tokenizer, normalization)
     if tokens:
         add_tokens(tokenizer, tokens)
     return tokenizer
 
 
-def add_normalization(tokenizer: PreTrainedTokenizerBase, normalization: str) -> None:
+def add_normalization(
+    tokenizer: PreTrainedTokenizerBase, normalization: str
+) -> PreTrainedTokenizerBase:
     """Lets a tokenizer normalize texts before all else; one that does already is left as it is.
 
     Args:
-        tokenizer: A fast one; changed in place.
+        tokenizer: A fast one.
         normalization: `xlm-t` (users become `@user`, links `http`: the same as XLM-T's own
             function) or `bertweet` (users `@USER`, links `HTTPURL`, and its quotation marks and
             dots; BERTweet's splitting of words and its names of emoji are left out).
+
+    Returns:
+        The tokenizer, changed in place, or one of the general class that does the same where its
+        own class would forget the normalization when it is loaded.
 
     Raises:
         ValueError: Another normalization, or a slow tokenizer.
@@ -62,7 +68,7 @@ def add_normalization(tokenizer: PreTrainedTokenizerBase, normalization: str) ->
         >>> from tokenizers import Tokenizer, models
         >>> from transformers import PreTrainedTokenizerFast
         >>> fast = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.Unigram()))
-        >>> add_normalization(fast, "xlm-t")
+        >>> fast = add_normalization(fast, "xlm-t")
         >>> fast.backend_tokenizer.normalizer.normalize_str("@ana see https://a.b/c @ 5")
         '@user see http @ 5'
     """
@@ -73,9 +79,29 @@ def add_normalization(tokenizer: PreTrainedTokenizerBase, normalization: str) ->
     backend = tokenizer.backend_tokenizer
     present = backend.normalizer
     whole = normalizers.Sequence([*steps, *([present] if present is not None else [])])
-    if present is not None and _steps(present)[: len(steps)] == _steps(whole)[: len(steps)]:
-        return
-    backend.normalizer = whole
+    if present is None or _steps(present)[: len(steps)] != _steps(whole)[: len(steps)]:
+        backend.normalizer = whole
+    return _of_general_class(tokenizer)
+
+
+def _of_general_class(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The same tokenizer, of the class that loads `tokenizer.json` as it is.
+
+    Those of single families (`BertTokenizer`, `XLMRobertaTokenizer`) take the vocabulary out of the
+    file and make the normalizer anew.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    if type(tokenizer) is PreTrainedTokenizerFast:
+        return tokenizer
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        model_input_names=tokenizer.model_input_names,
+        model_max_length=tokenizer.model_max_length,
+        padding_side=tokenizer.padding_side,
+        truncation_side=tokenizer.truncation_side,
+        **tokenizer.special_tokens_map,
+    )
 
 
 def normalizing_steps(normalization: str) -> list[Any]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,11 @@ class CardFacts:
         learnt = [name for name in _LEARNT if _learns(self.config, name)] if self.record else []
         return self.record.get("objectives", learnt)
 
+    @property
+    def all_objectives(self) -> set[str]:
+        """What this training and those before it taught."""
+        return {*self.objectives, *chain.from_iterable(self.record.get("earlier_objectives", []))}
+
 
 def read_facts(folder: Path) -> CardFacts:
     """Reads what a model's folder tells.
@@ -183,6 +189,8 @@ def model_card(
         base_models=facts.base_models,
         model_class=model_class(settings),
         stock_class=model_class(settings).removeprefix("Twhin"),
+        # Of any other head it is not known that it was ever trained.
+        predicts_masked="mlm" in facts.all_objectives,
         width=f"{width:,}",
         # A head's output is made of stock modules.
         needs_trust=pooling == "combined" and head == POOLED,

@@ -191,7 +191,8 @@ def adapter_origin(
 
     Returns:
         The base model, its revision, and the config: the adapter's own where it has one, with the
-        pooling and the heads it was trained with, else the base model's.
+        pooling and the heads it was trained with, else the base model's, with what modules of
+        sentence-transformers beside the adapter say.
 
     Raises:
         FileNotFoundError: The base model is not there.
@@ -219,6 +220,8 @@ def adapter_origin(
     )
     own = checkpoint_file(name_or_path, ENCODER_CONFIG_NAME, revision)
     if own is None:
+        # An adapter that sentence-transformers has saved brings modules of its own.
+        adopt_checkpoint_pooling(config, name_or_path, revision)
         adopt_checkpoint_pooling(config, base, base_revision)
         return base, base_revision, config
     config = type(config).from_json_file(own)

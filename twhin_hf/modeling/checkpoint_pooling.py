@@ -19,6 +19,10 @@ POOLING_OF_MODULES = {
 }
 """Our pooling by the modules that pool and the mode of the last."""
 
+TRANSFORMER_CONFIG = "sentence_bert_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+OPTIONS_CONFIG = "config_sentence_transformers.json"
+
 _HEADS = ("social", "tpp", "engagement", "distillation")
 _LONGEST = 1_000_000
 
@@ -69,8 +73,34 @@ def adopt_checkpoint_pooling(
             name_or_path,
             ", ".join(left_out),
         )
+    for habit in _other_habits(name_or_path, revision):
+        logger.warning(
+            "%s %s, which our classes do not: its embeddings are not those of "
+            "sentence-transformers",
+            name_or_path,
+            habit,
+        )
     config.normalize_embeddings = "Normalize" in kinds
-    config.max_seq_length = checkpoint_length(name_or_path, revision)
+    # As sentence-transformers does: a checkpoint that says nothing reads what its encoder can.
+    longest = getattr(config, "max_position_embeddings", None)
+    config.max_seq_length = checkpoint_length(name_or_path, revision) or longest
+
+
+def _other_habits(name_or_path: str, revision: str | None) -> list[str]:
+    """What sentence-transformers does to texts and vectors of a checkpoint beside its modules."""
+    transformer, tokenizer, options = (
+        read_checkpoint_json(name_or_path, file, revision) or {}
+        for file in (TRANSFORMER_CONFIG, TOKENIZER_CONFIG, OPTIONS_CONFIG)
+    )
+    habits = []
+    if transformer.get("do_lower_case") and not tokenizer.get("do_lower_case"):
+        habits.append("makes all letters of a text small (do_lower_case)")
+    prompt = (options.get("prompts") or {}).get(options.get("default_prompt_name"))
+    if prompt:
+        habits.append(f"puts {prompt!r} before every text (default_prompt_name)")
+    if options.get("truncate_dim"):
+        habits.append(f"cuts a vector after {options['truncate_dim']} dimensions (truncate_dim)")
+    return habits
 
 
 def checkpoint_length(name_or_path: str, revision: str | None = None) -> int | None:
@@ -80,8 +110,8 @@ def checkpoint_length(name_or_path: str, revision: str | None = None) -> int | N
         name_or_path: Its folder or repository.
         revision: Of the repository.
     """
-    transformer = read_checkpoint_json(name_or_path, "sentence_bert_config.json", revision) or {}
-    tokenizer = read_checkpoint_json(name_or_path, "tokenizer_config.json", revision) or {}
+    transformer = read_checkpoint_json(name_or_path, TRANSFORMER_CONFIG, revision) or {}
+    tokenizer = read_checkpoint_json(name_or_path, TOKENIZER_CONFIG, revision) or {}
     lengths = transformer.get("max_seq_length"), tokenizer.get("model_max_length")
     found = next(filter(None, lengths), None)
     # A tokenizer that knows no length writes a very large number.

@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from twhin_hf.loading.auto import is_adapter
+from twhin_hf.loading.auto import embedding_sentence, is_adapter
 from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import loading_in_words, quiet_loading
@@ -100,7 +100,14 @@ def load_pretraining_model(
             output_loading_info=True,
             **options,
         )
-    logger.info("%s", loading_in_words(str(base), model, info))
+    if adapted:
+        heads = tuple(f"{head}." for head in _adapter_heads(name_or_path))
+        missing = {key for key in info["missing_keys"] if not key.startswith(heads)}
+        info, origin = {**info, "missing_keys": missing}, f"{base} and the adapter {name_or_path}"
+    else:
+        origin = str(base)
+    logger.info("%s", loading_in_words(origin, model, info))
+    logger.info("%s: %s", name_or_path, embedding_sentence(model.base_model))
     if not adapted and "mlm_weight" not in settings and _lacks_mlm_head(model, info):
         logger.info(
             "mlm_weight is 0: %s has no head for masked language modelling; give a weight above 0 "
@@ -131,13 +138,18 @@ def _lacks_mlm_head(model: PreTrainedModel, info: Mapping[str, Any]) -> bool:
     return own <= set(info["missing_keys"])
 
 
-def _with_adapter(model: PreTrainedModel, name_or_path: str, trainable: bool) -> Any:
+def _adapter_heads(name_or_path: str) -> list[str]:
+    """The heads that an adapter brings, trained in full."""
     from peft import PeftConfig
 
+    return list(PeftConfig.from_pretrained(name_or_path).modules_to_save or ())
+
+
+def _with_adapter(model: PreTrainedModel, name_or_path: str, trainable: bool) -> Any:
     from twhin_hf.loading.adapters import load_pretraining_adapter, merged
     from twhin_hf.training.lora import heads_to_save
 
-    trained = PeftConfig.from_pretrained(name_or_path).modules_to_save or []
+    trained = _adapter_heads(name_or_path)
     heads = heads_to_save(model)
     if trainable and set(trained) != set(heads):
         raise ValueError(
