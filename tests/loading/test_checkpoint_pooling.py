@@ -25,7 +25,7 @@ from twhin_hf.modeling import (
     TwhinXLMRobertaModel,
     apply_settings,
 )
-from twhin_hf.modeling.checkpoint_pooling import adopt_checkpoint_pooling
+from twhin_hf.modeling.sentence_transformer_settings import adopt_checkpoint_pooling
 from twhin_hf.training.initialization import load_pretraining_model
 
 ST = "sentence_transformers.models."

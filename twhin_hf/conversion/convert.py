@@ -19,7 +19,7 @@ from twhin_hf.hub.cards import CONVERSION_NAME
 from twhin_hf.hub.sections import license_of_folder
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.modeling import apply_settings
-from twhin_hf.modeling.checkpoint_pooling import adopt_checkpoint_pooling
+from twhin_hf.modeling.sentence_transformer_settings import adopt_checkpoint_pooling
 from twhin_hf.modeling.settings import HEAD_NAMES, POOLED
 
 _OBJECTIVES = {f"{name}_weight": f"{name}_head." for name in HEAD_NAMES}

@@ -30,10 +30,13 @@ from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.loading.fingerprint import weights_fingerprint
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
-from twhin_hf.modeling.checkpoint_pooling import adopt_checkpoint_pooling, checkpoint_file
 from twhin_hf.modeling.sentence_transformer_files import (
     TOKENIZER_CONFIG_NAME,
     write_sentence_transformer_files,
+)
+from twhin_hf.modeling.sentence_transformer_settings import (
+    adopt_checkpoint_pooling,
+    checkpoint_file,
 )
 
 PREFIX = "base_model.model."

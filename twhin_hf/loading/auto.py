@@ -17,9 +17,12 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
-from twhin_hf.modeling.checkpoint_pooling import adopt_checkpoint_pooling, checkpoint_file
 from twhin_hf.modeling.heads import pooled_width
 from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
+from twhin_hf.modeling.sentence_transformer_settings import (
+    adopt_checkpoint_pooling,
+    checkpoint_file,
+)
 
 logger = logging.getLogger(__name__)
 

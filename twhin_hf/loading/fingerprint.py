@@ -16,7 +16,7 @@ from safetensors import safe_open
 from transformers.utils import extract_commit_hash
 
 from twhin_hf.files import read_json
-from twhin_hf.modeling.checkpoint_pooling import checkpoint_file
+from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 
 WEIGHT_FILES = (
     "model.safetensors",

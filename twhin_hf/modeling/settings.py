@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from transformers import PreTrainedConfig
 
-from .checkpoint_pooling import adopt_checkpoint_pooling
+from .sentence_transformer_settings import adopt_checkpoint_pooling
 
 Config = TypeVar("Config", bound=PreTrainedConfig)
 

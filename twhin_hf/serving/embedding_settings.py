@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twhin_hf.modeling.checkpoint_pooling import (
+from twhin_hf.modeling.sentence_transformer_settings import (
     checkpoint_file,
     checkpoint_length,
     module_kinds,

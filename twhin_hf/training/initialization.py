@@ -19,7 +19,7 @@ from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 from twhin_hf.modeling import apply_settings
-from twhin_hf.modeling.checkpoint_pooling import adopt_checkpoint_pooling
+from twhin_hf.modeling.sentence_transformer_settings import adopt_checkpoint_pooling
 from twhin_hf.modeling.settings import HEAD_NAMES
 
 logger = logging.getLogger(__name__)
