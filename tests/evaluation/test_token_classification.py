@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 from datasets import Dataset
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from twhin_hf.evaluation.token_classification import (
     encode_words,
@@ -27,6 +29,23 @@ def test_only_the_first_sub_token_has_a_label(tokenizer, texts):
         before = place
     assert row["labels"] == expected
     assert row["words"] == [0, 1, 2, 3, 4]
+
+
+def test_words_of_a_byte_level_tokenizer_begin_with_a_blank(texts):
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=alphabet, special_tokens=["<pad>"], show_progress=False
+    )
+    backend.train_from_iterator([" ana reads"] * 9, trainer)
+    byte_level = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>")
+    dataset = Dataset.from_dict({"tokens": [["ana", "reads"]], "tags": [["B-PER", "O"]]})
+    row = encode_words(dataset, byte_level, LABELS, 128)[0]
+    assert byte_level.convert_ids_to_tokens(row["input_ids"]) == ["Ġana", "Ġreads"]
+    assert row["labels"] == [1, 0]
+    # The tokenizer itself is as it was.
+    assert byte_level.tokenize("ana") != ["Ġana"]
 
 
 def test_words_that_are_not_read(tokenizer, texts):

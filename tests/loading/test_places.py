@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 from twhin_hf.commands.cli import main
+from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.places import check_place, looks_local
 
 _PATH = "/{repo_id}/resolve/{revision}/{filename}"
@@ -91,3 +92,13 @@ def test_commands_say_it_before_they_read(tmp_path, capsys):
         assert "there is no ./m; give a folder" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match="the Hub is not asked"):
         check_place("somebody/model")
+
+
+def test_a_folder_of_old_sentence_transformers_is_named(tmp_path):
+    (tmp_path / "0_Transformer").mkdir()
+    (tmp_path / "modules.json").write_text("[]")
+    (tmp_path / "0_Transformer" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"lies in 0_Transformer inside.*save it again"):
+        load_post_encoder(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    check_place(str(tmp_path))

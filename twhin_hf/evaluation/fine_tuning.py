@@ -195,9 +195,7 @@ def load_classifier(
             origin, config=config, output_loading_info=True, **loaded
         )
     logger.debug(loading_in_words(name_or_path, model, info))
-    # RoBERTa's byte-level tokenizer asks for it before it takes words that are already split.
-    options = {"add_prefix_space": True} if model.config.model_type == "roberta" else {}
-    tokenizer = load_tokenizer(name_or_path, revision, **options)
+    tokenizer = load_tokenizer(name_or_path, revision)
     vocabulary = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > vocabulary:
         raise ValueError(

@@ -8,6 +8,7 @@ among parts of speech.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -50,8 +51,10 @@ def encode_words(
             "tokenizer (a folder with tokenizer.json)"
         )
 
+    of_words = _with_blanks(tokenizer)
+
     def encode(batch: dict) -> dict:
-        encoded = tokenizer(
+        encoded = of_words(
             batch["tokens"], is_split_into_words=True, truncation=True, max_length=max_length
         )
         labels, words = [], []
@@ -69,6 +72,23 @@ def encode_words(
         }
 
     return dataset.map(encode, batched=True, remove_columns=dataset.column_names)
+
+
+def _with_blanks(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """One that puts a blank before each word, where it is bytes that it splits.
+
+    To those of RoBERTa and ModernBERT the blank tells where a word begins, and words that are
+    already split have none.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    if not isinstance(tokenizer.backend_tokenizer.pre_tokenizer, ByteLevel):
+        return tokenizer
+    changed = copy.deepcopy(tokenizer)
+    pieces = changed.backend_tokenizer.pre_tokenizer
+    pieces.add_prefix_space = True
+    changed.backend_tokenizer.pre_tokenizer = pieces
+    return changed
 
 
 def tags_of_words(

@@ -54,8 +54,11 @@ def check_place(name_or_path: str, revision: str | None = None) -> None:
 
     Raises:
         FileNotFoundError: Nothing is there, or the Hub cannot be reached.
+        ValueError: A folder of old sentence-transformers, whose encoder lies in another inside.
     """
-    if Path(name_or_path).expanduser().exists():
+    folder = Path(name_or_path).expanduser()
+    if folder.exists():
+        _check_layout(folder)
         return
     check_local_path(str(name_or_path))
     # Late: only a repository needs it.
@@ -83,4 +86,21 @@ def check_place(name_or_path: str, revision: str | None = None) -> None:
         raise FileNotFoundError(
             f"{what}, and no repository {name_or_path} that you may read on the Hub; check the "
             "name, or run `hf auth login` if it is private"
+        )
+
+
+def _check_layout(folder: Path) -> None:
+    """Checks that an encoder of sentence-transformers lies in the folder itself.
+
+    Raises:
+        ValueError: It lies in a folder inside, as versions before 2 saved it.
+    """
+    if not (folder / "modules.json").is_file() or (folder / "config.json").is_file():
+        return
+    inside = next(iter(sorted(folder.glob("0_*/config.json"))), None)
+    if inside is not None:
+        raise ValueError(
+            f"the encoder of {folder} lies in {inside.parent.name} inside, as old versions of "
+            f"sentence-transformers saved it; save it again: SentenceTransformer('{folder}')"
+            f".save('{folder.name}-new'), and give that folder"
         )
