@@ -148,6 +148,7 @@ def test_settings_survive_saving(tiny_config, tmp_path):
         "network_dimension": 3,
         "sentence_embedding": "tpp",
         "normalize_embeddings": True,
+        "max_seq_length": 20,
     }
     assert settings.keys() == DEFAULTS.keys()
     TwhinBertForPreTraining(apply_settings(tiny_config, **settings)).save_pretrained(tmp_path)
