@@ -73,17 +73,20 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The cosine of each row of one with the same row of the other.
 
     Args:
-        a: `[rows, dimension]`, without zero rows.
+        a: `[rows, dimension]`.
         b: The same.
 
     Returns:
-        `[rows]`.
+        `[rows]`; 1 where both are zero, as the mean of a text without tokens is, and NaN where
+        one is.
 
     Example:
         >>> cosines(np.array([[1.0, 0.0], [3.0, 4.0]]), np.array([[2.0, 0.0], [4.0, 3.0]])).tolist()
         [1.0, 0.96]
     """
-    return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    found = np.divide((a * b).sum(axis=1), lengths, out=np.full(len(a), np.nan), where=lengths != 0)
+    return np.where(a.any(axis=1) | b.any(axis=1), found, 1.0)
 
 
 def compare(
