@@ -9,6 +9,7 @@ from transformers import AutoConfig, BertConfig, BertModel
 
 from twhin_hf.commands.cli import main
 from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.modeling import TwhinBertModel
 from twhin_hf.serving import export as export_module
 from twhin_hf.serving import graph
 from twhin_hf.serving.embedding_settings import VectorSettings, embedding_settings
@@ -377,3 +378,20 @@ def test_posts_are_embedded_and_found_by_an_export(exports, posts, tmp_path, cap
     told = folder / "export.json"
     told.write_text(told.read_text() + "\n")
     assert not set(names) & set(_part_names(posts, 100, PostVectorsConfig(str(folder))))
+
+
+def test_texts_without_a_mean_are_alike():
+    vectors = np.array([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0], [np.nan, 1.0]])
+    others = np.array([[0.0, 0.0], [1.0, 0.0], [4.0, 3.0], [1.0, 1.0]])
+    np.testing.assert_allclose(cosines(vectors, others), [1, np.nan, 0.96, np.nan])
+
+
+def test_a_mean_without_the_special_tokens_is_exported(tiny_config, tokenizer, tmp_path):
+    TwhinBertModel(tiny_config, pooling="mean").save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    expected = load_post_encoder(str(tmp_path / "model")).encode(["", "a"]).numpy()
+    assert not expected[0].any()
+    config = ExportConfig(str(tmp_path / "model"), "onnx")
+    assert export(config, tmp_path / "onnx").min_cosine > 0.99999
+    found = load_exported(tmp_path / "onnx").encode(["", "a"])
+    np.testing.assert_allclose(found, expected, atol=5e-6)

@@ -193,6 +193,10 @@ def _sentence_transformer(
         vectors = model.encode(list(texts), batch_size=batch_size, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
+    # Renamed within version 6 of sentence-transformers.
+    dimension = getattr(model, "get_embedding_dimension", None) or (
+        model.get_sentence_embedding_dimension
+    )
     modes = [getattr(module, "pooling_mode", None) for module in model]
     named = next((mode for mode in modes if mode is not None), "that of its modules")
     stated = named if isinstance(named, str) else "+".join(named)
@@ -200,7 +204,7 @@ def _sentence_transformer(
         "%s, by sentence-transformers: %s pooling, %s dimensions, %s, at most %s tokens",
         name_or_path,
         stated,
-        model.get_sentence_embedding_dimension(),
+        dimension(),
         "scaled to length 1" if type(model[-1]).__name__ == "Normalize" else "not normalized",
         model.max_seq_length,
     )

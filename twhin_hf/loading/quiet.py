@@ -25,7 +25,7 @@ def quiet_loading() -> Iterator[None]:
 
 
 def loading_in_words(name: str, model: Any, info: Mapping[str, Any]) -> str:
-    """What was loaded, what is new and will be trained, and what was not used, in one sentence.
+    """What was loaded, what is new, and what was not used, in one sentence.
 
     Args:
         name: Checkpoint.
@@ -36,7 +36,7 @@ def loading_in_words(name: str, model: Any, info: Mapping[str, Any]) -> str:
     new, unused = (_modules(info[key]) for key in ("missing_keys", "unexpected_keys"))
     parts = [f"{weights - len(info['missing_keys']):,} of {weights:,} weights are from {name}"]
     if new:
-        parts.append(f"new and to be trained: {', '.join(new)}")
+        parts.append(f"new, with random weights: {', '.join(new)}")
     if unused:
         parts.append(f"not used: {', '.join(unused)}")
     return "; ".join(parts)
