@@ -1,5 +1,6 @@
 import pytest
 from datasets import ClassLabel, Dataset
+from transformers import BertModel
 
 from twhin_hf.evaluation.classification import (
     RECIPES,
@@ -12,6 +13,7 @@ from twhin_hf.evaluation.classification import (
     with_label_names,
 )
 from twhin_hf.evaluation.classification_metrics import METRICS, metric_named
+from twhin_hf.evaluation.fine_tuning import load_classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUICK = ClassificationConfig(epochs=4, batch_size=8, learning_rate=5e-3, seeds=(0, 1), device="cpu")
@@ -116,6 +118,15 @@ def test_label_names_of_numbers_and_of_strings():
     assert with_label_names(named)["label"][:] == ["yes", "no"]
     plain = Dataset.from_dict({"text": text, "label": [7, 8], "id": ["1", "2"]})
     assert with_label_names(plain)["label"][:] == ["7", "8"]
+
+
+def test_an_encoder_without_layers_has_no_first_token_to_read(tiny_config, tokenizer, tmp_path):
+    tiny_config.num_hidden_layers = 0
+    BertModel(tiny_config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"has no layers.*--protocols features"):
+        load_classifier(str(tmp_path), ["a", "b"], is_sequence=True, seed=0)
+    load_classifier(str(tmp_path), ["a", "b"], is_sequence=False, seed=0)
 
 
 def test_recipes_are_those_of_table_9(checkpoint, tmp_path):

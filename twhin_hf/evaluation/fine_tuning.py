@@ -159,7 +159,8 @@ def load_classifier(
     """Loads the stock class, without remote code; what is new in it comes from the seed.
 
     Raises:
-        ValueError: The tokenizer has more tokens than the model embeds.
+        ValueError: The tokenizer has more tokens than the model embeds, or a classifier of texts
+            would read the first token of an encoder without layers.
     """
     from transformers import (
         AutoModelForSequenceClassification,
@@ -182,6 +183,11 @@ def load_classifier(
     names = dict(enumerate(labels))
     loaded: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
     config = load_config(name_or_path, revision)
+    if is_sequence and config.num_hidden_layers == 0:
+        raise ValueError(
+            f"{name_or_path} has no layers: its first token, which a classifier reads, knows "
+            "nothing of the text. Judge its frozen features instead (`--protocols features`)"
+        )
     config.id2label, config.label2id = names, {label: number for number, label in names.items()}
     origin: str | None = name_or_path
     if is_adapter(name_or_path, revision):
