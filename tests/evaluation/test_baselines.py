@@ -153,3 +153,6 @@ def test_stock_encoder_of_an_adapter(tmp_path):
     record(base, "config.json")
     record(adapter, "adapter_config.json", base_model_name_or_path=str(base))
     assert find_stock_encoder(str(adapter))[0] == str(base)
+    # Its record goes back further than what is on this machine.
+    record(adapter, "training_record.json", base_model=["base", "them/stock"])
+    assert find_stock_encoder(str(adapter))[0] == str(base)

@@ -186,9 +186,11 @@ def find_stock_encoder(model: str) -> tuple[str | None, str]:
     began = [*([adapter] if adapter else []), *named[0].get("base_model", [])]
     if not began:
         return None, f"{model} was trained from scratch: there is no stock encoder to compare."
-    for place in (folder.resolve().parent / began[-1], Path(began[-1])):
-        if (place / "config.json").is_file() and place.resolve() != folder.resolve():
-            return str(place), f"The training of {model} began from {began[-1]} ({place})."
+    # The record tells a base by its name alone, the adapter where it lies.
+    for name in (began[-1], *([adapter] if adapter else [])):
+        for place in (folder.resolve().parent / name, Path(name)):
+            if (place / "config.json").is_file() and place.resolve() != folder.resolve():
+                return str(place), f"The training of {model} began from {name} ({place})."
     return None, (
         f"The training of {model} began from {began[-1]}, which is no folder here; "
         f"--base_model PATH compares it."
