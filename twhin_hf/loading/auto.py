@@ -55,9 +55,11 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
     encoder = model_class(config, MODELS)
     adopt_checkpoint_pooling(config, name_or_path, revision)
     with quiet_loading():
-        model = encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
+        found = encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
+    # With what was loaded and what was not, where `output_loading_info` asks for it.
+    model = found[0] if isinstance(found, tuple) else found
     logger.info("%s: %s", name_or_path, embedding_sentence(model))
-    return model
+    return found
 
 
 def embedding_sentence(
