@@ -7,24 +7,10 @@ import logging
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from log_items import LIKE, STATUS, TWEET
 
 from twhin_hf import lines
 from twhin_hf.network.sources import import_log, log_files
-
-LIKE = {
-    "did": "did:plc:bob",
-    "time_us": 1_725_911_162_000_000,
-    "kind": "commit",
-    "commit": {
-        "rev": "3a",
-        "operation": "create",
-        "collection": "app.bsky.feed.like",
-        "rkey": "r",
-        "record": {"subject": {"uri": "at://did:plc:ann/app.bsky.feed.post/p"}},
-    },
-}
-TWEET = {"id_str": "1", "text": "x", "user": {"id_str": "2"}}
-STATUS = {"uri": "https://a/1", "account": {"uri": "https://a/u"}, "content": "<p>x</p>"}
 
 
 def likes(count):
