@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from twhin_hf.modeling.pooling import pool, post_boundaries, segment_ids_of_rows
+from twhin_hf.modeling.pooling import _frames, pool, segment_ids_of_rows
 
 # Two rows: post 2 and post 1 share the first, post 3 has two special tokens and nothing else.
 SEGMENTS = torch.tensor([[2, 2, 2, 1, 1, 1, 1], [3, 3, 0, 0, 0, 0, 0]])
@@ -9,9 +9,10 @@ HIDDEN = torch.arange(14.0).view(2, 7, 1)
 
 
 def test_boundaries():
-    starts, ends = post_boundaries(SEGMENTS)
-    assert starts.nonzero().tolist() == [[0, 0], [0, 3], [1, 0]]
-    assert ends.nonzero().tolist() == [[0, 2], [0, 6], [1, 1]]
+    # Places in the flat rows of 7, by the number of the post.
+    first, last = _frames(SEGMENTS, 3)
+    assert first[1:].tolist() == [3, 0, 7]
+    assert last[1:].tolist() == [6, 2, 8]
 
 
 @pytest.mark.parametrize(

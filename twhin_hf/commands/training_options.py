@@ -130,12 +130,9 @@ def load_model(
 
     from twhin_hf.data.text_normalization import prepare_tokenizer
     from twhin_hf.loading.auto import load_tokenizer
-    from twhin_hf.loading.places import check_place
     from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 
     check_lora(model, lora)
-    for name in filter(None, (model.model_name_or_path, model.tokenizer_name)):
-        check_place(name)
     origin = model.tokenizer_name or str(model.model_name_or_path)
     tokenizer = prepare_tokenizer(load_tokenizer(origin), model.add_tokens, model.normalize_texts)
     given = objectives.given()

@@ -19,7 +19,6 @@ from twhin_hf.data.splits import SPLITS
 from twhin_hf.evaluation.classification_config import ClassificationConfig
 from twhin_hf.evaluation.classification_metrics import metric_named
 from twhin_hf.evaluation.fine_tuning import fine_tune
-from twhin_hf.loading.places import check_place
 from twhin_hf.results import Result
 
 if TYPE_CHECKING:
@@ -90,7 +89,6 @@ def recipe_config(benchmark: str, model: str, revision: str | None = None) -> Cl
     # Late: it imports torch, which this module does without.
     from twhin_hf.loading.auto import load_config
 
-    check_place(model, revision)
     name = _SAME.get(benchmark, benchmark)
     recipe = RECIPES.get(name) or RECIPES.get(name.partition("-")[0], RECIPES["hashtag"])
     hidden_size = load_config(model, revision).hidden_size

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from twhin_hf.evaluation.fine_tuning_config import FineTuningConfig
 from twhin_hf.evaluation.sentiment import encode_texts
 from twhin_hf.evaluation.token_classification import IGNORED, encode_words
-from twhin_hf.loading.places import check_place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -176,7 +175,6 @@ def load_classifier(
     )
     from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 
-    check_place(name_or_path, revision)
     stock: Any = (
         AutoModelForSequenceClassification if is_sequence else AutoModelForTokenClassification
     )

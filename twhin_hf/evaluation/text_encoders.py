@@ -19,7 +19,7 @@ from twhin_hf.loading.auto import (
 )
 from twhin_hf.loading.families import MODELS
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
-from twhin_hf.loading.places import check_place
+from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,6 @@ def load_text_encoder(
         ValueError: A pooling that is asked of a family that has no class here, or a head that the
             checkpoint does not have.
     """
-    check_place(name_or_path, revision)
     device = pick_device(device)
     config = load_config(name_or_path, revision)
     is_family = config.model_type in MODELS
@@ -88,7 +87,9 @@ def load_text_encoder(
             )
 
         return TextEncoder(encode_parts, pooling, type(joined.model).__name__)
-    if is_family and (pooling or is_ours or not _has_modules(name_or_path, revision)):
+    if is_family and (
+        pooling or is_ours or checkpoint_file(name_or_path, "modules.json", revision) is None
+    ):
         model = load_post_encoder(name_or_path, revision).to(device)
         chosen = pooling or model.config.pooling
         if pooling or max_length:
@@ -209,16 +210,3 @@ def _sentence_transformer(
         model.max_seq_length,
     )
     return TextEncoder(encode, f"{stated} (sentence-transformers)", type(model).__name__)
-
-
-def _has_modules(name_or_path: str, revision: str | None) -> bool:
-    """Whether the checkpoint is a sentence-transformers model."""
-    from transformers.utils import cached_file
-
-    found = cached_file(
-        name_or_path,
-        "modules.json",
-        revision=revision or "main",
-        _raise_exceptions_for_missing_entries=False,
-    )
-    return found is not None

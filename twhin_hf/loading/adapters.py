@@ -37,6 +37,7 @@ from twhin_hf.modeling.sentence_transformer_files import (
 from twhin_hf.modeling.sentence_transformer_settings import (
     adopt_checkpoint_pooling,
     checkpoint_file,
+    read_checkpoint_json,
 )
 
 PREFIX = "base_model.model."
@@ -140,6 +141,7 @@ def load_pretraining_adapter(
     Raises:
         ValueError: Weights that do not fit; see `check_adapter_weights`.
     """
+    check_base_weights(name_or_path, revision)
     config = PeftConfig.from_pretrained(name_or_path, revision=revision)
     config.inference_mode = not trainable
     adapted = PretrainingAdapter(model, config)
@@ -199,8 +201,7 @@ def adapter_origin(
 
     Raises:
         FileNotFoundError: The base model is not there.
-        ValueError: An adapter that cannot be merged into the weights, or weights of the base model
-            that are not those that the adapter was trained on.
+        ValueError: An adapter that cannot be merged into the weights.
     """
     adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
     base, base_revision = str(adapter.base_model_name_or_path), adapter.revision
@@ -228,14 +229,32 @@ def adapter_origin(
         adopt_checkpoint_pooling(config, base, base_revision)
         return base, base_revision, config
     config = type(config).from_json_file(own)
-    trained_on = config.__dict__.pop(BASE_FINGERPRINT, None)
-    if trained_on not in (None, weights_fingerprint(base, base_revision)):
+    config.__dict__.pop(BASE_FINGERPRINT, None)
+    return base, base_revision, config
+
+
+def check_base_weights(name_or_path: str, revision: str | None = None) -> None:
+    """Checks that the base model is the one that an adapter was trained on; reads all its weights.
+
+    Args:
+        name_or_path: Folder or repository of the adapter.
+        revision: Of the adapter's repository.
+
+    Raises:
+        ValueError: It has other weights.
+    """
+    own = read_checkpoint_json(name_or_path, ENCODER_CONFIG_NAME, revision) or {}
+    trained_on = own.get(BASE_FINGERPRINT)
+    if trained_on is None:
+        return
+    adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
+    base = str(adapter.base_model_name_or_path)
+    if trained_on != weights_fingerprint(base, adapter.revision):
         raise ValueError(
             f"the weights of {base} are not those that the adapter {name_or_path} was trained on: "
             "its vectors would be wrong. Put the base model of that time back, or train the "
             "adapter on this one"
         )
-    return base, base_revision, config
 
 
 def load_adapted_encoder(
@@ -252,6 +271,7 @@ def load_adapted_encoder(
         ValueError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
+    check_base_weights(name_or_path, revision)
     encoder = model_class(config, MODELS).from_pretrained(
         base, config=config, revision=base_revision or "main", **kwargs
     )

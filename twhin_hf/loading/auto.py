@@ -19,10 +19,7 @@ from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.modeling.heads import pooled_width
 from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
-from twhin_hf.modeling.sentence_transformer_settings import (
-    adopt_checkpoint_pooling,
-    checkpoint_file,
-)
+from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +28,7 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
     """Loads the `Twhin…Model` of a checkpoint's family.
 
     A checkpoint of sentence-transformers keeps its pooling and normalization
-    (`adopt_checkpoint_pooling`).
+    (`apply_settings`).
 
     Args:
         name_or_path: A folder or a repository, of ours or of a plain encoder, or of an adapter
@@ -53,7 +50,6 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         return model
     config = AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
     encoder = model_class(config, MODELS)
-    adopt_checkpoint_pooling(config, name_or_path, revision)
     with quiet_loading():
         found = encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
     # With what was loaded and what was not, where `output_loading_info` asks for it.

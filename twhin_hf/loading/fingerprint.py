@@ -13,20 +13,26 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers.utils import extract_commit_hash
+from transformers.utils import (
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+    extract_commit_hash,
+)
+from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from twhin_hf.files import read_json
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 
 WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
+    SAFE_WEIGHTS_NAME,
+    SAFE_WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+    WEIGHTS_INDEX_NAME,
 )
 """Where transformers looks for weights, first to last."""
 
-_ADAPTER_CONFIG = "adapter_config.json"
 _KINDS = frozenset(
     (".safetensors", ".bin", ".json", ".txt", ".model", ".onnx", ".data", ".xml", ".pt2", ".jinja")
 )
@@ -55,12 +61,12 @@ def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
         for path in _model_files(folder):
             digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
             _add_content(digest, path)
-        base = folder / _ADAPTER_CONFIG
+        base = folder / ADAPTER_CONFIG_NAME
         adapter = read_json(base) if base.is_file() else None
     else:
         found = [
             checkpoint_file(name_or_path, name, revision)
-            for name in ("config.json", _ADAPTER_CONFIG, "modules.json")
+            for name in ("config.json", ADAPTER_CONFIG_NAME, "modules.json")
         ]
         commit = next((extract_commit_hash(str(path), None) for path in found if path), None)
         if commit is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -62,22 +61,6 @@ def token_mask(attention_mask: Any, tokens: Tensor, num_virtual_tokens: int = 0)
     if num_virtual_tokens:
         seen = seen & (torch.arange(width, device=seen.device) >= num_virtual_tokens)
     return seen
-
-
-def post_boundaries(segment_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Which tokens are the first and which are the last of their post.
-
-    Args:
-        segment_ids: `[rows, width]`.
-
-    Returns:
-        Two boolean tensors `[rows, width]`; padding is neither.
-    """
-    # Neighbours of the same shape: of shorter ones torch.export would ask whether they broadcast.
-    before = F.pad(segment_ids, (1, 0), value=-1)[:, :-1]
-    after = F.pad(segment_ids, (0, 1), value=-1)[:, 1:]
-    real = segment_ids > 0
-    return (segment_ids != before) & real, (segment_ids != after) & real
 
 
 def pool(

@@ -27,11 +27,11 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from .heads import NORMALIZING_HEADS
+from .sentence_transformer_settings import TOKENIZER_CONFIG_NAME, TRANSFORMER_CONFIG
 from .settings import POOLED
 
 logger = logging.getLogger(__name__)
 
-TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 TRANSFORMER = "sentence_transformers.models.Transformer"
 POOLING = "sentence_transformers.models.Pooling"
 DENSE = "sentence_transformers.models.Dense"
@@ -177,7 +177,7 @@ def _pooling(width: int, pooling: str) -> dict[str, Any]:
 
 def _module_files(transformer: dict[str, Any], steps: Sequence[Step]) -> dict[str, bytes]:
     modules = [{"idx": 0, "name": "0", "path": "", "type": TRANSFORMER}]
-    files = {"sentence_bert_config.json": _as_json(transformer)}
+    files = {TRANSFORMER_CONFIG: _as_json(transformer)}
     for number, (name, kind, options, weights) in enumerate(steps, start=1):
         path = f"{number}_{name}"
         modules.append({"idx": number, "name": str(number), "path": path, "type": kind})

@@ -20,7 +20,7 @@ POOLING_OF_MODULES = {
 """Our pooling by the modules that pool and the mode of the last."""
 
 TRANSFORMER_CONFIG = "sentence_bert_config.json"
-TOKENIZER_CONFIG = "tokenizer_config.json"
+TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 OPTIONS_CONFIG = "config_sentence_transformers.json"
 
 _HEADS = ("social", "tpp", "engagement", "distillation")
@@ -50,8 +50,8 @@ def adopt_checkpoint_pooling(
     kinds = module_kinds(modules)
     pooled = tuple(kind for kind in kinds if kind in ("MultiVectorMask", "Pooling"))
     place = next((m["path"] for m in modules if m["type"].endswith(".Pooling")), None)
-    options = place and read_checkpoint_json(name_or_path, f"{place}/config.json", revision)
-    modes = pooling_modes(options or {})
+    module = place and read_checkpoint_json(name_or_path, f"{place}/config.json", revision)
+    modes = pooling_modes(module or {})
     pooling = POOLING_OF_MODULES.get((*pooled, *modes))
     if pooling is None:
         logger.warning(
@@ -73,7 +73,11 @@ def adopt_checkpoint_pooling(
             name_or_path,
             ", ".join(left_out),
         )
-    for habit in _other_habits(name_or_path, revision):
+    transformer, tokenizer, options = (
+        read_checkpoint_json(name_or_path, file, revision) or {}
+        for file in (TRANSFORMER_CONFIG, TOKENIZER_CONFIG_NAME, OPTIONS_CONFIG)
+    )
+    for habit in _other_habits(transformer, tokenizer, options):
         logger.warning(
             "%s %s, which our classes do not: its embeddings are not those of "
             "sentence-transformers",
@@ -83,15 +87,13 @@ def adopt_checkpoint_pooling(
     config.normalize_embeddings = "Normalize" in kinds
     # As sentence-transformers does: a checkpoint that says nothing reads what its encoder can.
     longest = getattr(config, "max_position_embeddings", None)
-    config.max_seq_length = checkpoint_length(name_or_path, revision) or longest
+    config.max_seq_length = _stated_length(transformer, tokenizer) or longest
 
 
-def _other_habits(name_or_path: str, revision: str | None) -> list[str]:
+def _other_habits(
+    transformer: dict[str, Any], tokenizer: dict[str, Any], options: dict[str, Any]
+) -> list[str]:
     """What sentence-transformers does to texts and vectors of a checkpoint beside its modules."""
-    transformer, tokenizer, options = (
-        read_checkpoint_json(name_or_path, file, revision) or {}
-        for file in (TRANSFORMER_CONFIG, TOKENIZER_CONFIG, OPTIONS_CONFIG)
-    )
     habits = []
     if transformer.get("do_lower_case") and not tokenizer.get("do_lower_case"):
         habits.append("makes all letters of a text small (do_lower_case)")
@@ -111,7 +113,11 @@ def checkpoint_length(name_or_path: str, revision: str | None = None) -> int | N
         revision: Of the repository.
     """
     transformer = read_checkpoint_json(name_or_path, TRANSFORMER_CONFIG, revision) or {}
-    tokenizer = read_checkpoint_json(name_or_path, TOKENIZER_CONFIG, revision) or {}
+    tokenizer = read_checkpoint_json(name_or_path, TOKENIZER_CONFIG_NAME, revision) or {}
+    return _stated_length(transformer, tokenizer)
+
+
+def _stated_length(transformer: dict[str, Any], tokenizer: dict[str, Any]) -> int | None:
     lengths = transformer.get("max_seq_length"), tokenizer.get("model_max_length")
     found = next(filter(None, lengths), None)
     # A tokenizer that knows no length writes a very large number.

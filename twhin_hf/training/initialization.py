@@ -19,7 +19,6 @@ from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 from twhin_hf.modeling import apply_settings
-from twhin_hf.modeling.sentence_transformer_settings import adopt_checkpoint_pooling
 from twhin_hf.modeling.settings import HEAD_NAMES
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ def load_pretraining_model(
 
     Seed before (`transformers.set_seed`): the heads' weights come from the global generator. A
     checkpoint of sentence-transformers keeps its pooling and normalization, and its pooling is that
-    of the heads too (`adopt_checkpoint_pooling`). One without a head for masked language modelling
+    of the heads too (`apply_settings`). One without a head for masked language modelling
     has an `mlm_weight` of 0, unless it is given.
 
     Args:
@@ -87,8 +86,6 @@ def load_pretraining_model(
     else:
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     pretraining_model = model_class(config, PRETRAINING_MODELS)
-    if not adapted:
-        adopt_checkpoint_pooling(config, name_or_path)
     config.pad_token_id = tokenizer.pad_token_id
     if dropout is not None:
         _set_dropout(config, dropout)

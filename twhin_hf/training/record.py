@@ -56,12 +56,17 @@ def training_record(
     seconds = [entry["train_runtime"] for entry in log if "train_runtime" in entry]
     tokens = sum(entry["tokens"] for entry in log if "tokens" in entry)
     settings = model.config.to_dict()
+    earlier = _earlier_record(model)
     return {
         "trainer": trainer,
         "base_model": base_model(model),
         "objectives": [name for name in OBJECTIVES if settings.get(f"{name}_weight", 0) > 0],
-        "earlier_objectives": _earlier_objectives(model),
-        "license": _license(model),
+        "earlier_objectives": (
+            [earlier.get("objectives", []), *earlier.get("earlier_objectives", [])]
+            if earlier
+            else []
+        ),
+        "license": earlier.get("license") or _license_of_base(model),
         "languages": {name: round(share, 4) for name, share in (languages or {}).items()},
         "data": dict(data),
         "steps": state.global_step,
@@ -91,9 +96,7 @@ def base_model(model: PreTrainedModel) -> list[str]:
     folder = Path(name)
     if not folder.is_dir():
         return [name]
-    record = folder / RECORD_NAME
-    earlier = read_json(record)["base_model"] if record.exists() else []
-    return [folder.resolve().name, *earlier]
+    return [folder.resolve().name, *_earlier_record(model).get("base_model", [])]
 
 
 def language_shares(posts: Dataset) -> dict[str, float]:
@@ -110,24 +113,16 @@ def _base_folder(model: PreTrainedModel) -> Path | None:
     return Path(name) if name and Path(name).is_dir() else None
 
 
-def _earlier_objectives(model: PreTrainedModel) -> list[list[str]]:
+def _earlier_record(model: PreTrainedModel) -> dict[str, Any]:
+    """The record beside the model that this one began from; empty where there is none."""
     folder = _base_folder(model)
-    if folder is None or not (folder / RECORD_NAME).exists():
-        return []
-    record = read_json(folder / RECORD_NAME)
-    return [record.get("objectives", []), *record.get("earlier_objectives", [])]
+    path = folder and folder / RECORD_NAME
+    return read_json(path) if path and path.exists() else {}
 
 
-def _license(model: PreTrainedModel) -> str | None:
-    """Of the base model, by its record or its card in the folder."""
+def _license_of_base(model: PreTrainedModel) -> str | None:
     folder = _base_folder(model)
-    if folder is None:
-        return None
-    if (folder / RECORD_NAME).exists() and (
-        found := read_json(folder / RECORD_NAME).get("license")
-    ):
-        return found
-    return license_of_folder(folder)
+    return None if folder is None else license_of_folder(folder)
 
 
 def changed_options(args: TrainingArguments) -> dict[str, Any]:
