@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twhin_hf.errors import InputError
+
 
 def pick_device(device: str | None = None) -> str:
     """The device asked for; by default a GPU if available, else the CPU.
@@ -10,7 +12,7 @@ def pick_device(device: str | None = None) -> str:
         device: Such as `cpu`, `cuda` or `cuda:1`.
 
     Raises:
-        ValueError: There is no such device, or a GPU is asked for and there is none.
+        InputError: There is no such device, or a GPU is asked for and there is none.
     """
     import torch
 
@@ -19,9 +21,9 @@ def pick_device(device: str | None = None) -> str:
     try:
         torch.device(device)
     except RuntimeError as error:
-        raise ValueError(
+        raise InputError(
             f"device is {device!r}; give cpu, cuda or cuda:1, or leave it out (GPU if available)"
         ) from error
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but torch finds no GPU; leave it out or give cpu")
+        raise InputError(f"device is {device!r}, but torch finds no GPU; leave it out or give cpu")
     return device

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from twhin_hf.errors import InputError
+
 _HIDDEN = (".", "_")
 
 
@@ -93,7 +95,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes a JSON file of indented lines, whole or not at all.
 
     Raises:
-        ValueError: NaN or infinity among the numbers, which JSON has no word for.
+        InputError: NaN or infinity among the numbers, which JSON has no word for.
         TypeError: A value that JSON has no word for.
     """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -104,12 +106,12 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: The file is not JSON in UTF-8.
+        InputError: The file is not JSON in UTF-8.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        raise InputError(f"{path} is not JSON: {error}") from error
 
 
 def list_files(path: str | os.PathLike[str]) -> list[Path]:

@@ -19,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.errors import InputError
+
 BLOCK_SIZE = 2**24
 MAX_LINE = 2**28
 _NUMBERED_BLOCK_SIZE = 2**23
@@ -53,10 +55,10 @@ class NumberedLines(NamedTuple):
     lines: pa.StringArray
     numbers: np.ndarray
 
-    def error(self, row: int, problem: str) -> ValueError:
+    def error(self, row: int, problem: str) -> InputError:
         """What is wrong with a line, for a person."""
         shown = shorten(self.lines[row].as_py())
-        return ValueError(f"{self.path}, line {self.numbers[row]:,}: {problem} The line: {shown}")
+        return InputError(f"{self.path}, line {self.numbers[row]:,}: {problem} The line: {shown}")
 
 
 def read_blocks(
@@ -70,7 +72,7 @@ def read_blocks(
         replacement: Stands for a line that is not UTF-8; such a line is an error where it is None.
 
     Raises:
-        ValueError: The file is cut off or damaged, is not compressed as its name says, has a line
+        InputError: The file is cut off or damaged, is not compressed as its name says, has a line
             above 256 MiB or one that is not UTF-8.
     """
     num_lines, rest, is_first = 0, b"", True
@@ -101,7 +103,7 @@ def read_blocks(
             if is_last:
                 return
             if len(rest) > MAX_LINE:
-                raise ValueError(
+                raise InputError(
                     f"{path}: line {num_lines + 1:,} is longer than {MAX_LINE >> 20} MiB. Needed "
                     "is a file of lines (`jq -c '.[]' FILE` makes lines of a JSON array)."
                 )
@@ -115,7 +117,7 @@ def read_lines(path: Path, *, progress: bool = True) -> Iterator[NumberedLines]:
         progress: Shows a progress bar of the bytes read.
 
     Raises:
-        ValueError: As of `read_blocks`.
+        InputError: As of `read_blocks`.
     """
     from rich.progress import Progress
 
@@ -140,7 +142,7 @@ def iterate_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: As of `read_blocks`, or the file is of another encoding.
+        InputError: As of `read_blocks`, or the file is of another encoding.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}.")
@@ -161,7 +163,7 @@ def _decoded_lines(path: Path, encoding: str) -> Iterator[str]:
                     num_lines += 1
                     yield line.rstrip("\r\n")
         except UnicodeError as error:
-            raise ValueError(
+            raise InputError(
                 f"{path} is not {encoding.upper()} (line {num_lines + 1:,}, or some after it)."
             ) from error
 
@@ -188,7 +190,7 @@ def _unpack(path: Path, file: pa.NativeFile) -> pa.NativeFile | IO[bytes]:
         archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 - read as long as `file`
         member = next(filter(None, map(archive.extractfile, archive)), None)
     if member is None:
-        raise ValueError(f"{path} holds no file. Fetch it again.")
+        raise InputError(f"{path} holds no file. Fetch it again.")
     return member
 
 
@@ -196,7 +198,7 @@ def _codec(path: Path, start: bytes) -> str | None:
     codec = next((name for magic, name in _CODECS.items() if start.startswith(magic)), None)
     named = _ENDINGS.get(path.suffix.lower(), codec)
     if named != codec:
-        raise ValueError(
+        raise InputError(
             f"{path} is not {named}, though its name ends in {path.suffix}: it begins with "
             f"{start!r}. Rename it if it is plain text, else fetch it again."
         )
@@ -216,11 +218,11 @@ def _is_tar(path: Path, codec: str | None) -> bool:
 
 @contextmanager
 def _damage(path: Path, num_lines: int) -> Iterator[None]:
-    """Turns what unpackers raise into a ValueError that names the file."""
+    """Turns what unpackers raise into an InputError that names the file."""
     try:
         yield
     except (OSError, EOFError, tarfile.TarError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is cut off or damaged somewhere after line {num_lines:,}: {error}. Get the "
             "file again, or keep what can be read of it (`zcat FILE > NEW`, `zstdcat FILE > NEW`)."
         ) from error
@@ -244,7 +246,7 @@ def _decode(path: Path, data: bytes, num_lines: int, replacement: str | None) ->
     lines = [_decode_line(line) for line in data.split(b"\n")[:-1]]
     if replacement is None and None in lines:
         number = num_lines + lines.index(None) + 1
-        raise ValueError(
+        raise InputError(
             f"{path} is not UTF-8 (line {number:,}). Convert it to UTF-8, from Latin-1 for one: "
             "`iconv -f latin1 -t utf-8 FILE > NEW`."
         )

@@ -32,6 +32,7 @@ from twhin_hf.data.splits import check_no_leak, split_posts
 from twhin_hf.data.synthetic import generate_network
 from twhin_hf.data.text_normalization import prepare_tokenizer
 from twhin_hf.data.tokenization import train_unigram_tokenizer
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.baselines import TFIDF, evaluate_baselines, tfidf_features
 from twhin_hf.evaluation.engagement import choose_features, evaluate_post_features
 from twhin_hf.evaluation.engagement_results import (
@@ -73,7 +74,7 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
         HITS@10 and MRR of each encoder and of the baselines, as in `results.json`.
 
     Raises:
-        ValueError: Bad input, or an output folder of a run with other options.
+        InputError: Bad input, or an output folder of a run with other options.
         FileNotFoundError: A file that is not there.
     """
     output = Path(config.output)
@@ -166,7 +167,7 @@ def _claim(output: Path, config: PipelineConfig) -> None:
     kept = {key: value for key, value in asdict(config).items() if key not in free}
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
     if note.exists() and note.read_text(encoding="utf-8") != text:
-        raise ValueError(
+        raise InputError(
             f"{output} holds a run with other options (see {note}); choose another output, or "
             "remove the folder"
         )

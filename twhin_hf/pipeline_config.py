@@ -8,6 +8,7 @@ from typing import Any
 
 from twhin_hf.data.synthetic_config import SyntheticConfig
 from twhin_hf.data.text_normalization import Normalization
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.loading.places import check_local_path
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
@@ -70,7 +71,7 @@ class PipelineConfig:
             10,000).
 
     Raises:
-        ValueError: An unknown key of a stage, neither data nor `synthetic`, no encoder to start
+        InputError: An unknown key of a stage, neither data nor `synthetic`, no encoder to start
             from or two, or nothing to train.
         FileNotFoundError: A file that is not there.
     """
@@ -122,11 +123,11 @@ class PipelineConfig:
                 continue
             known = {entry.name for entry in fields(owner)}
             if unknown := sorted(set(value) - known):
-                raise ValueError(f"{key} has unknown keys {unknown}; {owner.__name__} has {known}")
+                raise InputError(f"{key} has unknown keys {unknown}; {owner.__name__} has {known}")
             if owner is not SocialPretrainingConfig:
                 setattr(self, key, owner(**value))
         if (self.model_name_or_path is None) == (self.encoder is None):
-            raise ValueError(
+            raise InputError(
                 "give model_name_or_path (the encoder to start from) or encoder (values of a "
                 "BertConfig, to start from scratch): one of them"
             )
@@ -134,7 +135,7 @@ class PipelineConfig:
         given = {"engagements": self.engagements, "posts": self.posts}
         missing = [f"--{name}" for name, path in given.items() if not path]
         if missing and (self.synthetic is None or len(missing) == 1):
-            raise ValueError(f"missing: {', '.join(missing)}; `twhin-hf run --help` says more")
+            raise InputError(f"missing: {', '.join(missing)}; `twhin-hf run --help` says more")
         if self.model_name_or_path:
             check_local_path(self.model_name_or_path)
         for name, path in given.items():
@@ -145,10 +146,10 @@ class PipelineConfig:
         from twhin_hf.modeling.settings import DEFAULTS
 
         if not self.objectives:
-            raise ValueError("objectives is empty: name at least one encoder to train")
+            raise InputError("objectives is empty: name at least one encoder to train")
         for name, given in {"settings": self.settings, **self.objectives}.items():
             if unknown := sorted(set(given or {}) - set(DEFAULTS)):
-                raise ValueError(
+                raise InputError(
                     f"{name!r} has unknown settings {unknown}; the settings are {sorted(DEFAULTS)}"
                 )
 

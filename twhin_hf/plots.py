@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_file
 from twhin_hf.results import CHANCE, Result
 
@@ -39,7 +40,7 @@ def plot_losses(log_histories: Mapping[str, Sequence[dict]], path: str | os.Path
         path: The picture; its ending tells the format.
 
     Raises:
-        ValueError: No entry holds any of these.
+        InputError: No entry holds any of these.
     """
     lines = {
         panel: {
@@ -51,7 +52,7 @@ def plot_losses(log_histories: Mapping[str, Sequence[dict]], path: str | os.Path
     }
     lines = {panel: by_name for panel, by_name in lines.items() if by_name}
     if not lines:
-        raise ValueError(
+        raise InputError(
             f"No entry of {list(log_histories)} holds a step with any of {list(PANELS)}. "
             "Give the log_history of a Trainer that logged at least once."
         )
@@ -109,14 +110,14 @@ def plot_comparison(
         chance: What a blind guess gives, drawn as a line.
 
     Raises:
-        ValueError: No model, or a model without a figure; a baseline or an interval of none.
+        InputError: No model, or a model without a figure; a baseline or an interval of none.
     """
     intervals = {name: bounds for name, bounds in (intervals or {}).items() if len(bounds)}
     empty = [name for name, seeds in values.items() if not len(seeds)]
     if empty or not values:
-        raise ValueError(f"No {metric} of {empty or 'any model'}; give at least one seed each.")
+        raise InputError(f"No {metric} of {empty or 'any model'}; give at least one seed each.")
     if unknown := sorted({*baselines, *intervals} - set(values)):
-        raise ValueError(f"No {metric} of {unknown}; values has {list(values)}.")
+        raise InputError(f"No {metric} of {unknown}; values has {list(values)}.")
     figure, (axis,) = new_figure(1, width=1.6 * len(values) + 2.2)
     medians = {name: float(np.median(seeds)) for name, seeds in values.items()}
     tops = {name: max([*seeds, *intervals.get(name, ())]) for name, seeds in values.items()}
@@ -212,11 +213,11 @@ def plot_few_shot(
         metric: Names the figure.
 
     Raises:
-        ValueError: No model, or a model without a figure.
+        InputError: No model, or a model without a figure.
     """
     empty = [name for name, curve in curves.items() if not curve]
     if empty or not curves:
-        raise ValueError(f"No {metric} of {empty or 'any model'}; give at least one figure each.")
+        raise InputError(f"No {metric} of {empty or 'any model'}; give at least one figure each.")
     figure, (axis,) = new_figure(1)
     shots = sorted({number for curve in curves.values() for number in curve})
     for (name, curve), colour in zip(curves.items(), colours_of(len(curves)), strict=True):

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
         The file's path.
 
     Raises:
-        ValueError: A number is NaN or infinite, which JSON does not know.
+        InputError: A number is NaN or infinite, which JSON does not know.
     """
     path = _file(path)
     content = asdict(results) | {"versions": results.versions or library_versions()}
@@ -101,7 +102,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
     Raises:
         FileNotFoundError: There is none.
-        ValueError: It is not JSON, or a key is missing.
+        InputError: It is not JSON, or a key is missing.
     """
     path = _file(path)
     if not path.is_file():
@@ -110,7 +111,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     needed = {item.name for item in fields(Results)} - {"baselines"}  # files of old have none
     if not isinstance(content, dict) or not needed <= content.keys():
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"{path} holds {found}; these keys are needed: {sorted(needed)}.")
+        raise InputError(f"{path} holds {found}; these keys are needed: {sorted(needed)}.")
     rows = [Result(**row) for row in content["results"]]
     baselines = {
         name: [Result(**row) for row in of_baseline]

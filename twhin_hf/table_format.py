@@ -6,6 +6,8 @@ import codecs
 from dataclasses import dataclass
 from typing import Literal
 
+from twhin_hf.errors import InputError
+
 
 @dataclass(frozen=True)
 class TableFormat:
@@ -23,7 +25,7 @@ class TableFormat:
         encoding: Encoding, such as latin-1 or utf-16.
 
     Raises:
-        ValueError: An empty separator or a line break, quotes with a separator of several
+        InputError: An empty separator or a line break, quotes with a separator of several
             characters, or an unknown encoding.
     """
 
@@ -38,20 +40,20 @@ class TableFormat:
             read = self.separator.encode("latin-1", "backslashreplace").decode("unicode_escape")
             object.__setattr__(self, "separator", read)
             if not read or set(read) & set('\r\n"'):
-                raise ValueError(
+                raise InputError(
                     f"separator is {self.separator!r}; it must be one or more characters, none of "
                     "them a line break or a quote."
                 )
             if self.quoting and len(read) > 1:
-                raise ValueError(
+                raise InputError(
                     f"quoting goes with a separator of one character, not with {read!r}."
                 )
         if self.header not in ("first", "none"):
-            raise ValueError(f"header is {self.header!r}; it must be first or none.")
+            raise InputError(f"header is {self.header!r}; it must be first or none.")
         try:
             codecs.lookup(self.encoding)
         except LookupError as error:
-            raise ValueError(
+            raise InputError(
                 f"encoding is {self.encoding!r}, which is not known; give one such as utf-8, "
                 "latin-1, cp1252 or utf-16."
             ) from error

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, Union
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import list_files
 from twhin_hf.lines import BLOCK_SIZE, iterate_lines
 from twhin_hf.table_format import TableFormat
@@ -100,14 +101,14 @@ def read_table(
 
     Raises:
         FileNotFoundError: No such file, or nothing to read in the folder.
-        ValueError: Unknown or mixed formats, a missing column, ids (`…_id`) that are no strings or
+        InputError: Unknown or mixed formats, a missing column, ids (`…_id`) that are no strings or
             integers, or a file that is damaged or of another encoding.
     """
     table_format = table_format or TableFormat()
     names = {name: name for name in (*required, *optional)}
     unknown = sorted(set(columns or {}) - set(names))
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"{option} names {', '.join(unknown)}, which is not read here; known are "
             f"{', '.join(names)}."
         )
@@ -177,7 +178,7 @@ def read_ids(
 
     Raises:
         FileNotFoundError: The file is missing.
-        ValueError: The column is missing, or the file cannot be read.
+        InputError: The column is missing, or the file cannot be read.
     """
     with open_engine(memory_limit) as engine, read_errors(source):
         table = read_table(source, [name], connection=engine, option="", table_format=table_format)
@@ -213,7 +214,7 @@ def column_names(path: Path, table_format: TableFormat | None = None) -> list[st
         table_format: How text tables are written; CSV and TSV as they usually are where it is None.
 
     Raises:
-        ValueError: The file is damaged, no regular file, or of another encoding.
+        InputError: The file is damaged, no regular file, or of another encoding.
     """
     table_format = table_format or TableFormat()
     kind = _format(path, table_format)
@@ -232,16 +233,16 @@ def first_objects(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of the first 100 lines of JSON, blank ones left out.
 
     Raises:
-        ValueError: A line is not JSON or no object, or the file cannot be read.
+        InputError: A line is not JSON or no object, or the file cannot be read.
     """
     try:
         for line in filter(str.strip, islice(iterate_lines(path), _LINES_LOOKED_AT)):
             value = json.loads(line)
             if not isinstance(value, dict):
-                raise ValueError(f"a line holds {type(value).__name__}, not an object")
+                raise InputError(f"a line holds {type(value).__name__}, not an object")
             yield value
     except (ValueError, RecursionError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is not JSON lines ({error}). Needed is one JSON object a line; write a JSON "
             "array as lines first (`jq -c '.[]'`)."
         ) from error
@@ -271,7 +272,7 @@ def describe(source: object) -> str:
 
 @contextmanager
 def read_errors(source: object, *, has_memory_limit: bool = True) -> Iterator[None]:
-    """Turns the engine's errors into a ValueError that names the file and says what to do.
+    """Turns the engine's errors into an InputError that names the file and says what to do.
 
     Args:
         source: What is read.
@@ -290,14 +291,14 @@ def read_errors(source: object, *, has_memory_limit: bool = True) -> Iterator[No
                 if has_memory_limit
                 else "Read it on a machine of fewer cores, or in parts"
             )
-            raise ValueError(
+            raise InputError(
                 f"Reading {describe(source)} needs more memory than allowed: "
                 f"{text.splitlines()[0].rstrip('.')}. {advice}."
             ) from error
         named = _FILE_IN_ERROR.search(text)
         where = named.group(1) if named else describe(source)
         message = " ".join(re.split(r"\n\s*(?:Possible|LINE|file =)", text)[0].split())
-        raise ValueError(
+        raise InputError(
             f"{where} cannot be read: {message.rstrip('.')}. "
             "Files must be whole, regular and UTF-8."
         ) from error
@@ -311,7 +312,7 @@ def _list_files(path: Path, table_format: TableFormat) -> tuple[str, list[Path]]
         "(`--separator`)"
     )
     if path.is_file() and _format(path, table_format) is None:
-        raise ValueError(
+        raise InputError(
             f"{path} has none of the endings that are read: {endings}. Rename or convert the file."
         )
     kinds: dict[str, list[Path]] = {}
@@ -324,11 +325,11 @@ def _list_files(path: Path, table_format: TableFormat) -> tuple[str, list[Path]]
         )
     if len(kinds) > 1:
         found = ", ".join(f"{len(files)} {kind} ({files[0].name})" for kind, files in kinds.items())
-        raise ValueError(f"{path} mixes formats: {found}. Keep one format a folder.")
+        raise InputError(f"{path} mixes formats: {found}. Keep one format a folder.")
     kind, files = next(iter(kinds.items()))
     files = [file for file in files if file.stat().st_size]
     if not files:
-        raise ValueError(f"{path} is empty: not even the names of columns are there.")
+        raise InputError(f"{path} is empty: not even the names of columns are there.")
     return kind, files
 
 
@@ -359,7 +360,7 @@ def _select(table: ir.Table, wanted: Columns, where: str) -> ir.Table:
             advice = (
                 f"Name what is inside: {fields}." if fields else "Cast it when you write the file."
             )
-            raise ValueError(
+            raise InputError(
                 f"{where}: column {there!r} is of type {kind}; needed are strings or integers. "
                 f"{advice}"
             )

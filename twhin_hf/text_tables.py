@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.errors import InputError
 from twhin_hf.lines import BLOCK_SIZE, read_blocks, shorten
 from twhin_hf.table_format import TableFormat
 
@@ -62,13 +63,13 @@ class Columns(NamedTuple):
             advice: What else may help where one is missing.
 
         Raises:
-            ValueError: One is not.
+            InputError: One is not.
         """
         for name in self.names:
             if name in self.required and self.names[name] not in found:
                 raise self._missing(name, found, where, advice)
 
-    def _missing(self, name: str, found: Sequence[str], where: str, more: str) -> ValueError:
+    def _missing(self, name: str, found: Sequence[str], where: str, more: str) -> InputError:
         there = self.names[name]
         found = list(dict.fromkeys(found))
         shown = ", ".join(found[:40]) + (", …" if len(found) > 40 else "")
@@ -78,7 +79,7 @@ class Columns(NamedTuple):
             if self.option
             else f"Rename the one that it is to {there!r}."
         )
-        return ValueError(
+        return InputError(
             f"{where} has no column {there!r}; found are {shown or 'none'}. {advice}{more}"
         )
 
@@ -100,7 +101,7 @@ def read_json_lines(
         where: Names the source.
 
     Raises:
-        ValueError: A line is no JSON object, an id is no string or integer, another value is a list
+        InputError: A line is no JSON object, an id is no string or integer, another value is a list
             or an object, a file is damaged, or no line has a required column.
     """
     pointers = [(name, path) for name, there in wanted.names.items() for path in _pointers(there)]
@@ -140,7 +141,7 @@ def read_json_lines(
         rows += len(table)
         yield table
     if not rows:
-        raise ValueError(f"{where} is empty: it holds no JSON object.")
+        raise InputError(f"{where} is empty: it holds no JSON object.")
     if not wanted.required <= found:
         there = [there for name, there in wanted.names.items() if name in found]
         wanted.check([*json_keys(connection, files), *there], where)
@@ -150,7 +151,7 @@ def json_keys(connection: Any, files: Sequence[Path]) -> list[str]:
     """The keys of all objects, as they first appear.
 
     Raises:
-        ValueError: A line is no JSON object, or a file is damaged.
+        InputError: A line is no JSON object, or a file is damaged.
     """
     query = """
         SELECT keys, row, is_odd FROM (
@@ -174,7 +175,7 @@ def csv_header(file: Path, table_format: TableFormat) -> tuple[str, ...]:
     """The names of a file's columns, or their numbers where there is no header; none if empty.
 
     Raises:
-        ValueError: The file is damaged, or of another encoding.
+        InputError: The file is damaged, or of another encoding.
     """
     delimiter = table_format.delimiter(file.name)
     first = next(_rows(file, table_format, delimiter), (0, []))[1]
@@ -195,7 +196,7 @@ def read_csv(
         wanted: Names, or numbers from 1 on where there is no header.
 
     Raises:
-        ValueError: Every file is empty, a required column is missing, a wanted one is there twice,
+        InputError: Every file is empty, a required column is missing, a wanted one is there twice,
             an id is a float, or a row is cut off or has another number of columns.
     """
     headers: dict[tuple[str, ...], list[Path]] = {}
@@ -204,11 +205,11 @@ def read_csv(
         if any(header):
             headers.setdefault(header, []).append(file)
     if not headers:
-        raise ValueError(f"{files[0]} is empty: not even the names of columns are there.")
+        raise InputError(f"{files[0]} is empty: not even the names of columns are there.")
     for header, group in headers.items():
         is_there = wanted.required <= {n for n, there in wanted.names.items() if there in header}
         if len(header) == 1 and not is_there and set(header[0]) & set(_SEPARATORS):
-            raise ValueError(
+            raise InputError(
                 f"{group[0]} has one column, {shorten(header[0])}. Say what separates its columns "
                 "(`--separator ';'`, for one; \\t is a tab)."
             )
@@ -219,7 +220,7 @@ def read_csv(
             " If the first row is no header: `--header none`." if has_names else "",
         )
         if twice := [there for there in wanted.names.values() if header.count(there) > 1]:
-            raise ValueError(
+            raise InputError(
                 f"{group[0]} has {header.count(twice[0])} columns {twice[0]!r}, and nobody can "
                 "tell which is meant. Rename the others."
             )
@@ -292,7 +293,7 @@ def _whole_rows(
         next(rows)
     for number, row in rows:
         if len(row) != len(header):
-            raise ValueError(
+            raise InputError(
                 f"{file}, line {number:,} has {len(row)} columns, the first line {len(header)}: "
                 f"{shorten(delimiter.join(row))}. Mend the row or take it out; where cells hold "
                 "separators, check separator and quoting (`--separator`, `--quoting`, "
@@ -320,17 +321,17 @@ def _rows(file: Path, table_format: TableFormat, delimiter: str) -> Iterator[tup
                     if line := line.rstrip("\r\n"):
                         yield number, line.split(delimiter)
     except UnicodeError as error:
-        raise ValueError(
+        raise InputError(
             f"{file} is not {table_format.encoding.upper()} ({error}). Say what it is "
             "(`--encoding latin-1`, for one), or convert it to UTF-8."
         ) from error
     except csv.Error as error:
-        raise ValueError(
+        raise InputError(
             f"{file}: the row that ends with line {number + 1:,} or later is no CSV: {error}. Mend "
             "its quotes, or read the file without (`--no_quoting`)."
         ) from error
     except _UNREADABLE as error:
-        raise ValueError(
+        raise InputError(
             f"{file} is cut off or damaged somewhere after line {number:,}: {error}. Get the file "
             "again."
         ) from error
@@ -339,7 +340,7 @@ def _rows(file: Path, table_format: TableFormat, delimiter: str) -> Iterator[tup
 def _without_zeros(lines: IO[str], file: Path) -> Iterator[str]:
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
-            raise ValueError(
+            raise InputError(
                 f"{file}, line {number:,} holds zero bytes: the file is damaged, or of another "
                 "encoding (`--encoding utf-16`). Get the file again."
             )
@@ -357,22 +358,22 @@ def _check_ids(table: pa.Table, files: list[Path], wanted: Columns) -> None:
             )
 
 
-def _bad_value(where: str, value: Any, wanted: Columns, name: str) -> ValueError:
+def _bad_value(where: str, value: Any, wanted: Columns, name: str) -> InputError:
     there = wanted.names[name]
     what = f"{where}: the {'id' if is_id(name) else 'column'} {there!r} is"
     if isinstance(value, dict):
         inside = ", ".join(f"{there}.{key}" for key in list(value)[:5])
-        return ValueError(
+        return InputError(
             f"{what} an object; needed are strings or integers. Name what is "
             f"inside ({inside or 'it is empty'}): `--columns {name}=...`."
         )
     if isinstance(value, (bool, list)):
         kind = "a list" if isinstance(value, list) else "true or false"
-        return ValueError(
+        return InputError(
             f"{what} {kind}, {shorten(json.dumps(value))}; needed are "
             "strings or integers. Is it the right column?"
         )
-    return ValueError(
+    return InputError(
         f"{what} a float, {shorten(str(value))}; needed are strings or "
         "integers. Floats merge ids that differ in their last digits: read the column as text "
         f"where the file is written (pandas: `dtype={{{there!r}: str}}`; a spreadsheet: format it "
@@ -439,7 +440,7 @@ def _mend_lines(connection: Any, block: _LineBlock) -> pa.ChunkedArray:
     Half a character (a lone surrogate) becomes U+FFFD.
 
     Raises:
-        ValueError: A line is no JSON for Python either.
+        InputError: A line is no JSON for Python either.
     """
     bad = connection.execute(
         "SELECT row, text FROM block WHERE NOT json_valid(text) "
@@ -465,7 +466,7 @@ def _mend_lines(connection: Any, block: _LineBlock) -> pa.ChunkedArray:
     return pc.replace_with_mask(block.lines, pa.array(mask), pa.array(mended, pa.string()))
 
 
-def _odd_line(block: _LineBlock, row: int, wanted: Columns) -> ValueError:
+def _odd_line(block: _LineBlock, row: int, wanted: Columns) -> InputError:
     """What is wrong with a line that is JSON: no object, or a value of another type."""
     try:
         value = json.loads(block.lines[row].as_py(), strict=False)
@@ -490,9 +491,9 @@ def _value_at(value: Any, there: str) -> Any:
     return value
 
 
-def _no_json(block: _LineBlock, row: int, problem: str) -> ValueError:
+def _no_json(block: _LineBlock, row: int, problem: str) -> InputError:
     file, number = block.place(row)
-    return ValueError(
+    return InputError(
         f"{file} is not JSON lines (line {number:,}: {problem}): "
         f"{shorten(block.lines[row].as_py())}. Needed is one JSON object a line; write a JSON "
         "array as lines first (`jq -c '.[]'`)."

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from twhin_hf.errors import InputError
+
 _MOST_TIMES = 100
 _SMALL = 16 << 20
 
@@ -25,7 +27,7 @@ def open_folder(path: str | Path, wanted: Callable[[str], bool]) -> Iterator[Pat
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        ValueError: The archive is cut short or damaged, holds a path that leaves its folder or a
+        InputError: The archive is cut short or damaged, holds a path that leaves its folder or a
             link, is locked, or unpacks to more than 100 times its size.
     """
     path = Path(path)
@@ -65,18 +67,18 @@ def _check(archive: zipfile.ZipFile, path: Path) -> None:
     for entry in archive.infolist():
         name = _relative(entry)
         if name.is_absolute() or ".." in name.parts or ":" in entry.filename.split("/")[0]:
-            raise ValueError(
+            raise InputError(
                 f"{path} holds the path {entry.filename!r}, which leaves the folder it is unpacked "
                 "into. Nothing was unpacked: fetch the archive from its publisher."
             )
         if stat.S_ISLNK(entry.external_attr >> 16):
-            raise ValueError(
+            raise InputError(
                 f"{path} holds the link {entry.filename!r}; needed are plain files. "
                 "Nothing was unpacked: fetch the archive from its publisher."
             )
     packed, stated = path.stat().st_size, sum(entry.file_size for entry in archive.infolist())
     if stated > max(_SMALL, _MOST_TIMES * packed):
-        raise ValueError(
+        raise InputError(
             f"{path} has {packed:,} bytes and unpacks to {stated:,}, more than {_MOST_TIMES} times "
             "as many, which tables of posts do not. Nothing was unpacked: if it is sound, unpack "
             "it yourself and give the folder."
@@ -89,15 +91,15 @@ def _relative(entry: zipfile.ZipInfo) -> PurePosixPath:
 
 @contextmanager
 def _zip_errors(path: Path) -> Iterator[None]:
-    """Turns what unpacking raises into a ValueError that names the archive."""
+    """Turns what unpacking raises into an InputError that names the archive."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, FileExistsError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is no whole zip archive ({error}): it is cut short, damaged, or unpacks to "
             "something else than it states. Fetch it again."
         ) from error
     except (RuntimeError, NotImplementedError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} cannot be unpacked ({error}). Unpack it yourself and give the folder."
         ) from error

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import (
     TableSource,
@@ -74,12 +75,12 @@ def find_contamination(
         ngram: Characters in a row that count (paper: 50).
 
     Raises:
-        ValueError: No text in the benchmark or in pretraining, or an n-gram below 1.
+        InputError: No text in the benchmark or in pretraining, or an n-gram below 1.
     """
     if ngram < 1:
-        raise ValueError(f"ngram is {ngram}; it must be at least 1 (the paper's is 50).")
+        raise InputError(f"ngram is {ngram}; it must be at least 1 (the paper's is 50).")
     if not len(benchmark):
-        raise ValueError("The benchmark has no text; nothing can be compared.")
+        raise InputError("The benchmark has no text; nothing can be compared.")
     blocks = [
         benchmark.slice(i, _ROWS_PER_BATCH) for i in range(0, len(benchmark), _ROWS_PER_BATCH)
     ]
@@ -93,7 +94,7 @@ def find_contamination(
         seen[rows[wanted[rows] == found]] = True
         num_texts += len(block)
     if not num_texts:
-        raise ValueError("There is no pretraining text; nothing can be compared.")
+        raise InputError("There is no pretraining text; nothing can be compared.")
     overlaps, lengths = [], []
     # Hashed once more: to keep the place of each n-gram would take more than twice the memory.
     for block in blocks:
@@ -134,7 +135,7 @@ def check_contamination(
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file cannot be read or has no text.
+        InputError: A file cannot be read or has no text.
     """
     with open_engine(memory_limit, threads) as engine, read_errors(benchmark):
         table = read_table(

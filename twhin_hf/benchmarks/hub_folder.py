@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from twhin_hf.data.language_codes import check_language_code
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, write_text
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: Dat
 
     Raises:
         FileExistsError: The folder holds something.
-        ValueError: There is no config, a name comes twice, or a language is no code.
+        InputError: There is no config, a name comes twice, or a language is no code.
     """
     folder = Path(folder)
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
@@ -85,7 +86,7 @@ def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: Dat
         for config in configs:
             check_language_code(config.language)
             if config.name in written:
-                raise ValueError(
+                raise InputError(
                     f"Two configs are called {config.name!r}; each needs its own name."
                 )
             (partial / config.folder).mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: Dat
             rows = {split: len(dataset) for split, dataset in config.splits.items()}
             written[config.name] = _Written(config.language, config.folder, rows)
         if not written:
-            raise ValueError("There is no config to write; needed is at least one language.")
+            raise InputError("There is no config to write; needed is at least one language.")
         write_text(partial / CARD, _card(card, written))
     return folder
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import list_files
 from twhin_hf.lines import read_blocks, shorten
 from twhin_hf.network.sources import x
@@ -56,7 +57,7 @@ def find_texts(
 
     Raises:
         FileNotFoundError: The source is missing or holds nothing to read.
-        ValueError: The files hold something else (posts of another platform, say), cannot be
+        InputError: The files hold something else (posts of another platform, say), cannot be
             read, or hold none of the ids.
     """
     source = Path(source)
@@ -89,7 +90,7 @@ def _is_export(files: list[Path]) -> bool:
     kinds = {file: _kind(file) for file in files}
     if len(set(kinds.values())) > 1:
         table = next(file for file, kind in kinds.items() if not kind)
-        raise ValueError(
+        raise InputError(
             f"{table} is a table with post_id and text, other files beside it are posts as an API "
             "exports them. Give one kind in a folder."
         )
@@ -100,7 +101,7 @@ def _kind(file: Path) -> bool:
     """Whether a file is an export, by the first lines that say so.
 
     Raises:
-        ValueError: It is neither an export nor a table.
+        InputError: It is neither an export nor a table.
     """
     found: list[str] = []
     for post in first_objects(file):
@@ -111,7 +112,7 @@ def _kind(file: Path) -> bool:
         if _is_post(keys, post, file):
             return True
     others = [f"; it looks like {name}" for name, keys in _PLATFORMS.items() if keys <= set(found)]
-    raise ValueError(
+    raise InputError(
         f"{file} holds no posts of X/Twitter{''.join(others[:1])}. Its "
         f"keys are {', '.join(found[:20]) or 'none'}; needed are id (or id_str) with text or "
         "full_text, or data (an API v2 response), or a table with post_id and text."
@@ -145,7 +146,7 @@ def _read_export(
             bad, _ = parse_lines(block.lines, x.FORMAT, _origin(file), num_lines, connection)
             if len(bad):
                 row = bad[0].as_py()
-                raise ValueError(
+                raise InputError(
                     f"{file} cannot be read: line {num_lines + row + 1:,} is no JSON: "
                     f"{shorten(block.lines[row].as_py())}. Files must be whole; mend or drop it."
                 )
@@ -162,7 +163,7 @@ def _read_export(
 def _explain_nothing_found(examples: ir.Table, source: Path, ids: pa.Array) -> None:
     given = examples.limit(1).to_pyarrow()["post_id"]
     example = str(given[0]) if len(given) else "none"
-    raise ValueError(
+    raise InputError(
         f"{source} has a text for none of the {len(ids):,} posts; an id in it is {example!r}, one "
         f"of those asked for {str(pc.min(ids))!r}. Both must be the ids of the same platform."
     )

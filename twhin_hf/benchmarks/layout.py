@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from twhin_hf.data.splits import SPLITS
+from twhin_hf.errors import InputError
 
 _SPLIT_NAMES = {
     "train": "train",
@@ -67,22 +68,22 @@ def files_of(layout: Layout, language: str, where: object) -> dict[str, list[str
     """The files of one language, a list a split, in the order of `SPLITS`.
 
     Raises:
-        ValueError: The language is not there (those that are get named), or it lacks a split.
+        InputError: The language is not there (those that are get named), or it lacks a split.
     """
     if not layout:
-        raise ValueError(
+        raise InputError(
             f"{where} holds no table whose path names a language and a split. Needed is, for one, "
             "en/train.tsv, en/dev.tsv and en/test.tsv."
         )
     code = modern_code(language)
     if code not in layout:
-        raise ValueError(
+        raise InputError(
             f"{where} has no language {language!r}. It has {', '.join(sorted(layout))}."
         )
     missing = [split for split in SPLITS if split not in layout[code]]
     if missing:
         found = [file for files in layout[code].values() for file in files]
-        raise ValueError(
+        raise InputError(
             f"{where}: the language {language!r} has no {' and no '.join(missing)} file. "
             f"Found are {', '.join(found)}; needed are train, development and test."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twhin_hf.commands.options import Pooling
+from twhin_hf.errors import InputError
 
 
 def convert(
@@ -37,7 +38,7 @@ def convert(
     from twhin_hf.report import report
 
     if merge and to_encoder:
-        raise ValueError("to_encoder merges an adapter by itself; leave out merge")
+        raise InputError("to_encoder merges an adapter by itself; leave out merge")
     way = convert_to_encoder if to_encoder else merge_adapter if merge else convert_checkpoint
     done = way(checkpoint, output, tokenizer=tokenizer, revision=revision, pooling=pooling)
     report(

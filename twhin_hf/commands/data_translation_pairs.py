@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def translation_pairs(
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
         if _SOURCE_OF[name] != source:
-            raise ValueError(f"--{name} is for --source {_SOURCE_OF[name]}, not {source}")
+            raise InputError(f"--{name} is for --source {_SOURCE_OF[name]}, not {source}")
     done = write_translation_pairs(
         _pair_source(source, input, languages or [], table_format, memory_limit, progress, given),
         output,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from twhin_hf.commands.options import EncoderOptions, save_results
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.table_format import TableFormat
 
@@ -69,7 +70,7 @@ def engagement(
     from twhin_hf.results import Results, write_model_results
 
     if records_per_user != "all" and records_per_user < 1:
-        raise ValueError(f"--records_per_user is {records_per_user}; give 1 or more, or all")
+        raise InputError(f"--records_per_user is {records_per_user}; give 1 or more, or all")
     check_local_path(encoder.model)
     most_records = None if records_per_user == "all" else records_per_user
     vectors = load_network(network)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twhin_hf.commands.options import BitextOptions, EncoderOptions, save_results
+from twhin_hf.errors import InputError
 
 
 def retrieval(
@@ -34,7 +35,7 @@ def retrieval(
     from twhin_hf.results import Results
 
     if projected and encoder.pooling:
-        raise ValueError(
+        raise InputError(
             "--projected and --pooling exclude each other: the TPP head reads the pooling that it "
             "was trained on. Leave one out"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.zero_shot_config import ZeroShotConfig
 from twhin_hf.table_format import TableFormat
 
@@ -66,12 +67,12 @@ def zero_shot(
 
     for name, files in (("train", train), ("validation", validation or {"": ""})):
         if len(files) != 1:
-            raise ValueError(
+            raise InputError(
                 f"--{name} names {len(files)} files; give one file, such as --{name} en=FILE"
             )
     earlier = read_results(before) if before else None
     if earlier and earlier.task != (needed := f"zero-shot {task}"):
-        raise ValueError(
+        raise InputError(
             f"--before {before} holds results of {earlier.task!r}; needed are those of {needed!r}"
         )
     renamed = read_label_map(label_map or [])

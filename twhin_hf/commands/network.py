@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from twhin_hf.errors import InputError
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
@@ -76,14 +77,14 @@ def import_(
     from twhin_hf.report import report
 
     if language_model is not None and detect_languages:
-        raise ValueError("give --language_model or --detect_languages, not both")
+        raise InputError("give --language_model or --detect_languages, not both")
     try:
         if language_model is not None:
             detector = fasttext_detector(language_model)
         else:
             detector = package_detector() if detect_languages else None
     except ImportError as error:
-        raise ValueError(str(error)) from error
+        raise InputError(str(error)) from error
     done = import_log(
         source,
         input,

@@ -37,6 +37,7 @@ from twhin_hf.commands.declared import (
     shown_default,
 )
 from twhin_hf.commands.spelling import nearest, spell_out
+from twhin_hf.errors import InputError
 
 _KINDS: dict[Any, str] = {
     str: "text",
@@ -62,7 +63,7 @@ def run_command(command: Command, arguments: Sequence[str], program: str) -> Any
         program: What to call it in usage and errors, such as `twhin-hf split`.
 
     Raises:
-        ValueError: An option that is unknown, missing or of another type.
+        InputError: An option that is unknown, missing or of another type.
         SystemExit: `--help` was among the options.
     """
     return call(command, parse_command(command, arguments, program))
@@ -86,7 +87,7 @@ def parse_command(command: Command, arguments: Sequence[str], program: str) -> d
         A value for each parameter, dataclasses made.
 
     Raises:
-        ValueError: An option that is unknown, missing or of another type, or that a dataclass
+        InputError: An option that is unknown, missing or of another type, or that a dataclass
             refuses.
         FileNotFoundError: There is no such config.
         SystemExit: `--help` was among the options.
@@ -104,7 +105,7 @@ def parse_command(command: Command, arguments: Sequence[str], program: str) -> d
     try:
         parsed = parser.parse_args(arguments)
     except argparse.ArgumentError as error:
-        raise ValueError(_in_words(error, options, program)) from error
+        raise InputError(_in_words(error, options, program)) from error
     values = parser.instantiate(parsed)
     given = GivenOptions(
         argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")
@@ -160,7 +161,7 @@ def updated(groups: Sequence[Any], values: Mapping[str, Any], where: str) -> lis
         where: What holds the values, for the message.
 
     Raises:
-        ValueError: A field that none of them has, or a value of another type.
+        InputError: A field that none of them has, or a value of another type.
     """
     options = {o.name: o for group in groups for o, _ in field_options(type(group), "")}
     _check_keys(values, list(options), where)
@@ -171,7 +172,7 @@ def updated(groups: Sequence[Any], values: Mapping[str, Any], where: str) -> lis
         parsed = parser.parse_object(dict(values))
     except argparse.ArgumentError as error:
         message = _in_words(error, list(options.values()), where)
-        raise ValueError(f"{where}: {message}") from error
+        raise InputError(f"{where}: {message}") from error
     names = [{field.name for field in init_fields(group)} & set(values) for group in groups]
     return [
         dataclasses.replace(group, **{name: parsed[name] for name in own}) if own else group
@@ -236,7 +237,7 @@ def _check_config(path: Path, options: Sequence[Option]) -> None:
     """Checks each line of a config before anything is done.
 
     Raises:
-        ValueError: Another thing than YAML, an unknown key (the nearest is named), or a value of
+        InputError: Another thing than YAML, an unknown key (the nearest is named), or a value of
             another type; the line is told.
     """
     text = ""
@@ -246,11 +247,11 @@ def _check_config(path: Path, options: Sequence[Option]) -> None:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         tab = "; indent by blanks, not by tabs" if "'\\t'" in str(error.problem) else ""
-        raise ValueError(f"{path}, line {line}: no YAML: {error.problem}{tab}") from error
+        raise InputError(f"{path}, line {line}: no YAML: {error.problem}{tab}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds no `key: value` lines")
+        raise InputError(f"{path} holds no `key: value` lines")
     _check_values(values, yaml.compose(text), options, path, "")
 
 
@@ -263,17 +264,17 @@ def _check_values(
     nodes = {key.value: value for key, value in node.value}
     names = [key.value for key, _ in node.value]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"{path}, line {lines[twice]}: {above}{twice} stands there twice")
+        raise InputError(f"{path}, line {lines[twice]}: {above}{twice} stands there twice")
     for key, value in values.items():
         where = f"{path}, line {lines.get(str(key), node.start_mark.line + 1)}"
         option = by_name.get(key)
         if option is None:
             hint = nearest(str(key), by_name)
-            raise ValueError(f"{where}: there is an unknown key {above + str(key)!r}{hint}")
+            raise InputError(f"{where}: there is an unknown key {above + str(key)!r}{hint}")
         may_be_null = type(None) in members_of(option.kind) or option.default is dataclasses.MISSING
         if value is None and not may_be_null:
             needed = _kind_in_words(option.kind)
-            raise ValueError(
+            raise InputError(
                 f"{where}: {above}{key} is empty; needed is {needed}. Leave the line out for the "
                 "default"
             )
@@ -285,13 +286,13 @@ def _check_values(
                 parser.parse_object({key: value})
             except argparse.ArgumentError as error:
                 message = _in_words(error, [option], "").removeprefix("--")
-                raise ValueError(f"{where}: {above}{message}") from error
+                raise InputError(f"{where}: {above}{message}") from error
         elif isinstance(value, dict):
             inner = [inner for inner, _ in field_options(owner, "")]
             _check_values(value, nodes[str(key)], inner, path, f"{above}{key}.")
         elif value is not None or type(None) not in members_of(option.kind):
             known = ", ".join(field.name for field in init_fields(owner))
-            raise ValueError(
+            raise InputError(
                 f"{where}: {above}{key} is {value!r}; needed are `key: value` lines of {known}"
             )
 
@@ -299,7 +300,7 @@ def _check_values(
 def _check_keys(values: Iterable[Any], known: Sequence[str], where: str) -> None:
     for key in values:
         if key not in known:
-            raise ValueError(f"{where} has an unknown key {key!r}{nearest(str(key), known)}")
+            raise InputError(f"{where} has an unknown key {key!r}{nearest(str(key), known)}")
 
 
 def _in_words(error: Exception, options: Sequence[Option], program: str) -> str:

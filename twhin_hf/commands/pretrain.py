@@ -16,6 +16,7 @@ from twhin_hf.commands.training_options import (
     check_paths,
     load_model,
 )
+from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 from twhin_hf.training.social import SocialPretrainingConfig
 
@@ -45,7 +46,7 @@ class PretrainingData:
 
     def __post_init__(self) -> None:
         if self.validation_translation_pairs and not self.translation_pairs:
-            raise ValueError("validation_translation_pairs goes with translation_pairs; give both")
+            raise InputError("validation_translation_pairs goes with translation_pairs; give both")
         check_paths(self, *(field.name for field in fields(self)))
 
 

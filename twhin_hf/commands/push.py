@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twhin_hf.errors import InputError
 from twhin_hf.hub.card_metadata import CardMetadata
 
 
@@ -46,14 +47,14 @@ def push(
     from twhin_hf.report import report
 
     if bool(model) == bool(dataset):
-        raise ValueError(
+        raise InputError(
             "give --model (a model or adapter) or --dataset (a benchmark): one of them"
         )
     if repo.count("/") != 1:
-        raise ValueError(f"--repo is {repo!r}; give the owner and the name, such as me/my-model")
+        raise InputError(f"--repo is {repo!r}; give the owner and the name, such as me/my-model")
     text = Path(card).read_text(encoding="utf-8") if card else None
     if dataset and base_model:
-        raise ValueError("--base_model goes with --model: a benchmark has no base model")
+        raise InputError("--base_model goes with --model: a benchmark has no base model")
     if dataset and dry_run:
         done = plan_dataset_push(dataset, repo, text)
     elif dataset:

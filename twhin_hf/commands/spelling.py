@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from twhin_hf.commands.declared import SHORT_NAMES, Option, members_of
+from twhin_hf.errors import InputError
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 """Configs that are part of the package."""
@@ -101,7 +102,7 @@ def _written(name: str, kind: Any, values: list[str]) -> list[str]:
     if dict in kinds and not as_json and all(re.fullmatch("[^=]+=.+", v) for v in values):
         names = [value.partition("=")[0] for value in values]
         if len(set(names)) < len(names):
-            raise ValueError(f"--{name} names one thing twice: {', '.join(names)}")
+            raise InputError(f"--{name} names one thing twice: {', '.join(names)}")
         pairs = dict(value.split("=", 1) for value in values)
         if kinds[dict][-1] is not str:
             pairs = {key: yaml.safe_load(value) for key, value in pairs.items()}

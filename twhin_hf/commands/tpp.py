@@ -18,6 +18,7 @@ from twhin_hf.commands.training_options import (
     check_paths,
     load_model,
 )
+from twhin_hf.errors import InputError
 from twhin_hf.training.tpp_stages import (
     check_not_in_stages,
     check_stages,
@@ -107,13 +108,13 @@ def plan_stages(run: Stage, stages: list[dict[str, Any]] | None) -> list[Stage]:
     """The stages of a run, all checked before the first begins; the run itself without any.
 
     Raises:
-        ValueError: A stage without an output_dir of its own, an unknown key, no data, or LoRA
+        InputError: A stage without an output_dir of its own, an unknown key, no data, or LoRA
             without a model to adapt.
         FileNotFoundError: A file that is not there.
     """
     folders = [stage.get("output_dir") for stage in stages or []]
     if not all(folders) or len(set(folders)) < len(folders):
-        raise ValueError(f"each stage needs an output_dir of its own; they are {folders}")
+        raise InputError(f"each stage needs an output_dir of its own; they are {folders}")
     planned: list[Stage] = []
     for values in stages or [{}]:
         stage = Stage(*updated(run, values, "a stage")) if values else run
@@ -125,7 +126,7 @@ def plan_stages(run: Stage, stages: list[dict[str, Any]] | None) -> list[Stage]:
             stage = stage._replace(model=ModelOptions(model_name_or_path=before))
         check_lora(stage.model, stage.lora)
         if not stage.data.translation_pairs:
-            raise ValueError(
+            raise InputError(
                 "translation_pairs is missing: name a file or folder of translation pairs"
             )
         check_paths(stage.data, "translation_pairs", "validation_translation_pairs")
@@ -137,7 +138,7 @@ def train(stage: Stage) -> None:
     """Trains one stage and saves it.
 
     Raises:
-        ValueError: A model that does not fit the pairs; see `TPPTrainer`.
+        InputError: A model that does not fit the pairs; see `TPPTrainer`.
     """
     from twhin_hf.data.translation.pairs import read_translation_pairs
     from twhin_hf.training.translation_pair import TPPTrainer

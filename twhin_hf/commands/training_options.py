@@ -10,6 +10,7 @@ from typing import Any
 
 from twhin_hf.commands.declared import optional_fields
 from twhin_hf.data.text_normalization import Normalization
+from twhin_hf.errors import InputError
 from twhin_hf.modeling.settings import ObjectiveSettings
 
 logger = logging.getLogger(__name__)
@@ -40,20 +41,20 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         if bool(self.model_name_or_path) == bool(self.config_name):
-            raise ValueError(
+            raise InputError(
                 "give model_name_or_path (continue from a checkpoint) or config_name (start from "
                 "scratch): one of them"
             )
         if self.config_name and not self.tokenizer_name:
-            raise ValueError(
+            raise InputError(
                 "config_name needs tokenizer_name; `twhin-hf tokenizer` trains one from posts"
             )
         if self.dropout is not None and self.config_name:
-            raise ValueError(
+            raise InputError(
                 "dropout goes with model_name_or_path; a new config has it in config_overrides"
             )
         if self.config_overrides and not self.config_name:
-            raise ValueError(
+            raise InputError(
                 "config_overrides goes with config_name: a checkpoint's sizes are fixed"
             )
 
@@ -82,14 +83,14 @@ class LoraOptions:
 
     def __post_init__(self) -> None:
         if self.lora_4bit and not self.lora:
-            raise ValueError("lora_4bit goes with lora: weights of 4 bits cannot be trained")
+            raise InputError("lora_4bit goes with lora: weights of 4 bits cannot be trained")
         if self.lora:
             from transformers.utils import is_bitsandbytes_available, is_peft_available
 
             if not is_peft_available():
-                raise ValueError("lora needs peft: `pip install 'twhin_hf[peft]'`")
+                raise InputError("lora needs peft: `pip install 'twhin_hf[peft]'`")
             if self.lora_4bit and not is_bitsandbytes_available():
-                raise ValueError("lora_4bit needs bitsandbytes: `pip install bitsandbytes`")
+                raise InputError("lora_4bit needs bitsandbytes: `pip install bitsandbytes`")
 
 
 if typing.TYPE_CHECKING:
@@ -124,7 +125,7 @@ def load_model(
         Model, tokenizer.
 
     Raises:
-        ValueError: Options that do not fit together.
+        InputError: Options that do not fit together.
     """
     from transformers import set_seed
 
@@ -180,12 +181,12 @@ def check_lora(model: ModelOptions, lora: LoraOptions) -> None:
     """Checks that there is something to adapt.
 
     Raises:
-        ValueError: LoRA is asked for beside a model from scratch.
+        InputError: LoRA is asked for beside a model from scratch.
     """
     if lora.lora and not model.model_name_or_path:
-        raise ValueError("lora adapts a checkpoint; give model_name_or_path, not config_name")
+        raise InputError("lora adapts a checkpoint; give model_name_or_path, not config_name")
     if lora.lora and model.add_tokens:
-        raise ValueError(
+        raise InputError(
             "add_tokens makes new embeddings, which LoRA would leave untrained and not save; train "
             "in full with add_tokens first, and start from that folder"
         )

@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import read_json
 from twhin_hf.loading.places import check_place
 
@@ -38,7 +39,7 @@ def checkpoint_path(name_or_path: str, revision: str | None = None) -> Path:
 
     Raises:
         FileNotFoundError: Nothing is there, and it is no name of a repository.
-        ValueError: The Hub does not give the repository.
+        InputError: The Hub does not give the repository.
     """
     path = Path(name_or_path).expanduser()
     if path.exists():
@@ -54,7 +55,7 @@ def _download(repo_id: str, revision: str | None, patterns: Iterable[str]) -> Pa
     try:
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(patterns)))
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise ValueError(
+        raise InputError(
             f"there is no folder {repo_id}, and the Hub does not give a repository of that name: "
             f"{error}"
         ) from error
@@ -72,7 +73,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: No weights, or a file that an index names is missing.
-        ValueError: A pickle that holds more than tensors.
+        InputError: A pickle that holds more than tensors.
     """
     for name, read in (("model.safetensors", load_file), ("pytorch_model.bin", load_tensors)):
         index = folder / f"{name}.index.json"
@@ -101,7 +102,7 @@ def load_tensors(path: Path, *more: Any) -> dict[str, Any]:
         *more: Classes that may stand in it too.
 
     Raises:
-        ValueError: It holds other objects: to load them would run whatever code the file names.
+        InputError: It holds other objects: to load them would run whatever code the file names.
     """
     with torch.serialization.safe_globals(list(more)):
         try:
@@ -109,7 +110,7 @@ def load_tensors(path: Path, *more: Any) -> dict[str, Any]:
         except pickle.UnpicklingError as error:
             found = re.search(r"GLOBAL (\S+)", str(error))
             what = found[1] if found else "objects that are no tensors"
-            raise ValueError(
+            raise InputError(
                 f"{path} is a pickle that holds {what}: to load it would run code of the file. "
                 f"{EXPORT.format(name=path.name)}"
             ) from error
@@ -146,7 +147,7 @@ def read_config(folder: Path, names: Iterable[str]) -> Any:
 
     Raises:
         FileNotFoundError: No config.
-        ValueError: A family that transformers does not know.
+        InputError: A family that transformers does not know.
     """
     from transformers import CONFIG_MAPPING, AutoConfig
 

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from twhin_hf.conversion.checkpoints import checkpoint_path, modern_name, read_config, read_weights
 from twhin_hf.conversion.fairseq import TOKEN_TYPES, check_vocabulary, fairseq_file, read_fairseq
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, write_json
 from twhin_hf.hub.cards import CONVERSION_NAME
 from twhin_hf.hub.sections import license_of_folder
@@ -103,7 +104,7 @@ def convert_checkpoint(
     Raises:
         FileNotFoundError: Nothing is there, or a file is missing.
         FileExistsError: The output is there already.
-        ValueError: A family that has no class here, a pickle that holds more than tensors, weights
+        InputError: A family that has no class here, a pickle that holds more than tensors, weights
             that are missing, of another shape or changed on the way, or a tokenizer that does not
             fit.
     """
@@ -168,7 +169,7 @@ def _read(path: Path) -> _Checkpoint:
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is no folder; give the one that it lies in")
     if (path / "adapter_config.json").is_file():
-        raise ValueError(
+        raise InputError(
             f"{path} holds an adapter, not a model; `twhin-hf convert --merge` merges it into its "
             "base, `--to_encoder` writes that as a plain encoder"
         )
@@ -201,7 +202,7 @@ def _fit(source: _Checkpoint) -> tuple[Any, dict[str, str], list[str]]:
     """The class that a checkpoint fills, and the place in it of each weight that has one.
 
     Raises:
-        ValueError: The encoder would not be whole, or a weight has another shape.
+        InputError: The encoder would not be whole, or a weight has another shape.
     """
     config, notes = source.config, []
     target: Any = model_class(config, PRETRAINING_MODELS)
@@ -222,7 +223,7 @@ def _fit(source: _Checkpoint) -> tuple[Any, dict[str, str], list[str]]:
     found = set(places.values())
     lacking = [name for name in whole if name not in found and tied.get(name) not in found]
     if any(name.startswith(prefix) for name in lacking):
-        raise ValueError(
+        raise InputError(
             f"the checkpoint lacks {len(lacking)} weights of {target.__name__}, and random ones "
             f"are no conversion: {', '.join(lacking)}"
         )
@@ -232,7 +233,7 @@ def _fit(source: _Checkpoint) -> tuple[Any, dict[str, str], list[str]]:
         if source.weights[name].shape != whole[place].shape
     ]
     if reshaped:
-        raise ValueError(f"weights do not fit the config: {', '.join(reshaped)}")
+        raise InputError(f"weights do not fit the config: {', '.join(reshaped)}")
     if lacking:
         if any(not place.startswith(prefix) for place in found):
             notes.append(
@@ -253,7 +254,7 @@ def compare_weights(expected: Mapping[str, Tensor], found: Mapping[str, Tensor])
     """The largest difference between weights and what was loaded from a folder; it must be 0.
 
     Raises:
-        ValueError: A weight is missing or another; the names are told.
+        InputError: A weight is missing or another; the names are told.
     """
     changed = {
         name: (value.to(found[name].dtype) - found[name]).abs().max().item()
@@ -263,7 +264,7 @@ def compare_weights(expected: Mapping[str, Tensor], found: Mapping[str, Tensor])
     }
     wrong = [f"{name} (by {change:g})" for name, change in changed.items() if change != 0]
     if wrong:
-        raise ValueError(f"{len(wrong)} weights differ after the conversion: {', '.join(wrong)}")
+        raise InputError(f"{len(wrong)} weights differ after the conversion: {', '.join(wrong)}")
     return max(changed.values(), default=0.0)
 
 

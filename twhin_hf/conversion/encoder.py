@@ -16,6 +16,7 @@ from twhin_hf.conversion.convert import (
     compare_weights,
     load_tokenizer,
 )
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, read_json, write_json
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.modeling.sentence_transformer_files import plain_sentence_transformer_files
@@ -59,14 +60,14 @@ def convert_to_encoder(
     Raises:
         FileNotFoundError: Nothing is there.
         FileExistsError: The output is there already.
-        ValueError: A pooling that stock software does not have, or weights that changed.
+        InputError: A pooling that stock software does not have, or weights that changed.
     """
     check_output(output)
     path = checkpoint_path(checkpoint, revision)
     encoder = load_post_encoder(checkpoint, revision)
     pooling = pooling or encoder.config.pooling
     if pooling not in STOCK_POOLINGS:
-        raise ValueError(
+        raise InputError(
             f"the model's pooling is {pooling!r}, which stock software does not have; choose "
             "--pooling cls or --pooling mean_all"
         )

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from twhin_hf.conversion.checkpoints import load_tensors
+from twhin_hf.errors import InputError
 
 TOKEN_TYPES = "roberta.embeddings.token_type_embeddings.weight"
 _BEFORE = re.compile(r"^(?:encoder|decoder)\.(?:sentence_encoder\.)?")
@@ -84,12 +85,12 @@ def read_fairseq(path: Path) -> FairseqCheckpoint:
 
     Raises:
         FileNotFoundError: There is no `dict.txt`.
-        ValueError: Objects that are no weights, an architecture that is not RoBERTa's, no number
+        InputError: Objects that are no weights, an architecture that is not RoBERTa's, no number
             of attention heads, or a vocabulary of another size.
     """
     content = load_tensors(path, argparse.Namespace)
     if "model" not in content:
-        raise ValueError(f"{path} holds {sorted(content)[:5]} and no 'model': it is not fairseq's")
+        raise InputError(f"{path} holds {sorted(content)[:5]} and no 'model': it is not fairseq's")
     options = _options(content)
     weights, renamed, dropped = _in_transformers(content["model"], path)
     embeddings = weights["roberta.embeddings.word_embeddings.weight"]
@@ -109,23 +110,23 @@ def check_vocabulary(tokens: list[str], tokenizer: PreTrainedTokenizerBase) -> N
         tokenizer: To be saved beside the weights.
 
     Raises:
-        ValueError: Another token under some id, or another count.
+        InputError: Another token under some id, or another count.
     """
     if _are_numbers(tokens):
         if len(tokenizer) != len(tokens):
-            raise ValueError(
+            raise InputError(
                 f"the tokenizer has {len(tokenizer):,} tokens and dict.txt {len(tokens):,}"
             )
         return
     found = tokenizer.convert_ids_to_tokens(list(range(min(len(tokens), len(tokenizer)))))
     for number, (token, expected) in enumerate(zip(found, tokens, strict=False)):
         if token != expected:
-            raise ValueError(
+            raise InputError(
                 f"token {number} is {expected!r} in dict.txt and {token!r} in the tokenizer: the "
                 "checkpoint was trained with another; give its own as --tokenizer"
             )
     if len(tokenizer) != len(tokens):
-        raise ValueError(
+        raise InputError(
             f"the tokenizer has {len(tokenizer):,} tokens and dict.txt {len(tokens):,}"
         )
 
@@ -154,7 +155,7 @@ def _in_transformers(
         weights |= found
         renamed |= dict.fromkeys(found, own)
     if unknown or "roberta.embeddings.word_embeddings.weight" not in weights:
-        raise ValueError(
+        raise InputError(
             f"{path} is no RoBERTa or XLM-R of fairseq whose layers transformers has: "
             + (f"it holds {unknown[:5]}" if unknown else "it holds no embed_tokens")
         )
@@ -174,7 +175,7 @@ def _tokens(path: Path, size: int) -> list[str]:
     pieces = [line.removesuffix(" #fairseq:overwrite").rsplit(" ", 1)[0] for line in lines]
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *pieces, "<mask>"]
     if len(tokens) != size:
-        raise ValueError(
+        raise InputError(
             f"{path} makes {len(tokens):,} tokens (with five special ones) and the model embeds "
             f"{size:,}; it belongs to another checkpoint"
         )
@@ -185,13 +186,13 @@ def _config(
     weights: dict[str, Tensor], options: dict[str, Any], tokens: list[str], path: Path
 ) -> PreTrainedConfig:
     if not isinstance(options.get("encoder_attention_heads"), int):
-        raise ValueError(
+        raise InputError(
             f"{path} does not say how many attention heads it has, and its weights do not show it; "
             "add it: {'model': weights, 'args': {'encoder_attention_heads': 12}}"
         )
     activation = options.get("activation_fn", "gelu")
     if activation != "gelu":
-        raise ValueError(f"{path} has the activation {activation!r}; RoBERTa's is 'gelu'")
+        raise InputError(f"{path} has the activation {activation!r}; RoBERTa's is 'gelu'")
     layers = {int(n.split(".")[3]) for n in weights if n.startswith("roberta.encoder.layer.")}
     kind = RobertaConfig if _are_numbers(tokens) else XLMRobertaConfig
     dropouts = {

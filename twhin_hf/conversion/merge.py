@@ -11,6 +11,7 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from twhin_hf.conversion.checkpoints import checkpoint_path
 from twhin_hf.conversion.convert import Conversion, check_output, compare_weights, load_tokenizer
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, read_json
 from twhin_hf.loading.auto import is_adapter, load_post_encoder, load_with_heads
 from twhin_hf.training.record import RECORD_NAME
@@ -42,12 +43,12 @@ def merge_adapter(
     Raises:
         FileNotFoundError: The adapter or its base is not there.
         FileExistsError: The output is there already.
-        ValueError: No adapter, one that does not fit its base, or weights that changed.
+        InputError: No adapter, one that does not fit its base, or weights that changed.
     """
     check_output(output)
     path = checkpoint_path(adapter, revision)
     if not is_adapter(adapter, revision):
-        raise ValueError(f"{adapter} is no adapter of peft: it has no adapter_config.json")
+        raise InputError(f"{adapter} is no adapter of peft: it has no adapter_config.json")
     heads = read_json(path / ADAPTER_CONFIG_NAME).get("modules_to_save") or []
     model: Any = (load_with_heads if heads else load_post_encoder)(adapter, revision)
     if pooling:

@@ -6,6 +6,8 @@ import re
 
 import pyarrow as pa
 
+from twhin_hf.errors import InputError
+
 # ISO 639-2/T and 639-3 to ISO 639-1, whole.
 _ISO_639_1 = """
     aar:aa abk:ab afr:af aka:ak amh:am ara:ar arg:an asm:as ava:av ave:ae aym:ay aze:az bak:ba
@@ -106,10 +108,10 @@ def check_language_code(code: str) -> str:
     """The code itself, which may be the name of a file or folder then.
 
     Raises:
-        ValueError: It does not look like a language code.
+        InputError: It does not look like a language code.
     """
     if not is_language_code(code):
-        raise ValueError(
+        raise InputError(
             f"{code!r} is no language code, and would be the name of a file; needed are such as "
             "en, zh-Hans or und. Check the column of languages."
         )
@@ -120,18 +122,18 @@ def parse_language_pair(text: str) -> LanguagePair:
     """Reads a pair of languages such as `en-ar`; three-letter codes become two-letter ones.
 
     Raises:
-        ValueError: One language, the same twice, or no codes.
+        InputError: One language, the same twice, or no codes.
 
     >>> parse_language_pair("eng-ara")
     ('en', 'ar')
     """
     codes = tuple(language_code(code) for code in text.split("-"))
     if len(codes) == 1:
-        raise ValueError(f"{text!r} is one language; needed are two with a hyphen, such as en-ar.")
+        raise InputError(f"{text!r} is one language; needed are two with a hyphen, such as en-ar.")
     if len(codes) != 2 or not all(map(is_language_code, codes)):
-        raise ValueError(f"{text!r} is no pair of languages; write two codes, such as en-ar.")
+        raise InputError(f"{text!r} is no pair of languages; write two codes, such as en-ar.")
     if codes[0] == codes[1]:
-        raise ValueError(f"{text!r} is one language twice; needed are two, such as en-ar.")
+        raise InputError(f"{text!r} is one language twice; needed are two, such as en-ar.")
     return codes[0], codes[1]
 
 
@@ -139,9 +141,9 @@ def parse_language_pairs(texts: list[str] | tuple[str, ...]) -> list[LanguagePai
     """Reads pairs of languages, each of which may come once, in one order.
 
     Raises:
-        ValueError: As `parse_language_pair`; or a pair comes twice.
+        InputError: As `parse_language_pair`; or a pair comes twice.
     """
     pairs = [parse_language_pair(text) for text in texts]
     if len({frozenset(pair) for pair in pairs}) < len(pairs):
-        raise ValueError(f"{' '.join(texts)}: a pair of languages comes twice; name it once.")
+        raise InputError(f"{' '.join(texts)}: a pair of languages comes twice; name it once.")
     return pairs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from twhin_hf.errors import InputError
+
 
 def resample_languages(
     languages: np.ndarray, exponent: float, rng: np.random.Generator, size: int | None = None
@@ -23,7 +25,7 @@ def resample_languages(
         Row numbers, int64 `[num_rows]`, shuffled.
 
     Raises:
-        ValueError: An exponent outside [0, 1].
+        InputError: An exponent outside [0, 1].
 
     Example:
         >>> languages = np.array([0] * 16 + [1] * 4)
@@ -32,7 +34,7 @@ def resample_languages(
         7
     """
     if not 0 <= exponent <= 1:
-        raise ValueError(
+        raise InputError(
             f"the exponent of the language sampling is {exponent}; it must be in [0, 1]"
         )
     size = len(languages) if size is None else size

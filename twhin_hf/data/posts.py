@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import process_folder
 from twhin_hf.report import counts_sentence
 from twhin_hf.table_format import TableFormat
@@ -92,10 +93,10 @@ def read_posts(
 
     Raises:
         FileNotFoundError: The source is missing.
-        ValueError: A column is missing, no post is left, or a file cannot be read.
+        InputError: A column is missing, no post is left, or a file cannot be read.
     """
     if max_characters < 1:
-        raise ValueError(f"max_characters is {max_characters}; it must be at least 1.")
+        raise InputError(f"max_characters is {max_characters}; it must be at least 1.")
     folder = Path(directory or process_folder())
     folder.mkdir(parents=True, exist_ok=True)
     with open_engine(memory_limit, threads, folder) as engine, read_errors(source):
@@ -130,13 +131,13 @@ def _drop_blank(table: ir.Table, source: TableSource) -> tuple[ir.Table, dict[st
     )
     counts = rows.to_pyarrow().to_pylist()[0]
     if not counts["rows"]:
-        raise ValueError(
+        raise InputError(
             f"The posts ({describe(source)}) are empty: columns but no row. "
             "Needed is one row per post."
         )
     num_posts = counts.pop("distinct_ids")
     if not num_posts:
-        raise ValueError(
+        raise InputError(
             f"No post is left of the {counts['rows']:,} rows of {describe(source)}: "
             f"{counts['null_ids']:,} have no id and {counts['blank_texts']:,} no text. "
             "Check what the columns hold."

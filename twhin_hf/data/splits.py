@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.errors import InputError
+
 Ids: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[str]
 SPLITS = ("train", "validation", "test")
 
@@ -37,19 +39,19 @@ def split_posts(
         `train`, `validation` or `test` for each id, [posts] of str.
 
     Raises:
-        ValueError: The fractions are negative or do not add up to 1, or an id is null.
+        InputError: The fractions are negative or do not add up to 1, or an id is null.
 
     >>> split_posts(["a", "b", "c", "d", "e"], fractions=(0.5, 0.25, 0.25)).tolist()
     ['train', 'test', 'test', 'train', 'test']
     """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ValueError(
+        raise InputError(
             f"fractions={fractions}: three shares (train, validation, test) are needed, none "
             "negative, that add up to 1, such as (0.8, 0.1, 0.1)."
         )
     ids = _strings(post_ids).to_pylist()
     if None in ids:
-        raise ValueError(f"The id of post {ids.index(None)} is null; each post needs an id.")
+        raise InputError(f"The id of post {ids.index(None)} is null; each post needs an id.")
     keyed = hashlib.blake2b(digest_size=8, key=str(seed).encode())
     digests = bytearray()
     for post_id in ids:
@@ -70,12 +72,12 @@ def check_no_leak(ids: Ids, held_out: Ids, *, what: str) -> None:
         what: Names the ids in the error, such as "The network".
 
     Raises:
-        ValueError: At least one id is held out; the message counts them and shows one.
+        InputError: At least one id is held out; the message counts them and shows one.
     """
     leaked = _strings(ids).filter(pc.is_in(_strings(ids), value_set=_strings(held_out)))
     if len(leaked):
         example = leaked[0].as_py()
-        raise ValueError(
+        raise InputError(
             f"{what} holds {len(leaked):,} posts that the evaluation holds out, {example!r} "
             "for one: its figures would be those of posts seen in training. Make it again without "
             "the validation and test posts, or evaluate with the split seed it was made with."

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twhin_hf.data.synthetic_config import SyntheticConfig
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_file
 
 RELATIONS = ("like", "repost", "reply")
@@ -123,7 +124,7 @@ def translation_pairs(
     """
     for language in (lang_a, lang_b):
         if language not in config.languages:
-            raise ValueError(f"{language!r} is none of the network's {config.languages}.")
+            raise InputError(f"{language!r} is none of the network's {config.languages}.")
     rng = np.random.default_rng([config.seed, 2, seed])
     lexicons = _lexicons(config)
     fewest, most = config.topic_words

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twhin_hf.errors import InputError
+
 LANGUAGES = ("en", "es", "ja", "ar", "ru", "hi")
 """Languages that posts can be generated in."""
 
@@ -29,7 +31,7 @@ class SyntheticConfig:
         seed: Random seed.
 
     Raises:
-        ValueError: An unknown language, or a number that cannot work.
+        InputError: An unknown language, or a number that cannot work.
     """
 
     num_users: int = 5_000
@@ -50,13 +52,13 @@ class SyntheticConfig:
     def __post_init__(self) -> None:
         unknown = [language for language in self.languages if language not in LANGUAGES]
         if unknown or not self.languages:
-            raise ValueError(
+            raise InputError(
                 f"languages={self.languages}: one or more of {list(LANGUAGES)} are needed."
             )
         for name in ("num_users", "num_posts", "num_engagements", "num_topics", "num_facets"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: at least 1 is needed.")
+                raise InputError(f"{name}={getattr(self, name)}: at least 1 is needed.")
         if not 1 <= self.topics_per_user <= self.num_topics:
-            raise ValueError(
+            raise InputError(
                 f"topics_per_user={self.topics_per_user}: 1 to num_topics={self.num_topics}."
             )

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from twhin_hf.errors import InputError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -62,7 +64,7 @@ def add_normalization(
         own class would forget the normalization when it is loaded.
 
     Raises:
-        ValueError: Another normalization, or a slow tokenizer.
+        InputError: Another normalization, or a slow tokenizer.
 
     Example:
         >>> from tokenizers import Tokenizer, models
@@ -108,10 +110,10 @@ def normalizing_steps(normalization: str) -> list[Any]:
     """The steps of a normalization, for a normalizer of tokenizers.
 
     Raises:
-        ValueError: Another normalization.
+        InputError: Another normalization.
     """
     if normalization not in NORMALIZATIONS:
-        raise ValueError(
+        raise InputError(
             f"normalize_texts is {normalization!r}; choose one of {', '.join(NORMALIZATIONS)}"
         )
     from tokenizers import Regex, normalizers
@@ -130,14 +132,14 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> int
         How many are new: rows that the model's embeddings lack.
 
     Raises:
-        ValueError: An empty token, one with white space around it, or a slow tokenizer.
+        InputError: An empty token, one with white space around it, or a slow tokenizer.
     """
     _check_fast(tokenizer, "add_tokens")
     from tokenizers import AddedToken
 
     for token in tokens:
         if not token or token != token.strip():
-            raise ValueError(f"add_tokens has {token!r}; a token is text without spaces around it")
+            raise InputError(f"add_tokens has {token!r}; a token is text without spaces around it")
     # After normalization, which makes `@user` of a name and small letters of large ones.
     added = tokenizer.add_tokens([AddedToken(token, normalized=True) for token in tokens])
     if added:
@@ -147,7 +149,7 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> int
 
 def _check_fast(tokenizer: PreTrainedTokenizerBase, option: str) -> None:
     if not tokenizer.is_fast:
-        raise ValueError(
+        raise InputError(
             f"{option} needs a fast tokenizer (tokenizer.json), and {type(tokenizer).__name__} is "
             "a slow one; normalize the texts before instead"
         )

@@ -10,6 +10,7 @@ import numpy as np
 from datasets import Dataset, Features, List, Value
 
 from twhin_hf.data.text_normalization import normalizing_steps
+from twhin_hf.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,7 +42,7 @@ def train_unigram_tokenizer(
         A fast tokenizer; `save_pretrained` it, and `AutoTokenizer` loads it.
 
     Raises:
-        ValueError: A vocabulary too small to hold anything, or no text.
+        InputError: A vocabulary too small to hold anything, or no text.
     """
     from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import Unigram
@@ -49,7 +50,7 @@ def train_unigram_tokenizer(
     from transformers import PreTrainedTokenizerFast
 
     if vocab_size < SMALLEST_VOCABULARY:
-        raise ValueError(f"vocab_size is {vocab_size}; give at least {SMALLEST_VOCABULARY}")
+        raise InputError(f"vocab_size is {vocab_size}; give at least {SMALLEST_VOCABULARY}")
     tokenizer = Tokenizer(Unigram())
     first = normalizing_steps(normalization) if normalization else []
     tokenizer.normalizer = normalizers.Sequence(
@@ -66,7 +67,7 @@ def train_unigram_tokenizer(
     seen = _Counter(texts)
     tokenizer.train_from_iterator(seen, trainer=trainer)
     if seen.count == 0:
-        raise ValueError("there is no text to train a tokenizer on")
+        raise InputError("there is no text to train a tokenizer on")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
         pair="<s> $A </s> </s> $B </s>",
@@ -115,15 +116,15 @@ def tokenize_posts(
         Columns `post_id`, `lang` (`und` where posts have none) and `input_ids` (int32 lists).
 
     Raises:
-        ValueError: A column is missing, there are no posts, or the tokenizer does not frame them.
+        InputError: A column is missing, there are no posts, or the tokenizer does not frame them.
     """
     missing = [column for column in ("post_id", "text") if column not in posts.column_names]
     if missing:
-        raise ValueError(f"posts have the columns {posts.column_names}; {missing} are needed")
+        raise InputError(f"posts have the columns {posts.column_names}; {missing} are needed")
     if len(posts) == 0:
-        raise ValueError("there are no posts to train on")
+        raise InputError("there are no posts to train on")
     if len(tokenizer("")["input_ids"]) != 2:
-        raise ValueError(
+        raise InputError(
             f"{type(tokenizer).__name__} must frame a post by one special token on either side; "
             f"of an empty text it makes {tokenizer('')['input_ids']}"
         )

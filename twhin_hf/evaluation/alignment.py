@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.retrieval import texts_by_languages
 from twhin_hf.files import new_file
 from twhin_hf.results import Result
@@ -113,13 +114,13 @@ def evaluate_alignment(
             `common_options`, where the encoders' own may differ.
 
     Raises:
-        ValueError: Pairs of one language only, or fewer than 3 of two languages.
+        InputError: Pairs of one language only, or fewer than 3 of two languages.
     """
     found = []
     for languages, sides in texts_by_languages(pairs).items():
         count = len(sides[0])
         if min(count, max_pairs) < FEWEST_PAIRS:
-            raise ValueError(
+            raise InputError(
                 f"{min(count, max_pairs)} pairs of {' and '.join(languages)}: at least "
                 f"{FEWEST_PAIRS} are needed to compare distances. Give more pairs."
             )
@@ -169,7 +170,7 @@ def project(vectors: Vectors, method: str, seed: int = 0) -> Vectors:
     """Embeddings in two dimensions `[texts, 2]`, by cosine distances.
 
     Raises:
-        ValueError: An unknown method.
+        InputError: An unknown method.
         ImportError: UMAP without umap-learn.
     """
     neighbours = min(30, (len(vectors) - 1) // 2)
@@ -182,7 +183,7 @@ def project(vectors: Vectors, method: str, seed: int = 0) -> Vectors:
 
         model = UMAP(n_neighbors=max(2, neighbours), metric="cosine", random_state=seed)
     else:
-        raise ValueError(f"method is {method!r}; choose one of {METHODS}")
+        raise InputError(f"method is {method!r}; choose one of {METHODS}")
     return np.asarray(model.fit_transform(vectors), dtype=np.float32)
 
 

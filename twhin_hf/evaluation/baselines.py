@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.engagement import evaluate_engagement, evaluate_post_features
 from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.evaluation.engagement_results import EngagementResult, EngagementResults, chance
@@ -76,7 +77,7 @@ def tfidf_features(benchmark: EngagementBenchmark, dimension: int = DIMENSION) -
         of a language without words, which is said.
 
     Raises:
-        ValueError: No language has words, see `tfidf_svd`.
+        InputError: No language has words, see `tfidf_svd`.
     """
     features = np.zeros((len(benchmark.texts), dimension), dtype=np.float32)
     texts = np.array(benchmark.texts, dtype=object)
@@ -91,7 +92,7 @@ def tfidf_features(benchmark: EngagementBenchmark, dimension: int = DIMENSION) -
             continue
         features[own, : vectors.shape[1]] = vectors
     if len(without) == len(benchmark.language_names):
-        raise ValueError(" ".join(f"{language}: {reason}" for language, reason in without.items()))
+        raise InputError(" ".join(f"{language}: {reason}" for language, reason in without.items()))
     for language, reason in without.items():
         logger.warning("%s has no features in %s: %s", TFIDF, language, reason)
     return features
@@ -114,7 +115,7 @@ def tfidf_svd(
         Float32 [texts, at most dimension].
 
     Raises:
-        ValueError: No word stands in two training posts.
+        InputError: No word stands in two training posts.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -124,7 +125,7 @@ def tfidf_svd(
     try:
         learnt = vectorizer.fit_transform(training)
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"no word stands in two of {len(training):,} training posts; give more posts, or posts "
             "whose words recur."
         ) from error

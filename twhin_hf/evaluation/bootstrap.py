@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from twhin_hf.errors import InputError
+
 RESAMPLES = 1000
 LEVEL = 0.95
 _DRAWS_PER_BLOCK = 2**22
@@ -36,10 +38,10 @@ def bootstrap_means(
         Float64 [resamples, tables]; NaN where none of a table's users was drawn.
 
     Raises:
-        ValueError: No table, or one without a record.
+        InputError: No table, or one without a record.
     """
     if not values or not all(len(table) for table in values):
-        raise ValueError("Intervals need at least one record in every table; there is one without.")
+        raise InputError("Intervals need at least one record in every table; there is one without.")
     _, rows = np.unique(np.concatenate(users), return_inverse=True)
     parts = np.split(rows, np.cumsum([len(table) for table in values])[:-1])
     count = int(rows.max()) + 1

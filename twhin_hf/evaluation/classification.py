@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twhin_hf.data.splits import SPLITS
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.classification_config import ClassificationConfig
 from twhin_hf.evaluation.classification_metrics import metric_named
 from twhin_hf.evaluation.fine_tuning import fine_tune
@@ -120,7 +121,7 @@ def evaluate_classification(
         A run a seed, in the order of the seeds.
 
     Raises:
-        ValueError: An unknown metric, a split that is missing or empty, other columns, fewer than
+        InputError: An unknown metric, a split that is missing or empty, other columns, fewer than
             two labels, a label that training has not seen, a tokenizer that does not fit the model
             or a `max_length` beyond the model's.
     """
@@ -194,29 +195,29 @@ def check_splits(splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
     """The three splits with string columns `text` and `label`, checked before anything long.
 
     Raises:
-        ValueError: As `evaluate_classification` says of splits, columns and labels.
+        InputError: As `evaluate_classification` says of splits, columns and labels.
     """
     missing = [name for name in SPLITS if name not in splits]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"there is no {' and no '.join(missing)} split; found are {list(splits)}, needed are "
             f"{list(SPLITS)}"
         )
     for name in SPLITS:
         columns = splits[name].column_names
         if not {"text", "label"} <= set(columns) or not len(splits[name]):
-            raise ValueError(
+            raise InputError(
                 f"the {name} split has {len(splits[name])} rows of {columns}; needed are text and "
                 "label, and at least one row"
             )
     named = {name: with_label_names(splits[name]) for name in SPLITS}
     seen = Counter(named["train"]["label"])
     if len(seen) < 2:
-        raise ValueError(f"the training set has the labels {sorted(seen)}; at least two are needed")
+        raise InputError(f"the training set has the labels {sorted(seen)}; at least two are needed")
     for name in SPLITS[1:]:
         unseen = Counter(named[name]["label"]).keys() - seen.keys()
         if unseen:
-            raise ValueError(
+            raise InputError(
                 f"the {name} split has {len(unseen)} labels that training has not seen: "
                 f"{', '.join(sorted(unseen)[:5])}. Take these texts out, or move some to train."
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.fine_tuning_config import FineTuningConfig
 
 
@@ -28,7 +29,7 @@ class ClassificationConfig(FineTuningConfig):
             never, as in the paper).
 
     Raises:
-        ValueError: No seed, a device that is not there, or a number below 1.
+        InputError: No seed, a device that is not there, or a number below 1.
     """
 
     epochs: int = 30
@@ -39,6 +40,6 @@ class ClassificationConfig(FineTuningConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.epochs < 1 or (self.patience is not None and self.patience < 1):
-            raise ValueError(
+            raise InputError(
                 f"epochs={self.epochs}, patience={self.patience}: each must be 1 or more."
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.sentiment import macro_f1
 
 Metric = Callable[[Sequence[str], Sequence[str]], float]
@@ -46,10 +47,10 @@ def metric_named(name: str) -> Metric:
     """The metric of that name.
 
     Raises:
-        ValueError: There is none.
+        InputError: There is none.
     """
     if name not in METRICS:
-        raise ValueError(f"metric is {name!r}; choose one of {list(METRICS)}")
+        raise InputError(f"metric is {name!r}; choose one of {list(METRICS)}")
     return METRICS[name]
 
 

@@ -31,6 +31,7 @@ from torch.nn import functional
 
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
 from twhin_hf.devices import pick_device
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.evaluation.engagement_results import EngagementResult as EngagementResult
 from twhin_hf.evaluation.engagement_results import averaged_languages
@@ -134,7 +135,7 @@ def predict_engagement(
             posts choose the rows. The records of the three splits where none are given.
 
     Raises:
-        ValueError: Features hold NaN or inf, a split has no record, a post is in two splits, or
+        InputError: Features hold NaN or inf, a split has no record, a post is in two splits, or
             the test split has fewer than 20 candidates.
     """
     task = _Task(user_vectors, records, config or EngagementConfig(), pools, known)
@@ -344,7 +345,7 @@ def _features(values: np.ndarray, train_rows: np.ndarray, config: EngagementConf
 def _check_finite(name: str, values: np.ndarray) -> None:
     bad = int((~np.isfinite(values).all(axis=1)).sum())
     if bad:
-        raise ValueError(
+        raise InputError(
             f"{bad:,} of {len(values):,} rows of the {name} hold NaN or infinity. "
             "Check the training that made them; the evaluation needs finite numbers."
         )
@@ -355,7 +356,7 @@ def _check_records(
 ) -> None:
     for split in ("train", "validation", "test"):
         if not len(records[split]):
-            raise ValueError(
+            raise InputError(
                 f"The {split} split has no engagement record. "
                 "Give more posts or engagements, or another split seed."
             )
@@ -364,19 +365,19 @@ def _check_records(
             pools.get(first, records[first].posts), pools.get(second, records[second].posts)
         )
         if len(shared):
-            raise ValueError(
+            raise InputError(
                 f"{len(shared):,} posts are both in {first} and in {second} (row {shared[0]} for "
                 "one). Split by post: each post belongs to one split."
             )
     for split, pool in pools.items():
         outside = np.setdiff1d(records[split].posts, pool)
         if len(outside):
-            raise ValueError(
+            raise InputError(
                 f"{len(outside):,} posts of the {split} records are not among the posts to rank "
                 f"(row {outside[0]} for one). Give pools that hold every post of their split."
             )
     if len(pools["test"]) < FEWEST_CANDIDATES:
-        raise ValueError(
+        raise InputError(
             f"The test split has {len(pools['test'])} posts; at least {FEWEST_CANDIDATES} are "
             f"needed to rank among (the paper ranks {config.num_candidates:,}). Give more posts."
         )
@@ -413,12 +414,12 @@ def evaluate_engagement(
         One result per language.
 
     Raises:
-        ValueError: The model gives another number of rows than there are posts, a language
+        InputError: The model gives another number of rows than there are posts, a language
             cannot be judged (see `predict_engagement`), or options for an encoder that has them.
     """
     if isinstance(model, TextEncoder):
         if encode_options:
-            raise ValueError(
+            raise InputError(
                 f"{', '.join(encode_options)}: this encoder has its options already; give them to "
                 "load_text_encoder"
             )
@@ -434,7 +435,7 @@ def evaluate_post_features(
     """The same with features that are there already, float32 `[posts, width]`.
 
     Raises:
-        ValueError: As `evaluate_engagement`.
+        InputError: As `evaluate_engagement`.
     """
     return choose_features({"": features}, benchmark, config).results
 
@@ -469,7 +470,7 @@ def choose_features(
         config: Options of the predictor.
 
     Raises:
-        ValueError: No set, a set without a row for each post, or as `predict_engagement`.
+        InputError: No set, a set without a row for each post, or as `predict_engagement`.
 
     Example:
         >>> choice = choose_features(  # doctest: +SKIP
@@ -478,10 +479,10 @@ def choose_features(
     """
     config = config or EngagementConfig()
     if not sets:
-        raise ValueError("No feature set was given to choose from; give one at least.")
+        raise InputError("No feature set was given to choose from; give one at least.")
     for features in sets.values():
         if features.ndim != 2 or len(features) != len(benchmark.texts):
-            raise ValueError(
+            raise InputError(
                 f"The model gave features of shape {list(features.shape)} for "
                 f"{len(benchmark.texts):,} posts; one row per post is needed."
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from twhin_hf.errors import InputError
+
 Normalize = Literal["auto", "always", "never"]
 
 
@@ -35,7 +37,7 @@ class EngagementConfig:
         device: Device (default: GPU if available).
 
     Raises:
-        ValueError: No seed, so few candidates that every rank is a hit, or another way to
+        InputError: No seed, so few candidates that every rank is a hit, or another way to
             normalize.
     """
 
@@ -56,11 +58,11 @@ class EngagementConfig:
 
     def __post_init__(self) -> None:
         if not self.seeds:
-            raise ValueError("seeds is empty: name at least one, the paper takes six.")
+            raise InputError("seeds is empty: name at least one, the paper takes six.")
         if self.normalize not in (choices := get_args(Normalize)):
-            raise ValueError(f"normalize is {self.normalize!r}; choose from {', '.join(choices)}")
+            raise InputError(f"normalize is {self.normalize!r}; choose from {', '.join(choices)}")
         if self.num_candidates <= self.hits_at:
-            raise ValueError(
+            raise InputError(
                 f"num_candidates={self.num_candidates} with hits_at={self.hits_at}: every rank "
                 "would be a hit. Rank more candidates (the paper: 1,000) or take a smaller k."
             )

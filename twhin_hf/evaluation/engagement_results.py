@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from twhin_hf.benchmarks.engagement.benchmark import Records
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.bootstrap import bootstrap_means, interval, p_value
 from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.evaluation.ranking import Ranks
@@ -145,7 +146,7 @@ def combine_training_seeds(
         the mean over all runs.
 
     Raises:
-        ValueError: Runs on other records or languages.
+        InputError: Runs on other records or languages.
     """
     config = config or EngagementConfig()
     by_seed = [engagement_rows(results, config) for results in runs.values()]
@@ -170,7 +171,7 @@ def pool_training_seeds(runs: Mapping[int, EngagementResults]) -> dict[str, Enga
     """All runs of an encoder's training seeds as runs of one encoder, for `compare_engagement`.
 
     Raises:
-        ValueError: Runs on other records or languages.
+        InputError: Runs on other records or languages.
     """
     first, *others = runs.values()
     for other in others:
@@ -196,7 +197,7 @@ def compare_engagement(
         the seeds), `interval` its 95 % interval and `details["p"]` the two-sided p-value.
 
     Raises:
-        ValueError: Results on other records or languages.
+        InputError: Results on other records or languages.
     """
     _check_same_records(first, second)
     one, other = _by_record(first), _by_record(second)
@@ -380,7 +381,7 @@ def _pooled(results: Sequence[EngagementResult]) -> EngagementResult:
 
 def _check_same_records(first: EngagementResults, second: EngagementResults) -> None:
     if list(first) != list(second):
-        raise ValueError(
+        raise InputError(
             f"One result is of {', '.join(first)}, the other of {', '.join(second)}; give results "
             "of the same languages."
         )
@@ -388,7 +389,7 @@ def _check_same_records(first: EngagementResults, second: EngagementResults) -> 
         mine, others = result.records, second[language].records
         same = np.array_equal(mine.users, others.users) and np.array_equal(mine.posts, others.posts)
         if not same or not np.array_equal(result.candidates, second[language].candidates):
-            raise ValueError(
+            raise InputError(
                 f"The two results of {language} are on other test records ({len(mine):,} and "
                 f"{len(others):,}) or candidates; judge both on the same benchmark with the same "
                 "candidate_seed and num_candidates."

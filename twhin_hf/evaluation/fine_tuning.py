@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.fine_tuning_config import FineTuningConfig
 from twhin_hf.evaluation.sentiment import encode_texts
 from twhin_hf.evaluation.token_classification import IGNORED, encode_words
@@ -90,7 +91,7 @@ def fine_tune(
         A run, in the order of the seeds.
 
     Raises:
-        ValueError: A tokenizer that does not fit the model, or a `max_length` beyond the model's.
+        InputError: A tokenizer that does not fit the model, or a `max_length` beyond the model's.
     """
     encode = encode_texts if is_sequence else encode_words
     numbers = {label: number for number, label in enumerate(labels)}
@@ -158,7 +159,7 @@ def load_classifier(
     """Loads the stock class, without remote code; what is new in it comes from the seed.
 
     Raises:
-        ValueError: The tokenizer has more tokens than the model embeds, or a classifier of texts
+        InputError: The tokenizer has more tokens than the model embeds, or a classifier of texts
             would read the first token of an encoder without layers.
     """
     from transformers import (
@@ -182,7 +183,7 @@ def load_classifier(
     loaded: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
     config = load_config(name_or_path, revision)
     if is_sequence and config.num_hidden_layers == 0:
-        raise ValueError(
+        raise InputError(
             f"{name_or_path} has no layers: its first token, which a classifier reads, knows "
             "nothing of the text. Judge its frozen features instead (`--protocols features`)"
         )
@@ -202,7 +203,7 @@ def load_classifier(
     tokenizer = load_tokenizer(name_or_path, revision)
     vocabulary = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > vocabulary:
-        raise ValueError(
+        raise InputError(
             f"the tokenizer has {len(tokenizer):,} tokens and the model embeds {vocabulary:,}; "
             "put the model's own tokenizer beside it"
         )
@@ -213,7 +214,7 @@ def check_length(classifier: Classifier, max_length: int | None, default: int) -
     """`max_length`; by default `default`, or what the model reads if less.
 
     Raises:
-        ValueError: A `max_length` longer than the model's.
+        InputError: A `max_length` longer than the model's.
     """
     model = classifier.model
     embeddings = getattr(model.base_model, "embeddings", None)
@@ -223,7 +224,7 @@ def check_length(classifier: Classifier, max_length: int | None, default: int) -
     if max_length is None:
         return min(longest, default)
     if max_length > longest:
-        raise ValueError(f"max_length is {max_length}; this model reads {longest} at most")
+        raise InputError(f"max_length is {max_length}; this model reads {longest} at most")
     return max_length
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twhin_hf.errors import InputError
+
 
 @dataclass(frozen=True)
 class FineTuningConfig:
@@ -23,7 +25,7 @@ class FineTuningConfig:
             of several GPUs CUDA_VISIBLE_DEVICES chooses.
 
     Raises:
-        ValueError: No seed, or a device that is not there.
+        InputError: No seed, or a device that is not there.
     """
 
     epochs: float = 3
@@ -37,7 +39,7 @@ class FineTuningConfig:
 
     def __post_init__(self) -> None:
         if not self.seeds:
-            raise ValueError("seeds is empty: name at least one.")
+            raise InputError("seeds is empty: name at least one.")
         check_device(self.device)
 
 
@@ -48,7 +50,7 @@ def check_device(device: str | None) -> None:
         device: `cpu`, the kind of accelerator that is there, or None for what Trainer finds.
 
     Raises:
-        ValueError: An accelerator that is not there, or one with a number.
+        InputError: An accelerator that is not there, or one with a number.
     """
     if device in (None, "cpu"):
         return
@@ -57,7 +59,7 @@ def check_device(device: str | None) -> None:
     there = torch.accelerator.current_accelerator(check_available=True)
     found = "cpu" if there is None else f"{there.type} and cpu"
     if there is None or device != there.type:
-        raise ValueError(
+        raise InputError(
             f"device is {device!r}; fine-tuning runs on {found} here, and Trainer takes every "
             "accelerator it sees. To choose one by its number set CUDA_VISIBLE_DEVICES, such as "
             "CUDA_VISIBLE_DEVICES=1, and leave device out"

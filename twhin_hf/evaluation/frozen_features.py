@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twhin_hf.data.splits import SPLITS
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.classification import check_splits
 from twhin_hf.evaluation.classification_metrics import metric_named
 from twhin_hf.results import Result
@@ -42,7 +43,7 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         if not self.inverse_penalties or min(self.inverse_penalties) <= 0:
-            raise ValueError(
+            raise InputError(
                 f"inverse_penalties={self.inverse_penalties}: at least one is needed, all above 0."
             )
 
@@ -79,7 +80,7 @@ def evaluate_features(
         config: Penalties to choose from.
 
     Raises:
-        ValueError: As `evaluate_classification` says of splits and metric; vectors that hold NaN
+        InputError: As `evaluate_classification` says of splits and metric; vectors that hold NaN
             or infinity.
     """
     from sklearn.linear_model import LogisticRegression
@@ -92,7 +93,7 @@ def evaluate_features(
     for name, rows in vectors.items():
         bad = int((~np.isfinite(rows).all(axis=1)).sum())
         if bad:
-            raise ValueError(
+            raise InputError(
                 f"{bad:,} of {len(rows):,} vectors of the {name} split hold NaN or infinity; check "
                 "the training of the encoder"
             )

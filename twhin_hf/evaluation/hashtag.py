@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.classification import (
     ClassificationConfig,
     ClassificationRun,
@@ -121,10 +122,10 @@ def few_shot_subset(train: Dataset, examples_per_class: int, seed: int) -> Datas
         seed: Seed of the draw.
 
     Raises:
-        ValueError: Fewer than one example a class.
+        InputError: Fewer than one example a class.
     """
     if examples_per_class < 1:
-        raise ValueError(f"examples_per_class is {examples_per_class}; needed is 1 or more")
+        raise InputError(f"examples_per_class is {examples_per_class}; needed is 1 or more")
     order = np.random.default_rng(seed).permutation(len(train))
     classes = np.unique(np.asarray(train["label"][:])[order], return_inverse=True)[1]
     by_class = np.argsort(classes, kind="stable")
@@ -151,11 +152,11 @@ def few_shot_curve(
         revision: Revision of the repository.
 
     Raises:
-        ValueError: No or odd numbers of examples, or as `evaluate_classification` says.
+        InputError: No or odd numbers of examples, or as `evaluate_classification` says.
     """
     config = config or ClassificationConfig()
     if not shots or min(shots) < 1 or len(set(shots)) < len(shots):
-        raise ValueError(f"shots is {list(shots)}; needed are different numbers from 1 on")
+        raise InputError(f"shots is {list(shots)}; needed are different numbers from 1 on")
     named = check_splits(splits)
     points = []
     for number in sorted(shots):
@@ -217,7 +218,7 @@ def read_curves(path: str | os.PathLike[str]) -> dict[tuple[str, str], dict[int,
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Other columns.
+        InputError: Other columns.
     """
     path = Path(path)
     if not path.is_file():
@@ -228,7 +229,7 @@ def read_curves(path: str | os.PathLike[str]) -> dict[tuple[str, str], dict[int,
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != _CURVE_COLUMNS:
-            raise ValueError(
+            raise InputError(
                 f"{path} has the columns {reader.fieldnames}; needed are {list(_CURVE_COLUMNS)}"
             )
         for row in reader:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
+from twhin_hf.errors import InputError
 from twhin_hf.results import Result
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def bitext_retrieval(
         device: Where the scores are computed; where the embeddings are by default.
 
     Raises:
-        ValueError: Embeddings of different width, a side with fewer than two texts, links out of
+        InputError: Embeddings of different width, a side with fewer than two texts, links out of
             range, or a text without a link.
 
     >>> a = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -130,7 +131,7 @@ def evaluate_retrieval(
         A result a direction, such as `en→ar`.
 
     Raises:
-        ValueError: Pairs of one language only, or fewer than two distinct texts per side.
+        InputError: Pairs of one language only, or fewer than two distinct texts per side.
     """
     found: dict[str, RetrievalResult] = {}
     for (lang_a, lang_b), (texts_a, texts_b) in texts_by_languages(pairs).items():
@@ -138,7 +139,7 @@ def evaluate_retrieval(
             np.unique(texts, return_inverse=True) for texts in (texts_a, texts_b)
         )
         if min(len(unique_a), len(unique_b)) < 2:
-            raise ValueError(
+            raise InputError(
                 f"The pairs of {lang_a} and {lang_b} have {len(unique_a)} and {len(unique_b)} "
                 "distinct texts; retrieval needs at least two a side. Give more pairs."
             )
@@ -160,7 +161,7 @@ def texts_by_languages(
     Pairs whose languages nobody told are of the languages `a` and `b`.
 
     Raises:
-        ValueError: The sides of a pair are of one language, or there is no pair.
+        InputError: The sides of a pair are of one language, or there is no pair.
     """
     table = pairs.with_format("arrow")[:]
     text_a, text_b, lang_a, lang_b = (
@@ -168,12 +169,12 @@ def texts_by_languages(
         for name in ("text_a", "text_b", "lang_a", "lang_b")
     )
     if not len(table):
-        raise ValueError("There is no translation pair.")
+        raise InputError("There is no translation pair.")
     unknown = (lang_a == UNKNOWN_LANGUAGE) & (lang_b == UNKNOWN_LANGUAGE)
     lang_a, lang_b = np.where(unknown, "a", lang_a), np.where(unknown, "b", lang_b)
     same = lang_a == lang_b
     if same.any():
-        raise ValueError(
+        raise InputError(
             f"{int(same.sum()):,} pairs are of one language only ({lang_a[same][0]!r} for one); "
             "two languages a pair are needed. Check the columns lang_a and lang_b."
         )
@@ -267,20 +268,20 @@ def _blocks(queries: Tensor, candidates: Tensor) -> list[slice]:
 def _checked_links(side_a: Tensor, side_b: Tensor, links: np.ndarray | None) -> np.ndarray:
     shapes = list(side_a.shape), list(side_b.shape)
     if side_a.ndim != 2 or side_b.ndim != 2 or side_a.shape[1] != side_b.shape[1]:
-        raise ValueError(f"embeddings are of shape {shapes}; both sides need [texts, width]")
+        raise InputError(f"embeddings are of shape {shapes}; both sides need [texts, width]")
     if min(len(side_a), len(side_b)) < 2:
-        raise ValueError(
+        raise InputError(
             f"embeddings are of shape {shapes}; at least two texts per side are needed"
         )
     if links is None:
         if len(side_a) != len(side_b):
-            raise ValueError(
+            raise InputError(
                 f"{len(side_a)} and {len(side_b)} embeddings: give links where the sides differ"
             )
         return np.arange(len(side_a))[:, None].repeat(2, axis=1)
     for side, (name, column) in zip((side_a, side_b), zip("ab", links.T, strict=True), strict=True):
         if len(column) and (column.min() < 0 or column.max() >= len(side)):
-            raise ValueError(f"links name row {column.max()} of side {name}, of {len(side)} rows")
+            raise InputError(f"links name row {column.max()} of side {name}, of {len(side)} rows")
         if len(np.unique(column)) < len(side):
-            raise ValueError(f"a text of side {name} has no link; leave it out or link it")
+            raise InputError(f"a text of side {name} has no link; leave it out or link it")
     return links

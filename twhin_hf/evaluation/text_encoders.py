@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from twhin_hf.devices import pick_device
+from twhin_hf.errors import InputError
 from twhin_hf.loading.auto import (
     embedding_sentence,
     is_adapter,
@@ -66,7 +67,7 @@ def load_text_encoder(
         device: `cuda` where there is one, else `cpu`, by default.
 
     Raises:
-        ValueError: A pooling that is asked of a family that has no class here, or a head that the
+        InputError: A pooling that is asked of a family that has no class here, or a head that the
             checkpoint does not have.
     """
     device = pick_device(device)
@@ -74,7 +75,7 @@ def load_text_encoder(
     is_family = config.model_type in MODELS
     is_ours = is_adapter(name_or_path, revision) or getattr(config, "pooling", None) is not None
     if pooling and not is_family:
-        raise ValueError(
+        raise InputError(
             f"pooling={pooling!r} is asked of a {config.model_type!r} model; it can be chosen of "
             f"{sorted(MODELS)} only. Leave it out."
         )
@@ -180,7 +181,7 @@ def _sentence_transformer(
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise ValueError(
+        raise InputError(
             f"{name_or_path} is read by sentence-transformers; install it: "
             "pip install sentence-transformers"
         ) from error

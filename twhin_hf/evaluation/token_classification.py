@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twhin_hf.errors import InputError
+
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
@@ -43,10 +45,10 @@ def encode_words(
         word that has a label.
 
     Raises:
-        ValueError: The tokenizer is not a fast one.
+        InputError: The tokenizer is not a fast one.
     """
     if not tokenizer.is_fast:
-        raise ValueError(
+        raise InputError(
             f"{type(tokenizer).__name__} does not tell which word a token is of; needed is a fast "
             "tokenizer (a folder with tokenizer.json)"
         )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.fine_tuning import FineTuned, fine_tune
 from twhin_hf.evaluation.sentiment import macro_f1
 from twhin_hf.evaluation.token_classification import entity_f1, tag_accuracy, tags_of_words
@@ -86,7 +87,7 @@ def evaluate_zero_shot(
         revision: Revision of the repository.
 
     Raises:
-        ValueError: An unknown task, columns of another task, no test set, fewer than two labels, a
+        InputError: An unknown task, columns of another task, no test set, fewer than two labels, a
             label that training has not seen (unless allowed), a test set called `validation` beside
             the one held out, a tokenizer that does not fit the model, or a `max_length` beyond the
             model's.
@@ -94,7 +95,7 @@ def evaluate_zero_shot(
     config = config or ZeroShotConfig()
     held_out = {} if validation is None else {VALIDATION: validation}
     if held_out.keys() & tests.keys():
-        raise ValueError(
+        raise InputError(
             f"a test set is called {VALIDATION!r}, as the set held out from training is in the "
             "results; call it by its language"
         )
@@ -147,11 +148,11 @@ def zero_shot_table(before: Results, after: Mapping[str, Results]) -> Table:
         after: Those of others, by the name to show.
 
     Raises:
-        ValueError: Results of different tasks.
+        InputError: Results of different tasks.
     """
     tasks = {results.task for results in (before, *after.values())}
     if len(tasks) > 1:
-        raise ValueError(f"results of {sorted(tasks)} stand side by side; give one task's")
+        raise InputError(f"results of {sorted(tasks)} stand side by side; give one task's")
     base = {row.language: row for row in before.results}
     metric = next(iter(base.values())).metric
     title = f"{before.task}: {metric} in per cent, and Δ% over {before.model}"
@@ -220,13 +221,13 @@ def _check_input(
 ) -> list[str]:
     """Checks before anything long, and names the labels in their order."""
     if task not in TASKS:
-        raise ValueError(f"task is {task!r}; choose one of {list(TASKS)}")
+        raise InputError(f"task is {task!r}; choose one of {list(TASKS)}")
     if not tests:
-        raise ValueError("no test set is given; name at least one language to test on")
+        raise InputError("no test set is given; name at least one language to test on")
     needed = {"text", "label"} if task == "sentiment" else {"tokens", "tags"}
     for name, dataset in {"train": train, **sets}.items():
         if not needed <= set(dataset.column_names) or not len(dataset):
-            raise ValueError(
+            raise InputError(
                 f"the {name} set has {len(dataset)} rows of {dataset.column_names}; {task} needs "
                 f"{sorted(needed)}, and at least one row"
             )
@@ -237,12 +238,12 @@ def _check_input(
     else:
         labels = sorted(seen)
     if len(labels) < 2:
-        raise ValueError(f"the training set has the labels {labels}; at least two are needed")
+        raise InputError(f"the training set has the labels {labels}; at least two are needed")
     for name, dataset in sets.items():
         unseen = _unseen(task, dataset, labels)
         if unseen and not config.allow_unseen_labels:
             counts = ", ".join(f"{label} ({count:,})" for label, count in unseen.items())
-            raise ValueError(
+            raise InputError(
                 f"the {name} set has labels that training has not seen: {counts}. Training has "
                 f"{', '.join(labels)}. Bring both to one set of labels (`--label_map OLD=NEW`), or "
                 "count these as wrong (`--allow_unseen_labels`)."

@@ -28,7 +28,7 @@ class ZeroShotConfig(FineTuningConfig):
         allow_unseen_labels: Count labels that training has not seen as wrong, instead of stopping.
 
     Raises:
-        ValueError: No seed, or a device that is not there.
+        InputError: No seed, or a device that is not there.
     """
 
     weight_decay: float = 0.01

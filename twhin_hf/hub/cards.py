@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import read_json
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.folder import auto_classes, family_file
@@ -120,7 +121,7 @@ def read_facts(folder: Path) -> CardFacts:
 
     Raises:
         FileNotFoundError: No config.
-        ValueError: A file that is not JSON, or results that lack a key.
+        InputError: A file that is not JSON, or results that lack a key.
     """
     state = _read(folder / "trainer_state.json")
     adapter = _read(folder / "adapter_config.json")
@@ -161,7 +162,7 @@ def model_card(
         metadata: What no folder tells.
 
     Raises:
-        ValueError: Metadata that the Hub's library does not read back as they were written.
+        InputError: Metadata that the Hub's library does not read back as they were written.
     """
     settings, name = facts.config, repo_id.rpartition("/")[2]
     given = metadata or CardMetadata()
@@ -213,12 +214,12 @@ def check_card(text: str) -> None:
     """Checks that the Hub's library reads a card's metadata back.
 
     Raises:
-        ValueError: It does not.
+        InputError: It does not.
     """
     card = ModelCard(text)
     again = ModelCard(str(card))
     if card.data.to_dict() != again.data.to_dict():
-        raise ValueError("the card's metadata change when they are read and written again")
+        raise InputError("the card's metadata change when they are read and written again")
 
 
 def summary(facts: CardFacts) -> str:

@@ -12,6 +12,8 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
+from twhin_hf.errors import InputError
+
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
@@ -83,7 +85,7 @@ class Repository(NamedTuple):
             Its address.
 
         Raises:
-            ValueError: A refusal, or no answer after all tries.
+            InputError: A refusal, or no answer after all tries.
         """
         operations: list[Any] = [
             *(CommitOperationAdd(name, content) for name, content in sorted(files.items())),
@@ -114,12 +116,12 @@ def open_repository(
         token: Token with the right to write; by default the one that `hf auth login` has kept.
 
     Raises:
-        ValueError: No token or one that may not write, a public repository where a private one is
+        InputError: No token or one that may not write, a public repository where a private one is
             asked for, or a Hub that does not answer.
     """
     token = token or get_token()
     if not token:
-        raise ValueError(
+        raise InputError(
             "there is no token; run `hf auth login`, or set HF_TOKEN to one that may write "
             "(https://huggingface.co/settings/tokens)"
         )
@@ -132,7 +134,7 @@ def open_repository(
     )
     info: Any = _ask(lambda: api.repo_info(repo_id, repo_type=repo_type), repo_id)
     if private and not info.private:
-        raise ValueError(
+        raise InputError(
             f"{repo_id} is public already and a private repository is asked for; make it private "
             "in its settings, choose another name, or push without asking for a private one"
         )
@@ -165,7 +167,7 @@ def publish(
         token: With the right to write; by default the one that `hf auth login` has kept.
 
     Raises:
-        ValueError: As `plan`, `open_repository` and `Repository.commit` say.
+        InputError: As `plan`, `open_repository` and `Repository.commit` say.
     """
     # Before anything is asked of the Hub.
     push = plan(repo_id, card)
@@ -183,7 +185,7 @@ def _check_token(api: HfApi) -> str:
     who = _ask(api.whoami, "")
     role = who.get("auth", {}).get("accessToken", {}).get("role")
     if role == "read":
-        raise ValueError(
+        raise InputError(
             "the token may only read; make one that may write "
             "(https://huggingface.co/settings/tokens) and run `hf auth login`"
         )
@@ -194,7 +196,7 @@ def _ask(question: Callable[[], Answer], repo_id: str) -> Answer:
     """Asks the Hub, again where it is busy or the connection broke.
 
     Raises:
-        ValueError: A refusal, or no answer after all tries.
+        InputError: A refusal, or no answer after all tries.
     """
     asking = Retrying(
         retry=retry_if_exception(_may_pass),
@@ -210,8 +212,8 @@ def _ask(question: Callable[[], Answer], repo_id: str) -> Answer:
         if cause is None:
             raise
         if not _may_pass(error):
-            raise ValueError(_refusal(repo_id, cause)) from error
-        raise ValueError(
+            raise InputError(_refusal(repo_id, cause)) from error
+        raise InputError(
             f"the Hub did not answer in {TRIES} tries ({_reason(cause)}); nothing was published. "
             "The same command later sends only what has not arrived"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from twhin_hf.errors import InputError
 from twhin_hf.hub.cards import check_card
 from twhin_hf.hub.client import CARD, Push, publish
 from twhin_hf.hub.folder import check_files
@@ -23,7 +24,7 @@ def plan_dataset_push(folder: str | Path, repo_id: str, card: str | None = None)
 
     Raises:
         FileNotFoundError: No such folder, or no card in it.
-        ValueError: No Parquet file, a file that is none, a column with ids of users, a path of this
+        InputError: No Parquet file, a file that is none, a column with ids of users, a path of this
             machine, or a card that does not read back.
     """
     folder = Path(folder)
@@ -39,7 +40,7 @@ def plan_dataset_push(folder: str | Path, repo_id: str, card: str | None = None)
         name: path for name, path in sorted(names.items()) if name.endswith(".parquet")
     }
     if not files:
-        raise ValueError(f"{folder} holds no Parquet file; needed is one a split")
+        raise InputError(f"{folder} holds no Parquet file; needed is one a split")
     for name in files:
         _check_table(name, names[name])
     own = (folder / CARD).read_text(encoding="utf-8").replace(_PLACEHOLDER, repo_id)
@@ -71,7 +72,7 @@ def push_dataset(
 
     Raises:
         FileNotFoundError: No such folder, or no card in it.
-        ValueError: Something that must not go out, no token or one that may not write, a public
+        InputError: Something that must not go out, no token or one that may not write, a public
             repository where a private one is asked for, or a Hub that does not answer.
     """
     return publish(
@@ -87,19 +88,19 @@ def push_dataset(
 
 
 def _check_table(name: str, path: Path) -> None:
-    """Raises ValueError where a file is no Parquet, or has a column with ids of users."""
+    """Raises InputError where a file is no Parquet, or has a column with ids of users."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         columns = pq.read_schema(path).names
     except pa.ArrowInvalid as error:
-        raise ValueError(
+        raise InputError(
             f"{name} is no Parquet file ({error}); write the data set again"
         ) from error
     found = [column for column in columns if column.lower() in _OF_USERS]
     if found:
-        raise ValueError(
+        raise InputError(
             f"{name} holds ids of users in the column {found[0]!r}, which never go out; write the "
             "data set with the command that makes the benchmark"
         )

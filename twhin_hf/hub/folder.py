@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_file, read_json
 
 CODE = Path(__file__).parent.parent / "modeling"
@@ -62,12 +63,12 @@ def model_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
 
     Raises:
         FileNotFoundError: No folder, or no config in it.
-        ValueError: A network folder, weights that are a pickle, or no tokenizer.
+        InputError: A network folder, weights that are a pickle, or no tokenizer.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; give that of a saved model")
     if (folder / "network.json").exists():
-        raise ValueError(
+        raise InputError(
             f"{folder} is a network folder: its vectors of users are personal data and never go "
             "out; give the folder of a model"
         )
@@ -89,7 +90,7 @@ def model_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     if not any(name.endswith(".safetensors") and "/" not in name for name in chosen):
         pickles = [name for name in names if fnmatch(name, "pytorch_model*.bin")]
         found = f"its weights are a pickle ({pickles[0]})" if pickles else "it holds no weights"
-        raise ValueError(
+        raise InputError(
             f"{folder}: {found}, and model.safetensors is needed; load the model and save it again"
         )
     if ADAPTER_CONFIG in chosen:
@@ -97,7 +98,7 @@ def model_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
         chosen = {n: path for n, path in chosen.items() if not n.endswith(".py")}
         chosen.pop("config.json", None)
     if "tokenizer_config.json" not in chosen:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds no tokenizer; save it there: tokenizer.save_pretrained(folder)"
         )
     return chosen, sorted(names.keys() - chosen.keys())
@@ -107,14 +108,14 @@ def _check_adapter(folder: Path, names: Iterable[str]) -> None:
     """Checks that an adapter is one of ours and no pickle.
 
     Raises:
-        ValueError: It is not.
+        InputError: It is not.
     """
     if ADAPTER[1] not in names:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds no {ADAPTER[1]}; save the adapter again, a pickle never goes out"
         )
     if ADAPTER[2] not in names:
-        raise ValueError(
+        raise InputError(
             f"{folder} is no adapter of this package (no {ADAPTER[2]}, which says how it pools); "
             "publish what training with --lora has saved"
         )
@@ -124,7 +125,7 @@ def check_files(files: dict[str, bytes | Path]) -> None:
     """Checks what is about to leave the house.
 
     Raises:
-        ValueError: A pickle, vectors of a network, an optimizer's state, ids of users, or a path
+        InputError: A pickle, vectors of a network, an optimizer's state, ids of users, or a path
             of this machine; it says where.
     """
     for name, content in files.items():
@@ -143,25 +144,25 @@ def _check_tensors(name: str, path: Path) -> None:
         with safe_open(path, framework="np") as tensors:
             keys = set(tensors.keys())
     except SafetensorError as error:
-        raise ValueError(
+        raise InputError(
             f"{name} is no safetensors file ({error}); save the model again"
         ) from error
     states = sorted(key for key in keys if "exp_avg" in key or "momentum_buffer" in key)
     if states or keys <= {"vectors"}:
         what = "the state of an optimizer" if states else "vectors of a network"
-        raise ValueError(f"{name} holds {what}, which never goes out; save the model alone")
+        raise InputError(f"{name} holds {what}, which never goes out; save the model alone")
 
 
 def _check_text(name: str, text: str) -> None:
     place = _PLACE.search(text)
     if place:
         line = text.count("\n", 0, place.start()) + 1
-        raise ValueError(
+        raise InputError(
             f"{name}, line {line}, names a path of this machine: {place.group()!r}; put the name "
             "of a model or data set in its place"
         )
     if _USERS.search(text):
-        raise ValueError(f"{name} holds ids of users; take them out before it is published")
+        raise InputError(f"{name} holds ids of users; take them out before it is published")
 
 
 def _is_vocabulary(name: str) -> bool:
@@ -179,14 +180,14 @@ def missing_files(folder: Path) -> dict[str, bytes]:
         folder that is whole.
 
     Raises:
-        ValueError: A model that is none of ours.
+        InputError: A model that is none of ours.
     """
     if (folder / ADAPTER_CONFIG).exists():
         return {}
     config = read_json(folder / "config.json")
     family = family_file(str(config.get("model_type")))
     if not family.exists() or "pooling" not in config:
-        raise ValueError(
+        raise InputError(
             f"{folder} is no model of this package (a {config.get('model_type')!r} model without "
             "our settings); load it with a Twhin…Model and save that"
         )

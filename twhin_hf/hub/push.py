@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import read_json
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.cards import LOSSES_PLOT, CardFacts, model_card, picture_of, read_facts
@@ -67,7 +68,7 @@ def push_to_hub(
 
     Raises:
         FileNotFoundError: No such folder, or no model in it.
-        ValueError: No tokenizer, or as `push_model`.
+        InputError: No tokenizer, or as `push_model`.
     """
 
     def push(folder: str | Path) -> Push:
@@ -79,7 +80,7 @@ def push_to_hub(
 
     if isinstance(model_or_folder, (str, Path)):
         if tokenizer is not None:
-            raise ValueError("tokenizer is for a model in memory; save it in the folder instead")
+            raise InputError("tokenizer is for a model in memory; save it in the folder instead")
         return push(model_or_folder)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
@@ -87,7 +88,7 @@ def push_to_hub(
             tokenizer.save_pretrained(folder)
         model_or_folder.save_pretrained(folder)
         if not (folder / TOKENIZER_CONFIG_NAME).exists():
-            raise ValueError("this model was not loaded with a tokenizer: pass tokenizer=")
+            raise InputError("this model was not loaded with a tokenizer: pass tokenizer=")
         return push(folder)
 
 
@@ -111,7 +112,7 @@ def plan_push(
 
     Raises:
         FileNotFoundError: No such folder, or no model in it.
-        ValueError: Something that must not go out, or that the model lacks.
+        InputError: Something that must not go out, or that the model lacks.
     """
     folder = Path(folder)
     chosen, left_behind = model_files(folder)
@@ -121,7 +122,7 @@ def plan_push(
         facts = replace(facts, adapter=facts.adapter | {BASE: published_base(facts, base_model)})
         files[ADAPTER_CONFIG] = as_json(facts.adapter)
     elif base_model:
-        raise ValueError(f"{folder} holds no adapter: a base model is that of an adapter alone")
+        raise InputError(f"{folder} holds no adapter: a base model is that of an adapter alone")
     for path in sorted(folder.glob("results*.json")):
         files[path.name] = public_results(path, repo_id)
     if picture := picture_of(facts):
@@ -142,11 +143,11 @@ def published_base(facts: CardFacts, base_model: str | None) -> str:
         base_model: In place of the one that it was trained on.
 
     Raises:
-        ValueError: It is no name of a repository: nobody else could load the adapter.
+        InputError: It is no name of a repository: nobody else could load the adapter.
     """
     name = base_model or str(facts.adapter[BASE])
     if not _REPOSITORY.fullmatch(name) or Path(name).exists():
-        raise ValueError(
+        raise InputError(
             f"the adapter stands on {name!r}, a folder that nobody else has; publish that model, "
             "and name its repository: --base-model owner/name"
         )
@@ -181,7 +182,7 @@ def push_model(
 
     Raises:
         FileNotFoundError: No such folder, or no model in it.
-        ValueError: Something that must not go out, no token or one that may not write, a public
+        InputError: Something that must not go out, no token or one that may not write, a public
             repository where a private one is asked for, or a Hub that does not answer.
     """
     return publish(

@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from huggingface_hub import CardData, RepoCard
 
+from twhin_hf.errors import InputError
+
 _PART = re.compile(
     r"<!-- twhin_hf:begin (?P<name>[\w-]+) -->\n.*?<!-- twhin_hf:end (?P=name) -->", re.DOTALL
 )
@@ -23,7 +25,7 @@ def read_card(text: str) -> RepoCard:
     """A card whose metadata are `.data` and whose body is `.text`.
 
     Raises:
-        ValueError: Metadata that are no YAML mapping.
+        InputError: Metadata that are no YAML mapping.
 
     Example:
         >>> card = read_card("---\\nlicense: mit\\n---\\n# Title\\n")
@@ -33,11 +35,11 @@ def read_card(text: str) -> RepoCard:
     try:
         return RepoCard(text)
     except yaml.YAMLError as error:
-        raise ValueError(
+        raise InputError(
             f"the card's metadata are no YAML: {error}; mend the lines between ---"
         ) from error
     except ValueError as error:
-        raise ValueError("the card's metadata must be `key: value` lines between ---") from error
+        raise InputError("the card's metadata must be `key: value` lines between ---") from error
 
 
 def license_of_folder(folder: Path) -> str | None:

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_file
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.loading.fingerprint import weights_fingerprint
@@ -107,7 +108,7 @@ class PretrainingAdapter(PeftModel):
         """Loads weights that `save_pretrained` wrote, or peft for the encoder alone.
 
         Raises:
-            ValueError: Weights that do not fit; see `check_adapter_weights`.
+            InputError: Weights that do not fit; see `check_adapter_weights`.
         """
         base = self.get_base_model()
         heads = {name for name, _ in base.named_children() if name != base.base_model_prefix}
@@ -139,7 +140,7 @@ def load_pretraining_adapter(
         revision: Of the adapter's repository.
 
     Raises:
-        ValueError: Weights that do not fit; see `check_adapter_weights`.
+        InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     check_base_weights(name_or_path, revision)
     config = PeftConfig.from_pretrained(name_or_path, revision=revision)
@@ -165,7 +166,7 @@ def check_adapter_weights(
         adapter_name: Of the adapter in the model.
 
     Raises:
-        ValueError: Weights are missing, unknown or of another shape.
+        InputError: Weights are missing, unknown or of another shape.
     """
     needed = get_peft_model_state_dict(
         model, adapter_name=adapter_name, save_embedding_layers=False
@@ -181,7 +182,7 @@ def check_adapter_weights(
         ("holds weights of another shape", reshaped),
     ):
         if keys:
-            raise ValueError(
+            raise InputError(
                 f"the adapter {name} {problem}: {len(keys)} of {len(needed)}, as "
                 f"{keys[0].removeprefix(PREFIX)!r}; it was made for another model than "
                 f"{type(model.get_base_model()).__name__} of "
@@ -201,12 +202,12 @@ def adapter_origin(
 
     Raises:
         FileNotFoundError: The base model is not there.
-        ValueError: An adapter that cannot be merged into the weights.
+        InputError: An adapter that cannot be merged into the weights.
     """
     adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
     base, base_revision = str(adapter.base_model_name_or_path), adapter.revision
     if adapter.is_prompt_learning:
-        raise ValueError(
+        raise InputError(
             f"{name_or_path} is an adapter of the kind {adapter.peft_type.value}, which puts "
             "virtual tokens before a text and cannot be merged into the weights; load it with peft "
             "(PeftModel.from_pretrained), or train one with LoRA"
@@ -241,7 +242,7 @@ def check_base_weights(name_or_path: str, revision: str | None = None) -> None:
         revision: Of the adapter's repository.
 
     Raises:
-        ValueError: It has other weights.
+        InputError: It has other weights.
     """
     own = read_checkpoint_json(name_or_path, ENCODER_CONFIG_NAME, revision) or {}
     trained_on = own.get(BASE_FINGERPRINT)
@@ -250,7 +251,7 @@ def check_base_weights(name_or_path: str, revision: str | None = None) -> None:
     adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
     base = str(adapter.base_model_name_or_path)
     if trained_on != weights_fingerprint(base, adapter.revision):
-        raise ValueError(
+        raise InputError(
             f"the weights of {base} are not those that the adapter {name_or_path} was trained on: "
             "its vectors would be wrong. Put the base model of that time back, or train the "
             "adapter on this one"
@@ -268,7 +269,7 @@ def load_adapted_encoder(
         **kwargs: As `from_pretrained` takes.
 
     Raises:
-        ValueError: Weights that do not fit; see `check_adapter_weights`.
+        InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
     check_base_weights(name_or_path, revision)
@@ -293,7 +294,7 @@ def load_adapted_model(
         **kwargs: As `from_pretrained` takes.
 
     Raises:
-        ValueError: Weights that do not fit; see `check_adapter_weights`.
+        InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
     with quiet_loading():

@@ -14,6 +14,7 @@ from transformers import (
 from transformers.utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from twhin_hf.errors import InputError
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
@@ -37,7 +38,7 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         **kwargs: As `from_pretrained` takes.
 
     Raises:
-        ValueError: An encoder of a family that has no class here, an adapter that does not fit its
+        InputError: An encoder of a family that has no class here, an adapter that does not fit its
             encoder, or an adapter where peft is not installed.
     """
     revision = revision or "main"
@@ -87,7 +88,7 @@ def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: An
         **kwargs: As `from_pretrained` takes.
 
     Raises:
-        ValueError: An encoder of a family that has no class here, a checkpoint without the heads
+        InputError: An encoder of a family that has no class here, a checkpoint without the heads
             that its config speaks of, or as `load_post_encoder` of an adapter.
     """
     revision = revision or "main"
@@ -103,7 +104,7 @@ def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: An
         )
     missing = sorted(name for name in found["missing_keys"] if "_head." in name)
     if missing:
-        raise ValueError(
+        raise InputError(
             f"{name_or_path} holds no {missing}: its heads were left out when it was saved. Give "
             "the folder that training wrote"
         )
@@ -118,7 +119,7 @@ def load_config(name_or_path: str, revision: str | None = None) -> PreTrainedCon
         revision: Revision of the repository.
 
     Raises:
-        ValueError: An adapter where peft is not installed, or as `adapter_origin`.
+        InputError: An adapter where peft is not installed, or as `adapter_origin`.
     """
     if is_adapter(name_or_path, revision):
         from twhin_hf.loading.adapters import adapter_origin
@@ -162,11 +163,11 @@ def is_adapter(name_or_path: str, revision: str | None = None) -> bool:
 
     Raises:
         FileNotFoundError: Nothing is there; see `check_place`.
-        ValueError: It does, and peft is not installed.
+        InputError: It does, and peft is not installed.
     """
     check_place(name_or_path, revision)
     if find_adapter_config_file(str(name_or_path), revision=revision) is None:
         return False
     if not is_peft_available():
-        raise ValueError(f"{name_or_path} is an adapter: `pip install 'twhin_hf[peft]'` to load it")
+        raise InputError(f"{name_or_path} is an adapter: `pip install 'twhin_hf[peft]'` to load it")
     return True

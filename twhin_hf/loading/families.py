@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from twhin_hf.errors import InputError
 from twhin_hf.modeling import (
     TwhinBertForPreTraining,
     TwhinBertModel,
@@ -42,10 +43,10 @@ def model_class(config: PreTrainedConfig, classes: dict[str, Any]) -> Any:
         classes: `MODELS` or `PRETRAINING_MODELS`.
 
     Raises:
-        ValueError: A family that has none.
+        InputError: A family that has none.
     """
     if config.model_type not in classes:
-        raise ValueError(
+        raise InputError(
             f"this is a {config.model_type!r} model; the families that have a class here are "
             f"{sorted(classes)}"
         )

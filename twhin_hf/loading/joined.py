@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from twhin_hf.errors import InputError
 from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.modeling.post_encoder import finish_embeddings, list_of_texts
 from twhin_hf.modeling.settings import HEAD_NAMES, POOLINGS
@@ -25,7 +26,7 @@ def pooling_parts(pooling: str) -> tuple[str, ...]:
     """The parts of a pooling.
 
     Raises:
-        ValueError: A part that is no pooling and no head, or one that is there twice.
+        InputError: A part that is no pooling and no head, or one that is there twice.
 
     Example:
         >>> pooling_parts("mean+engagement")
@@ -34,12 +35,12 @@ def pooling_parts(pooling: str) -> tuple[str, ...]:
     parts = tuple(pooling.split("+"))
     unknown = [part for part in parts if part not in (*POOLINGS, *HEAD_NAMES)]
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"pooling is {pooling!r}, and {unknown[0]!r} is no part; choose of "
             f"{', '.join((*POOLINGS, *HEAD_NAMES))}, joined by + as in mean+engagement"
         )
     if len(set(parts)) < len(parts):
-        raise ValueError(f"pooling is {pooling!r}: a part is there twice; leave it out once")
+        raise InputError(f"pooling is {pooling!r}: a part is there twice; leave it out once")
     return parts
 
 
@@ -52,7 +53,7 @@ class JoinedEncoder:
         pooling: Of `pooling_parts`.
 
     Raises:
-        ValueError: An unknown part, or a head that the model does not have.
+        InputError: An unknown part, or a head that the model does not have.
     """
 
     def __init__(self, model: Any, pooling: str):
@@ -60,7 +61,7 @@ class JoinedEncoder:
         present = [n for n in HEAD_NAMES if getattr(model, f"{n}_head", None) is not None]
         missing = [part for part in self.parts if part in HEAD_NAMES and part not in present]
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"pooling is {pooling!r}, and the checkpoint has no {missing[0]} head; it has "
                 f"{', '.join(present) or 'none'}. A head is made by training with its weight "
                 f"({missing[0]}_weight) above 0"
@@ -92,10 +93,10 @@ class JoinedEncoder:
             without the first dimension for a single text.
 
         Raises:
-            ValueError: Another pooling, or as the models say.
+            InputError: Another pooling, or as the models say.
         """
         if pooling not in (None, self.pooling):
-            raise ValueError(f"this encoder gives {self.pooling!r}; load another for {pooling!r}")
+            raise InputError(f"this encoder gives {self.pooling!r}; load another for {pooling!r}")
         posts = list_of_texts(texts)
         options: dict[str, Any] = {
             "batch_size": batch_size,
@@ -128,7 +129,7 @@ def load_joined_encoder(
         device: Of the model.
 
     Raises:
-        ValueError: As `JoinedEncoder`, `load_with_heads` and `load_post_encoder`.
+        InputError: As `JoinedEncoder`, `load_with_heads` and `load_post_encoder`.
     """
     has_head = any(part in HEAD_NAMES for part in pooling_parts(pooling))
     load = load_with_heads if has_head else load_post_encoder

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from twhin_hf.errors import InputError
+
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _FILE_ENDINGS = (
     *(".bin", ".ckpt", ".gz", ".json", ".onnx", ".parquet", ".pt", ".pth", ".safetensors", ".tar"),
@@ -54,7 +56,7 @@ def check_place(name_or_path: str, revision: str | None = None) -> None:
 
     Raises:
         FileNotFoundError: Nothing is there, or the Hub cannot be reached.
-        ValueError: A folder of old sentence-transformers, whose encoder lies in another inside.
+        InputError: A folder of old sentence-transformers, whose encoder lies in another inside.
     """
     folder = Path(name_or_path).expanduser()
     if folder.exists():
@@ -93,13 +95,13 @@ def _check_layout(folder: Path) -> None:
     """Checks that an encoder of sentence-transformers lies in the folder itself.
 
     Raises:
-        ValueError: It lies in a folder inside, as versions before 2 saved it.
+        InputError: It lies in a folder inside, as versions before 2 saved it.
     """
     if not (folder / "modules.json").is_file() or (folder / "config.json").is_file():
         return
     inside = next(iter(sorted(folder.glob("0_*/config.json"))), None)
     if inside is not None:
-        raise ValueError(
+        raise InputError(
             f"the encoder of {folder} lies in {inside.parent.name} inside, as old versions of "
             f"sentence-transformers saved it; save it again: SentenceTransformer('{folder}')"
             f".save('{folder.name}-new'), and give that folder"

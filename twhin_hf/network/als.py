@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse
 from threadpoolctl import threadpool_limits
 
+from twhin_hf.errors import InputError
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log import EngagementGraph
 
@@ -28,11 +29,11 @@ def confidences(
         config: `confidence` and `relation_weights`.
 
     Raises:
-        ValueError: `relation_weights` names a relation that the graph has not.
+        InputError: `relation_weights` names a relation that the graph has not.
     """
     given = config.relation_weights or {}
     if unknown := sorted(set(given) - set(graph.relations)):
-        raise ValueError(
+        raise InputError(
             f"relation_weights names {', '.join(map(repr, unknown))}, but the relations of the log "
             f"are {', '.join(map(repr, graph.relations))}. Name these."
         )
@@ -55,7 +56,7 @@ def als_vectors(
         threads: CPU threads.
 
     Raises:
-        ValueError: `relation_weights` names a relation that the graph has not.
+        InputError: `relation_weights` names a relation that the graph has not.
     """
     from implicit.cpu.als import AlternatingLeastSquares
 

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_file
 
 FILE_NAME = "embedding_checkpoint.safetensors"
@@ -41,7 +42,7 @@ def load_checkpoint(
         The epoch to go on with and its next round.
 
     Raises:
-        ValueError: The file is damaged, or of another graph or other options.
+        InputError: The file is damaged, or of another graph or other options.
     """
     remedy = f"Delete it, or run without resume: {path}"
     try:
@@ -49,7 +50,7 @@ def load_checkpoint(
             header = json.loads(file.metadata()[_KEY])
             known = header["identity"]
             if different := [name for name in identity if known.get(name) != identity[name]]:
-                raise ValueError(
+                raise InputError(
                     "The checkpoint is of another graph or other options ("
                     + "; ".join(f"{n}: {known.get(n)}, now {identity[n]}" for n in different)
                     + f"). {remedy}"
@@ -57,6 +58,6 @@ def load_checkpoint(
             for name, tensor in tensors.items():
                 tensor.copy_(file.get_tensor(name))
     except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"The checkpoint is damaged ({error}). {remedy}") from error
+        raise InputError(f"The checkpoint is damaged ({error}). {remedy}") from error
     epoch, number = header["position"]
     return epoch, number

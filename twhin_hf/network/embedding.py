@@ -30,6 +30,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from twhin_hf.devices import pick_device
+from twhin_hf.errors import InputError
 from twhin_hf.network.als import als_vectors
 from twhin_hf.network.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
@@ -70,13 +71,13 @@ def embed_network(
         vectors and for ranking by popularity (the degree of the post).
 
     Raises:
-        ValueError: The graph has no edge or a relation without one, the options leave nothing to
+        InputError: The graph has no edge or a relation without one, the options leave nothing to
             train on, the checkpoint is of another graph or other options, or training diverged.
     """
     config = (config or NetworkEmbeddingConfig()).for_edges(graph.num_edges)
     _check_graph(graph)
     if resume and output is None:
-        raise ValueError("resume needs the output folder that holds the checkpoint.")
+        raise InputError("resume needs the output folder that holds the checkpoint.")
     device = pick_device(config.device)
     checkpoint = None if output is None else Path(output) / FILE_NAME
 
@@ -283,17 +284,17 @@ def _identity(graph: EngagementGraph, config: NetworkEmbeddingConfig) -> dict[st
 
 def _check_graph(graph: EngagementGraph) -> None:
     if not len(graph.lhs):
-        raise ValueError("The graph has no edge: nothing to embed. Check the engagement log.")
+        raise InputError("The graph has no edge: nothing to embed. Check the engagement log.")
     counts = np.bincount(graph.relation, minlength=len(graph.relations))
     if empty := [name for name, n in zip(graph.relations, counts, strict=True) if not n]:
-        raise ValueError(
+        raise InputError(
             f"No edge has the relation {', '.join(map(repr, empty))}: its vector would learn "
             "nothing. Leave the relation out, or lower the minimum degrees of the log."
         )
 
 
-def _diverged(what: str, config: NetworkEmbeddingConfig) -> ValueError:
-    return ValueError(
+def _diverged(what: str, config: NetworkEmbeddingConfig) -> InputError:
+    return InputError(
         f"Training diverged: {what}. Lower learning_rate, which is "
         f"{config.option('learning_rate')}."
     )

@@ -6,6 +6,8 @@ import importlib.util
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from twhin_hf.errors import InputError
+
 # What a method's own options are by default. One that a method does not list has no effect there.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "softmax": {
@@ -73,7 +75,7 @@ class NetworkEmbeddingConfig:
         checkpoint_minutes: Minutes between checkpoints, which need an output folder; als has none.
 
     Raises:
-        ValueError: A value that cannot work, one that has no effect with the method, or a method
+        InputError: A value that cannot work, one that has no effect with the method, or a method
             whose library is not installed.
     """
 
@@ -98,33 +100,33 @@ class NetworkEmbeddingConfig:
 
     def __post_init__(self) -> None:
         if self.method not in _DEFAULTS:
-            raise ValueError(
+            raise InputError(
                 f"method is {self.method!r}; it must be one of {', '.join(_DEFAULTS)}."
             )
         self._check_options_of_method()
         for name in ("dimension", "epochs", "batch_size", "threads", "seed"):
             value, least = getattr(self, name), int(name != "seed")
             if value is not None and value < least:
-                raise ValueError(f"{name} is {value}; it must be at least {least}.")
+                raise InputError(f"{name} is {value}; it must be at least {least}.")
         self._check_negatives()
         for name in ("learning_rate", "negative_weight", "confidence"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}; it must be above 0.")
+                raise InputError(f"{name} is {value}; it must be above 0.")
         if self.l2 is not None and not self.l2 >= 0:
-            raise ValueError(f"l2 is {self.l2}; it must be 0 or more.")
+            raise InputError(f"l2 is {self.l2}; it must be 0 or more.")
         for relation, weight in (self.relation_weights or {}).items():
             if not weight > 0:
-                raise ValueError(
+                raise InputError(
                     f"relation_weights has {weight} for {relation!r}; a weight must be above 0. To "
                     "leave a relation out, do not read it from the log."
                 )
         if not 0 <= self.holdout < 1:
-            raise ValueError(f"holdout is {self.holdout}; it is a share of the edges, below 1.")
+            raise InputError(f"holdout is {self.holdout}; it is a share of the edges, below 1.")
         if self.num_candidates < 2:
-            raise ValueError(f"num_candidates is {self.num_candidates}; ranking needs 2 or more.")
+            raise InputError(f"num_candidates is {self.num_candidates}; ranking needs 2 or more.")
         if self.method == "als" and importlib.util.find_spec("implicit") is None:
-            raise ValueError(
+            raise InputError(
                 "The method als needs the library implicit, which is not installed: "
                 "pip install 'twhin_hf[als]', or choose the method softmax."
             )
@@ -136,7 +138,7 @@ class NetworkEmbeddingConfig:
             if getattr(self, name) is not None and name not in _DEFAULTS[self.method]
         ]:
             others = [method for method in _DEFAULTS if useless[0] in _DEFAULTS[method]]
-            raise ValueError(
+            raise InputError(
                 f"{useless[0]} is {getattr(self, useless[0])}, but has no effect with the method "
                 f"{self.method}. Leave it out, or set method to {' or '.join(others)}."
             )
@@ -146,16 +148,16 @@ class NetworkEmbeddingConfig:
             return
         in_batch, uniform = self.option("num_batch_negs"), self.option("num_uniform_negs") or 0
         if min(in_batch, uniform) < 0:
-            raise ValueError(
+            raise InputError(
                 f"num_batch_negs is {in_batch} and num_uniform_negs is {uniform}; neither may be "
                 "negative."
             )
         if self.method == "softmax" and not in_batch:
-            raise ValueError(
+            raise InputError(
                 "num_batch_negs is 0: a softmax over one post learns nothing. The default is 255."
             )
         if in_batch + uniform == 0:
-            raise ValueError(
+            raise InputError(
                 "num_batch_negs and num_uniform_negs are both 0: without negatives all vectors "
                 "grow alike. Set one of them, 50 each is the default."
             )

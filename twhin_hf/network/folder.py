@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_file, read_json, write_json
 from twhin_hf.network.engagements import Engagements, Neighbours
 
@@ -77,7 +78,7 @@ def save_network(network: Network, directory: str | Path) -> None:
         directory: Created where it is missing; files of an older network there are replaced.
 
     Raises:
-        ValueError: Rows and ids do not agree, or a vector holds NaN or infinity.
+        InputError: Rows and ids do not agree, or a vector holds NaN or infinity.
     """
     from safetensors.numpy import save_file
 
@@ -125,7 +126,7 @@ def load_network(directory: str | Path) -> Network:
 
     Raises:
         FileNotFoundError: The folder or one of its files is missing.
-        ValueError: A file is cut short, rows and ids do not agree, or a vector holds NaN or
+        InputError: A file is cut short, rows and ids do not agree, or a vector holds NaN or
             infinity.
     """
     folder = Path(directory)
@@ -164,7 +165,7 @@ def row_blocks(values: np.ndarray) -> Iterator[slice]:
 
 
 def check_finite(values: np.ndarray, ids: pa.Array | list[str], what: str) -> None:
-    """Raises a ValueError that names the first id whose vector holds NaN or infinity."""
+    """Raises an InputError that names the first id whose vector holds NaN or infinity."""
     count, first = 0, ""
     for block in row_blocks(values):
         bad = np.flatnonzero(~np.isfinite(values[block]).all(axis=1))
@@ -172,7 +173,7 @@ def check_finite(values: np.ndarray, ids: pa.Array | list[str], what: str) -> No
             first = str(ids[block.start + int(bad[0])])
         count += len(bad)
     if count:
-        raise ValueError(
+        raise InputError(
             f"{count} of {len(values)} {what} vectors hold NaN or infinity (the first is that of "
             f"{first!r}). Vectors must be finite: embed again with a smaller learning rate."
         )
@@ -186,17 +187,17 @@ def _check(network: Network, where: str) -> None:
     }
     for side, (ids, vectors, degrees) in sides.items():
         if vectors.ndim != 2 or vectors.dtype != np.float32:
-            raise ValueError(
+            raise InputError(
                 f"{where}: {side} vectors are {vectors.dtype} of shape {list(vectors.shape)}; "
                 "needed are float32 of shape [rows, dimension]."
             )
         if not len(ids) == len(vectors) == len(degrees):
-            raise ValueError(
+            raise InputError(
                 f"{where}: {len(ids)} {side} ids, {len(vectors)} {side} vectors and "
                 f"{len(degrees)} degrees. Rows and ids must agree: write the folder again."
             )
         if vectors.shape[1] != network.dimension:
-            raise ValueError(
+            raise InputError(
                 f"{where}: {side} vectors have {vectors.shape[1]} dimensions, post vectors "
                 f"{network.dimension}. All must have the same: write the folder again."
             )
@@ -233,7 +234,7 @@ def _check_engagements(network: Network, where: str) -> None:
     sides = {"post": (by_post, network.num_posts), "user": (by_user, network.num_users)}
     for side, (neighbours, count) in sides.items():
         if len(neighbours.offsets) != count + 1 or neighbours.offsets[-1] != len(neighbours.others):
-            raise ValueError(
+            raise InputError(
                 f"{where}: engagements are those of {len(neighbours.offsets) - 1} {side}s, and "
                 f"there are {count}. Embed the network again."
             )
@@ -254,17 +255,17 @@ def _memory_map(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file:
             header_size = int.from_bytes(file.read(8), "little")
             if header_size > size - 8:
-                raise ValueError("the header is longer than the file")
+                raise InputError("the header is longer than the file")
             header = json.loads(file.read(header_size))
         header.pop("__metadata__", None)
         for name, tensor in header.items():
             shape, (start, end) = tuple(tensor["shape"]), tensor["data_offsets"]
             dtype = np.dtype(_DTYPES[tensor["dtype"]])
             if end - start != dtype.itemsize * math.prod(shape):
-                raise ValueError(f"dtype {tensor['dtype']}, shape {list(shape)}")
+                raise InputError(f"dtype {tensor['dtype']}, shape {list(shape)}")
             offset = 8 + header_size + start
             if 8 + header_size + end > size:
-                raise ValueError(f"{size} bytes instead of {8 + header_size + end}")
+                raise InputError(f"{size} bytes instead of {8 + header_size + end}")
             found[name] = (
                 np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
                 if math.prod(shape)
@@ -275,8 +276,8 @@ def _memory_map(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _damaged(path: Path, reason: str) -> ValueError:
-    return ValueError(
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(
         f"{path} does not hold what it should ({reason}). It is damaged or of another kind: write "
         "the network folder again."
     )

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twhin_hf.errors import InputError
 from twhin_hf.network.edges import EdgeFile, Edges, degrees, find_core, keep_core
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.table_format import TableFormat
@@ -168,7 +169,7 @@ def read_log(
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A column is missing, the log is empty, a named relation has no edge, too many
+        InputError: A column is missing, the log is empty, a named relation has no edge, too many
             posts are unknown, no edge is left, or a file cannot be read.
         TypeError: An option that `LogConfig` does not have.
     """
@@ -214,7 +215,7 @@ def read_log(
     counts["duplicates"] = joined - len(edges)
     counts["rare_edges"] = len(edges) - len(kept)
     if not len(kept):
-        raise ValueError(_explain_no_edges(rows, counts, min_user_degree, min_post_degree))
+        raise InputError(_explain_no_edges(rows, counts, min_user_degree, min_post_degree))
     lhs, rhs, relation = kept.mapped()
     # Edges are sorted by relation, so a search counts them without reading them all.
     ends = np.searchsorted(relation, np.arange(len(names), dtype=np.int16), side="right")
@@ -254,7 +255,7 @@ def _read_relations(log: ir.Table, source: TableSource) -> tuple[ir.Table, dict[
         log = log.mutate(relation=ibis.literal(DEFAULT_RELATION))
     counts = log.group_by("relation").agg(rows=log.count()).order_by("relation").to_pyarrow()
     if not len(counts):
-        raise ValueError(
+        raise InputError(
             f"The engagement log ({describe(source)}) is empty: it has its columns but no row. "
             "Needed is one row an engagement."
         )
@@ -265,13 +266,13 @@ def _select_relations(rows_of: Mapping[str, int], wanted: Sequence[str] | None) 
     found = f"found are {', '.join(map(repr, list(rows_of)[:20]))}"
     missing = sorted(set(wanted or ()) - set(rows_of))
     if missing or (wanted is not None and not wanted):
-        raise ValueError(
+        raise InputError(
             f"No edge in the log has the relation {', '.join(map(repr, missing)) or '(none named)'}"
             f"; {found}. Leave `relations` out to keep all of them."
         )
     names = sorted(set(wanted or rows_of), key=lambda name: name.encode())
     if len(names) > _MAX_RELATIONS:
-        raise ValueError(
+        raise InputError(
             f"The log has {len(names):,} relations, at most {_MAX_RELATIONS:,} are possible; "
             f"{found}. Is the column `relation` the kind of engagement?"
         )
@@ -329,7 +330,7 @@ def _read_posts(
     counts["unknown_post_rows"] = _sum(table["rows"]) - _sum(kept["rows"])
     if counts["unknown_posts"] > max_unknown_posts * num_posts:
         example = table.filter(pc.is_null(table["is_known"]))["post_id"][0]
-        raise ValueError(
+        raise InputError(
             f"{counts['unknown_posts']:,} of the log's {num_posts:,} posts have no text among the "
             f"posts given (the first is {str(example)!r}), more than the share of "
             f"{max_unknown_posts:g} that is allowed. Check that both use the same ids, or raise "
@@ -356,7 +357,7 @@ def _number_edges(
 
     num_users, num_posts = len(user_ids), len(post_ids)
     if len(relations) * num_users * num_posts > np.iinfo(np.int64).max:
-        raise ValueError(
+        raise InputError(
             f"{len(relations)} relations x {num_users:,} users x {num_posts:,} posts are more "
             "possible edges than 64 bits can number. Read the relations one by one."
         )
@@ -393,7 +394,7 @@ def _check_relations(edges_per_relation: Mapping[str, int]) -> None:
     left = [name for name, count in edges_per_relation.items() if count]
     if len(left) < len(edges_per_relation):
         gone = ", ".join(repr(name) for name in edges_per_relation if name not in left)
-        raise ValueError(
+        raise InputError(
             f"No edge of the relation {gone} is left after filtering. Keep the others with "
             f"relations={left} (`--relations {' '.join(left)}`), or relax the filters."
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twhin_hf.errors import InputError
+
 
 @dataclass(frozen=True)
 class LogConfig:
@@ -22,7 +24,7 @@ class LogConfig:
         temp_directory: Folder to spill to (default: the system's folder for temporary files).
 
     Raises:
-        ValueError: A minimum degree below 1.
+        InputError: A minimum degree below 1.
     """
 
     relations: list[str] | None = None
@@ -38,4 +40,4 @@ class LogConfig:
     def __post_init__(self) -> None:
         for side, degree in (("user", self.min_user_degree), ("post", self.min_post_degree)):
             if degree < 1:
-                raise ValueError(f"min_{side}_degree is {degree}; it must be at least 1.")
+                raise InputError(f"min_{side}_degree is {degree}; it must be at least 1.")

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 
+from twhin_hf.errors import InputError
 from twhin_hf.network.folder import Network, check_finite
 from twhin_hf.network.mining_config import MiningConfig
 from twhin_hf.network.near_duplicates import NUM_BUCKETS, sketch_texts
@@ -120,7 +121,7 @@ def mine_pairs(
 
     Raises:
         FileNotFoundError: The posts are missing.
-        ValueError: A vector holds NaN, k is not below the number of posts, too many posts are
+        InputError: A vector holds NaN, k is not below the number of posts, too many posts are
             without text, no pair is left, or the index cannot be built.
     """
     config = config or MiningConfig()
@@ -178,7 +179,7 @@ def mine_pairs(
 
 def _check_k(k: int, num_posts: int, what: str) -> None:
     if k >= num_posts:
-        raise ValueError(
+        raise InputError(
             f"k is {k}, but {what} {num_posts:,} posts, so that a post has {max(0, num_posts - 1)} "
             f"others. Give a k below {num_posts} or more posts."
         )
@@ -225,7 +226,7 @@ def _read_texts(
             with_text[block] = True
     missing = int((~with_text).sum())
     if missing > config.max_missing_posts * network.num_posts:
-        raise ValueError(
+        raise InputError(
             f"{missing:,} of the network's {network.num_posts:,} posts have no text among the "
             f"posts given (the first is {str(network.post_ids[int(np.argmin(with_text))])!r}), "
             f"more than the share of {config.max_missing_posts:g} that is allowed. Check that "

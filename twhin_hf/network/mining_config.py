@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twhin_hf.errors import InputError
+
 
 @dataclass(frozen=True)
 class MiningConfig:
@@ -29,7 +31,7 @@ class MiningConfig:
         threads: CPU threads (default: all cores).
 
     Raises:
-        ValueError: A number below 1.
+        InputError: A number below 1.
     """
 
     k: int = 10
@@ -49,4 +51,4 @@ class MiningConfig:
         for name in ("k", "max_pairs_per_post", "probes", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1.")
+                raise InputError(f"{name} is {value}; it must be at least 1.")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from twhin_hf.errors import InputError
 from twhin_hf.network.folder import row_blocks
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def build_index(
         seed: Seed of the training rows and the sample.
 
     Raises:
-        ValueError: FAISS does not know the factory string, or there are too few vectors for it.
+        InputError: FAISS does not know the factory string, or there are too few vectors for it.
     """
     import faiss
 
@@ -103,7 +104,7 @@ def build_index(
             index.train(unit_vectors(vectors[rows]))
     except RuntimeError as error:
         reason = str(error).rsplit(": ", 1)[-1].strip()
-        raise ValueError(
+        raise InputError(
             f"FAISS cannot build the index {description!r} for {len(vectors):,} vectors of "
             f"{dimension} dimensions: {reason}. Leave `index` out to have one chosen."
         ) from error

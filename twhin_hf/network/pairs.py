@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_file
 from twhin_hf.network.near_duplicates import text_similarity
 
@@ -61,7 +62,7 @@ def write_pairs(
         How many candidates there were, how many each filter took, and how many pairs were written.
 
     Raises:
-        ValueError: No pair is left.
+        InputError: No pair is left.
     """
     # What each post proposes; row -1 where a filter took the neighbour.
     num_posts, k = table.rows.shape
@@ -98,7 +99,7 @@ def write_pairs(
                 writer.write_table(pairs)
                 counts["num_pairs"] += len(pairs)
         if not counts["num_pairs"]:
-            raise ValueError(_explain_no_pairs(counts, options))
+            raise InputError(_explain_no_pairs(counts, options))
     counts["repeated"] = int((proposed >= 0).sum()) - counts["num_pairs"]
     return {**counts, "posts_in_pairs": int(in_pair.sum())}
 

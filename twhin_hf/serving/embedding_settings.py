@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twhin_hf.errors import InputError
 from twhin_hf.modeling.sentence_transformer_settings import (
     checkpoint_file,
     checkpoint_length,
@@ -58,7 +59,7 @@ def embedding_settings(
         revision: Revision of the repository.
 
     Raises:
-        ValueError: Modules of sentence-transformers that do more than to pool and to normalize.
+        InputError: Modules of sentence-transformers that do more than to pool and to normalize.
     """
     pooling = OF_CONFIG[encoder.config.pooling]
     modules = read_checkpoint_json(name_or_path, "modules.json", revision)
@@ -79,7 +80,7 @@ def embedding_settings(
         elif between == ["MultiVectorMask", "Pooling"] and modes == ["mean"]:
             pooling = OF_CONFIG["mean"]
         else:
-            raise ValueError(
+            raise InputError(
                 f"{name_or_path} is a SentenceTransformer of the modules {', '.join(kinds)} with "
                 f"pooling {modes or 'unknown'}; what can be exported is a Transformer with cls or "
                 "mean Pooling, and Normalize."

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, write_json
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.serving.embedding_settings import (
@@ -67,7 +68,7 @@ def export(config: ExportConfig, output: str | Path) -> Comparison:
 
     Raises:
         FileExistsError: The output is there.
-        ValueError: Libraries are missing, a model that cannot be loaded or whose modules are not
+        InputError: Libraries are missing, a model that cannot be loaded or whose modules are not
             ours to export, or vectors that are too far from PyTorch's.
     """
     output = Path(output)
@@ -90,7 +91,7 @@ def export(config: ExportConfig, output: str | Path) -> Comparison:
             if found.min_cosine >= told["required_cosine"]:
                 break
         else:
-            raise ValueError(
+            raise InputError(
                 f"the vectors of {config.model} as {config.format} in {config.precision} have a "
                 f"cosine of {found.min_cosine:.4f} with PyTorch's at worst and "
                 f"{found.mean_cosine:.4f} on average; {told['required_cosine']} is needed at "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from twhin_hf.errors import InputError
+
 ExportFormat = Literal["onnx", "openvino", "torch"]
 
 
@@ -19,7 +21,7 @@ class ExportConfig:
         int8: Quantize the weights to int8 (onnx and openvino).
 
     Raises:
-        ValueError: An unknown format, or one that cannot be quantized.
+        InputError: An unknown format, or one that cannot be quantized.
     """
 
     model: str
@@ -29,9 +31,9 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         if self.format not in get_args(ExportFormat):
-            raise ValueError(f"format is {self.format!r}; choose one of {get_args(ExportFormat)}")
+            raise InputError(f"format is {self.format!r}; choose one of {get_args(ExportFormat)}")
         if self.int8 and self.format == "torch":
-            raise ValueError("int8 is made for onnx and openvino; leave it out, or choose one")
+            raise InputError("int8 is made for onnx and openvino; leave it out, or choose one")
 
     @property
     def precision(self) -> str:

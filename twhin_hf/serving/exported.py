@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import read_json
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
@@ -85,17 +86,17 @@ class ExportedEncoder:
             text.
 
         Raises:
-            ValueError: A `pooling`, a `max_length` above the model's, or a text that is no string.
+            InputError: A `pooling`, a `max_length` above the model's, or a text that is no string.
         """
         posts = list_of_texts(texts)
         if pooling is not None:
-            raise ValueError(
+            raise InputError(
                 f"pooling is {pooling!r}; that of an exported model is a part of it "
                 f"({' and '.join(self.export['pooling'])}): leave it out, or export the model anew."
             )
         max_length = max_length or self.export["max_length"]
         if max_length > self.export["longest"]:
-            raise ValueError(
+            raise InputError(
                 f"max_length is {max_length}; this model reads {self.export['longest']} at most"
             )
         vectors = np.empty((len(posts), self.export["dimension"]), np.float32)
@@ -127,7 +128,7 @@ def load_exported(folder: str | Path, trust: bool = False) -> ExportedEncoder:
 
     Raises:
         FileNotFoundError: No such folder.
-        ValueError: A graph of PyTorch without trust, or a library is missing.
+        InputError: A graph of PyTorch without trust, or a library is missing.
     """
     folder = Path(folder)
     if not is_exported(folder):
@@ -136,7 +137,7 @@ def load_exported(folder: str | Path, trust: bool = False) -> ExportedEncoder:
     kind = export["format"]
     check_libraries(kind, _RUNTIMES[kind])
     if kind == "torch" and not trust:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds a graph of PyTorch, which is as good as code; load it with "
             "load_exported(folder, trust=True) if it is yours, or load the model it was made of."
         )
@@ -162,7 +163,7 @@ def load_encoder(
             (`load_joined_encoder`).
 
     Raises:
-        ValueError: See `load_exported`, `load_joined_encoder` and `load_post_encoder`.
+        InputError: See `load_exported`, `load_joined_encoder` and `load_post_encoder`.
     """
     if is_exported(name_or_path):
         return load_exported(name_or_path)
@@ -179,11 +180,11 @@ def check_libraries(kind: str, names: Sequence[str]) -> None:
         names: Of the libraries.
 
     Raises:
-        ValueError: One is not.
+        InputError: One is not.
     """
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"{kind} needs {', '.join(missing)}: `pip install 'twhin_hf[{kind}]'`")
+        raise InputError(f"{kind} needs {', '.join(missing)}: `pip install 'twhin_hf[{kind}]'`")
 
 
 def _open_onnx(path: Path) -> Run:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twhin_hf.devices import pick_device
+from twhin_hf.errors import InputError
 from twhin_hf.network.neighbours import unit_vectors
 from twhin_hf.serving.exported import load_encoder
 from twhin_hf.serving.vectors import METADATA_KEY
@@ -82,7 +83,7 @@ def search(
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file of other columns, or a model whose vectors have another dimension.
+        InputError: A file of other columns, or a model whose vectors have another dimension.
     """
     made_with = vectors_made_with(vectors)
     if made_with and made_with["model"] != model:
@@ -121,18 +122,18 @@ def search_vectors(vectors: str | Path, queries: np.ndarray, k: int) -> Hits:
 
     Raises:
         FileNotFoundError: The file is missing.
-        ValueError: A file of other columns, or queries of another dimension than its vectors.
+        InputError: A file of other columns, or queries of another dimension than its vectors.
 
     Zero vectors, which have no direction, are as far as anything can be at a right angle: cosine 0.
     """
     import faiss
 
     if k < 1:
-        raise ValueError(f"k is {k}; it must be 1 or more.")
+        raise InputError(f"k is {k}; it must be 1 or more.")
     with _open(vectors) as file:
         dimension = file.schema_arrow.field("embedding").type.list_size
         if queries.ndim != 2 or queries.shape[1] != dimension:
-            raise ValueError(
+            raise InputError(
                 f"The queries are of shape {list(queries.shape)} and the vectors of {vectors} have "
                 f"{dimension} dimensions: embed the queries with the model and pooling of the "
                 "vectors."
@@ -158,7 +159,7 @@ def vectors_made_with(vectors: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The file is missing.
-        ValueError: A file of other columns.
+        InputError: A file of other columns.
     """
     with _open(vectors) as file:
         metadata = file.schema_arrow.metadata or {}
@@ -202,12 +203,12 @@ def _open(vectors: str | Path) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(vectors)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{vectors} is no Parquet file: {error}") from error
+        raise InputError(f"{vectors} is no Parquet file: {error}") from error
     schema = file.schema_arrow
     kinds = {name: schema.field(name).type for name in schema.names}
     if "post_id" not in kinds or not pa.types.is_fixed_size_list(kinds.get("embedding", pa.null())):
         file.close()
-        raise ValueError(
+        raise InputError(
             f"{vectors} has the columns {', '.join(f'{n} ({t})' for n, t in kinds.items())}; "
             "needed are post_id and embedding, a list of fixed size, as `twhin-hf embed` writes."
         )

@@ -27,6 +27,7 @@ from rich.progress import Progress
 
 from twhin_hf.data.posts import read_posts
 from twhin_hf.devices import pick_device
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_file
 from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.joined import pooling_parts
@@ -90,7 +91,7 @@ def embed_posts(
     Raises:
         FileExistsError: The output is there.
         FileNotFoundError: The posts are missing.
-        ValueError: Posts that cannot be read, an unknown pooling, a model that cannot be loaded,
+        InputError: Posts that cannot be read, an unknown pooling, a model that cannot be loaded,
             or vectors that are not finite, or too large for float16.
     """
     output = Path(output)
@@ -156,12 +157,12 @@ class _Embedder:
         vectors = np.asarray(found)
         largest = float(np.abs(vectors).max())
         if not np.isfinite(largest):
-            raise ValueError(
+            raise InputError(
                 f"{self.config.model} gives vectors that are not finite; check its training."
             )
         if self.config.float16:
             if largest > float(np.finfo(np.float16).max):
-                raise ValueError(
+                raise InputError(
                     f"{self.config.model} gives numbers up to {largest:g}, which float16 cannot "
                     "hold; normalize the vectors, or write float32."
                 )

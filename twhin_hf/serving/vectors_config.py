@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from twhin_hf.errors import InputError
+
 
 @dataclass(frozen=True)
 class PostVectorsConfig:
@@ -25,7 +27,7 @@ class PostVectorsConfig:
         device: Device (default: GPU if available).
 
     Raises:
-        ValueError: A batch size or a number of processes below 1.
+        InputError: A batch size or a number of processes below 1.
     """
 
     model: str
@@ -41,7 +43,7 @@ class PostVectorsConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "processes"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+                raise InputError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
 
     def of_vectors(self) -> dict[str, Any]:
         """The options that the vectors depend on, as a file of them tells."""

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from twhin_hf.data.language_sampling import resample_languages
+from twhin_hf.errors import InputError
 from twhin_hf.training.network_targets import EngagedUsers, NetworkTargets, PostVectors
 
 
@@ -142,11 +143,11 @@ def pair_rows(posts: Dataset, pairs: pa.Table, max_missing: float = 0.0) -> tupl
         there.
 
     Raises:
-        ValueError: A missing column, no pairs, too many pairs without their posts.
+        InputError: A missing column, no pairs, too many pairs without their posts.
     """
     missing = [name for name in ("anchor_id", "positive_id") if name not in pairs.column_names]
     if missing:
-        raise ValueError(f"pairs have the columns {pairs.column_names}; {missing} are needed")
+        raise InputError(f"pairs have the columns {pairs.column_names}; {missing} are needed")
     ids = posts.select_columns("post_id").with_format("arrow")[:].column("post_id")
     ids = ids.cast(pa.string())
     anchors, positives = (
@@ -158,12 +159,12 @@ def pair_rows(posts: Dataset, pairs: pa.Table, max_missing: float = 0.0) -> tupl
     left_out = int((~found).sum())
     if left_out > max_missing * len(rows):
         name = pairs.column("anchor_id" if anchors[~found][0] < 0 else "positive_id")
-        raise ValueError(
+        raise InputError(
             f"{left_out:,} of {len(rows):,} pairs name a post that is not among the posts, as "
             f"{name.filter(pa.array(~found))[0].as_py()!r}; give the posts that were mined"
         )
     if not found.any():
-        raise ValueError("there are no pairs; mine some with a lower similarity or more neighbours")
+        raise InputError("there are no pairs; mine some with a lower similarity or more neighbours")
     return rows[found], left_out
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from twhin_hf.errors import InputError
+
 logger = logging.getLogger(__name__)
 
 TIMES_CHANCE = 3
@@ -26,13 +28,13 @@ class ChanceWarning(TrainerCallback):
             the log, such as `{"social_accuracy": 511}`; chance is 1 / keys.
 
     Raises:
-        ValueError: A number of keys below 1.
+        InputError: A number of keys below 1.
     """
 
     def __init__(self, num_keys: Mapping[str, int]):
         for name, keys in num_keys.items():
             if keys < 1:
-                raise ValueError(f"{name} is found among {keys} keys; it takes 1 or more")
+                raise InputError(f"{name} is found among {keys} keys; it takes 1 or more")
         self._limits = {
             name: TIMES_CHANCE / keys for name, keys in num_keys.items() if keys >= 2 * TIMES_CHANCE
         }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from twhin_hf.errors import InputError
 from twhin_hf.training.batches import PostBatch
 from twhin_hf.training.masking import mask_tokens
 from twhin_hf.training.network_targets import EngagedUsers, PostVectors
@@ -28,7 +29,7 @@ class PackingCollator:
         seed: Seed of the masking.
 
     Raises:
-        ValueError: A tokenizer without mask or padding token, or a probability outside [0, 1).
+        InputError: A tokenizer without mask or padding token, or a probability outside [0, 1).
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -39,9 +40,9 @@ class PackingCollator:
     def __post_init__(self) -> None:
         for token in ("mask_token", "pad_token"):
             if getattr(self.tokenizer, token) is None:
-                raise ValueError(f"{type(self.tokenizer).__name__} has no {token}, which is needed")
+                raise InputError(f"{type(self.tokenizer).__name__} has no {token}, which is needed")
         if not 0 <= self.mlm_probability < 1:
-            raise ValueError(f"mlm_probability is {self.mlm_probability}; it must be in [0, 1)")
+            raise InputError(f"mlm_probability is {self.mlm_probability}; it must be in [0, 1)")
         self.special_ids = np.array(self.tokenizer.all_special_ids)
 
     def __call__(self, batch: PostBatch) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from twhin_hf.errors import InputError
 from twhin_hf.loading.auto import embedding_sentence, is_adapter
 from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
 from twhin_hf.loading.places import check_place
@@ -63,7 +64,7 @@ def load_pretraining_model(
         **settings: Keys of `twhin_hf.modeling.settings.DEFAULTS`, before the checkpoint's own.
 
     Raises:
-        ValueError: An encoder of a family that has no class here, an adapter that does not fit its
+        InputError: An encoder of a family that has no class here, an adapter that does not fit its
             base model, an adapter to train further whose heads are not those of the settings,
             4 bits without bitsandbytes or for an adapter that is to be merged, or a checkpoint that
             leaves no objective with a weight above 0.
@@ -77,7 +78,7 @@ def load_pretraining_model(
         options["quantization_config"] = four_bit_config()
     adapted = is_adapter(name_or_path)
     if adapted and four_bit and not trainable_adapter:
-        raise ValueError(f"the adapter {name_or_path} cannot be merged into weights of 4 bits")
+        raise InputError(f"the adapter {name_or_path} cannot be merged into weights of 4 bits")
     if adapted:
         # peft is an extra, which only adapters need.
         from twhin_hf.loading.adapters import adapter_origin
@@ -121,7 +122,7 @@ def load_pretraining_model(
 
 def _set_dropout(config: Any, dropout: float) -> None:
     if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout}; it must be in [0, 1)")
+        raise InputError(f"dropout is {dropout}; it must be in [0, 1)")
     for name in DROPOUTS:
         if hasattr(config, name):
             setattr(config, name, dropout)
@@ -149,7 +150,7 @@ def _with_adapter(model: PreTrainedModel, name_or_path: str, trainable: bool) ->
     trained = _adapter_heads(name_or_path)
     heads = heads_to_save(model)
     if trainable and set(trained) != set(heads):
-        raise ValueError(
+        raise InputError(
             f"the adapter {name_or_path} was trained with the heads {sorted(trained)}, and the "
             f"objectives ask for {sorted(heads)}; merge it first "
             "(load_pretraining_model(…).save_pretrained(…)) and start from that folder"
@@ -179,7 +180,7 @@ def new_pretraining_model(
             more steps from random weights.
 
     Raises:
-        ValueError: A family that has no class here, or an override that the config does not know.
+        InputError: A family that has no class here, or an override that the config does not know.
     """
     overrides = overrides or {}
     if config_name in CONFIG_MAPPING and not Path(config_name).exists():
@@ -189,7 +190,7 @@ def new_pretraining_model(
         config = AutoConfig.from_pretrained(config_name, trust_remote_code=False)
     unknown = sorted(key for key in overrides if not hasattr(config, key))
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"{type(config).__name__} has no {unknown}; its keys are {sorted(config.to_dict())}"
         )
     # A new config, so that what follows from a key follows from its override: ModernBERT's kinds of

@@ -11,6 +11,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from twhin_hf.errors import InputError
 from twhin_hf.loading.adapters import PretrainingAdapter
 from twhin_hf.modeling.settings import HEAD_NAMES
 
@@ -41,10 +42,10 @@ def four_bit_config() -> BitsAndBytesConfig:
     NF4 with double quantisation, computed in bfloat16 (arXiv 2305.14314, Section 3).
 
     Raises:
-        ValueError: Bitsandbytes is not installed.
+        InputError: Bitsandbytes is not installed.
     """
     if not is_bitsandbytes_available():
-        raise ValueError("4 bits (QLoRA) need bitsandbytes: `pip install bitsandbytes`")
+        raise InputError("4 bits (QLoRA) need bitsandbytes: `pip install bitsandbytes`")
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -87,12 +88,12 @@ def lora_config(
             default.
 
     Raises:
-        ValueError: A rank below 1, or a dropout outside [0, 1).
+        InputError: A rank below 1, or a dropout outside [0, 1).
     """
     if r < 1:
-        raise ValueError(f"lora_r is {r}; it must be 1 or more")
+        raise InputError(f"lora_r is {r}; it must be 1 or more")
     if not 0 <= dropout < 1:
-        raise ValueError(f"lora_dropout is {dropout}; it must be in [0, 1)")
+        raise InputError(f"lora_dropout is {dropout}; it must be in [0, 1)")
     targets = tuple(target_modules or LORA_TARGETS[model.config.model_type])
     encoder = f"{model.base_model_prefix}."
     heads = [name for name, _ in model.named_modules() if not name.startswith(encoder)]
@@ -118,17 +119,17 @@ def add_lora(model: PreTrainedModel, config: LoraConfig | None = None) -> Pretra
         config: Of `lora_config`; its defaults without one.
 
     Raises:
-        ValueError: A model that is no checkpoint, or that has an adapter merged into it: whoever
+        InputError: A model that is no checkpoint, or that has an adapter merged into it: whoever
             loads the new adapter could not find the weights it stands on.
     """
     name = model.config._name_or_path
     if not name:
-        raise ValueError(
+        raise InputError(
             "LoRA adapts a checkpoint, and this model has random weights: train it in full first, "
             "save it, and load it"
         )
     if find_adapter_config_file(name) is not None:
-        raise ValueError(
+        raise InputError(
             f"this model has the adapter {name} merged into it; save it (save_pretrained) and load "
             "it from there, or train that adapter further (load_pretraining_model with "
             "trainable_adapter=True)"

@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
+from twhin_hf.errors import InputError
 from twhin_hf.training.batches import LanguageSampler, PostBatch
 
 
@@ -48,7 +49,7 @@ class MixedBatches(TorchDataset):
     def __getitems__(self, keys: Sequence[int]) -> PostBatch:
         own_keys, sources = np.divmod(np.asarray(keys, np.int64), len(self.sources))
         if (sources != sources[0]).any():
-            raise ValueError("a batch mixes sources; batches must be as large as the sampler's")
+            raise InputError("a batch mixes sources; batches must be as large as the sampler's")
         return self.sources[sources[0]].__getitems__(own_keys)
 
 
@@ -131,7 +132,7 @@ def batch_schedule(proportions: Sequence[float], first_count: int) -> np.ndarray
         int64 `[num_batches]`.
 
     Raises:
-        ValueError: Proportions that are not above 0, or do not sum to 1.
+        InputError: Proportions that are not above 0, or do not sum to 1.
 
     Example:
         >>> batch_schedule([0.75, 0.25], 6).tolist()
@@ -139,7 +140,7 @@ def batch_schedule(proportions: Sequence[float], first_count: int) -> np.ndarray
     """
     shares = np.asarray(proportions, np.float64)
     if (shares <= 0).any() or not np.isclose(shares.sum(), 1):
-        raise ValueError(
+        raise InputError(
             f"the proportions of the batches are {list(proportions)}; they must be above 0 and "
             "sum to 1"
         )

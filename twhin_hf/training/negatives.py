@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from twhin_hf.errors import InputError
 from twhin_hf.training.masking import random_numbers
 
 SIDE, TEXT = 3, 4
@@ -31,7 +32,7 @@ class NegativeSampler:
         names: Of the languages, by their integers; for messages.
 
     Raises:
-        ValueError: A language whose texts all belong to one item: nothing can replace them.
+        InputError: A language whose texts all belong to one item: nothing can replace them.
     """
 
     def __init__(self, languages: np.ndarray, items: np.ndarray, seed: int, names: Sequence[str]):
@@ -52,7 +53,7 @@ class NegativeSampler:
         self.block_size[self.order] = block_size
         if not self.others.all():
             alone = sorted({names[code] for code in languages[self.others[self.order] == 0]})
-            raise ValueError(
+            raise InputError(
                 f"all texts in {alone} are translations of one another: no other text of the "
                 "language can stand in a negative; bring more pairs of it, or leave it out"
             )

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from twhin_hf.errors import InputError
 from twhin_hf.network.folder import Network, row_blocks
 from twhin_hf.training.masking import mix, random_numbers
 from twhin_hf.training.packing import positions_in_posts
@@ -74,7 +75,7 @@ class NetworkTargets:
         seed: Of the samples.
 
     Raises:
-        ValueError: A network without engagements or with a single user, or one that shares no post
+        InputError: A network without engagements or with a single user, or one that shares no post
             with `posts`.
     """
 
@@ -98,7 +99,7 @@ class NetworkTargets:
         self.network_rows = found.fill_null(-1).to_numpy().astype(np.int64)
         self.num_posts, self.num_known = len(posts), int((self.network_rows >= 0).sum())
         if not self.num_known:
-            raise ValueError(
+            raise InputError(
                 f"none of the {len(posts):,} posts is in the network, which has "
                 f"{network.num_posts:,} others, as {str(network.post_ids[0])!r}; give the network "
                 "that was embedded from engagements with these posts"
@@ -223,12 +224,12 @@ def content_ids(posts: Dataset) -> np.ndarray:
 
 def _check_engagements(network: Any) -> None:
     if network.engagements is None:
-        raise ValueError(
+        raise InputError(
             "this network folder holds no engagements (an earlier version wrote it); embed the "
             "network again, or set engagement_weight to 0"
         )
     if network.num_users < 2:
-        raise ValueError(
+        raise InputError(
             f"the network has {network.num_users} user; the engagement objective compares users, "
             "and needs at least two"
         )

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twhin_hf.errors import InputError
+
 
 class PackedLayout(NamedTuple):
     """Where the posts of a batch lie.
@@ -36,7 +38,7 @@ def pack(lengths: np.ndarray, row_length: int) -> PackedLayout:
         row_length: Tokens that a row should hold.
 
     Raises:
-        ValueError: No posts, or a post without tokens.
+        InputError: No posts, or a post without tokens.
 
     Example:
         >>> pack(np.array([5, 3, 4, 4]), 8)[2:]
@@ -44,7 +46,7 @@ def pack(lengths: np.ndarray, row_length: int) -> PackedLayout:
     """
     lengths = np.asarray(lengths, dtype=np.int64)
     if len(lengths) == 0 or lengths.min() < 1:
-        raise ValueError("packing needs posts of at least one token each")
+        raise InputError("packing needs posts of at least one token each")
     total, longest = int(lengths.sum()), int(lengths.max())
     num_rows = -(-total // row_length)
     order = np.argsort(-lengths, kind="stable")

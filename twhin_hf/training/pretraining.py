@@ -26,6 +26,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType, unwrap_peft_model
 
 from twhin_hf.data.tokenization import tokenize_posts
+from twhin_hf.errors import InputError
 from twhin_hf.files import write_json
 from twhin_hf.modeling.packed_attention import attention_dropout, packed_attention_backend
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
@@ -69,7 +70,7 @@ class PretrainingConfig(TrainingArguments):
         dataset_num_proc: Processes that tokenize the texts.
 
     Raises:
-        ValueError: A length, a number of negatives or a flag that cannot work.
+        InputError: A length, a number of negatives or a flag that cannot work.
     """
 
     logging_steps: float = 50
@@ -96,25 +97,25 @@ class PretrainingConfig(TrainingArguments):
             # A batch does not reach the heads of the objectives that it has nothing for.
             self.ddp_find_unused_parameters = True
         if self.remove_unused_columns:
-            raise ValueError("remove_unused_columns must be False: batches are no data set columns")
+            raise InputError("remove_unused_columns must be False: batches are no data set columns")
         if self.row_length < 0 or self.max_length < 3:
-            raise ValueError(
+            raise InputError(
                 f"row_length is {self.row_length} and max_length {self.max_length}; row_length "
                 "must be 0 or more, and max_length 3 or more (two special tokens and one other)"
             )
         if self.cached_rows < 0:
-            raise ValueError(f"cached_rows is {self.cached_rows}; it must be 0 (off) or more")
+            raise InputError(f"cached_rows is {self.cached_rows}; it must be 0 (off) or more")
         if self.head_learning_rate is not None and not self.head_learning_rate > 0:
-            raise ValueError(
+            raise InputError(
                 f"head_learning_rate is {self.head_learning_rate}; it must be above 0, or left out"
             )
         if self.num_negatives < 1:
-            raise ValueError(
+            raise InputError(
                 f"num_negatives is {self.num_negatives}; it must be 1 or more: of translations "
                 "alone nothing can be learnt"
             )
         if self.eval_block_size < 2:
-            raise ValueError(
+            raise InputError(
                 f"eval_block_size is {self.eval_block_size}; it must be 2 or more: a pair alone "
                 "has no negatives"
             )
@@ -132,7 +133,7 @@ class PretrainingTrainer(PublishingMixin):
         **kwargs: As `Trainer` takes.
 
     Raises:
-        ValueError: A source that does not fill a batch.
+        InputError: A source that does not fill a batch.
     """
 
     args: PretrainingConfig
@@ -149,7 +150,7 @@ class PretrainingTrainer(PublishingMixin):
         size = args.train_batch_size * args.world_size
         for source in sources:
             if len(source.sampler) < size:
-                raise ValueError(
+                raise InputError(
                     f"{len(source.sampler):,} {source.name} do not fill one batch of {size:,}; "
                     "lower per_device_train_batch_size, or bring more data"
                 )
@@ -241,7 +242,7 @@ class PretrainingTrainer(PublishingMixin):
         """The held-out batches of this process, each row once."""
         dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
-            raise ValueError("there are no held-out rows to evaluate on; give eval_dataset")
+            raise InputError("there are no held-out rows to evaluate on; give eval_dataset")
         return DataLoader(
             dataset,
             batch_sampler=own_batches(dataset, *self._eval_shares()),
@@ -359,20 +360,20 @@ def check_model(
         The tokenizer.
 
     Raises:
-        ValueError: They do not.
+        InputError: They do not.
     """
     if tokenizer is None:
-        raise ValueError("give the tokenizer as processing_class=")
+        raise InputError("give the tokenizer as processing_class=")
     config = model.config
     encoder_of(model).check_tokenizer(tokenizer, args.max_length)
     if not has_pairs and config.social_weight > 0:
-        raise ValueError(
+        raise InputError(
             f"the model's social_weight is {config.social_weight} and there are no pairs; give "
             "pairs= (to SocialPretrainingTrainer), or set social_weight to 0 (and mlm_weight to 1) "
             "to train without them"
         )
     if has_translation_pairs != (config.tpp_weight > 0):
-        raise ValueError(
+        raise InputError(
             f"the model's tpp_weight is {config.tpp_weight} and there are "
             + (
                 "translation pairs; set tpp_weight, as to 1"
@@ -381,11 +382,11 @@ def check_model(
             )
         )
     if config.mlm_weight > 0 and mlm_probability(model, args) == 0:
-        raise ValueError("mlm_probability is 0 and the model's mlm_weight is not: set one of them")
+        raise InputError("mlm_probability is 0 and the model's mlm_weight is not: set one of them")
     contrastive = has_translation_pairs and config.tpp_loss == "contrastive"
     if (has_pairs and config.social_weight > 0) or contrastive:
         if args.train_batch_size * args.world_size < 2:
-            raise ValueError(
+            raise InputError(
                 "a batch of one pair has no negatives; per_device_train_batch_size must be 2 or "
                 "more"
             )

@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import Trainer
 
+from twhin_hf.errors import InputError
+
 logger = logging.getLogger(__name__)
 
 STRATEGIES = ("end", "every_save")
@@ -26,12 +28,12 @@ class PublishingMixin(Trainer):
         """Makes the repository, or sees that it can be written to, before any training.
 
         Raises:
-            ValueError: A strategy that publishes more than a model, or as
+            InputError: A strategy that publishes more than a model, or as
                 `twhin_hf.hub.client.open_repository`.
         """
         strategy = self.args.hub_strategy
         if strategy not in STRATEGIES:
-            raise ValueError(
+            raise InputError(
                 f"hub_strategy is {getattr(strategy, 'value', strategy)!r}, which publishes the "
                 f"state of the optimizer; choose one of {STRATEGIES}"
             )
@@ -71,10 +73,10 @@ class PublishingMixin(Trainer):
             the first.
 
         Raises:
-            ValueError: Another branch, or as `twhin_hf.hub.push.push_model`.
+            InputError: Another branch, or as `twhin_hf.hub.push.push_model`.
         """
         if revision not in (None, "main"):
-            raise ValueError(f"revision is {revision!r}; a model is published on main")
+            raise InputError(f"revision is {revision!r}; a model is published on main")
         if self.hub_model_id is None and not dry_run:
             self.init_hf_repo(token, private)
         self.save_model(_internal_call=True)

@@ -25,6 +25,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from twhin_hf.data.translation.pairs import translation_items
+from twhin_hf.errors import InputError
 from twhin_hf.modeling.heads import ProjectionHead
 from twhin_hf.modeling.in_batch_losses import in_batch_social_loss, in_batch_translation_loss
 from twhin_hf.modeling.settings import TPP_LOSSES
@@ -60,7 +61,7 @@ def social_sentences(
         max_missing: Share of the pairs that may lack a post, and are left out.
 
     Raises:
-        ValueError: A missing column, no pairs, too many pairs without their posts.
+        InputError: A missing column, no pairs, too many pairs without their posts.
     """
     table = pairs.with_format("arrow")[:] if isinstance(pairs, Dataset) else pairs
     rows, _ = pair_rows(posts, table, max_missing)
@@ -84,7 +85,7 @@ def translation_sentences(
         Columns `text_a`, `text_b` and `label`.
 
     Raises:
-        ValueError: An unknown loss, a missing column, pairs in one language, or a language whose
+        InputError: An unknown loss, a missing column, pairs in one language, or a language whose
             texts cannot be replaced.
     """
     _check_loss(tpp_loss)
@@ -188,7 +189,7 @@ class TranslationPairLoss(nn.Module):
     each pair is an item then.
 
     Raises:
-        ValueError: An unknown loss.
+        InputError: An unknown loss.
     """
 
     def __init__(
@@ -220,7 +221,7 @@ class TranslationPairLoss(nn.Module):
                 0
             ]
         if labels is None:
-            raise ValueError(
+            raise InputError(
                 f"{self.tpp_loss} needs a column `label`: 1 for a translation and 0 for none; "
                 "translation_sentences makes it"
             )
@@ -240,7 +241,7 @@ def _embeddings(
     """Of both columns, `[2 · num_pairs, width]`, first one column, then the other."""
     sides = [model(features)["sentence_embedding"] for features in sentence_features]
     if len(sides) != 2:
-        raise ValueError(
+        raise InputError(
             f"the data set has {len(sides)} columns of texts; this loss takes two, and a label"
         )
     return torch.cat(sides)
@@ -259,4 +260,4 @@ def _texts_side_by_side(
 
 def _check_loss(tpp_loss: str) -> None:
     if tpp_loss not in TPP_LOSSES:
-        raise ValueError(f"tpp_loss is {tpp_loss!r}; choose one of {TPP_LOSSES}")
+        raise InputError(f"tpp_loss is {tpp_loss!r}; choose one of {TPP_LOSSES}")

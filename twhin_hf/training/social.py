@@ -22,6 +22,7 @@ from transformers.trainer_utils import unwrap_peft_model
 
 from twhin_hf.data.splits import check_no_leak
 from twhin_hf.data.tokenization import language_codes
+from twhin_hf.errors import InputError
 from twhin_hf.modeling.heads import EngagementHead
 from twhin_hf.network.folder import Network
 from twhin_hf.training.batches import LanguageSampler, PairBatches, PostBatches, pair_rows
@@ -72,7 +73,7 @@ class SocialPretrainingConfig(PretrainingConfig):
             distillation loss neighbours; of more a sample is drawn in each epoch.
 
     Raises:
-        ValueError: A number below 1, a proportion that is not between 0 and 1, or as
+        InputError: A number below 1, a proportion that is not between 0 and 1, or as
             `PretrainingConfig`.
     """
 
@@ -92,11 +93,11 @@ class SocialPretrainingConfig(PretrainingConfig):
         super().__post_init__()
         for name in ("max_users_per_post", "distillation_targets"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+                raise InputError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         if self.head_steps < 0:
-            raise ValueError(f"head_steps is {self.head_steps}; it must be 0 (none) or more")
+            raise InputError(f"head_steps is {self.head_steps}; it must be 0 (none) or more")
         if not 0 < self.translation_proportion < 1:
-            raise ValueError(
+            raise InputError(
                 f"translation_proportion is {self.translation_proportion}; it must be between 0 "
                 "and 1 (for translation pairs alone there is `twhin-hf tpp`)"
             )
@@ -126,7 +127,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         **kwargs: As `Trainer` takes.
 
     Raises:
-        ValueError: A model whose objectives do not fit the data, a tokenizer that does not fit the
+        InputError: A model whose objectives do not fit the data, a tokenizer that does not fit the
             model, no posts, pairs without their posts, fewer of them than a batch holds, a network
             of other posts, of another dimension or without engagements, or one with a held-out
             post.
@@ -160,7 +161,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
             if network is not None:
                 check_no_leak(network.post_ids, eval_dataset["post_id"], what="The network")
             if model.config.mlm_weight == 0 and eval_pairs is None:
-                raise ValueError(
+                raise InputError(
                     "there is nothing to evaluate on held-out posts: the model's mlm_weight is 0, "
                     "and who engaged with them must not be in the network. Leave eval_dataset out, "
                     "and judge the trained model by `twhin-hf evaluate engagement`"
@@ -179,7 +180,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
             held_out.append(_batches(eval_dataset, eval_pairs, tokenizer, args))
         if eval_translation_pairs is not None:
             if translation_pairs is None:
-                raise ValueError(
+                raise InputError(
                     "there are held-out translation pairs and none to train on; give both, or none"
                 )
             tpp_loss = model.config.tpp_loss
@@ -202,7 +203,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         batches = self._first_source.batches
         posts = batches.posts if isinstance(batches, PairBatches) else batches
         if posts.targets is None:
-            raise ValueError(
+            raise InputError(
                 f"head_steps is {self.args.head_steps} and there is no network: it is for the "
                 "engagement and distillation heads. Give a network, or set it to 0"
             )
@@ -227,7 +228,7 @@ def check_network(model: PreTrainedModel, network: Network | None) -> None:
     """Checks that a model's objectives and a network fit, before any work.
 
     Raises:
-        ValueError: An objective that learns from a network and none, a network that no objective
+        InputError: An objective that learns from a network and none, a network that no objective
             learns from, or vectors of another dimension.
     """
     config = model.config
@@ -238,16 +239,16 @@ def check_network(model: PreTrainedModel, network: Network | None) -> None:
     }
     if network is None:
         for key, weight in weights.items():
-            raise ValueError(
+            raise InputError(
                 f"the model's {key} is {weight} and there is no network; give one, or set it to 0"
             )
     elif not weights:
-        raise ValueError(
+        raise InputError(
             "there is a network, and the model's engagement_weight and distillation_weight are 0; "
             "set one of them, as to 1, or give no network"
         )
     elif network.dimension != config.network_dimension:
-        raise ValueError(
+        raise InputError(
             f"the model's network_dimension is {config.network_dimension} and the network's "
             f"vectors have {network.dimension}; give the network that its heads were trained with, "
             "or start from an encoder that has no such heads yet"

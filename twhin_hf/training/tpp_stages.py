@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import read_json, write_json
 from twhin_hf.training.record import changed_options
 
@@ -62,13 +63,13 @@ def check_stages(stages: Sequence[tuple[Path, dict[str, Any]]]) -> None:
         stages: The folder of each and its `stage_options`, in their order.
 
     Raises:
-        ValueError: One had other options, which are named; or it went on from another model than
+        InputError: One had other options, which are named; or it went on from another model than
             it would now, for a stage before it is still to be trained.
     """
     missing: Path | None = None
     for folder, options in stages:
         if missing is not None and has_begun(folder):
-            raise ValueError(
+            raise InputError(
                 f"{folder} was trained on the model of {missing}, which has not ended: it would "
                 f"not be what {missing} ends with. Remove {folder} to train it anew"
             )
@@ -82,11 +83,11 @@ def check_not_in_stages(given: Iterable[str], stages: Iterable[dict[str, Any]]) 
     """Checks that no option of the command line stands in a stage too.
 
     Raises:
-        ValueError: One does: it could only be ignored.
+        InputError: One does: it could only be ignored.
     """
     both = sorted(set(given) & {key for stage in stages for key in stage} - {"output_dir"})
     if both:
-        raise ValueError(
+        raise InputError(
             f"{', '.join(f'--{name}' for name in both)} would go over what the stages say, in all "
             "of them; leave it out, and change it in the stages of the config"
         )
@@ -104,7 +105,7 @@ def _check_stage(folder: Path, options: dict[str, Any]) -> None:
         if earlier.get(name) != options.get(name)
     ]
     if changes:
-        raise ValueError(
+        raise InputError(
             f"{folder} was trained with other options: {'; '.join(changes)}. Give those again, or "
             "remove the folder to train it anew"
         )

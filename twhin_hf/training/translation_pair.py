@@ -18,6 +18,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.translation.pairs import translation_items
+from twhin_hf.errors import InputError
 from twhin_hf.training.batches import LanguageSampler, PostBatch, PostBatches
 from twhin_hf.training.mixing import BatchSource
 from twhin_hf.training.negatives import NegativeSampler
@@ -128,7 +129,7 @@ class TPPTrainer(PretrainingTrainer):
         **kwargs: As `Trainer` takes.
 
     Raises:
-        ValueError: A model whose objectives do not fit the data, a tokenizer that does not fit the
+        InputError: A model whose objectives do not fit the data, a tokenizer that does not fit the
             model, a missing column, pairs in one language, a language whose texts cannot be
             replaced, or fewer pairs than a batch holds.
     """
@@ -173,7 +174,7 @@ def translation_source(
         proportion: Of the run's batches.
 
     Raises:
-        ValueError: As `TPPTrainer`.
+        InputError: As `TPPTrainer`.
     """
     batches = _batches(pairs, tokenizer, args, tpp_loss, can_replace=tpp_loss != "contrastive")
     languages, size = batches.language_pairs(), None
@@ -200,7 +201,7 @@ def eval_translations(
         tpp_loss: Of the model.
 
     Raises:
-        ValueError: As `TPPTrainer`, naming the held-out pairs; or none is left.
+        InputError: As `TPPTrainer`, naming the held-out pairs; or none is left.
     """
     names, languages = text_languages(pairs, "held-out translation pairs")
     sides, items = languages.reshape(2, -1), translation_items(pairs)
@@ -218,7 +219,7 @@ def eval_translations(
             f"texts in {lone} are translations of one another, and no other can stand in a negative"
         )
         if not kept.any():
-            raise ValueError(f"{told}; hold out more pairs, or none")
+            raise InputError(f"{told}; hold out more pairs, or none")
         logger.warning("%s; they are left out", told)
         pairs = pairs.select(np.flatnonzero(kept))
     return _batches(pairs, tokenizer, args, tpp_loss, can_replace=True)
@@ -264,22 +265,22 @@ def text_languages(pairs: Dataset, what: str = "translation pairs") -> tuple[lis
         what: They are; for messages.
 
     Raises:
-        ValueError: A missing column or value, no pairs, or pairs in one language.
+        InputError: A missing column or value, no pairs, or pairs in one language.
     """
     missing = [name for name in COLUMNS if name not in pairs.column_names]
     if missing:
-        raise ValueError(f"{what} have the columns {pairs.column_names}; {missing} are needed")
+        raise InputError(f"{what} have the columns {pairs.column_names}; {missing} are needed")
     if len(pairs) == 0:
-        raise ValueError(f"there are no {what}")
+        raise InputError(f"there are no {what}")
     table = pairs.select_columns(list(COLUMNS)).with_format("arrow")[:]
     empty = {name: table.column(name).null_count for name in COLUMNS}
     if any(empty.values()):
-        raise ValueError(f"{what} lack values: {empty}; leave those pairs out")
+        raise InputError(f"{what} lack values: {empty}; leave those pairs out")
     column = pa.chunked_array([*table.column("lang_a").chunks, *table.column("lang_b").chunks])
     encoded = column.combine_chunks().dictionary_encode()
     names = encoded.dictionary.to_pylist()
     if len(names) < 2 and names != [UNKNOWN_LANGUAGE]:
-        raise ValueError(
+        raise InputError(
             f"all texts are in {names[0]!r}; {what} need two languages, in lang_a and lang_b"
         )
     return names, encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)

@@ -30,6 +30,7 @@ from twhin_hf.benchmarks.classification.formats import (
 )
 from twhin_hf.benchmarks.zero_shot.labels import SENTIMENTS, sentiment_names
 from twhin_hf.data.splits import SPLITS, split_posts
+from twhin_hf.errors import InputError
 from twhin_hf.report import counts_sentence, in_words
 from twhin_hf.table_format import TableFormat
 
@@ -168,10 +169,10 @@ def find_benchmark(name: str) -> ExternalBenchmark:
     """What is known of a benchmark.
 
     Raises:
-        ValueError: An unknown name.
+        InputError: An unknown name.
     """
     if name not in BENCHMARKS:
-        raise ValueError(f"there is no benchmark {name!r}; known are {', '.join(BENCHMARKS)}")
+        raise InputError(f"there is no benchmark {name!r}; known are {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]
 
 
@@ -199,7 +200,7 @@ def load_benchmark(
 
     Raises:
         FileNotFoundError: The path is not there.
-        ValueError: An unknown name, or no file of a known format; odd lines.
+        InputError: An unknown name, or no file of a known format; odd lines.
     """
     benchmark = find_benchmark(name)
     root = Path(path)
@@ -207,7 +208,7 @@ def load_benchmark(
         raise FileNotFoundError(f"There is no {root}; give the folder of the files of {name}.")
     files = find_files(name, root)
     if not files:
-        raise ValueError(
+        raise InputError(
             f"{root} holds no file of {name}; it holds those of "
             f"{', '.join(other for other in _siblings(name) if find_files(other, root))}."
         )
@@ -229,7 +230,7 @@ def load_benchmark(
             notes[what] = counts
             logger.warning("%s, %s left out: %s", name, in_words(what), counts_sentence(counts))
     if "train" not in found:
-        raise ValueError(f"{root}: no file of {name} is of train; found are {_names(used)}")
+        raise InputError(f"{root}: no file of {name} is of train; found are {_names(used)}")
     missing = [split for split in SPLITS if split not in found]
     if missing:
         found |= _take_from_train(found["train"], missing)
@@ -317,7 +318,7 @@ def _read(
         return parts, lines
     tables = [file for file in files if _is_table(file)]
     if not tables:
-        raise ValueError(
+        raise InputError(
             f"{root} holds no file of {name} that can be read; found are {_names(files)}. Read are "
             f"{_READ}."
         )
@@ -350,7 +351,7 @@ def _take_from_train(train: Labelled, missing: Sequence[str]) -> dict[str, Label
     for split in ("train", *missing):
         own = [(text, label) for place, text, label in rows if place == split]
         if not own:
-            raise ValueError(
+            raise InputError(
                 f"there is no {split} split, and the {len(rows)} texts of train are too few to "
                 "take it from; add a file whose name says so"
             )

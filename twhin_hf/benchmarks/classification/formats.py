@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twhin_hf.benchmarks.hydration import find_texts
+from twhin_hf.errors import InputError
 from twhin_hf.lines import iterate_lines
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import column_names, has_text, open_engine, read_errors, read_table
@@ -81,11 +82,11 @@ def read_paired_files(texts: Path, labels: Path) -> Labelled:
 
     Raises:
         FileNotFoundError: One is missing.
-        ValueError: Another number of labels than of texts, or a blank label.
+        InputError: Another number of labels than of texts, or a blank label.
     """
     found = Labelled(list(iterate_lines(texts)), list(map(str.strip, iterate_lines(labels))))
     if len(found.texts) != len(found.labels):
-        raise ValueError(
+        raise InputError(
             f"{texts} has {len(found.texts):,} lines and {labels.name} {len(found.labels):,}; "
             "needed is one label a text"
         )
@@ -96,12 +97,12 @@ def read_mapping(path: Path) -> dict[str, str]:
     """Names of labels from `mapping.txt` of TweetEval: number, name, and what else there may be.
 
     Raises:
-        ValueError: A line without a tab.
+        InputError: A line without a tab.
     """
     rows = [line.split("\t") for line in iterate_lines(path) if line.strip()]
     odd = next((row for row in rows if len(row) < 2), None)
     if odd:
-        raise ValueError(f"{path}: {odd[0]!r} is no number, a tab and a name")
+        raise InputError(f"{path}: {odd[0]!r} is no number, a tab and a name")
     return {row[0].strip(): row[1].strip() for row in rows}
 
 
@@ -132,7 +133,7 @@ def read_sentimix(path: Path, labels: Mapping[str, str]) -> Labelled:
         labels: Sentiments by id, for tweets whose first line has none.
 
     Raises:
-        ValueError: A tweet that begins otherwise, or one without a sentiment.
+        InputError: A tweet that begins otherwise, or one without a sentiment.
     """
     texts, found, tokens = [], list[str](), list[str]()
     for number, line in enumerate(chain(iterate_lines(path), [""]), start=1):
@@ -146,14 +147,14 @@ def read_sentimix(path: Path, labels: Mapping[str, str]) -> Labelled:
         else:
             head = _tweet_head(columns)
             if head is None:
-                raise ValueError(
+                raise InputError(
                     f"{path}, line {number} is {line[:60]!r}; needed is 'meta', the id and the "
                     "sentiment, where a tweet begins"
                 )
             tweet_id, *told = head
             label = told[0] if told else labels.get(tweet_id)
             if not label:
-                raise ValueError(
+                raise InputError(
                     f"{path}, line {number}: tweet {tweet_id!r} has no sentiment. Put the file "
                     "with the test labels (Uid,Sentiment) beside it."
                 )
@@ -181,14 +182,14 @@ def read_semeval_lines(path: Path) -> Labelled:
     Tweets that were gone when the texts were downloaded (`Not Available`) are left out.
 
     Raises:
-        ValueError: A line of another form, or one that has no text column.
+        InputError: A line of another form, or one that has no text column.
     """
     rows = [(number, line) for number, line in enumerate(iterate_lines(path), 1) if line.strip()]
     texts, labels, gone = [], [], 0
     for number, line in rows:
         columns = line.split("\t", 2)
         if len(columns) < 3 or columns[1] not in _POLARITIES:
-            raise ValueError(
+            raise InputError(
                 f"{path}, line {number} is {line[:60]!r}; needed are an id, one of "
                 f"{sorted(_POLARITIES)} and the text, separated by tabs"
             )
@@ -220,11 +221,11 @@ def read_labelled_table(
         table_format: How text tables are written.
 
     Raises:
-        ValueError: Columns that are missing (the message lists those found), a blank label, or
+        InputError: Columns that are missing (the message lists those found), a blank label, or
             no text.
     """
     if unknown := sorted(set(columns or {}) - set(_COLUMNS)):
-        raise ValueError(
+        raise InputError(
             f"columns names {', '.join(unknown)}, which is not read here; known are "
             f"{', '.join(_COLUMNS)}."
         )
@@ -236,7 +237,7 @@ def read_labelled_table(
         } | dict(columns or {})
         key = "text" if named["text"] else "id"
         if not named["label"] or not named[key]:
-            raise ValueError(
+            raise InputError(
                 f"{path} has the columns {', '.join(header) or 'none'}; needed are a label "
                 f"({', '.join(_COLUMNS['label'])}) and a text ({', '.join(_COLUMNS['text'])}) or "
                 f"an id ({', '.join(_COLUMNS['id'])}). Say which they are with columns "
@@ -255,7 +256,7 @@ def read_labelled_table(
     if key == "text":
         return _checked(path, Labelled(table["text"].to_pylist(), labels))
     if hydration is None:
-        raise ValueError(
+        raise InputError(
             f"{path} holds ids and labels without texts. Give the texts (`--hydration`): JSON "
             "lines of X/Twitter's API, or a table of post_id and text."
         )
@@ -278,12 +279,12 @@ def _checked(path: Path, found: Labelled) -> Labelled:
         zip(found.texts, found.labels, filled, strict=True), start=1
     ):
         if is_filled and (label is None or not label.strip()):
-            raise ValueError(f"{path}: the label of row {number} is blank; needed is one each")
+            raise InputError(f"{path}: the label of row {number} is blank; needed is one each")
         if is_filled:
             texts.append(text)
             labels.append(label)
     if not texts:
-        raise ValueError(f"{path} holds no text with a label")
+        raise InputError(f"{path} holds no text with a label")
     return Labelled(texts, labels, found.without_text, len(found.texts) - len(texts))
 
 
@@ -304,5 +305,5 @@ def _unpacked(path: Path) -> Iterator[Path]:
             with bz2.open(path) as packed, plain.open("wb") as target:
                 shutil.copyfileobj(packed, target)
         except (OSError, EOFError) as error:
-            raise ValueError(f"{path} cannot be unpacked: {error}. Fetch it again.") from error
+            raise InputError(f"{path} cannot be unpacked: {error}. Fetch it again.") from error
         yield plain

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twhin_hf.data.splits import SPLITS
+from twhin_hf.errors import InputError
 from twhin_hf.report import counts_sentence
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Records:
 
     def __post_init__(self) -> None:
         if self.users.shape != self.posts.shape or self.users.ndim != 1:
-            raise ValueError(
+            raise InputError(
                 f"Records have {self.users.shape} users and {self.posts.shape} posts; "
                 "two arrays of one length are needed."
             )
@@ -137,10 +138,10 @@ def build_benchmark(
         maximum, engagements whose user has no vector or whose post is unknown.
 
     Raises:
-        ValueError: `splits` has another length than `posts`, or no engagement is left.
+        InputError: `splits` has another length than `posts`, or no engagement is left.
     """
     if len(splits) != posts.num_rows:
-        raise ValueError(f"{len(splits):,} splits for {posts.num_rows:,} posts; give one each.")
+        raise InputError(f"{len(splits):,} splits for {posts.num_rows:,} posts; give one each.")
     rng = np.random.default_rng(seed)
     edges = distinct_records(graph.lhs, graph.rhs)
     user_of = _rows_in(graph.user_ids, network.user_ids)
@@ -149,7 +150,7 @@ def build_benchmark(
     no_vector, no_post = users < 0, rows < 0
     usable = Records(users, rows).where(~no_vector & ~no_post)
     if not len(usable):
-        raise ValueError(
+        raise InputError(
             f"None of {len(edges):,} engagements has both a user with a vector "
             f"({int(no_vector.sum()):,} have none) and a known post ({int(no_post.sum()):,} have "
             "none). Give the log, the posts and the network of the same run."

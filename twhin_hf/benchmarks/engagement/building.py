@@ -29,6 +29,7 @@ from twhin_hf.benchmarks.engagement.loading import EngagementSplits, hub_configs
 from twhin_hf.benchmarks.engagement.recipe import EngagementRecipe
 from twhin_hf.benchmarks.hub_folder import HubConfig
 from twhin_hf.data.splits import SPLITS, check_no_leak, split_posts
+from twhin_hf.errors import InputError
 from twhin_hf.report import counts_sentence
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def build_engagement_benchmark(
         The benchmark; a language in which a split has no record is left out.
 
     Raises:
-        ValueError: The network has seen a held-out post, the salt is too short or too long, a
+        InputError: The network has seen a held-out post, the salt is too short or too long, a
             minimum is below 1, or nothing is left.
     """
     recipe = EngagementRecipe(**options)
@@ -119,7 +120,7 @@ def build_engagement_benchmark(
     counts["languages_without_a_split"] = len(benchmark.language_names) - len(languages)
     logger.debug("Engagement benchmark to publish: %s", counts)
     if not languages:
-        raise ValueError(
+        raise InputError(
             "No language has records in train, validation and test, of "
             f"{counts_sentence(counts)}. Give a larger log, lower the floors, or exclude fewer "
             "posts; where all posts of train are excluded, another split_seed (`--split_seed`) "
@@ -147,7 +148,7 @@ def _checked_salt(salt: bytes | None) -> bytes:
     if salt is None:
         return secrets.token_bytes(hashlib.blake2b.MAX_KEY_SIZE)
     if not _SALT_BYTES <= len(salt) <= hashlib.blake2b.MAX_KEY_SIZE:
-        raise ValueError(
+        raise InputError(
             f"The salt has {len(salt)} bytes; needed are {_SALT_BYTES} to "
             f"{hashlib.blake2b.MAX_KEY_SIZE} random ones. Leave it out to have one drawn."
         )
@@ -163,7 +164,7 @@ def _above_floors(
     posts = np.bincount(edges.posts, minlength=len(graph.post_ids)) >= min_post
     kept = users[graph.lhs] & posts[graph.rhs]
     if not kept.any():
-        raise ValueError(
+        raise InputError(
             f"No engagement is left: no post with {min_post} users was engaged with by a user with "
             f"{min_user} posts. Lower min_user_engagements or min_post_engagements."
         )

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from twhin_hf.benchmarks.archives import list_files
 from twhin_hf.benchmarks.layout import files_of, find_layout
 from twhin_hf.data.splits import SPLITS
+from twhin_hf.errors import InputError
 from twhin_hf.tables import column_names, is_blank, open_engine, read_errors, read_table
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def find_files(folder: Path, language: str) -> dict[str, dict[str, list[TableFil
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: The language or a split is not there, or no file has the columns of a part;
+        InputError: The language or a split is not there, or no file has the columns of a part;
             the message lists the files and their columns.
     """
     if not folder.is_dir():
@@ -58,7 +59,7 @@ def find_files(folder: Path, language: str) -> dict[str, dict[str, list[TableFil
     ]
     if missing:
         told = "; ".join(f"{name} ({', '.join(names)})" for name, names in columns.items())
-        raise ValueError(
+        raise InputError(
             f"{folder} has no {', no '.join(missing)} for the language {language!r}. Needed are, "
             "in each split, posts with columns id and text, and records with user (a vector) and "
             f"id. Found are {told}."
@@ -95,12 +96,12 @@ def check_ids(table: ir.Table, file: TableFile) -> int:
     """The number of rows.
 
     Raises:
-        ValueError: A row has no id.
+        InputError: A row has no id.
     """
     found = table.aggregate(rows=table.count(), blank=table.count(where=is_blank(table.id)))
     counts = found.to_pyarrow().to_pylist()[0]
     if counts["blank"]:
-        raise ValueError(f"{file.path}: {counts['blank']:,} of {counts['rows']:,} rows have no id.")
+        raise InputError(f"{file.path}: {counts['blank']:,} of {counts['rows']:,} rows have no id.")
     return counts["rows"]
 
 
@@ -108,17 +109,17 @@ def vector_lengths(table: ir.Table, file: TableFile) -> dict[int, Path]:
     """Lengths of the user vectors, and the file.
 
     Raises:
-        ValueError: A record has no vector, or one that holds a null, NaN or infinity.
+        InputError: A record has no vector, or one that holds a null, NaN or infinity.
     """
     counted = table.group_by(length=table.user.length()).agg(rows=table.count()).to_pyarrow()
     lengths = counted["length"].to_pylist()
     if None in lengths or 0 in lengths:
-        raise ValueError(f"{file.path} has records without a user vector; each needs one.")
+        raise InputError(f"{file.path} has records without a user vector; each needs one.")
     number = table.select(value=table.user.unnest()).value
     is_bad = number.isnull() | number.isnan() | number.isinf()
     num_bad = is_bad.sum().to_pyarrow().as_py()
     if num_bad:
-        raise ValueError(
+        raise InputError(
             f"{file.path}: {num_bad:,} numbers of user vectors are null, NaN or infinite. Check "
             "the network that they are from."
         )
@@ -129,18 +130,18 @@ def check_posts(table: ir.Table, file: TableFile, split: str, split_of: dict[str
     """Checks posts against those before, whose splits `split_of` holds, and adds them to it.
 
     Raises:
-        ValueError: A post has no text, or comes twice.
+        InputError: A post has no text, or comes twice.
     """
     rows = table.mutate(blank=is_blank(table.text)).select("id", "blank").to_pyarrow()
     blank = pc.sum(rows["blank"]).as_py() or 0
     if blank:
-        raise ValueError(
+        raise InputError(
             f"{file.path}: {blank:,} of {len(rows):,} posts have no text. Hydrate them, or take "
             "them and their records out."
         )
     for post_id in rows["id"].to_pylist():
         if post_id in split_of:
-            raise ValueError(
+            raise InputError(
                 f"{file.path}: the post {post_id!r} is there already, in {split_of[post_id]}. Each "
                 "post may come once, in one split: take the other rows out."
             )

@@ -39,6 +39,7 @@ from twhin_hf.benchmarks.engagement.files import (
 from twhin_hf.benchmarks.hub_folder import HubConfig
 from twhin_hf.benchmarks.layout import find_layout, fingerprint, modern_code
 from twhin_hf.data.splits import SPLITS
+from twhin_hf.errors import InputError
 from twhin_hf.tables import table_batches
 
 POSTS_SUFFIX = "-posts"
@@ -125,14 +126,14 @@ class EngagementPrediction(ArrowBasedBuilder):
                     else:
                         check_posts(table, file, split, split_of)
             if not num_rows:
-                raise ValueError(
+                raise InputError(
                     f"The split {split} of {self._language!r} has no {self._part} "
                     f"({', '.join(file.path.name for file in files)}). Needed are some in train, "
                     "development and test."
                 )
         if len(lengths) > 1:
             told = ", ".join(f"{length} ({path.name})" for length, path in sorted(lengths.items()))
-            raise ValueError(
+            raise InputError(
                 f"User vectors of {self._language!r} have different lengths: {told}. All must be "
                 "rows of one network: write the records again."
             )
@@ -162,7 +163,7 @@ def load_engagement_prediction(
 
     Raises:
         FileNotFoundError: The folder is missing.
-        ValueError: The language or a split is not there, or columns, ids or vectors do not fit.
+        InputError: The language or a split is not there, or columns, ids or vectors do not fit.
     """
     parts = []
     for name in (language + POSTS_SUFFIX, language):
@@ -208,7 +209,7 @@ def to_benchmark(languages: Mapping[str, EngagementSplits]) -> EngagementBenchma
         languages: Of `load_engagement_prediction`, not streaming.
 
     Raises:
-        ValueError: A record's post is not among the posts of its split, or vectors differ in
+        InputError: A record's post is not among the posts of its split, or vectors differ in
             length between languages.
     """
     posts, records, vectors, splits = [], [], [], []
@@ -220,7 +221,7 @@ def to_benchmark(languages: Mapping[str, EngagementSplits]) -> EngagementBenchma
             rows = pc.index_in(drawn["id"], value_set=own["id"].combine_chunks())
             if rows.null_count:
                 missing = drawn["id"].filter(pc.is_null(rows))
-                raise ValueError(
+                raise InputError(
                     f"{rows.null_count:,} records of {language!r}, {split}, are of posts that are "
                     f"not there ({str(missing[0])!r} for one). Posts and records must be of one "
                     "benchmark and split."
@@ -235,7 +236,7 @@ def to_benchmark(languages: Mapping[str, EngagementSplits]) -> EngagementBenchma
             num_posts, num_records = num_posts + len(own), num_records + len(drawn)
     widths = sorted({part.shape[1] for part in vectors})
     if len(widths) > 1:
-        raise ValueError(f"User vectors have lengths {widths}; all languages need the same one.")
+        raise InputError(f"User vectors have lengths {widths}; all languages need the same one.")
     table, all_records = pa.concat_tables(posts), Records.concatenate(records)
     return EngagementBenchmark(
         post_ids=table["id"].to_pylist(),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twhin_hf.errors import InputError
+
 
 @dataclass(frozen=True)
 class EngagementRecipe:
@@ -18,7 +20,7 @@ class EngagementRecipe:
         seed: Seed of the posts and records drawn.
 
     Raises:
-        ValueError: A minimum below 1.
+        InputError: A minimum below 1.
     """
 
     min_user_engagements: int = 5
@@ -31,4 +33,4 @@ class EngagementRecipe:
         for side in ("user", "post"):
             least = getattr(self, f"min_{side}_engagements")
             if least < 1:
-                raise ValueError(f"min_{side}_engagements is {least}; it must be at least 1.")
+                raise InputError(f"min_{side}_engagements is {least}; it must be at least 1.")

@@ -24,6 +24,7 @@ from twhin_hf.benchmarks.hashtag.text import find_hashtags, remove_hashtags
 from twhin_hf.data.language_codes import check_language_code
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import SPLITS
+from twhin_hf.errors import InputError
 from twhin_hf.report import counts_sentence
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, has_text, open_engine
@@ -77,7 +78,7 @@ def build_hashtag_benchmark(
 
     Raises:
         FileNotFoundError: The source is missing.
-        ValueError: The posts cannot be read, or no language has enough posts with hashtags.
+        InputError: The posts cannot be read, or no language has enough posts with hashtags.
     """
     recipe = recipe or HashtagRecipe()
     if not isinstance(posts, Dataset):
@@ -100,7 +101,7 @@ def build_hashtag_benchmark(
                 languages[language] = made
     if not languages:
         found_in = [f"{language}: {counts_sentence(found)}" for language, found in counts.items()]
-        raise ValueError(
+        raise InputError(
             f"No language has two hashtags with {recipe.min_examples} different posts each, of "
             f"{len(posts):,} posts ({'; '.join(found_in)}). Give more posts, or lower "
             "min_examples (`--min_examples`)."

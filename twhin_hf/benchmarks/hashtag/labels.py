@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import column_names, has_text, open_engine, read_errors, read_table
 
@@ -41,12 +42,12 @@ def read_labels(
         String columns `id`, `label` (without `#`) and perhaps `text`, a table per split.
 
     Raises:
-        ValueError: A file lacks a column or its header, an id or label is blank, an id has two
+        InputError: A file lacks a column or its header, an id or label is blank, an id has two
             labels, a split is empty, a label has no example in train, or some files have texts
             and others none.
     """
     if unknown := sorted(set(columns or {}) - set(_NAMES)):
-        raise ValueError(
+        raise InputError(
             f"columns names {', '.join(unknown)}, which is not read here; known are "
             f"{', '.join(_NAMES)}."
         )
@@ -60,13 +61,13 @@ def read_labels(
     }
     for split, table in found.items():
         if not len(table):
-            raise ValueError(
+            raise InputError(
                 f"The split {split} is empty ({_names(splits[split])}), or all of it stands in "
                 "an earlier split. Needed is at least one post in train, development and test."
             )
     unseen = set(kept["label"].to_pylist()) - set(found["train"]["label"].to_pylist())
     if unseen:
-        raise ValueError(
+        raise InputError(
             f"{len(unseen):,} labels have no example in train ({_names(splits['train'])}): "
             f"{', '.join(sorted(unseen)[:5])}. A model cannot learn them: take these posts out, or "
             "move some to train."
@@ -83,7 +84,7 @@ def _read(file: Path, theirs: Mapping[str, str], table_format: TableFormat | Non
     } | dict(theirs)
     missing = [name for name in ("id", "label") if names[name] is None]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"{file} has no column {' and none '.join(missing)}; its first line or schema has "
             f"{', '.join(map(repr, found[:10])) or 'nothing'}. Needed is a header with ID and "
             "label (and text, where posts are hydrated), or columns that say which they are "
@@ -102,7 +103,7 @@ def _read(file: Path, theirs: Mapping[str, str], table_format: TableFormat | Non
     for name in ("id", "label"):
         blank = len(table) - (pc.sum(has_text(table[name])).as_py() or 0)
         if blank:
-            raise ValueError(f"{file}: {blank:,} of {len(table):,} rows have a blank {name}.")
+            raise InputError(f"{file}: {blank:,} of {len(table):,} rows have a blank {name}.")
     label = pc.utf8_trim_whitespace(_label_names(file, columns["label"], table["label"]))
     table = table.set_column(1, "label", pc.replace_substring_regex(label, "^[#＃]", ""))
     if "text" in columns:
@@ -114,7 +115,7 @@ def _merge(tables: Mapping[str, pa.Table]) -> pa.Table:
     """All splits in one table, with a column `split`."""
     with_text = {name: "text" in table.column_names for name, table in tables.items()}
     if len(set(with_text.values())) > 1:
-        raise ValueError(
+        raise InputError(
             f"Some splits have texts ({', '.join(k for k, v in with_text.items() if v)}), others "
             f"none ({', '.join(k for k, v in with_text.items() if not v)}). Needed are texts in "
             "all files, or in none with a hydration source."
@@ -145,7 +146,7 @@ def _drop_repeats(rows: pa.Table) -> pa.Table:
         example = twice[0].as_py()
         given = rows.filter(pc.equal(rows["id"], example))
         places = [f"{row['label']!r} in {row['split']}" for row in given.to_pylist()]
-        raise ValueError(
+        raise InputError(
             f"{len(twice):,} ids have different labels; {example!r} has {', '.join(places)}. "
             "A post must have one label: take these rows out."
         )

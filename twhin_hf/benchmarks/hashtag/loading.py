@@ -37,6 +37,7 @@ from twhin_hf.benchmarks.layout import (
     is_split_table,
     modern_code,
 )
+from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import has_text
 
@@ -135,11 +136,11 @@ class HashtagPrediction(ArrowBasedBuilder):
     def _check_texts(self, data_dir: str | Path, hydration: str | Path | None) -> None:
         hydrated = "text" in self._labels["train"].column_names
         if hydrated and hydration is not None:
-            raise ValueError(
+            raise InputError(
                 f"{data_dir} holds the texts already; leave hydration out (it is {hydration})."
             )
         if not hydrated and hydration is None:
-            raise ValueError(
+            raise InputError(
                 f"{data_dir} holds ids and labels without texts. Give the texts with hydration=... "
                 "(`--hydration`): JSON lines of X/Twitter's API, or a table of post_id and text."
             )
@@ -151,7 +152,7 @@ class HashtagPrediction(ArrowBasedBuilder):
         report = f"Posts with a text, by split: {told}."
         empty = [name for name, (kept, _) in counts.items() if not kept]
         if empty:
-            raise ValueError(
+            raise InputError(
                 f"No text is left in {' and '.join(empty)} of the language {self.config.name!r}. "
                 f"{report} Give a hydration source that holds more of the posts."
             )
@@ -193,7 +194,7 @@ def load_hashtag_prediction(
 
     Raises:
         FileNotFoundError: A file or folder is missing.
-        ValueError: The language is not there, or the files are damaged, are of another kind, or
+        InputError: The language is not there, or the files are damaged, are of another kind, or
             contradict themselves.
     """
     builder = HashtagPrediction(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twhin_hf.errors import InputError
+
 
 @dataclass(frozen=True)
 class HashtagRecipe:
@@ -19,7 +21,7 @@ class HashtagRecipe:
         seed: Seed of the posts drawn and of the splits.
 
     Raises:
-        ValueError: A number or shares that cannot work.
+        InputError: A number or shares that cannot work.
     """
 
     num_hashtags: int = 500
@@ -32,13 +34,13 @@ class HashtagRecipe:
     def __post_init__(self) -> None:
         for name, least in (("num_hashtags", 2), ("max_posts", 1), ("min_examples", 3)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
         if (
             len(self.fractions) != 3
             or min(self.fractions) <= 0
             or abs(sum(self.fractions) - 1) > 1e-9
         ):
-            raise ValueError(
+            raise InputError(
                 f"fractions={self.fractions}: three shares above 0 (train, validation, test) are "
                 "needed that add up to 1, such as (0.8, 0.1, 0.1)."
             )

@@ -16,6 +16,7 @@ from twhin_hf.benchmarks.zero_shot.shakti import is_shakti, parse_shakti
 from twhin_hf.benchmarks.zero_shot.tag_rows import JSON_ENDINGS, NAME_FILES, parse_tag_rows
 from twhin_hf.benchmarks.zero_shot.tags import rename_types, to_bio
 from twhin_hf.benchmarks.zero_shot.word_columns import parse_word_columns
+from twhin_hf.errors import InputError
 from twhin_hf.lines import iterate_lines
 
 if TYPE_CHECKING:
@@ -57,12 +58,12 @@ def read_entities(
 
     Raises:
         FileNotFoundError: There is no such file, or the folder is empty.
-        ValueError: A line that is not of the format, with its number; numbers without names; no
+        InputError: A line that is not of the format, with its number; numbers without names; no
             sentence; unknown keys of `columns`.
     """
     mapping = label_map or {}
     if unknown := sorted(set(columns or {}) - set(_COLUMNS)):
-        raise ValueError(
+        raise InputError(
             f"columns names {', '.join(unknown)}, which named entities do not have; known are "
             f"{', '.join(_COLUMNS)}"
         )
@@ -73,7 +74,7 @@ def read_entities(
             found = parse_tag_rows(file, mapping, columns)
         elif is_shakti(iterate_lines(file, encoding)):
             if columns:
-                raise ValueError(f"{file} is in Shakti Standard Format; leave columns out")
+                raise InputError(f"{file} is in Shakti Standard Format; leave columns out")
             found = parse_shakti(file, numbered_lines(file, encoding))
         else:
             found = parse_word_columns(file, columns, encoding)

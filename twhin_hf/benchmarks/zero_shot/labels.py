@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from twhin_hf.errors import InputError
+
 SENTIMENTS = {"0": "negative", "1": "neutral", "2": "positive"}
 """What the numbers mean in the label files of UMSAB and TweetEval."""
 SIGNED_SENTIMENTS = {"-1": "negative", "0": "neutral", "1": "positive"}
@@ -29,7 +31,7 @@ def read_label_map(entries: Iterable[str]) -> dict[str, str]:
         entries: `OLD=NEW`, and paths of YAML files with `OLD: NEW` lines.
 
     Raises:
-        ValueError: An entry that is neither.
+        InputError: An entry that is neither.
         FileNotFoundError: A YAML file that is not there.
     """
     found: dict[str, str] = {}
@@ -38,13 +40,13 @@ def read_label_map(entries: Iterable[str]) -> dict[str, str]:
         if equals and old and new:
             found[old] = new
         elif not entry.endswith((".yaml", ".yml")):
-            raise ValueError(f"--label_map {entry!r}: needed is OLD=NEW or a YAML file")
+            raise InputError(f"--label_map {entry!r}: needed is OLD=NEW or a YAML file")
         elif not Path(entry).is_file():
             raise FileNotFoundError(f"--label_map: there is no {entry}")
         else:
             content = yaml.safe_load(Path(entry).read_text(encoding="utf-8"))
             if not isinstance(content, dict):
-                raise ValueError(f"{entry} holds no `OLD: NEW` lines")
+                raise InputError(f"{entry} holds no `OLD: NEW` lines")
             found |= {str(name): str(new_name) for name, new_name in content.items()}
     return found
 
@@ -84,7 +86,7 @@ def sentiment_names(
             there.
 
     Raises:
-        ValueError: Numbers of which nobody can tell the meaning, such as 0 and 1, which are two
+        InputError: Numbers of which nobody can tell the meaning, such as 0 and 1, which are two
             classes or two of three, or 1 to 5; or scores such as 0.7.
 
     Example:
@@ -98,7 +100,7 @@ def sentiment_names(
     }
     scores = [n for label, n in numbers.items() if _SCORE.fullmatch(n) and label not in chosen]
     if scores:
-        raise ValueError(
+        raise InputError(
             f"{where} has scores as labels, such as {scores[0]}; needed are classes, as negative, "
             "neutral and positive. Write them into a column of their own, and say which it is "
             "(`--columns label=...`)"
@@ -112,7 +114,7 @@ def sentiment_names(
         scale = SENTIMENTS
     if unnamed and scale is None:
         told = " and ".join(sorted(found, key=int)) + " alone" * (found < SENTIMENTS.keys())
-        raise ValueError(
+        raise InputError(
             f"{where} has the labels {told}, which may mean several things: with three classes 1 "
             "is neutral, with two it is positive, and others count stars. Say which "
             "(`--label_map 0=negative 1=positive`)"

@@ -26,6 +26,7 @@ from twhin_hf.benchmarks.zero_shot.sentences import (
     sentence_dataset,
     sentence_lines,
 )
+from twhin_hf.errors import InputError
 from twhin_hf.lines import iterate_lines
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import has_text, open_engine, read_errors, read_table
@@ -64,19 +65,19 @@ def read_zero_shot(
         `tokens` and `tags`, or `text` and `label`.
 
     Raises:
-        ValueError: Columns or an encoding of `pos`, separators of another task than sentiment, or
+        InputError: Columns or an encoding of `pos`, separators of another task than sentiment, or
             its neutral texts; or as the readers say.
     """
     if keep_neutral and task != "sentiment":
-        raise ValueError(
+        raise InputError(
             f"keep_neutral goes with the task sentiment, not with {task}; leave it out"
         )
     if columns and task == "pos":
-        raise ValueError("columns go with the tasks sentiment and ner, not with pos")
+        raise InputError("columns go with the tasks sentiment and ner, not with pos")
     table_format = table_format or TableFormat()
     of_files = TableFormat(encoding=table_format.encoding) if task == "ner" else TableFormat()
     if task != "sentiment" and table_format != of_files:
-        raise ValueError(
+        raise InputError(
             "separator, quoting and header (and encoding, but of ner) go with the task sentiment, "
             f"not with {task}; leave them out"
         )
@@ -99,14 +100,14 @@ def read_pos(path: str | Path) -> Dataset:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A line that is not CoNLL-U, with its number; a treebank whose words are
+        InputError: A line that is not CoNLL-U, with its number; a treebank whose words are
             withheld (`_` in place of each).
     """
     sentences: list[Sentence] = []
     for file in find_files(path):
         sentences += _parse_conllu(file)
     if sentences and all(word == "_" for tokens, _ in sentences for word in tokens):
-        raise ValueError(
+        raise InputError(
             f"{path}: every word is '_', so this treebank comes without its text (as English "
             "GUMReddit does). Restore the words with the script of the treebank, or take another."
         )
@@ -140,7 +141,7 @@ def read_sentiment(
 
     Raises:
         FileNotFoundError: The file is not there, or the label file beside it.
-        ValueError: Another number of labels than of texts, a text without a label, no row, or
+        InputError: Another number of labels than of texts, a text without a label, no row, or
             labels by numbers that could mean several things and that `label_map` does not name.
     """
     from datasets import Dataset
@@ -154,7 +155,7 @@ def read_sentiment(
     rows = []
     for number, (text, label, is_filled) in enumerate(zip(texts, labels, filled, strict=True), 1):
         if is_filled and not (label and label.strip()):
-            raise ValueError(f"{path}: the label of row {number} is blank; needed is one each")
+            raise InputError(f"{path}: the label of row {number} is blank; needed is one each")
         if is_filled:
             rows.append((text, label.strip()))
     if blank := len(texts) - len(rows):
@@ -164,7 +165,7 @@ def read_sentiment(
     names = sentiment_names({label for _, label in rows}, str(path), label_map)
     kept = [(text, names[label]) for text, label in rows if names[label] not in dropped]
     if not kept:
-        raise ValueError(
+        raise InputError(
             f"{path} holds no text to use; its labels are {sorted(set(names.values()))}, and those "
             f"left out {sorted(dropped)}"
         )
@@ -187,7 +188,7 @@ def read_bitext(
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        ValueError: A line without two texts, with its number, or a name without languages.
+        InputError: A line without two texts, with its number, or a name without languages.
     """
     from datasets import Dataset, concatenate_datasets
 
@@ -209,7 +210,7 @@ def _is_bare_tsv(file: Path) -> bool:
 def _parse_bitext(file: Path) -> dict[str, list[str]]:
     languages = file.stem.split("-")
     if len(languages) != 2 or not all(language.isalpha() for language in languages):
-        raise ValueError(
+        raise InputError(
             f"{file}: which languages are these? Name the file after them, such as en-ar.tsv, or "
             "give columns text_a, text_b, lang_a and lang_b"
         )
@@ -222,7 +223,7 @@ def _parse_bitext(file: Path) -> dict[str, list[str]]:
             side.append(text)
     count = len(texts[0])
     if not count:
-        raise ValueError(f"{file} holds no pair.")
+        raise InputError(f"{file} holds no pair.")
     return {
         "text_a": texts[0],
         "text_b": texts[1],
@@ -259,14 +260,14 @@ def _parse_conllu(file: Path) -> Iterator[Sentence]:
 def _text_and_label_files(path: Path) -> tuple[list[str], list[str]]:
     head, found, tail = path.name.rpartition("text")
     if not found:
-        raise ValueError(
+        raise InputError(
             f"{path}: where are its labels? Name the texts '…text.txt' and the labels "
             "'…labels.txt', or give a table with columns text and label"
         )
     beside = path.with_name(f"{head}labels{tail}")
     texts, labels = (list(iterate_lines(file)) for file in (path, beside))
     if len(texts) != len(labels):
-        raise ValueError(
+        raise InputError(
             f"{path} has {len(texts):,} lines and {beside.name} {len(labels):,}; "
             "needed is one label a text"
         )

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
+from twhin_hf.errors import InputError
 from twhin_hf.lines import iterate_lines
 
 if TYPE_CHECKING:
@@ -60,21 +61,21 @@ def odd_line(file: Path, number: int, line: str, needed: str) -> NoReturn:
     """Refuses a line.
 
     Raises:
-        ValueError: Always; it names the file, the line and what is needed.
+        InputError: Always; it names the file, the line and what is needed.
     """
-    raise ValueError(f"{file}, line {number} is {line[:80]!r}; needed is {needed}")
+    raise InputError(f"{file}, line {number} is {line[:80]!r}; needed is {needed}")
 
 
 def sentence_dataset(path: str | Path, sentences: Sequence[Sentence]) -> Dataset:
     """`tokens` and `tags`, a row a sentence.
 
     Raises:
-        ValueError: No sentence.
+        InputError: No sentence.
     """
     from datasets import Dataset
 
     if not sentences:
-        raise ValueError(f"{path} holds no sentence.")
+        raise InputError(f"{path} holds no sentence.")
     return Dataset.from_dict(
         {"tokens": [tokens for tokens, _ in sentences], "tags": [tags for _, tags in sentences]}
     )

@@ -24,6 +24,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from twhin_hf.errors import InputError
+
 _MARKUP = re.compile(r"</?\s*(story|sentence|document|head|text|body|p)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"<(/?)\s*sentence\b", re.IGNORECASE)
 _ENTITY = re.compile(r"\bne\s*=\s*['\"]?\s*([^'\"\s/>]+)", re.IGNORECASE)
@@ -49,7 +51,7 @@ def parse_shakti(
         Words and tags of a sentence that has words.
 
     Raises:
-        ValueError: A line that is not SSF, or chunks that do not close, with the line's number.
+        InputError: A line that is not SSF, or chunks that do not close, with the line's number.
     """
     tokens: list[str] = []
     tags: list[str] = []
@@ -60,7 +62,7 @@ def parse_shakti(
             continue
         if _MARKUP.match(line):
             if chunks:
-                raise ValueError(
+                raise InputError(
                     f"{file}, line {number}: {line.strip()!r} comes while {len(chunks)} chunks are "
                     "open; close each '((' with a '))'"
                 )
@@ -72,10 +74,10 @@ def parse_shakti(
         columns = [column.strip() for column in line.split("\t")]
         if "))" in columns[:2]:
             if not chunks:
-                raise ValueError(f"{file}, line {number}: '))' closes a chunk that nothing opened")
+                raise InputError(f"{file}, line {number}: '))' closes a chunk that nothing opened")
             chunks.pop()
         elif len(columns) < 2 or not _ADDRESS.match(columns[0]) or not columns[1]:
-            raise ValueError(
+            raise InputError(
                 f"{file}, line {number} is {line[:80]!r}; needed are an address and a word or "
                 "'((', separated by a tab"
             )
@@ -89,6 +91,6 @@ def parse_shakti(
             tags.append("O" if entity is None else f"{'B' if begins else 'I'}-{entity}")
             begins = False
     if chunks:
-        raise ValueError(f"{file} ends while {len(chunks)} chunks are open; it is cut off")
+        raise InputError(f"{file} ends while {len(chunks)} chunks are open; it is cut off")
     if tokens:
         yield tokens, tags

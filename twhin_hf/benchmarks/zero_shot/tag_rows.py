@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from twhin_hf.benchmarks.zero_shot.sentences import Sentence, numbered_lines
 from twhin_hf.benchmarks.zero_shot.tags import check_tag
+from twhin_hf.errors import InputError
 from twhin_hf.lines import iterate_lines
 from twhin_hf.tables import read_errors
 
@@ -51,7 +52,7 @@ def parse_tag_rows(
         Tokens and tags of the rows that have tokens.
 
     Raises:
-        ValueError: A row without tokens or tags, with another number of them, with numbers whose
+        InputError: A row without tokens or tags, with another number of them, with numbers whose
             names nobody tells, or with what is no tag. All tell the file and the row.
     """
     chosen = dict(columns or {})
@@ -64,7 +65,7 @@ def parse_tag_rows(
         there = [key for key in tag_keys if isinstance(value, dict) and key in value]
         if not there or token_key not in value:
             found = sorted(value) if isinstance(value, dict) else type(value).__name__
-            raise ValueError(
+            raise InputError(
                 f"{row.where} holds {found}; needed are {token_key!r} and one of {tag_keys} "
                 "(`--columns tokens=... tags=...` says what they are called)"
             )
@@ -73,12 +74,12 @@ def parse_tag_rows(
         key = next((key for key in there if _are(value[key], str)), there[0])
         tags = value[key]
         if not _are(tokens, str) or not (_are(tags, str) or _are(tags, int)):
-            raise ValueError(
+            raise InputError(
                 f"{row.where}: {token_key!r} must be a list of strings, and {key!r} one of tags or "
                 "of their numbers"
             )
         if len(tokens) != len(tags):
-            raise ValueError(
+            raise InputError(
                 f"{row.where} has {len(tokens)} tokens and {len(tags)} tags; needed is one tag a "
                 "token"
             )
@@ -107,7 +108,7 @@ def _named(where: str, key: str, tag: str | int, names: Mapping[str, str]) -> st
         told = f"the number {text} of {key!r} has no name"
         if not names:
             told = f"the tags of {key!r} are numbers without names"
-        raise ValueError(
+        raise InputError(
             f"{where}: {told}. Tell what the numbers mean: "
             "`--label_map 0=O 1=B-PER 2=I-PER` or a YAML file of such lines, or label.json beside "
             'the file, as {"O": 0, "B-PER": 1, "I-PER": 2}'
@@ -153,9 +154,9 @@ def _loads(file: Path, text: str, first: int = 1) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         number = first + error.lineno - 1
-        raise ValueError(f"{file}, line {number} is not JSON: {error.msg}") from error
+        raise InputError(f"{file}, line {number} is not JSON: {error.msg}") from error
     except RecursionError as error:
-        raise ValueError(f"{file}, line {first}: this JSON is nested too deep") from error
+        raise InputError(f"{file}, line {first}: this JSON is nested too deep") from error
 
 
 def _parquet_rows(file: Path) -> Iterator[_Row]:

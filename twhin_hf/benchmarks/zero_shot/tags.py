@@ -6,6 +6,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from twhin_hf.errors import InputError
+
 OUTSIDE = "O"
 _BIO_PREFIX = {"B": "B", "I": "I", "E": "I", "L": "I", "M": "I", "S": "B", "U": "B"}
 
@@ -14,7 +16,7 @@ def to_bio(tags: Sequence[str]) -> list[str]:
     """BIO tags from BIO, IOB1, BIOES or BILOU tags of one sentence.
 
     Raises:
-        ValueError: A tag that is neither `O` nor a prefix and a type, such as `B-PER`.
+        InputError: A tag that is neither `O` nor a prefix and a type, such as `B-PER`.
 
     >>> to_bio(["I-PER", "I-PER", "B-PER", "O", "S-LOC", "B-ORG", "E-ORG", "I-LOC"])
     ['B-PER', 'I-PER', 'B-PER', 'O', 'B-LOC', 'B-ORG', 'I-ORG', 'B-LOC']
@@ -64,12 +66,12 @@ def check_tag(file: Path, number: int, line: str, tag: str, advice: str = "") ->
         advice: What to do where it is none.
 
     Raises:
-        ValueError: It is none; tells the file and the line.
+        InputError: It is none; tells the file and the line.
     """
     try:
         _prefix_and_type(tag)
     except ValueError as error:
-        raise ValueError(f"{file}, line {number} ({line[:60]!r}): {error}{advice}") from error
+        raise InputError(f"{file}, line {number} ({line[:60]!r}): {error}{advice}") from error
     return tag
 
 
@@ -77,5 +79,5 @@ def check_tag(file: Path, number: int, line: str, tag: str, advice: str = "") ->
 def _prefix_and_type(tag: str) -> tuple[str, str]:
     prefix, _, kind = tag.partition("-")
     if tag != OUTSIDE and not (prefix in _BIO_PREFIX and kind):
-        raise ValueError(f"{tag!r} is no tag; needed is 'O', or a prefix and a type as 'B-PER'")
+        raise InputError(f"{tag!r} is no tag; needed is 'O', or a prefix and a type as 'B-PER'")
     return prefix, kind

@@ -14,6 +14,7 @@ from twhin_hf.benchmarks.zero_shot.sentences import (
     sentence_lines,
 )
 from twhin_hf.benchmarks.zero_shot.tags import check_tag, is_tag
+from twhin_hf.errors import InputError
 
 _DOCUMENT = "-DOCSTART-"
 _NAMES = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
@@ -71,7 +72,7 @@ def parse_word_columns(
         Tokens and tags.
 
     Raises:
-        ValueError: A line of other columns, without a word or with what is no tag; a name that the
+        InputError: A line of other columns, without a word or with what is no tag; a name that the
             file does not have. All tell the file, and the line if there is one.
     """
     chosen = dict(columns or {})
@@ -145,7 +146,7 @@ def _place(file: Path, key: str, name: str, names: Sequence[str]) -> int:
     if _is_number(name):
         return int(name) - 1
     if name not in names:
-        raise ValueError(
+        raise InputError(
             f"{file} has no column {name!r} for the {key}; found are {', '.join(names) or 'none'}. "
             f"Give one of them, or its number from 1 on (`--columns {key}=2`)"
         )
@@ -177,7 +178,7 @@ def _layout(file: Path, sentences: list[list[_Row]], places: Mapping[str, int]) 
     if width < 2:
         odd_line(file, first.number, first.line, "a token and a tag, with a tab or a blank between")
     if beyond := [place + 1 for place in places.values() if place >= width]:
-        raise ValueError(f"{file} has {width} columns, not {max(beyond)} (`--columns`)")
+        raise InputError(f"{file} has {width} columns, not {max(beyond)} (`--columns`)")
     numbered = width > 2 and _counts_words(sentences)
     rows = [row for rows in sentences for row in rows if len(row.values) == width]
     tags_third = numbered and 2 * sum(is_tag(row.values[2]) for row in rows) >= len(rows)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from twhin_hf.data.language_codes import LanguagePair, is_known_code, language_code
 from twhin_hf.data.translation.sources import PairSource, add_languages
+from twhin_hf.errors import InputError
 from twhin_hf.files import list_files
 from twhin_hf.lines import read_blocks
 
@@ -50,7 +51,7 @@ def moses_pairs(
 
     Raises:
         FileNotFoundError: The path is missing, or has no two such files.
-        ValueError: No files of a pair of languages; or, as the batches are drawn, files of unequal
+        InputError: No files of a pair of languages; or, as the batches are drawn, files of unequal
             numbers of lines, or one that is not UTF-8.
     """
     found = find_aligned_files(path, languages)
@@ -69,7 +70,7 @@ def find_aligned_files(
 
     Raises:
         FileNotFoundError: The path is missing.
-        ValueError: There are aligned files, but of other languages, or of three languages where
+        InputError: There are aligned files, but of other languages, or of three languages where
             none are asked for.
     """
     asked = {code for pair in languages for code in pair}
@@ -87,7 +88,7 @@ def find_aligned_files(
     found: list[AlignedFiles] = []
     for (_, stem), own in groups.items():
         if len(own) > 2 and not languages:
-            raise ValueError(
+            raise InputError(
                 f"{path}: {stem} is there in {', '.join(sorted(own))}; name the pairs "
                 "(`--languages en-ar`)."
             )
@@ -101,7 +102,7 @@ def find_aligned_files(
         there = "; ".join(
             f"{stem} in {', '.join(sorted(own))}" for (_, stem), own in groups.items()
         )
-        raise ValueError(f"{path} has no aligned files of {'-'.join(missing[0])}; found: {there}.")
+        raise InputError(f"{path} has no aligned files of {'-'.join(missing[0])}; found: {there}.")
     return found
 
 
@@ -109,7 +110,7 @@ def read_aligned_files(files: Sequence[AlignedFiles], progress: bool) -> Iterato
     """The pairs of all files, a text on both sides or blank on one as the lines are.
 
     Raises:
-        ValueError: Two files have unequal numbers of lines, which are told.
+        InputError: Two files have unequal numbers of lines, which are told.
     """
     from rich.progress import Progress
 
@@ -127,7 +128,7 @@ def read_aligned_files(files: Sequence[AlignedFiles], progress: bool) -> Iterato
                     )
             bar.update(task, completed=pair.first.stat().st_size)
             if counts[0] != counts[1]:
-                raise ValueError(
+                raise InputError(
                     f"{pair.first} has {counts[0]:,} lines and {pair.second} {counts[1]:,}; needed "
                     "are two files whose lines translate each other. Get both again."
                 )

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from twhin_hf.data.language_codes import LanguagePair, language_codes
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.translation.sources import PairSource, add_languages, check_languages, one_pair
+from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import (
     TableSource,
@@ -57,7 +58,7 @@ def column_pairs(
 
     Raises:
         FileNotFoundError: The source is missing.
-        ValueError: A column or, as the batches are drawn, a language is missing.
+        InputError: A column or, as the batches are drawn, a language is missing.
     """
     dropped: Counter[str] = Counter()
     found: Counter[str] = Counter()
@@ -106,7 +107,7 @@ def _read_dataset(
     for table in dataset.with_format("arrow").iter(batch_size=_ROWS_PER_BATCH):
         there = [side for side in _SIDES if names[side] in table.column_names]
         if missing := [names[side] for side in _SIDES if side in needed - set(there)]:
-            raise ValueError(
+            raise InputError(
                 f"The data set has no column {missing[0]!r}; found are "
                 f"{', '.join(table.column_names)}. Say which they are with "
                 'columns={"text_a": "...", "text_b": "..."}.'
@@ -119,11 +120,11 @@ def _fill(table: pa.Table) -> pa.Table:
     """The languages, "und" where one is blank; three-letter codes become two-letter ones.
 
     Raises:
-        ValueError: There is only one column of languages.
+        InputError: There is only one column of languages.
     """
     for found, missing in (("lang_a", "lang_b"), ("lang_b", "lang_a")):
         if missing not in table.column_names:
-            raise ValueError(
+            raise InputError(
                 f"There is a column {found} but none {missing}; needed are both or none."
             )
     langs = []

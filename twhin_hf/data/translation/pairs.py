@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.splits import split_posts
 from twhin_hf.data.translation.sources import PUBLISHED_COLUMN, published_pairs
+from twhin_hf.errors import InputError
 from twhin_hf.files import list_files, new_file, process_folder
 from twhin_hf.lines import first_line
 from twhin_hf.tables import describe, is_blank, open_engine, read_errors, read_table, table_batches
@@ -57,7 +58,7 @@ def read_translation_pairs(
 
     Raises:
         FileNotFoundError: The source is missing.
-        ValueError: A column is missing, a text is blank, there is no pair, a file cannot be read,
+        InputError: A column is missing, a text is blank, there is no pair, a file cannot be read,
             or a folder holds pairs to train on and held-out ones.
     """
     from datasets import Dataset
@@ -89,7 +90,7 @@ def read_translation_pairs(
                 stream.write_table(block.cast(SCHEMA))
     dataset = Dataset.from_file(str(path))
     if not len(dataset):
-        raise ValueError(f"{describe(source)} holds no translation pair; needed is one a row.")
+        raise InputError(f"{describe(source)} holds no translation pair; needed is one a row.")
     return dataset
 
 
@@ -179,7 +180,7 @@ def split_translation_pairs(pairs: Dataset, share: float, seed: int = 0) -> tupl
         The pairs to train on, and those held out; both in order.
 
     Raises:
-        ValueError: The share is no share, or one of the two would be empty.
+        InputError: The share is no share, or one of the two would be empty.
     """
     check_share(share)
     items = translation_items(pairs)
@@ -192,7 +193,7 @@ def split_translation_pairs(pairs: Dataset, share: float, seed: int = 0) -> tupl
     leaders = texts.take(order.take(pa.array(first)))
     held_out = (split_posts(leaders, seed, (1 - share, share, 0.0)) == "validation")[items]
     if held_out.all() or not held_out.any():
-        raise ValueError(
+        raise InputError(
             f"{len(items):,} pairs are {len(first):,} items (pairs that share texts); a share of "
             f"{share:g} leaves none on one side. Bring more pairs or another share."
         )
@@ -203,10 +204,10 @@ def check_share(share: float) -> None:
     """Checks a share that is to be held out.
 
     Raises:
-        ValueError: It is not above 0 and below 1.
+        InputError: It is not above 0 and below 1.
     """
     if not 0 < share < 1:
-        raise ValueError(
+        raise InputError(
             f"the share to hold out is {share:g}; needed is one above 0 and below 1, such as 0.05."
         )
 
@@ -221,7 +222,7 @@ def _check_one_part(folder: Path) -> None:
     """Refuses what `write_translation_pairs` has split: it is never wanted as one."""
     train, held_out = (folder / part for part in ("train", "validation"))
     if train.is_dir() and held_out.is_dir():
-        raise ValueError(
+        raise InputError(
             f"{folder} holds pairs to train on and held-out ones; name one of them: {train} or "
             f"{held_out}"
         )
@@ -230,7 +231,7 @@ def _check_one_part(folder: Path) -> None:
 def _check_texts(table: ir.Table, where: str) -> None:
     blank = int(table.count(where=is_blank(table.text_a) | is_blank(table.text_b)).execute())
     if blank:
-        raise ValueError(
+        raise InputError(
             f"{blank:,} pairs of {where} lack a text. `twhin-hf data translation-pairs --source "
             "columns` writes the pairs that are whole."
         )

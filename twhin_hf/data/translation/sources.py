@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from twhin_hf.data.language_codes import LanguagePair, code_of_name, language_code
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.translation.tab_columns import numbers_of, split_columns
+from twhin_hf.errors import InputError
 from twhin_hf.files import list_files
 from twhin_hf.lines import NumberedLines, first_line, read_lines
 
@@ -76,7 +77,7 @@ def wikimatrix_pairs(
 
     Raises:
         FileNotFoundError: The source is missing.
-        ValueError: No file is of the languages asked for; or, as the batches are drawn, a file is
+        InputError: No file is of the languages asked for; or, as the batches are drawn, a file is
             not gzip though its name ends so, is not UTF-8, or a line lacks a column.
     """
     files, dropped = find_pair_files(path, languages), Counter[str]()
@@ -115,11 +116,11 @@ def published_pairs(
 
     Raises:
         FileNotFoundError: The source is missing.
-        ValueError: Several pairs of languages, fewer than 2 texts; or, as the batches are drawn, a
+        InputError: Several pairs of languages, fewer than 2 texts; or, as the batches are drawn, a
             line is not JSON or holds no such list.
     """
     if max_texts < 2:
-        raise ValueError(f"max_texts is {max_texts}; a pair needs at least 2 texts of an item.")
+        raise InputError(f"max_texts is {max_texts}; a pair needs at least 2 texts of an item.")
     lang_a, lang_b = one_pair(languages, "the published JSON lines do not tell languages")
     files = find_files(path, (".jsonl", ".json", ".ndjson"))
     dropped: Counter[str] = Counter()
@@ -175,7 +176,7 @@ def find_pair_files(path: str | Path, languages: Sequence[LanguagePair]) -> list
 
     Raises:
         FileNotFoundError: Nothing is there.
-        ValueError: No file of a pair of languages; those found are listed.
+        InputError: No file of a pair of languages; those found are listed.
     """
     paths = find_files(path, (".tsv", ".txt"))
     named: dict[LanguagePair, list[Path]] = {}
@@ -184,7 +185,7 @@ def find_pair_files(path: str | Path, languages: Sequence[LanguagePair]) -> list
             named.setdefault(pair, []).append(file)
     if len(paths) == 1 and not named:
         if len(languages) != 1:
-            raise ValueError(
+            raise InputError(
                 f"The name of {paths[0]} does not tell its languages, as en-ar.tsv would. Name the "
                 "one pair it holds, in the order of its columns, with `--languages en-ar`."
             )
@@ -195,12 +196,12 @@ def find_pair_files(path: str | Path, languages: Sequence[LanguagePair]) -> list
         other_way = [PairFile(file, pair, True) for file in named.get(pair[::-1], ())]
         if not own + other_way:
             there = ", ".join("-".join(pair) for pair in sorted(named)) or "none"
-            raise ValueError(
+            raise InputError(
                 f"{path} has no pair file of {'-'.join(pair)}; found by their names are: {there}."
             )
         found += own + (other_way if languages else [])
     if not found:
-        raise ValueError(f"No name of a file in {path} tells two languages, as en-ar.tsv would.")
+        raise InputError(f"No name of a file in {path} tells two languages, as en-ar.tsv would.")
     return found
 
 
@@ -214,13 +215,13 @@ def check_languages(languages: Sequence[LanguagePair], found: Counter[str], wher
     """Checks that languages are there.
 
     Raises:
-        ValueError: One is not; the languages found are listed, the most frequent first.
+        InputError: One is not; the languages found are listed, the most frequent first.
     """
     missing = sorted({code for pair in languages for code in pair} - set(found))
     if missing:
         most = [code for code, _ in found.most_common(40)]
         more = f" and {len(found) - len(most)} more" if len(found) > len(most) else ""
-        raise ValueError(
+        raise InputError(
             f"{where} has no text in {', '.join(missing)}; found are {', '.join(most)}{more}."
         )
 
@@ -229,11 +230,11 @@ def one_pair(languages: Sequence[LanguagePair], why: str) -> LanguagePair:
     """The one pair of languages that a source without languages may be given, or "und" twice.
 
     Raises:
-        ValueError: There are several.
+        InputError: There are several.
     """
     if len(languages) > 1:
         given = " ".join("-".join(pair) for pair in languages)
-        raise ValueError(f"languages names {given}, but {why}. Give one pair, or one run for each.")
+        raise InputError(f"languages names {given}, but {why}. Give one pair, or one run for each.")
     return languages[0] if languages else (UNKNOWN_LANGUAGE, UNKNOWN_LANGUAGE)
 
 
@@ -248,7 +249,7 @@ def json_values(block: NumberedLines, paths: Sequence[str]) -> list[pa.ChunkedAr
     """What JSON paths (RFC 9535) find in each line: strings, or lists of one path with `[*]`.
 
     Raises:
-        ValueError: A line is not JSON.
+        InputError: A line is not JSON.
     """
     import duckdb
 
@@ -291,7 +292,7 @@ def _count_empty(block: NumberedLines, empty: np.ndarray) -> int:
     """How many items hold an empty list.
 
     Raises:
-        ValueError: One holds no list.
+        InputError: One holds no list.
     """
     lines = block.lines.filter(pa.array(empty))
     (values,) = json_values(block._replace(lines=lines), [f"$.{PUBLISHED_COLUMN}"])

@@ -32,7 +32,7 @@ def split_columns(
         The lines kept, and their columns: `num_columns` string arrays.
 
     Raises:
-        ValueError: A line has too few columns.
+        InputError: A line has too few columns.
     """
     found = pc.count_substring(block.lines, "\t").to_numpy() + 1
     if (found < num_columns).any():
@@ -57,7 +57,7 @@ def numbers_of(block: NumberedLines, column: pa.Array, kind: pa.DataType, name: 
     """A column of numbers.
 
     Raises:
-        ValueError: A value is none; tells the line.
+        InputError: A value is none; tells the line.
     """
     try:
         return column.cast(kind)

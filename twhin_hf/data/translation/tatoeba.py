@@ -26,6 +26,7 @@ from twhin_hf.data.translation.sources import (
     side_by_side,
 )
 from twhin_hf.data.translation.tab_columns import numbers_of, split_columns
+from twhin_hf.errors import InputError
 from twhin_hf.lines import first_line, read_lines
 from twhin_hf.tables import open_engine, read_errors, table_batches
 
@@ -77,7 +78,7 @@ def tatoeba_pairs(
 
     Raises:
         FileNotFoundError: The source is missing.
-        ValueError: Sentences without links or links without sentences, or no file of the
+        InputError: Sentences without links or links without sentences, or no file of the
             languages; or, as the batches are drawn, a language that is not there, or a wrong line.
     """
     dropped: Counter[str] = Counter()
@@ -94,12 +95,12 @@ def tatoeba_pairs(
         ("links", links, "sentences.csv or eng_sentences.tsv"),
     ):
         if there and not (links and sentences):
-            raise ValueError(
+            raise InputError(
                 f"{path} holds {name} ({there[0].name}) but not {other}: pairs need both. Put both "
                 "in one folder and give the folder."
             )
     if not languages:
-        raise ValueError(f"{path}: sentences and links need languages: `--languages en-ar`.")
+        raise InputError(f"{path}: sentences and links need languages: `--languages en-ar`.")
 
     def batches() -> Iterator[pa.Table]:
         with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as scratch:

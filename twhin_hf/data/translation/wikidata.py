@@ -23,6 +23,7 @@ from twhin_hf.data.translation.sources import (
     json_values,
 )
 from twhin_hf.data.translation.tab_columns import split_columns
+from twhin_hf.errors import InputError
 from twhin_hf.lines import NumberedLines, first_line, iterate_lines, read_lines
 from twhin_hf.tables import has_text, open_engine, read_errors, read_table, table_batches
 
@@ -75,11 +76,11 @@ def wikidata_pairs(
 
     Raises:
         FileNotFoundError: The source is missing.
-        ValueError: No languages; or, as the batches are drawn, a language is not there, or a line
+        InputError: No languages; or, as the batches are drawn, a language is not there, or a line
             is not JSON.
     """
     if not languages:
-        raise ValueError(f"{path}: Wikidata has many languages; name pairs: `--languages en-ar`.")
+        raise InputError(f"{path}: Wikidata has many languages; name pairs: `--languages en-ar`.")
     files = find_files(path, _ENDINGS)
     codes = sorted({code for pair in languages for code in pair})
     dropped: Counter[str] = Counter()
@@ -97,7 +98,7 @@ def wikidata_pairs(
         if missing:
             if found := _languages(files[0]):
                 check_languages(languages, found, str(path))
-            raise ValueError(
+            raise InputError(
                 f"{path} has no item with label and description in {', '.join(sorted(missing))}."
             )
 
@@ -191,7 +192,7 @@ def _document_items(file: Path, document: Any) -> NumberedLines:
         document = list(document["entities"].values())
     items = document if isinstance(document, list) else [document]
     if not all(isinstance(item, dict) and "labels" in item for item in items):
-        raise ValueError(
+        raise InputError(
             f"{file} is JSON, but neither items of Wikidata, which have labels, nor an answer of "
             "its query service, which has head and results."
         )
@@ -203,7 +204,7 @@ def _read_sparql_json(file: Path, answer: dict[str, Any], names: list[str]) -> p
     try:
         variables, rows = answer["head"]["vars"], answer["results"]["bindings"]
     except (KeyError, TypeError):
-        raise ValueError(
+        raise InputError(
             f"{file} is no answer of a SELECT query: head.vars and results.bindings are not there."
         ) from None
     _check_names(file, variables, names)
@@ -216,17 +217,17 @@ def _load(file: Path) -> Any:
     try:
         return json.loads("\n".join(itertools.chain.from_iterable(lines)))
     except json.JSONDecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"{file}, line {error.lineno:,}: this is not JSON ({error.msg})."
         ) from None
     except RecursionError:
-        raise ValueError(f"{file}: this JSON is nested too deep.") from None
+        raise InputError(f"{file}: this JSON is nested too deep.") from None
 
 
 def _check_names(file: Path, found: Sequence[str], needed: Sequence[str]) -> None:
     for name in needed:
         if name not in found:
-            raise ValueError(
+            raise InputError(
                 f"{file} has no column {name!r}; found are {', '.join(found)}. Name the variables "
                 "of the query so, or ask for other languages (`--languages`)."
             )

@@ -22,6 +22,7 @@ from twhin_hf.data.translation.pairs import (
 )
 from twhin_hf.data.translation.sources import PairSource
 from twhin_hf.data.translation.text import clean_texts
+from twhin_hf.errors import InputError
 from twhin_hf.files import list_files, new_file, write_json
 from twhin_hf.tables import has_text, open_engine, read_errors
 
@@ -81,7 +82,7 @@ def write_translation_pairs(
         progress: Shows progress bars.
 
     Raises:
-        ValueError: No pair is left; a language is no code; the share is no share or leaves nothing
+        InputError: No pair is left; a language is no code; the share is no share or leaves nothing
             on one side; or what the source raises.
     """
     if validation_share is not None:
@@ -89,7 +90,7 @@ def write_translation_pairs(
     folder = Path(output)
     files = list_files(folder) if folder.exists() else []
     if there := [file for file in files if file.suffix == ".parquet"]:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds {len(there)} Parquet files already, as {there[0].name}: what reads "
             "the folder would take old pairs for new ones. Choose another output, or remove them"
         )
@@ -133,7 +134,7 @@ def _write_cleaned(source: PairSource, path: Path) -> tuple[int, Counter[str]]:
     rows = read + sum(source.dropped.values())
     if not num_kept:
         told = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items() if count)
-        raise ValueError(
+        raise InputError(
             f"No translation pair is left of {rows:,} of {source.name} "
             f"({told or 'it is empty'}). Check the files, the languages and the options."
         )

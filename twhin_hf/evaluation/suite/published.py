@@ -6,6 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import read_json
 
 AVERAGE = "average"
@@ -45,14 +46,14 @@ def read_published(name: str) -> PublishedTable:
         name: One of `published_tables`.
 
     Raises:
-        ValueError: There is no such table.
+        InputError: There is no such table.
 
     >>> read_published("twhin_bert_table_4").values["TwHIN-BERT base"]["semeval2018-es"]
     0.2223
     """
     sources = _sources()
     if name not in sources:
-        raise ValueError(f"there is no published table {name!r}; there are {sorted(sources)}")
+        raise InputError(f"there is no published table {name!r}; there are {sorted(sources)}")
     about = sources[name]
     scale = 100 if about["percent"] else 1
     with (_FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as lines:

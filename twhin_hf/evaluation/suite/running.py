@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twhin_hf.benchmarks.layout import fingerprint
+from twhin_hf.errors import InputError
 from twhin_hf.files import write_json
 from twhin_hf.loading.places import check_local_path
 from twhin_hf.results import (
@@ -140,7 +141,7 @@ def run_tasks(
         For each model and task the median over the seeds of each language.
 
     Raises:
-        ValueError: No model or task, one twice, or a result there that is of other options or
+        InputError: No model or task, one twice, or a result there that is of other options or
             data, which is not written over.
     """
     _check_names(models, tasks)
@@ -204,12 +205,12 @@ def write_suite_results(
 
 def _check_names(models: Sequence[Model], tasks: Sequence[SuiteTask]) -> None:
     if not models or not tasks:
-        raise ValueError(f"{len(models)} models and {len(tasks)} tasks; needed is one of each")
+        raise InputError(f"{len(models)} models and {len(tasks)} tasks; needed is one of each")
     for model in models:
         check_local_path(model.name)
     folders = [_slug(model) for model in models]
     if len(set(folders)) < len(folders):
-        raise ValueError(
+        raise InputError(
             f"a model is named twice, or two have the same name: {[m.name for m in models]}"
         )
 
@@ -257,7 +258,7 @@ def _missing_seeds(
             changes = ", ".join(
                 f"{name} ({before.get(name)!r} there, {options.get(name)!r} now)" for name in differ
             )
-            raise ValueError(
+            raise InputError(
                 f"{path} is a result of other options: {changes}. Give another --output, or "
                 f"delete {path.parent}."
             )

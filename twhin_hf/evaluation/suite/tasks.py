@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.suite.classification import (
     external_tasks,
     hashtag_tasks,
@@ -52,10 +53,10 @@ def find_tasks(
 
     Raises:
         FileNotFoundError: The folder is not there.
-        ValueError: An unknown suite, or no task at all.
+        InputError: An unknown suite, or no task at all.
     """
     if suite not in SUITES:
-        raise ValueError(f"suite is {suite!r}; choose one of {SUITES}")
+        raise InputError(f"suite is {suite!r}; choose one of {SUITES}")
     root = Path(data)
     if not root.is_dir():
         raise FileNotFoundError(f"There is no folder {root}; it holds the data of the suite.")
@@ -64,7 +65,7 @@ def find_tasks(
     missing = [name for name, own in found.items() if not own]
     if not tasks:
         wanted = "" if options.languages is None else f" in {', '.join(options.languages)}"
-        raise ValueError(
+        raise InputError(
             f"{root} holds no task of the suite {suite!r}{wanted}. Looked for were the folders "
             f"{', '.join(missing)}; found are "
             f"{', '.join(sorted(path.name for path in root.iterdir())) or 'none'}."

@@ -66,7 +66,7 @@ def run_suite(
 
     Raises:
         FileNotFoundError: The data or a model folder is not there.
-        ValueError: An unknown suite, no task, a model twice, or results of other options or data
+        InputError: An unknown suite, no task, a model twice, or results of other options or data
             in the output folder, which are not written over.
     """
     tasks, missing = find_tasks(suite, Path(data_dir), options or SuiteOptions())

@@ -13,6 +13,7 @@ from twhin_hf.benchmarks.archives import list_files
 from twhin_hf.benchmarks.layout import fingerprint
 from twhin_hf.benchmarks.zero_shot.labels import read_label_map
 from twhin_hf.benchmarks.zero_shot.readers import read_zero_shot
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.suite.running import Figure, Model, SuiteOptions, SuiteTask, without_seeds
 from twhin_hf.evaluation.zero_shot import TASKS as METRICS
 from twhin_hf.evaluation.zero_shot import ZeroShotConfig, evaluate_zero_shot
@@ -82,7 +83,7 @@ def zero_shot_tasks(folder: Path, task: str, options: SuiteOptions) -> list[Zero
         options: Of the suite.
 
     Raises:
-        ValueError: Options of fine-tuning that zero-shot transfer has not.
+        InputError: Options of fine-tuning that zero-shot transfer has not.
     """
     train = _by_language(folder / "train")
     tests = {
@@ -95,7 +96,7 @@ def zero_shot_tasks(folder: Path, task: str, options: SuiteOptions) -> list[Zero
     names = {field.name for field in fields(ZeroShotConfig)} - {"seeds", "device"}
     unknown = sorted(options.fine_tuning.keys() - names)
     if unknown:
-        raise ValueError(f"{', '.join(unknown)} is no option of {task}; it has {sorted(names)}")
+        raise InputError(f"{', '.join(unknown)} is no option of {task}; it has {sorted(names)}")
     config = replace(ZeroShotConfig(), **options.fine_tuning, device=options.device)
     config = replace(config, seeds=options.seeds or config.seeds)
     source = train[_SOURCE_LANGUAGE]

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from twhin_hf.errors import InputError
+
 _MAX_FILE = 2**30
 # What the events of a record are made of; the rest may hold bytes, which JSON has no word for.
 _FIELDS = ("text", "langs", "subject", "reply", "embed", "createdAt")
@@ -27,18 +29,18 @@ def read_car(path: Path) -> list[dict[str, Any]]:
     """The records of a repository, each as a message of the firehose that created it.
 
     Raises:
-        ValueError: The package libipld is missing, or the file is damaged, above 1 GiB, or no
+        InputError: The package libipld is missing, or the file is damaged, above 1 GiB, or no
             repository.
     """
     try:
         import libipld
     except ImportError as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is a CAR export, which needs the package libipld: "
             "`pip install twhin_hf[bluesky]`."
         ) from error
     if path.stat().st_size > _MAX_FILE:
-        raise ValueError(f"{path} is larger than {_MAX_FILE >> 30} GiB, and is read at once.")
+        raise InputError(f"{path} is larger than {_MAX_FILE >> 30} GiB, and is read at once.")
     try:
         header, blocks = libipld.decode_car(path.read_bytes())
         commit = blocks[header["roots"][0]]
@@ -52,7 +54,7 @@ def read_car(path: Path) -> list[dict[str, Any]]:
             for key, cid in _leaves(blocks, commit["data"])
         ]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is cut off, damaged, or no repository of an account "
             f"({type(error).__name__}: {str(error)[:80]}). Export it again."
         ) from error

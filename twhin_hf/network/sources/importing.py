@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_file, write_json
 from twhin_hf.network.sources import table
 from twhin_hf.network.sources.events import EventStore
@@ -89,7 +90,7 @@ def import_log(
 
     Raises:
         FileNotFoundError: The log is missing.
-        ValueError: The log is of another network, damaged, or empty; too many lines are no JSON; a
+        InputError: The log is of another network, damaged, or empty; too many lines are no JSON; a
             column is missing.
     """
     _check_arguments(source, columns, table_format, user_id, content_warnings, max_bad_lines)
@@ -142,7 +143,7 @@ def import_log(
         posts = files.enter_context(new_file(folder / "posts.parquet"))
         _write_posts(store.read_posts(), posts, log, detect_language, report)
         if not (report.num_engagements or report.num_posts or report.removals):
-            raise ValueError(_explain_nothing(path, report))
+            raise InputError(_explain_nothing(path, report))
         report.engagements_without_text, report.posts_without_text = store.write_without_text(
             engagements, posts, without_text
         )
@@ -208,21 +209,21 @@ def _check_arguments(
     max_bad_lines: float,
 ) -> None:
     if source not in SOURCES:
-        raise ValueError(f"There is no source {source!r}; known are {', '.join(SOURCES)}.")
+        raise InputError(f"There is no source {source!r}; known are {', '.join(SOURCES)}.")
     if columns and source != "table":
-        raise ValueError(
+        raise InputError(
             f"columns (`--columns`) go with the source table only; {source} has columns of its own."
         )
     if table_format not in (None, TableFormat()) and source != "table":
-        raise ValueError(
+        raise InputError(
             "separator, quoting, header and encoding go with the source table only; leave them out."
         )
     if user_id is not None and source not in ("mastodon", "x"):
-        raise ValueError("user_id (`--user_id`) says whose archive is read: of mastodon or x only.")
+        raise InputError("user_id (`--user_id`) says whose archive is read: of mastodon or x only.")
     if content_warnings and source != "mastodon":
-        raise ValueError("content_warnings (`--content_warnings`) are of mastodon only.")
+        raise InputError("content_warnings (`--content_warnings`) are of mastodon only.")
     if not 0 <= max_bad_lines <= 1:
-        raise ValueError(f"max_bad_lines is {max_bad_lines}; it must be between 0 and 1.")
+        raise InputError(f"max_bad_lines is {max_bad_lines}; it must be between 0 and 1.")
 
 
 def _explain_nothing(path: Path, report: ImportReport) -> str:

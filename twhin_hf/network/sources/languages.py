@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from twhin_hf.errors import InputError
+
 # The language code of each text, None where it is not clear.
 LanguageDetector = Callable[[Sequence[str]], Sequence["str | None"]]
 
@@ -22,7 +24,7 @@ def fasttext_detector(path: str | Path, min_confidence: float = MIN_CONFIDENCE) 
     Raises:
         FileNotFoundError: No such file.
         ImportError: The package is not installed.
-        ValueError: The file is no fastText model.
+        InputError: The file is no fastText model.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist. Check the path of the language model.")
@@ -35,7 +37,7 @@ def fasttext_detector(path: str | Path, min_confidence: float = MIN_CONFIDENCE) 
     try:
         model = fasttext.load_model(str(path))
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is no fastText model: {error}.") from error
+        raise InputError(f"{path} is no fastText model: {error}.") from error
 
     def detect(texts: Sequence[str]) -> list[str | None]:
         # A line break would end the text.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import list_files
 from twhin_hf.lines import Block, read_blocks, shorten
 from twhin_hf.network.sources.car import is_car, read_car
@@ -31,7 +32,7 @@ _ASSIGNMENT = re.compile(r"\s*(?:window|Grailbird)\.[\w.]+\s*=\s*")
 _SERVER_EVENT = re.compile(r"(event|data):(.*)")
 
 
-class NoLogError(ValueError):
+class NoLogError(InputError):
     """A file is no JSON, which in a folder of logs is no harm."""
 
 
@@ -56,11 +57,11 @@ def list_log_files(path: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: No such file, or nothing in the folder.
-        ValueError: The file is empty.
+        InputError: The file is empty.
     """
     found = [file for file in list_files(path) if file.stat().st_size]
     if not found and path.is_file():
-        raise ValueError(f"{path} is empty: 0 bytes. Was the download complete?")
+        raise InputError(f"{path} is empty: 0 bytes. Was the download complete?")
     if not found:
         raise FileNotFoundError(f"{path} holds no file that can be read.")
     return found
@@ -77,7 +78,7 @@ def read_head(path: Path) -> Head:
 
     Raises:
         NoLogError: The file holds no JSON, by its name too.
-        ValueError: The file should hold JSON and does not, is damaged, or is a document above
+        InputError: The file should hold JSON and does not, is damaged, or is a document above
             256 MiB.
     """
     _check_kind(path)
@@ -142,9 +143,9 @@ def _server_events(lines: Iterable[str]) -> Iterator[str]:
             yield json.dumps({"event": name, "payload": field[2].strip()})
 
 
-def _no_json(path: Path, problem: str) -> ValueError:
+def _no_json(path: Path, problem: str) -> InputError:
     """The error of a file without JSON: worse where its name promises some."""
-    kind = ValueError if _JSON_NAME.search(path.name) else NoLogError
+    kind = InputError if _JSON_NAME.search(path.name) else NoLogError
     return kind(f"{path} holds no JSON{problem}")
 
 
@@ -166,7 +167,7 @@ def _read_document(path: Path) -> Any:
     for block in read_blocks(path):
         size += block.lines.nbytes
         if size > MAX_DOCUMENT:
-            raise ValueError(
+            raise InputError(
                 f"{path} is one JSON value of more than {MAX_DOCUMENT >> 20} MiB, which is read at "
                 "once. Make lines of it first: `jq -c '.[]' FILE > FILE.jsonl`."
             )
@@ -176,7 +177,7 @@ def _read_document(path: Path) -> Any:
     try:
         return json.loads(text[assignment.end() :] if assignment else text)
     except RecursionError as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is JSON of too many levels: lists or objects nested hundreds deep, as no log "
             f"has them; it begins with {shorten(text)}. Look for what wrote it."
         ) from error

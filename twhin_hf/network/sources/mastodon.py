@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import read_json
 from twhin_hf.network.sources.log_files import is_media
 from twhin_hf.network.sources.log_format import ISO_SECONDS, Found, LogFormat, Origin
@@ -138,7 +139,7 @@ def take(item: Mapping[str, Any], origin: Origin) -> Found:
     """A status as it is; notifications, deletions and activities as the status they are about.
 
     Raises:
-        ValueError: An archive does not say whose favourites these are.
+        InputError: An archive does not say whose favourites these are.
     """
     keys = item.keys()
     if {"uri", "account"} <= keys or (
@@ -241,7 +242,7 @@ def _listed(value: Any) -> Iterator[str]:
 def _find_owner(path: Path) -> str:
     actor = path.parent / "actor.json"
     if not actor.is_file():
-        raise ValueError(
+        raise InputError(
             f"{path} does not say whose favourites or bookmarks these are: actor.json of the "
             "archive is not beside it. Put it there, or give the account's URI (`--user_id`)."
         )

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from twhin_hf.errors import InputError
 from twhin_hf.lines import Block, read_blocks, shorten
 from twhin_hf.network.sources import bluesky, mastodon, x
 from twhin_hf.network.sources.events import EventStore
@@ -63,7 +64,7 @@ class LogReader:
 
         Raises:
             FileNotFoundError: Nothing is there.
-            ValueError: A file is of another network, damaged or empty, too many lines are no JSON,
+            InputError: A file is of another network, damaged or empty, too many lines are no JSON,
                 or a folder holds no log of this network.
         """
         files = list_log_files(path)
@@ -92,7 +93,7 @@ class LogReader:
             raise refused
         if not self._report.files:
             found = ", ".join(file.name for file in files[:10])
-            raise ValueError(f"{path} holds no file of {self._log.title}. Found are {found}.")
+            raise InputError(f"{path} holds no file of {self._log.title}. Found are {found}.")
 
     def _pass_over(self, file: Path, folder: Path) -> None:
         if file.name != self._log.owner_file:
@@ -132,7 +133,7 @@ class LogReader:
 
     def _check_bad(self, path: Path, bad: int, lines: int, first: str) -> None:
         if bad > self._max_bad_lines * lines:
-            raise ValueError(
+            raise InputError(
                 f"{path}: {bad:,} of {lines:,} lines are no JSON, more than the share of "
                 f"{self._max_bad_lines:g} that is allowed; the first is {first}. Mend the file, or "
                 "raise max_bad_lines (`--max_bad_lines`)."
@@ -237,7 +238,7 @@ def _check_network(path: Path, head: Head, log: LogFormat) -> None:
         )
         explained = [log.explain(item, path) for item in head.objects if isinstance(item, dict)]
         advice = next(filter(None, explained), advice)
-    kind = ValueError if others else NoLogError
+    kind = InputError if others else NoLogError
     raise kind(f"{path} is not {log.title}: the first entry has {keys}. {advice}")
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
+from twhin_hf.errors import InputError
 from twhin_hf.files import list_files
 from twhin_hf.lines import read_blocks
 from twhin_hf.network.log import DEFAULT_RELATION
@@ -79,7 +80,7 @@ def read_recommender_set(name: str, path: Path, engine: ibis.BaseBackend) -> Int
 
     Raises:
         FileNotFoundError: Nothing is there.
-        ValueError: The folder does not hold the files of this set, or one cannot be read.
+        InputError: The folder does not hold the files of this set, or one cannot be read.
     """
     return _READERS[name](path, engine)
 
@@ -114,7 +115,7 @@ def _lightgcn(path: Path, engine: ibis.BaseBackend) -> Interactions:
                 "SELECT count(*) FROM block WHERE regexp_matches(line, '[,:;]')"
             ).fetchall()
             if odd:
-                raise ValueError(
+                raise InputError(
                     f"{file} is no adjacency list: {odd:,} of {len(block.lines):,} lines from line "
                     f"{number + 1:,} on hold other separators than blanks. Needed are lines of a "
                     "user and all its items; for tables there is `--source table`."
@@ -184,7 +185,7 @@ def _files(path: Path, pattern: str, needed: str) -> list[Path]:
     found = [file for file in list_files(path) if re.fullmatch(pattern, file.name)]
     if not found:
         names = ", ".join(file.name for file in list_files(path)[:10]) or "none"
-        raise ValueError(
+        raise InputError(
             f"{path} holds no interactions of this set: needed is {needed}; found are {names}. "
             "For other tables there is `--source table --columns user_id=... post_id=...`."
         )
@@ -232,7 +233,7 @@ def _typed(file: Path, names: tuple[str, ...]) -> tuple[TableFormat, dict[str, s
     }
     for ours in names:
         if ours not in columns and ours != "timestamp":
-            raise ValueError(
+            raise InputError(
                 f"{file} has none of the columns {', '.join(_RECBOLE[ours])} of RecBole; found are "
                 f"{', '.join(there.values())}. Say which they are: `--source table --separator "
                 f"'\\t' --columns {ours}=...`."

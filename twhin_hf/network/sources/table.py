@@ -63,7 +63,7 @@ def read_columns(
 
     Raises:
         FileNotFoundError: The source is missing.
-        ValueError: A column is missing, or a file cannot be read.
+        InputError: A column is missing, or a file cannot be read.
     """
     return read_table(
         source,

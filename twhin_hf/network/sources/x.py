@@ -31,6 +31,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from twhin_hf.errors import InputError
 from twhin_hf.network.sources.log_files import is_media, read_head
 from twhin_hf.network.sources.log_format import (
     ISO_SECONDS,
@@ -223,7 +224,7 @@ def take(item: Mapping[str, Any], origin: Origin) -> Found:
     """A post, answer or message as it is; an archive's entry with its owner.
 
     Raises:
-        ValueError: An archive does not say whose posts or likes these are.
+        InputError: An archive does not say whose posts or likes these are.
     """
     keys = item.keys()
     post = item.get("tweet", item)
@@ -394,7 +395,7 @@ def _read_message(kind: str, content: Mapping[str, Any]) -> list[dict[str, Any]]
 def _find_owner(path: Path) -> str:
     account = path.parent / "account.js"
     if not account.is_file():
-        raise ValueError(
+        raise InputError(
             f"{path} does not say whose posts or likes these are: account.js of the archive is not "
             "beside it. Put it there, or give the account's id (`--user_id`)."
         )
