@@ -24,7 +24,7 @@ def test_a_run_that_was_broken_off_goes_on_and_ends_once(tmp_path):
     begin_and_break_off(folder)
     assert read_run(folder)["finished"] is False
     with run_folder(folder, "train", OPTIONS) as run:
-        assert run.is_resumed and not run.is_finished
+        assert (run.is_resumed, run.is_finished) == (True, False)
     assert read_run(folder)["finished"] is True
     with run_folder(folder, "train", OPTIONS) as run:
         assert run.is_finished
@@ -38,8 +38,8 @@ def test_what_a_run_was_made_of_is_written_down(tmp_path):
     ):
         pass
     run = read_run(tmp_path / "out")
-    assert run["command"] == "train" and run["options"] == OPTIONS and run["seed"] == 7
-    assert list(run["data"]) == ["posts"] and len(run["data"]["posts"]) == 32
+    assert (run["command"], run["options"], run["seed"]) == ("train", OPTIONS, 7)
+    assert [(name, len(print_)) for name, print_ in run["data"].items()] == [("posts", 32)]
     assert {"twhin_hf", "python", "torch"} <= run["versions"].keys()
     assert str(tmp_path) not in json.dumps(run["data"] | run["options"])
 
@@ -52,7 +52,7 @@ def test_other_options_are_named_and_refused(tmp_path, finished):
     else:
         begin_and_break_off(tmp_path)
     with (
-        pytest.raises(InputError, match="steps was 4 and is 5.*--overwrite"),
+        pytest.raises(InputError, match=r"steps was 4 and is 5.*--overwrite"),
         run_folder(tmp_path, "train", OPTIONS | {"steps": 5}),
     ):
         pass
@@ -86,7 +86,7 @@ def test_overwrite_begins_anew_and_goes_on_with_its_own(tmp_path):
 def test_results_of_an_unknown_run_are_not_written_over(tmp_path):
     (tmp_path / "model.safetensors").write_text("")
     with (
-        pytest.raises(InputError, match="model.safetensors.*--overwrite"),
+        pytest.raises(InputError, match=r"model\.safetensors.*--overwrite"),
         run_folder(tmp_path, "train", OPTIONS, results=("*.safetensors",)),
     ):
         pass
@@ -97,7 +97,7 @@ def test_results_of_an_unknown_run_are_not_written_over(tmp_path):
 @pytest.mark.parametrize("text", ["{", "[]", '{"command": 1, "options": {}, "data": {}}'])
 def test_a_damaged_record_is_told(tmp_path, text):
     (tmp_path / RUN_NAME).write_text(text)
-    with pytest.raises(InputError, match="run.json"), run_folder(tmp_path, "train", OPTIONS):
+    with pytest.raises(InputError, match=r"run\.json"), run_folder(tmp_path, "train", OPTIONS):
         pass
 
 
@@ -115,7 +115,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
     try:
         assert ready.wait(60)
         with (
-            pytest.raises(InputError, match=f"Process {other.pid} of .* works in"),
+            pytest.raises(InputError, match=rf"Process {other.pid} of .* works in"),
             run_folder(tmp_path, "train", OPTIONS),
         ):
             pass
