@@ -15,8 +15,13 @@ OPTIONS = {"steps": 4, "seed": 0}
 
 
 def begin_and_break_off(folder, options=OPTIONS, **more):
-    with pytest.raises(RuntimeError), run_folder(folder, "train", options, **more):
-        raise RuntimeError("broken off")
+    def work():
+        with run_folder(folder, "train", options, **more):
+            (folder / "checkpoint-1").mkdir(exist_ok=True)
+            raise RuntimeError("broken off")
+
+    with pytest.raises(RuntimeError):
+        work()
 
 
 def test_a_run_that_was_broken_off_goes_on_and_ends_once(tmp_path):
@@ -76,7 +81,7 @@ def test_overwrite_begins_anew_and_goes_on_with_its_own(tmp_path):
     with run_folder(tmp_path, "train", OPTIONS):
         pass
     begin_and_break_off(tmp_path, overwrite=True, discard=discarded.append)
-    assert discarded == [tmp_path]
+    assert len(discarded) == 1
     # The same command again, --overwrite and all, goes on with what it had begun.
     with run_folder(tmp_path, "train", OPTIONS, overwrite=True, discard=discarded.append) as run:
         assert run.is_resumed
@@ -92,6 +97,23 @@ def test_results_of_an_unknown_run_are_not_written_over(tmp_path):
         pass
     with run_folder(tmp_path, "train", OPTIONS, results=("*.safetensors",), overwrite=True):
         pass
+
+
+def test_a_mistake_in_the_options_does_not_block_the_run_without_it(tmp_path):
+    with pytest.raises(InputError, match="bad"), run_folder(tmp_path, "train", {"steps": -1}):
+        raise InputError("bad steps")
+    with run_folder(tmp_path, "train", {"steps": 1}) as run:
+        assert not run.is_resumed
+    assert read_run(tmp_path)["options"] == {"steps": 1}
+
+
+def test_options_that_may_change_go_on(tmp_path):
+    with run_folder(tmp_path, "train", {"seeds": [0]}):
+        (tmp_path / "model").mkdir()
+    with run_folder(tmp_path, "train", {"seeds": [0, 1]}, free=("seeds",)) as run:
+        assert (run.is_resumed, run.is_finished) == (True, False)
+    with run_folder(tmp_path, "train", {"seeds": [0, 1]}, free=("seeds",)) as run:
+        assert run.is_finished
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"command": 1, "options": {}, "data": {}}'])
@@ -130,6 +152,7 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
     script = (
         "import os\nfrom twhin_hf.run_folder import run_folder\n"
         f"with run_folder({str(tmp_path)!r}, 'train', {{'steps': 4, 'seed': 0}}):\n"
+        f"    open({str(tmp_path / 'model')!r}, 'w').close()\n"
         f"    open({str(tmp_path / '.a.%s.partial')!r} % __import__('twhin_hf.scratch', "
         "fromlist=['x']).owner(), 'w').close()\n"
         "    os.kill(os.getpid(), 9)\n"

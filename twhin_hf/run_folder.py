@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,14 @@ LOCK_NAME = ".lock"
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """An output folder that is this process's alone.
+class Run:
+    """How far a run was brought before.
 
     Args:
-        path: The folder.
-        is_finished: All of it was done before, with the same options: nothing is left to do.
-        is_resumed: A run of the same options was broken off here.
+        is_finished: All of it was done, with the same options: nothing is left to do.
+        is_resumed: A run of the same options was broken off, or goes on with others that are free.
     """
 
-    path: Path
     is_finished: bool = False
     is_resumed: bool = False
 
@@ -55,14 +54,15 @@ def run_folder(
     command: str,
     options: Mapping[str, Any],
     *,
+    free: Iterable[str] = (),
     data: Mapping[str, str | os.PathLike[str] | None] | None = None,
     fingerprints: Mapping[str, str] | None = None,
     seed: int | None = None,
     results: Iterable[str] = (),
     overwrite: bool = False,
     discard: Callable[[Path], None] | None = None,
-) -> Iterator[RunFolder]:
-    """Makes an output folder this run's, for as long as the block lasts.
+) -> Iterator[Run]:
+    """Makes an output folder this run's, and no other process's, for as long as the block lasts.
 
     Where the block ends without an error, the run is noted as finished.
 
@@ -70,6 +70,7 @@ def run_folder(
         path: The folder; it is made.
         command: What makes it, such as `pretrain`.
         options: What decides about the result, as JSON values; paths of data are better left out.
+        free: Names of options that may change: what is there stays right, and the run goes on.
         data: Files and folders that it is made of, by the option that names each.
         fingerprints: Of what is no file, such as a model, by the option that names it.
         seed: Seed of the run.
@@ -80,17 +81,19 @@ def run_folder(
         discard: Called before a run begins anew: removes what it must not go on with.
 
     Yields:
-        The folder, and whether anything is to be done.
+        Whether anything is to be done.
 
     Raises:
         InputError: The folder holds a run of other options, which are named, or files of no known
             run, or another process works in it.
+        FileExistsError: A file has the folder's name.
         FileNotFoundError: Data that is not there.
 
     Example:
         >>> import tempfile
         >>> output = tempfile.mkdtemp()
         >>> with run_folder(output, "count", {"to": 3}) as run:
+        ...     _ = (Path(output) / "numbers.txt").write_text("1 2 3")
         ...     run.is_finished
         False
         >>> with run_folder(output, "count", {"to": 3}) as run:
@@ -106,41 +109,94 @@ def run_folder(
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; give the name of a folder.")
     prints = {name: data_fingerprint(value) for name, value in (data or {}).items() if value}
+    with lock_folder(folder):
+        record = folder / RUN_NAME
+        if not record.exists() and not overwrite:
+            _check_unused(folder, results)
+        with recorded_run(
+            record,
+            command,
+            options,
+            free=free,
+            fingerprints=dict(fingerprints or {}) | prints,
+            seed=seed,
+            is_begun=lambda: any(
+                not found.name.startswith(".") and found != record for found in folder.iterdir()
+            ),
+            overwrite=overwrite,
+            discard=None if discard is None else partial(discard, folder),
+        ) as run:
+            if run.is_finished:
+                logger.info("%s is finished: nothing to do (--overwrite makes it anew)", folder)
+            elif run.is_resumed:
+                logger.info("Going on with the run in %s", folder)
+            yield run
+
+
+@contextmanager
+def recorded_run(
+    record: Path,
+    command: str,
+    options: Mapping[str, Any],
+    *,
+    is_begun: Callable[[], bool],
+    free: Iterable[str] = (),
+    fingerprints: Mapping[str, str] | None = None,
+    seed: int | None = None,
+    overwrite: bool = False,
+    discard: Callable[[], None] | None = None,
+) -> Iterator[Run]:
+    """As `run_folder`, of one stage among others in a folder that is locked already.
+
+    Args:
+        record: File of the run's record.
+        command: As for `run_folder`, like the other arguments.
+        options: What decides about the result.
+        is_begun: Whether an unfinished run has left anything: one that has not, such as one that
+            ended by a mistake in its options, may be followed by a run of any other.
+        free: Names of options that may change.
+        fingerprints: Of what the result is made of, by the option that names it.
+        seed: Seed of the run.
+        overwrite: Begin anew.
+        discard: Called before a run begins anew.
+
+    Yields:
+        Whether anything is to be done.
+
+    Raises:
+        InputError: The record is of a run of other options, or damaged.
+    """
     wanted = {
         "command": command,
         "options": json.loads(json.dumps(dict(options), default=str)),
-        "data": dict(fingerprints or {}) | prints,
+        "data": dict(fingerprints or {}),
     }
-    with lock_folder(folder):
-        earlier = read_run(folder)
-        if earlier is None:
-            _check_unused(folder, results, overwrite)
-        changes = [] if earlier is None else differences(earlier, wanted)
-        if changes and not overwrite:
-            raise InputError(
-                f"{folder} holds a run of other options: {'; '.join(changes)}. Give those again, "
-                "choose another output, or add --overwrite to begin anew"
-            )
-        is_same = earlier is not None and not changes
-        was_finished = is_same and bool(earlier and earlier.get("finished"))
-        if was_finished and not overwrite:
-            logger.info("%s is finished: nothing to do (--overwrite makes it anew)", folder)
-            yield RunFolder(folder, is_finished=True)
-            return
-        is_resumed = is_same and not was_finished
-        if is_resumed:
-            logger.info("Going on with the run in %s", folder)
-        elif discard is not None:
-            discard(folder)
-        note = wanted | {
-            "seed": seed,
-            "command_line": _command_line(),
-            "versions": library_versions(),
-            "finished": False,
-        }
-        write_json(folder / RUN_NAME, note)
-        yield RunFolder(folder, is_resumed=is_resumed)
-        write_json(folder / RUN_NAME, note | {"finished": True})
+    earlier = read_run(record)
+    if earlier and not earlier.get("finished") and not is_begun():
+        earlier = None
+    differ = {} if earlier is None else differences(earlier, wanted)
+    changes = [text for name, text in differ.items() if name not in set(free)]
+    if changes and not overwrite:
+        raise InputError(
+            f"{record.parent} holds a run of other options: {'; '.join(changes)}. Give those "
+            "again, choose another output, or add --overwrite to begin anew"
+        )
+    was_finished = bool(earlier and earlier.get("finished"))
+    if was_finished and not differ and not overwrite:
+        yield Run(is_finished=True)
+        return
+    is_resumed = earlier is not None and not changes and not (was_finished and not differ)
+    if not is_resumed and discard is not None:
+        discard()
+    note = wanted | {
+        "seed": seed,
+        "command_line": _command_line(),
+        "versions": library_versions(),
+        "finished": False,
+    }
+    write_json(record, note)
+    yield Run(is_resumed=is_resumed)
+    write_json(record, note | {"finished": True})
 
 
 @contextmanager
@@ -172,13 +228,17 @@ def lock_folder(folder: str | os.PathLike[str]) -> Iterator[None]:
         lock.release()  # the file stays: to remove it would let two in
 
 
-def read_run(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """What `run.json` of a folder says; None where there is none.
+def read_run(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What the record of a run says; None where there is none.
+
+    Args:
+        path: The record, or the folder that holds it as `run.json`.
 
     Raises:
         InputError: It is damaged.
     """
-    path = Path(folder) / RUN_NAME
+    path = Path(path)
+    path = path / RUN_NAME if path.is_dir() else path
     if not path.is_file():
         return None
     run = read_json(path)
@@ -190,34 +250,35 @@ def read_run(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     return run
 
 
-def differences(earlier: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What differs between two runs, in words; empty where they are the same.
+def differences(earlier: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
+    """What differs between two runs: the names of options and data, each with a sentence.
 
     Example:
         >>> one = {"command": "embed", "options": {"seed": 0}, "data": {"posts": "a"}}
         >>> differences(one, one | {"options": {"seed": 1}, "data": {"posts": "b"}})
-        ['seed was 0 and is 1', 'the content of posts has changed']
+        {'seed': 'seed was 0 and is 1', 'posts': 'the content of posts has changed'}
     """
     if earlier["command"] != wanted["command"]:
-        return [f"the command was {earlier['command']} and is {wanted['command']}"]
+        said = f"the command was {earlier['command']} and is {wanted['command']}"
+        return {"command": said}
     before, now = earlier["options"], wanted["options"]
-    found = [
-        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+    found = {
+        name: f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
-    ]
+    }
     old, new = earlier["data"], wanted["data"]
     for name in sorted(old.keys() | new.keys()):
         if name not in old or name not in new:
-            found.append(f"{name} was {'not ' if name not in old else ''}given")
+            found[name] = f"{name} was {'not ' if name not in old else ''}given"
         elif old[name] != new[name]:
-            found.append(f"the content of {name} has changed")
+            found[name] = f"the content of {name} has changed"
     return found
 
 
-def _check_unused(folder: Path, results: Iterable[str], overwrite: bool) -> None:
+def _check_unused(folder: Path, results: Iterable[str]) -> None:
     found = sorted(path.name for pattern in results for path in folder.glob(pattern))
-    if found and not overwrite:
+    if found:
         raise InputError(
             f"{folder} holds {', '.join(found[:3])}{' …' if len(found) > 3 else ''}, of a run that "
             f"left no {RUN_NAME}. Choose another output, or add --overwrite to write over it"
