@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
-from twhin_hf.commands.options import DatasetOutput
+from twhin_hf.commands.options import DatasetOutput, options_of_result
 from twhin_hf.table_format import TableFormat
 
 _LOADED = """\
@@ -52,8 +52,14 @@ def hashtag(
         license="cc-by-4.0",
         task_categories=["text-classification"],
     )
-    configs = hashtag_configs(data_dir, hydration, languages, columns, table_format)
-    write_hub_folder(configs, dataset.output, card)
+    with dataset.run(
+        "data hashtag",
+        options_of_result(table_format, languages=languages, columns=columns),
+        data={"data_dir": data_dir, "hydration": hydration},
+    ) as run:
+        if not run.is_finished:
+            configs = hashtag_configs(data_dir, hydration, languages, columns, table_format)
+            write_hub_folder(configs, run.path, card)
     dataset.finish()
 
 
@@ -84,19 +90,28 @@ def hashtag_build(
     from twhin_hf.benchmarks.hub_folder import DatasetCard, HubConfig, write_hub_folder
     from twhin_hf.report import counts_sentence, report
 
-    benchmark = build_hashtag_benchmark(
-        posts, recipe, columns=columns, table_format=table_format, memory_limit=memory_limit
-    )
-    text = _BUILT.format(
-        num_hashtags=recipe.num_hashtags,
-        max_posts=recipe.max_posts,
-        fractions=" / ".join(map(str, recipe.fractions)),
-    )
-    card = DatasetCard(
-        title="Hashtag prediction", text=text, task_categories=["text-classification"]
-    )
-    configs = (HubConfig(name, name, name, own) for name, own in benchmark.languages.items())
-    write_hub_folder(configs, dataset.output, card)
-    for language, counts in benchmark.counts.items():
-        report(f"{language}: {counts_sentence(counts)}")
+    with dataset.run(
+        "data hashtag-build",
+        options_of_result(recipe, table_format, columns=columns),
+        data={"posts": posts},
+        seed=recipe.seed,
+    ) as run:
+        if not run.is_finished:
+            benchmark = build_hashtag_benchmark(
+                posts, recipe, columns=columns, table_format=table_format, memory_limit=memory_limit
+            )
+            text = _BUILT.format(
+                num_hashtags=recipe.num_hashtags,
+                max_posts=recipe.max_posts,
+                fractions=" / ".join(map(str, recipe.fractions)),
+            )
+            card = DatasetCard(
+                title="Hashtag prediction", text=text, task_categories=["text-classification"]
+            )
+            configs = (
+                HubConfig(name, name, name, own) for name, own in benchmark.languages.items()
+            )
+            write_hub_folder(configs, run.path, card)
+            for language, counts in benchmark.counts.items():
+                report(f"{language}: {counts_sentence(counts)}")
     dataset.finish()

@@ -199,6 +199,7 @@ def push_model(
 def public_results(path: Path, repo_id: str) -> bytes:
     """Results as they may be seen: the model by its name, places by their last part."""
     content = read_json(path)
+    content.pop("run", None)  # commands and data are the owner's
     content = _without_places(content) | {"model": repo_id}
     return as_json(content)
 

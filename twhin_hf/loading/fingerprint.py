@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers.utils import (
 )
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
+from twhin_hf.data_fingerprint import RUN_RECORD
 from twhin_hf.files import read_json
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 
@@ -34,9 +36,14 @@ WEIGHT_FILES = (
 """Where transformers looks for weights, first to last."""
 
 _KINDS = frozenset(
-    (".safetensors", ".bin", ".json", ".txt", ".model", ".onnx", ".data", ".xml", ".pt2", ".jinja")
+    (
+        *(".safetensors", ".bin", ".json", ".txt", ".model", ".onnx", ".data", ".xml", ".pt2"),
+        *(".pt", ".jinja"),
+    )
 )
 """Endings of the files that vectors depend on: configs, tokenizers, weights and graphs."""
+_NOTES = ("trainer_state.json", "training_record.json", "results*.json", RUN_RECORD)
+"""Of what was done with a model; they come and go without it."""
 _BLOCK = 1 << 22
 
 
@@ -111,11 +118,11 @@ def _model_files(folder: Path) -> list[Path]:
     inner = [path for path in folder.iterdir() if path.is_dir()]
     folders = [folder, *(path for path in inner if not path.name.startswith(("checkpoint-", ".")))]
     files = [path for place in folders for path in place.iterdir()]
-    notes = ("trainer_state.json", "training_record.json", "results.json")
     return sorted(
         path
         for path in files
-        if path.is_file() and path.suffix in _KINDS and path.name not in notes
+        if path.is_file() and path.suffix in _KINDS
+        if not any(fnmatch(path.name, pattern) for pattern in _NOTES)
     )
 
 
