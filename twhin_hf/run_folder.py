@@ -195,7 +195,13 @@ def recorded_run(
         "finished": False,
     }
     write_json(record, note)
-    yield Run(is_resumed=is_resumed)
+    try:
+        yield Run(is_resumed=is_resumed)
+    except InputError:
+        # A mistake that shows itself later has made nothing: the folder's run is what it was.
+        if is_resumed and earlier is not None:
+            write_json(record, earlier)
+        raise
     write_json(record, note | {"finished": True})
 
 

@@ -7,6 +7,7 @@ be put on another base than the one that it was trained on.
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ _KINDS = frozenset(
     (".safetensors", ".bin", ".json", ".txt", ".model", ".onnx", ".data", ".xml", ".pt2", ".jinja")
 )
 """Endings of the files that vectors depend on: configs, tokenizers, weights and graphs."""
+_NOTES = re.compile(
+    r"trainer_state\.json|training_(record|args)\.json|run\.json|manifest\.json"
+    r"|(.*_)?results(_.*)?\.json"
+)
+"""Files beside a model that say how it came about, or what it is worth."""
+
 _BLOCK = 1 << 22
 
 
@@ -111,11 +118,10 @@ def _model_files(folder: Path) -> list[Path]:
     inner = [path for path in folder.iterdir() if path.is_dir()]
     folders = [folder, *(path for path in inner if not path.name.startswith(("checkpoint-", ".")))]
     files = [path for place in folders for path in place.iterdir()]
-    notes = ("trainer_state.json", "training_record.json", "results.json")
     return sorted(
         path
         for path in files
-        if path.is_file() and path.suffix in _KINDS and path.name not in notes
+        if path.is_file() and path.suffix in _KINDS and not _NOTES.fullmatch(path.name)
     )
 
 
