@@ -23,7 +23,10 @@ from twhin_hf.training.record import changed_options
 RESULTS = ("model*.safetensors", "adapter_model.safetensors", "checkpoint-*", "trainer_state.json")
 """What a training leaves in its folder."""
 
-_WITHOUT_EFFECT = ("logging", "save", "eval", "per_device_eval", "validation", "dataloader_num")
+_WITHOUT_EFFECT = (
+    *("logging", "save", "eval", "per_device_eval", "validation", "dataloader_num"),
+    *("on_bad_step", "dataset_num_proc"),
+)
 """Options whose name begins so leave the model as it is."""
 
 
