@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from twhin_hf.errors import InputError
+from twhin_hf.scratch import scratch_folder
 
 _MOST_TIMES = 100
 _SMALL = 16 << 20
@@ -39,13 +39,13 @@ def open_folder(path: str | Path, wanted: Callable[[str], bool]) -> Iterator[Pat
             yield path
             return
         path = archives[0]
-    with tempfile.TemporaryDirectory(prefix="twhin_hf-") as folder:
+    with scratch_folder() as folder:
         with _zip_errors(path), zipfile.ZipFile(path) as archive:
             _check(archive, path)
             for entry in archive.infolist():
                 if not entry.is_dir() and wanted(entry.filename):
-                    _unpack(archive, entry, Path(folder))
-        yield Path(folder)
+                    _unpack(archive, entry, folder)
+        yield folder
 
 
 def list_files(folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from twhin_hf.commands.options import options_of_result
 from twhin_hf.errors import InputError
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
@@ -113,12 +114,13 @@ def embed(
     table_format: TableFormat,
     posts: str | None = None,
     exclude_posts: str | None = None,
-    resume: bool = False,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> None:
     """Learn user and post vectors from an engagement log.
 
-    `--method twhin` embeds it as the TwHIN-BERT paper does.
+    `--method twhin` embeds it as the TwHIN-BERT paper does. The same command again goes on where it
+    stopped.
 
     Args:
         engagements: Engagement log (user_id, post_id, relation): Parquet, CSV or JSON lines; file
@@ -130,27 +132,59 @@ def embed(
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder. Engagements with
             other posts are dropped.
         exclude_posts: Posts that must not take part, a file with the column post_id.
-        resume: Continue from the last checkpoint.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
         progress: Show a progress bar.
     """
     from dataclasses import asdict
+    from pathlib import Path
 
     from twhin_hf.network.embedding import embed_network
-    from twhin_hf.network.folder import save_network
+    from twhin_hf.network.folder import (
+        CHECKPOINT_FILE,
+        METADATA_FILE,
+        load_network,
+        save_network,
+    )
     from twhin_hf.network.holdout import name_metrics
     from twhin_hf.network.log import read_log
     from twhin_hf.report import report
+    from twhin_hf.run_folder import run_folder
     from twhin_hf.tables import read_ids
 
-    excluded = None
-    if exclude_posts:
-        excluded = read_ids(exclude_posts, table_format=table_format, memory_limit=log.memory_limit)
-    graph = read_log(
-        engagements, posts, exclude_posts=excluded, table_format=table_format, **vars(log)
-    )
-    network = embed_network(graph, config, output=output, resume=resume, progress=progress)
-    save_network(network, output)
-    report("Engagement log", asdict(graph.report))
+    kept = (METADATA_FILE, CHECKPOINT_FILE)
+
+    def discard(folder: Path) -> None:
+        for name in kept:
+            (folder / name).unlink(missing_ok=True)
+
+    with run_folder(
+        output,
+        "network embed",
+        options_of_result(log, config, table_format),
+        data={"engagements": engagements, "posts": posts, "exclude_posts": exclude_posts},
+        seed=config.seed,
+        results=kept,
+        overwrite=overwrite,
+        discard=discard,
+    ) as run:
+        if run.is_finished:
+            return
+        if run.is_resumed and (Path(output) / METADATA_FILE).exists():
+            network = load_network(output)  # broken off between its last file and the record's
+        else:
+            excluded = None
+            if exclude_posts:
+                excluded = read_ids(
+                    exclude_posts, table_format=table_format, memory_limit=log.memory_limit
+                )
+            graph = read_log(
+                engagements, posts, exclude_posts=excluded, table_format=table_format, **vars(log)
+            )
+            report("Engagement log", asdict(graph.report))
+            network = embed_network(
+                graph, config, output=output, resume=run.is_resumed, progress=progress
+            )
+            save_network(network, output)
     learned = {name: network.metadata[name] for name in ("num_training_edges", "loss")}
     report(f"Network, saved in {output}", learned | name_metrics(network.metadata["metrics"]))
 

@@ -112,6 +112,31 @@ class DatasetOutput:
             report(f"Uploaded: {url}")
 
 
+FREE = frozenset(
+    {
+        "checkpoint_minutes",
+        "device",
+        "memory_limit",
+        "num_candidates",
+        "processes",
+        "temp_directory",
+        "threads",
+    }
+)
+"""Options of configs that leave the result as it is."""
+
+
+def options_of_result(*configs: Any, **options: Any) -> dict[str, Any]:
+    """What a result depends on, by the names of the options: fields of configs, and others.
+
+    Example:
+        >>> options_of_result(BitextOptions(["en-ar.tsv"]), seed=0)
+        {'pairs': ['en-ar.tsv'], 'columns': None, 'seed': 0}
+    """
+    fields = {name: value for config in configs for name, value in vars(config).items()}
+    return {name: value for name, value in (fields | options).items() if name not in FREE}
+
+
 def save_results(results: Any, output: str, title: str) -> None:
     """Writes results.json into a folder and shows the results."""
     from twhin_hf.report import report

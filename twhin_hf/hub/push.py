@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -26,6 +25,7 @@ from twhin_hf.hub.folder import (
     model_files,
 )
 from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
+from twhin_hf.scratch import scratch_folder
 
 BASE = "base_model_name_or_path"
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -82,8 +82,8 @@ def push_to_hub(
         if tokenizer is not None:
             raise InputError("tokenizer is for a model in memory; save it in the folder instead")
         return push(model_or_folder)
-    with TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
+    with scratch_folder() as scratch:
+        folder = scratch / "model"
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
         model_or_folder.save_pretrained(folder)
@@ -216,8 +216,8 @@ def _without_places(value: Any) -> Any:
 def _drawn(facts: CardFacts, name: str) -> bytes:
     from twhin_hf.plots import plot_losses, plot_results
 
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / name
+    with scratch_folder() as folder:
+        path = folder / name
         if name == LOSSES_PLOT:
             history = {facts.record.get("trainer", "training"): facts.history}
             return plot_losses(history, path).read_bytes()

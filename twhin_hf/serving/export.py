@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from torch import Tensor
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, write_json
 from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.serving.embedding_settings import (
     VectorSettings,
     embedding_settings,
@@ -111,8 +111,8 @@ def _write_model(path: Path, config: ExportConfig, pooled: PooledEncoder) -> Ite
         yield {}
         return
     plain = config.format == "onnx" and not config.int8
-    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=path.parents[2]) as scratch:
-        source = path if plain else Path(scratch) / "model.onnx"
+    with scratch_folder(path.parents[2]) as scratch:
+        source = path if plain else scratch / "model.onnx"
         write_onnx(program, source)
         del program
         if plain:

@@ -12,7 +12,6 @@ import json
 import logging
 import multiprocessing
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -32,6 +31,7 @@ from twhin_hf.files import new_file
 from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.joined import pooling_parts
 from twhin_hf.loading.places import check_place
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.serving.exported import load_encoder
 from twhin_hf.serving.vectors_config import PostVectorsConfig
 from twhin_hf.table_format import TableFormat
@@ -102,7 +102,7 @@ def embed_posts(
         pooling_parts(config.pooling)
     folder = output.with_name(f"{output.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="posts-", dir=folder) as scratch:
+    with scratch_folder(folder) as scratch:
         read = read_posts(
             posts,
             columns=columns,
