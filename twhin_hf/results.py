@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_json, write_json
+from twhin_hf.path_names import path_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -135,7 +136,7 @@ def write_model_results(results: Results, folder: str | os.PathLike[str]) -> Pat
     folder = Path(folder)
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         return None
-    return write_results(results, folder / f"results_{results.task}.json")
+    return write_results(results, folder / f"results_{path_name(results.task, 'task')}.json")
 
 
 MOST_COLUMNS = 6

@@ -12,6 +12,7 @@ from typing import Any
 
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_file, read_json
+from twhin_hf.path_names import path_name
 
 CODE = Path(__file__).parent.parent / "modeling"
 
@@ -222,8 +223,12 @@ def complete_folder(folder: str | Path) -> list[str]:
 
 
 def family_file(model_type: str) -> Path:
-    """Where the classes of a family stand, or would stand."""
-    return CODE / f"modeling_twhin_{model_type.replace('-', '_')}.py"
+    """Where the classes of a family stand, or would stand.
+
+    Raises:
+        InputError: No `path_name`.
+    """
+    return CODE / path_name(f"modeling_twhin_{model_type.replace('-', '_')}.py", "model type")
 
 
 def auto_classes(file: Path) -> dict[str, str]:
