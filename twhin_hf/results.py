@@ -113,11 +113,15 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     if not isinstance(content, dict) or not needed <= content.keys():
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise InputError(f"{path} holds {found}; these keys are needed: {sorted(needed)}.")
-    rows = [Result(**row) for row in content["results"]]
-    baselines = {
-        name: [Result(**row) for row in of_baseline]
-        for name, of_baseline in content.get("baselines", {}).items()
-    }
+    try:
+        rows = [Result(**row) for row in content["results"]]
+        baselines = {
+            name: [Result(**row) for row in of_baseline]
+            for name, of_baseline in content.get("baselines", {}).items()
+        }
+    except (TypeError, AttributeError) as error:
+        keys = [item.name for item in fields(Result)]
+        raise InputError(f"{path} holds a figure of other keys than {keys}: {error}") from error
     known = {name: content[name] for name in needed}
     return Results(**known | {"results": rows, "baselines": baselines})
 
