@@ -227,6 +227,10 @@ def test_half_a_stage_is_not_taken_for_a_whole_one(finished, tmp_path, monkeypat
         ({"encoder": None}, "give model_name_or_path .* or encoder"),
         ({"model_name_or_path": "x"}, "give model_name_or_path .* or encoder"),
         ({"objectives": {}}, "objectives is empty"),
+        ({"objectives": {"A": {}, "a!": {}}}, "'a!' would be saved in the folder a, .* of 'A'"),
+        ({"objectives": {"Stage1": {}}}, "in the folder stage1, which is that of the run itself"),
+        ({"objectives": {"NUL": {}}}, "the objective 'nul' is a name that Windows keeps"),
+        ({"stage2": {"output_dir": "../x"}}, r"stage2 has unknown keys \['output_dir'\]"),
         ({"objectives": {"A": {"weight": 1}}}, r"'A' has unknown settings \['weight'\]"),
     ],
 )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -59,7 +58,7 @@ from twhin_hf.network.embedding import embed_network
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
 from twhin_hf.network.mining import mine_pairs
-from twhin_hf.pipeline_config import PipelineConfig
+from twhin_hf.pipeline_config import PipelineConfig, folder_name
 from twhin_hf.plots import plot_losses, plot_results
 from twhin_hf.results import (
     Result,
@@ -426,7 +425,7 @@ def _encoders(
             )
 
         histories[name] = train(
-            _folder_name(name),
+            folder_name(name),
             checkpoint,
             config.stage2,
             made_from.then(stage2=config.stage2, objective=given),
@@ -440,11 +439,6 @@ def _weights(given: dict[str, Any]) -> dict[str, Any]:
     return {f"{name}_weight": given.get(f"{name}_weight", 0.0) for name in OBJECTIVES}
 
 
-def _folder_name(name: str) -> str:
-    """`MLM + social` → `mlm_social`."""
-    return re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "encoder"
-
-
 def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Path) -> Results:
     options = config.evaluation
     words = _word_features(benchmark)
@@ -455,7 +449,7 @@ def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Pa
         runs: dict[int, Any] = {}
         beside: dict[int, Any] = {}
         for seed in config.seeds:
-            folder = output / f"seed{seed}" / _folder_name(name)
+            folder = output / f"seed{seed}" / folder_name(name)
             sets = feature_sets(str(folder), benchmark.texts)
             choice = choose_features(sets, benchmark, options)
             runs[seed] = choice.results
@@ -494,7 +488,7 @@ def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Pa
     for name in config.objectives:
         own = [row for row in rows if row.details["model"] == name]
         for seed in config.seeds:
-            folder = output / f"seed{seed}" / _folder_name(name)
+            folder = output / f"seed{seed}" / folder_name(name)
             write_model_results(replace(results, model=name, results=own), folder)
     return results
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from twhin_hf.errors import InputError
 from twhin_hf.hub.cards import check_card
 from twhin_hf.hub.client import CARD, Push, publish
-from twhin_hf.hub.folder import check_files
+from twhin_hf.hub.guard import check_files
 from twhin_hf.hub.sections import merge_cards
 
 _PLACEHOLDER = "<repository or folder>"

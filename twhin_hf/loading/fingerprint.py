@@ -25,6 +25,7 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from twhin_hf.files import read_json
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
+from twhin_hf.path_names import relative_path
 
 WEIGHT_FILES = (
     SAFE_WEIGHTS_NAME,
@@ -103,7 +104,8 @@ def weights_fingerprint(name_or_path: str, revision: str | None = None) -> str |
         return None
     files = [first]
     if first.suffix == ".json":
-        files = [first.parent / name for name in sorted({*read_json(first)["weight_map"].values()})]
+        names = sorted({*read_json(first)["weight_map"].values()})
+        files = [first.parent / relative_path(name, "file of weights") for name in names]
     digest = hashlib.blake2b(digest_size=16)
     if files[0].suffix == ".safetensors":
         _add_tensors(digest, files)
