@@ -191,5 +191,8 @@ def _card(card: DatasetCard, written: dict[str, _Written]) -> str:
             *table,
             "<!-- twhin_hf:end data -->",
             "",
+            "<!-- twhin_hf:begin privacy -->",
+            "<!-- twhin_hf:end privacy -->",
+            "",
         ]
     )

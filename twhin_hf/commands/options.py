@@ -113,11 +113,11 @@ class DatasetOutput:
 
     def read_key(self, key_file: str | None) -> bytes:
         """The secret key of the ids, which is made where there is none."""
-        from twhin_hf.privacy.keys import read_or_make_key
+        from twhin_hf.privacy.keys import key_beside, read_or_make_key
         from twhin_hf.report import report
 
         folder = Path(self.output).resolve()
-        path = Path(key_file) if key_file else folder.with_name(f"{folder.name}.key")
+        path = Path(key_file) if key_file else key_beside(folder)
         if path.resolve().is_relative_to(folder):
             raise InputError(
                 f"--key_file is {path}, inside the data set, where it would be given away with it. "

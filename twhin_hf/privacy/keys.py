@@ -75,6 +75,12 @@ def read_or_make_key(path: str | os.PathLike[str]) -> bytes:
     return read_key(path)
 
 
+def key_beside(folder: str | os.PathLike[str]) -> Path:
+    """Where the key of a data set is unless somebody says otherwise: beside it, never in it."""
+    folder = Path(folder).resolve()
+    return folder.with_name(f"{folder.name}.key")
+
+
 def hash_ids(ids: Iterable[str], key: bytes) -> list[str]:
     """BLAKE2b of each id under the key, 32 hexadecimal digits.
 
