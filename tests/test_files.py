@@ -11,6 +11,7 @@ import pytest
 
 from twhin_hf import files
 from twhin_hf.files import list_files, new_file, new_folder, read_json, write_json, write_text
+from twhin_hf.scratch import owner
 
 
 def names(folder):
@@ -136,17 +137,30 @@ def test_a_killed_process_leaves_what_was_there(tmp_path):
     with new_folder(tmp_path / "folder") as folder:
         (folder / "b.parquet").write_text("new")
     assert [path.read_text() for path in whole] == ["new", "new"]
+    assert names(tmp_path) == ["a.parquet", "folder"]  # and the halves are gone
+
+
+def test_a_folder_that_a_killed_process_had_set_aside_comes_back(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    aside = tmp_path / f".folder.{owner().split('-')[0]}-{ended.pid}.old"
+    write_text(aside / "a", "old")
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "folder"):
+        raise RuntimeError
+    assert (tmp_path / "folder" / "a").read_text() == "old"
+    assert names(tmp_path) == ["folder"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of open files are Linux's")
 def test_what_is_renamed_is_on_the_disk(tmp_path, flushed):
     write_text(tmp_path / "a.txt", "a")
-    assert flushed == [f".a.{os.getpid()}.partial.txt", "a.txt"]
+    # The content, the rename, and the folder that the name stands in.
+    assert flushed == [f".a.{owner()}.partial.txt", "a.txt", tmp_path.name]
     flushed.clear()
     with new_folder(tmp_path / "folder") as folder:
         (folder / "below").mkdir()
         (folder / "below" / "b").write_text("b")
-    assert flushed == ["b", "folder"]
+    assert flushed == ["b", "folder", tmp_path.name]
 
 
 def test_json_is_read_as_it_was_written(tmp_path):

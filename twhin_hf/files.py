@@ -7,17 +7,20 @@ whatever reads a folder skips those.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
+import glob
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from twhin_hf.errors import InputError
+from twhin_hf.scratch import is_abandoned, owner, remove_abandoned, scratch_folder
 
 _HIDDEN = (".", "_")
 
@@ -44,11 +47,14 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    stem, ending = glob.escape(path.stem), glob.escape(path.suffix)
+    remove_abandoned(path.parent, f".{stem}.*.partial{ending}")
+    partial = path.with_name(f".{path.stem}.{owner()}.partial{path.suffix}")
     try:
         yield partial
-        _flush(partial)
+        flush(partial)
         os.replace(partial, path)
+        flush_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -72,14 +78,16 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     if path.is_file():
         raise FileExistsError(f"{path} is a file; give the name of a folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _restore(path)
+    remove_abandoned(path.parent, f".{glob.escape(path.name)}.*.partial")
+    partial = path.with_name(f".{path.name}.{owner()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         yield partial
         for file in partial.rglob("*"):
             if file.is_file():
-                _flush(file)
+                flush(file)
         _replace_folder(path, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -137,17 +145,35 @@ def list_files(path: str | os.PathLike[str]) -> list[Path]:
 
 def process_folder() -> Path:
     """A temporary folder, one a process, that is deleted when the process ends."""
-    return Path(_process_folder().name)
+    return _process_folder()
 
 
 @functools.cache
-def _process_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="twhin_hf-")
+def _process_folder() -> Path:
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(scratch_folder())
+
+
+def flush(path: Path) -> None:
+    """Waits until a file is on the disk: a rename may otherwise get there first."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(path: Path) -> None:
+    """Waits until the names in a folder are on the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _replace_folder(path: Path, new: Path) -> None:
     """Renames `new` to `path`; what is there stays aside until that is done."""
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    old = path.with_name(f".{path.name}.{owner()}.old")
     if path.exists():
         shutil.rmtree(old, ignore_errors=True)
         os.replace(path, old)
@@ -157,10 +183,15 @@ def _replace_folder(path: Path, new: Path) -> None:
         if old.exists():
             os.replace(old, path)
         raise
+    flush_folder(path.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _flush(path: Path) -> None:
-    """Waits until the file is on the disk: a rename may otherwise get there first."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def _restore(path: Path) -> None:
+    """Puts a folder back that a killed process had set aside, and removes what it need not have."""
+    for old in path.parent.glob(f".{glob.escape(path.name)}.*.old"):
+        if is_abandoned(old.name):
+            if path.exists():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(old, path)

@@ -32,6 +32,7 @@ from twhin_hf.modeling.packed_attention import attention_dropout, packed_attenti
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 from twhin_hf.modeling.settings import HEAD_NAMES, OBJECTIVES
 from twhin_hf.training.chance_warning import ChanceWarning, keys_of_batch
+from twhin_hf.training.checkpointing import CheckpointingMixin
 from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.held_out import HeldOutFigures, held_out_outputs, own_batches
 from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler
@@ -121,7 +122,7 @@ class PretrainingConfig(TrainingArguments):
             )
 
 
-class PretrainingTrainer(PublishingMixin):
+class PretrainingTrainer(CheckpointingMixin, PublishingMixin):
     """Trains a `Twhin…ForPreTraining` on batches of one source, or of several, mixed.
 
     Args:
@@ -180,8 +181,6 @@ class PretrainingTrainer(PublishingMixin):
         self.add_callback(TrainingProgress(f"{objectives_of(model)} on {_counted(self._data)}"))
         self.add_callback(ChanceWarning(keys_of_batch(model.config, size)))
         self._languages: dict[str, float] = {}
-        self._sums: dict[str, Any] = {}
-        self._counts: dict[str, int] = {}
         self._since = time.perf_counter()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -292,16 +291,16 @@ class PretrainingTrainer(PublishingMixin):
 
         A loss is the mean over the batches that had what it needs.
         """
-        if self._sums and "eval_loss" not in logs:
-            names = list(self._sums)
-            sums = torch.stack([self._sums[name] for name in names])
+        if self._log_sums and "eval_loss" not in logs:
+            names = list(self._log_sums)
+            sums = torch.stack([self._log_sums[name] for name in names])
             sums = self.accelerator.reduce(sums, reduction="sum").tolist()
             values = dict(zip(names, sums, strict=True))
             seconds = time.perf_counter() - self._since
             logs["tokens"] = tokens = values.pop("tokens")
             logs["tokens_per_second"] = round(tokens / seconds, 1)
             for name, value in values.items():
-                logs[name] = value / (self._counts[name] * self.args.world_size)
+                logs[name] = value / (self._log_counts[name] * self.args.world_size)
             self._reset_sums()
         super().log(logs, start_time)
 
@@ -314,20 +313,22 @@ class PretrainingTrainer(PublishingMixin):
 
     def _keep_for_log(self, outputs: Any, segment_ids: torch.Tensor) -> None:
         parts = {
-            name: outputs[name].detach() for name in LOGGED_NAMES if outputs.get(name) is not None
+            name: outputs[name].detach().float()
+            for name in LOGGED_NAMES
+            if outputs.get(name) is not None
         }
         parts["tokens"] = (segment_ids > 0).sum().float()
         for name, value in parts.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
+            self._log_sums[name] = self._log_sums.get(name, 0.0) + value
+            self._log_counts[name] = self._log_counts.get(name, 0) + 1
 
     def _reset_sums(self) -> None:
-        self._sums, self._counts, self._since = {}, {}, time.perf_counter()
+        self._log_sums, self._log_counts, self._since = {}, {}, time.perf_counter()
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+    def _save_files(self, output_dir: str, state_dict: dict | None) -> None:
         """Saves the model and tokenizer; the arguments as JSON, where Trainer writes a pickle."""
-        super()._save(output_dir, state_dict)
-        folder = Path(output_dir or str(self.args.output_dir))
+        super()._save_files(output_dir, state_dict)
+        folder = Path(output_dir)
         (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
         if self.args.should_save:
             options = dict(sorted(self.args.to_sanitized_dict().items()))
