@@ -61,6 +61,10 @@ COMMANDS = {
         "data_contamination:contamination",
         "Look for pretraining text in a benchmark",
     ),
+    "data privacy-report": (
+        "data_privacy_report:privacy_report",
+        "Say what a benchmark reveals of the people in it",
+    ),
     "embed": ("embed:embed", "Write the vectors of posts to a Parquet file"),
     "search": ("search:search", "Find the posts nearest to a text"),
     "convert": ("convert:convert", "Convert a checkpoint into ours, or ours into a plain encoder"),

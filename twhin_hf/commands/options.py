@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from twhin_hf.commands.declared import optional_fields
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.classification_config import ClassificationConfig
 
 Pooling = Literal["cls", "mean", "mean_all", "combined"]
@@ -95,10 +97,37 @@ class DatasetOutput:
         output: New folder for the data set: Parquet and a card.
         push_to_hub: Hub repository, OWNER/NAME, to upload it to privately as well
             (`twhin-hf push --dataset` publishes).
+        mask_people: Write @user for the names and ids of people in texts; otherwise it cannot be
+            uploaded.
     """
 
     output: str
     push_to_hub: str | None = None
+    mask_people: bool = True
+
+    def write(self, configs: Any, card: Any) -> None:
+        """Writes the data set."""
+        from twhin_hf.benchmarks.hub_folder import write_hub_folder
+
+        write_hub_folder(configs, self.output, card, mask_people=self.mask_people)
+
+    def read_key(self, key_file: str | None) -> bytes:
+        """The secret key of the ids, which is made where there is none."""
+        from twhin_hf.privacy.keys import key_beside, read_or_make_key
+        from twhin_hf.report import report
+
+        folder = Path(self.output).resolve()
+        path = Path(key_file) if key_file else key_beside(folder)
+        if path.resolve().is_relative_to(folder):
+            raise InputError(
+                f"--key_file is {path}, inside the data set, where it would be given away with it. "
+                "Give a file elsewhere."
+            )
+        is_new = not path.exists()
+        key = read_or_make_key(path)
+        if is_new:
+            report(f"Made the secret key {path}: keep it to find posts again, and publish it never")
+        return key
 
     def finish(self) -> None:
         """Says where the data set is, and uploads it if that was asked for."""

@@ -14,6 +14,7 @@ def push(
     private: bool = False,
     card: str | None = None,
     base_model: str | None = None,
+    allow_columns: list[str] | None = None,
     message: str = "Upload with twhin_hf",
     files: list[str] | None = None,
     dry_run: bool = False,
@@ -34,6 +35,8 @@ def push(
         private: Create the repository as private.
         card: Card to begin with, such as one of model_cards/.
         base_model: Repository of an adapter's base model.
+        allow_columns: Columns of a benchmark to publish though they are unknown and may tell of
+            people; id for ids of posts that are neither keyed hashes nor numbers.
         message: Commit message.
         files: Other texts of the model's folder to publish, by their paths in it.
         dry_run: List the files that would be published, and ask no network.
@@ -60,10 +63,15 @@ def push(
         raise InputError("--files goes with --model: of a benchmark all tables go out")
     if dataset and base_model:
         raise InputError("--base_model goes with --model: a benchmark has no base model")
+    if model and allow_columns:
+        raise InputError("--allow_columns goes with --dataset: a model has no columns")
+    allowed = allow_columns or []
     if dataset and dry_run:
-        done = plan_dataset_push(dataset, repo, text)
+        done = plan_dataset_push(dataset, repo, text, allowed)
     elif dataset:
-        done = push_dataset(dataset, repo, private=private, card=text, message=message)
+        done = push_dataset(
+            dataset, repo, private=private, card=text, message=message, allow_columns=allowed
+        )
     elif dry_run:
         done = plan_push(str(model), repo, text, base_model, metadata, files or ())
     else:
