@@ -53,9 +53,8 @@ from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.modeling.settings import OBJECTIVES
-from twhin_hf.network.checkpoint import FILE_NAME as CHECKPOINT_NAME
 from twhin_hf.network.embedding import embed_network
-from twhin_hf.network.folder import Network, load_network, save_network
+from twhin_hf.network.folder import CHECKPOINT_FILE, Network, load_network, save_network
 from twhin_hf.network.log import read_log
 from twhin_hf.network.mining import mine_pairs
 from twhin_hf.pipeline_config import PipelineConfig, folder_name
@@ -239,7 +238,7 @@ def _forget_stages(output: Path) -> None:
     for name in ("network", "seed*/*"):
         for folder in output.glob(name):
             remove_checkpoints(folder)
-            (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
+            (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
 class _Stage(NamedTuple):
