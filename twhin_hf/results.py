@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_json, write_json
+from twhin_hf.path_names import path_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -115,11 +116,15 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     if not isinstance(content, dict) or not needed <= content.keys():
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise InputError(f"{path} holds {found}; these keys are needed: {sorted(needed)}.")
-    rows = [Result(**row) for row in content["results"]]
-    baselines = {
-        name: [Result(**row) for row in of_baseline]
-        for name, of_baseline in content.get("baselines", {}).items()
-    }
+    try:
+        rows = [Result(**row) for row in content["results"]]
+        baselines = {
+            name: [Result(**row) for row in of_baseline]
+            for name, of_baseline in content.get("baselines", {}).items()
+        }
+    except (TypeError, AttributeError) as error:
+        keys = [item.name for item in fields(Result)]
+        raise InputError(f"{path} holds a figure of other keys than {keys}: {error}") from error
     known = {name: content[name] for name in needed}
     known |= {"results": rows, "baselines": baselines, "run": content.get("run", {})}
     return Results(**known)
@@ -145,7 +150,7 @@ def write_model_results(results: Results, folder: str | os.PathLike[str]) -> Pat
     folder = Path(folder)
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         return None
-    return write_results(results, folder / f"results_{results.task}.json")
+    return write_results(results, folder / f"results_{path_name(results.task, 'task')}.json")
 
 
 MOST_COLUMNS = 6

@@ -182,7 +182,13 @@ def recorded_run(
     if not is_resumed and discard is not None:
         discard()
     write_json(record, wanted | {"finished": False})
-    yield Run(is_resumed=is_resumed)
+    try:
+        yield Run(is_resumed=is_resumed)
+    except InputError:
+        # A mistake that shows itself later has made nothing: the folder's run is what it was.
+        if is_resumed and earlier is not None:
+            write_json(record, earlier)
+        raise
     write_json(record, wanted | {"finished": True})
 
 

@@ -5,14 +5,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twhin_hf.benchmarks.engagement.building import build_engagement_benchmark, hash_ids
+from twhin_hf.benchmarks.engagement.building import build_engagement_benchmark
 from twhin_hf.benchmarks.engagement.loading import load_engagement_prediction
 from twhin_hf.benchmarks.hub_folder import DatasetCard, write_hub_folder
 from twhin_hf.data.splits import split_posts
 from twhin_hf.network.folder import Network
 from twhin_hf.network.log import read_log
+from twhin_hf.privacy.keys import hash_ids
 
-SALT = b"sixteen bytes or more"
+KEY = b"sixteen bytes or more"
 USERS, POSTS, WIDTH = 40, 300, 4
 
 
@@ -53,10 +54,10 @@ def made(tmp_path_factory):
 
 def test_records_are_engagements_and_ids_are_hashes(made):
     graph, network, posts, log = made
-    found = build_engagement_benchmark(graph, network, posts, salt=SALT)
+    found = build_engagement_benchmark(graph, network, posts, key=KEY)
     assert list(found.languages) == ["en", "hi"]
     ids = posts["post_id"].to_pylist()
-    original = dict(zip(hash_ids(ids, SALT), ids, strict=True))
+    original = dict(zip(hash_ids(ids, KEY), ids, strict=True))
     splits = dict(zip(ids, split_posts(ids), strict=True))
     for language, parts in found.languages.items():
         users = []
@@ -76,11 +77,11 @@ def test_records_are_engagements_and_ids_are_hashes(made):
 def test_rare_users_and_posts_stay_out(made):
     graph, network, posts, log = made
     found = build_engagement_benchmark(
-        graph, network, posts, salt=SALT, min_user_engagements=2, min_post_engagements=6
+        graph, network, posts, key=KEY, min_user_engagements=2, min_post_engagements=6
     )
     users_of = {post: sum(other == post for _, other in log) for _, post in log}
     ids = [post for post in posts["post_id"].to_pylist() if users_of.get(post, 0) >= 6]
-    allowed = set(hash_ids(ids, SALT))
+    allowed = set(hash_ids(ids, KEY))
     published = {
         key
         for parts in found.languages.values()
@@ -102,17 +103,17 @@ def test_rare_users_and_posts_stay_out(made):
 def test_posts_of_pretraining_and_leaks(made):
     graph, network, posts, _ = made
     seen = [f"p{i}" for i in range(0, POSTS, 2)]
-    found = build_engagement_benchmark(graph, network, posts, salt=SALT, exclude_posts=seen)
+    found = build_engagement_benchmark(graph, network, posts, key=KEY, exclude_posts=seen)
     published = {
         key
         for parts in found.languages.values()
         for own in parts.posts.values()
         for key in own["id"][:]
     }
-    assert not published & set(hash_ids(seen, SALT))
+    assert not published & set(hash_ids(seen, KEY))
     assert found.counts["excluded_posts"] == len(seen)
     with pytest.raises(ValueError, match=r"The network holds .* the evaluation holds out"):
-        build_engagement_benchmark(graph, network, posts, salt=SALT, split_seed=1)
+        build_engagement_benchmark(graph, network, posts, key=KEY, split_seed=1)
 
 
 def test_what_pretraining_has_not_seen_is_split_anew(made):
@@ -121,16 +122,51 @@ def test_what_pretraining_has_not_seen_is_split_anew(made):
     with pytest.raises(ValueError, match="--split_seed"):
         build_engagement_benchmark(graph, network, posts, exclude_posts=seen)
     found = build_engagement_benchmark(
-        graph, network, posts, salt=SALT, exclude_posts=seen, split_seed=1
+        graph, network, posts, key=KEY, exclude_posts=seen, split_seed=1
     )
     ids = [key for key in posts["post_id"].to_pylist() if key not in set(seen)]
-    split_of = dict(zip(hash_ids(ids, SALT), split_posts(ids, 1), strict=True))
+    split_of = dict(zip(hash_ids(ids, KEY), split_posts(ids, 1), strict=True))
     for parts in found.languages.values():
         for split, own in parts.posts.items():
             assert {split_of[key] for key in own["id"][:]} == {split}
 
 
-def test_a_drawn_salt_is_forgotten(made):
+def test_the_order_of_users_is_not_the_seeds(made):
+    graph, network, posts, _ = made
+    first, second = (build_engagement_benchmark(graph, network, posts, key=KEY) for _ in range(2))
+    rows = [
+        [(row["id"], *row["user"]) for row in found.languages["en"].records["train"]]
+        for found in (first, second)
+    ]
+    assert sorted(rows[0]) == sorted(rows[1])  # what is drawn by the seed is the same
+    assert len(rows[0]) > 20
+    assert rows[0] != rows[1]
+
+
+def test_a_language_of_few_users_stays_out(made):
+    graph, network, posts, _ = made
+    few = [lang == "en" or row < 30 for row, lang in enumerate(posts["lang"].to_pylist())]
+    posts = posts.filter(pa.array(few))
+    whole = build_engagement_benchmark(graph, network, posts, key=KEY, min_language_users=1)
+    sizes = {
+        language: sum(map(len, parts.records.values()))
+        for language, parts in whole.languages.items()
+    }
+    assert sizes["en"] > sizes["hi"]
+    found = build_engagement_benchmark(
+        graph, network, posts, key=KEY, min_language_users=sizes["hi"] + 1
+    )
+    assert list(found.languages) == ["en"]
+    assert found.counts["rare_languages"] == 1
+    found = build_engagement_benchmark(
+        graph, network, posts, key=KEY, min_language_users=sizes["hi"]
+    )
+    assert list(found.languages) == ["en", "hi"]
+    with pytest.raises(ValueError, match="min_language_users is 0"):
+        build_engagement_benchmark(graph, network, posts, min_language_users=0)
+
+
+def test_a_drawn_key_is_forgotten(made):
     graph, network, posts, _ = made
     first, second = (build_engagement_benchmark(graph, network, posts) for _ in range(2))
     ids = [set(found.languages["en"].posts["train"]["id"][:]) for found in (first, second)]
@@ -138,17 +174,17 @@ def test_a_drawn_salt_is_forgotten(made):
     assert all(len(key) == 32 for key in ids[0])
     plain = {hashlib.blake2b(f"p{i}".encode(), digest_size=16).hexdigest() for i in range(POSTS)}
     assert not ids[0] & plain
-    with pytest.raises(ValueError, match="The salt has 5 bytes; needed are 16 to 64"):
-        build_engagement_benchmark(graph, network, posts, salt=b"short")
+    with pytest.raises(ValueError, match="The key has 5 bytes; needed are 16 to 64"):
+        build_engagement_benchmark(graph, network, posts, key=b"short")
 
 
-def test_what_is_written_reads_back_and_holds_no_salt(made, tmp_path):
+def test_what_is_written_reads_back_and_holds_no_key(made, tmp_path):
     graph, network, posts, _ = made
-    found = build_engagement_benchmark(graph, network, posts, salt=SALT)
+    found = build_engagement_benchmark(graph, network, posts, key=KEY)
     folder = write_hub_folder(found.configs(), tmp_path / "set", DatasetCard("Title", "Text"))
     loaded = load_engagement_prediction("hi", data_dir=folder, cache_dir=tmp_path / "cache")
     assert loaded.records["test"][:] == found.languages["hi"].records["test"][:]
-    assert all(SALT not in file.read_bytes() for file in folder.rglob("*") if file.is_file())
+    assert all(KEY not in file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
 def test_nothing_left(made):

@@ -9,6 +9,7 @@ from datasets import Dataset
 from twhin_hf.benchmarks.hashtag.building import build_hashtag_benchmark
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
 from twhin_hf.benchmarks.hashtag.text import find_hashtags
+from twhin_hf.privacy.keys import hash_ids
 
 TAGS = ("Cats", "ＤＯＧＳ", "猫", "سلام", "हिन्दी")
 NAMES = ["cats", "dogs", "سلام", "हिन्दी", "猫"]
@@ -98,6 +99,19 @@ def test_fewer_hashtags_posts_and_a_floor(source):
     assert floor.counts["hi"]["classes"] == 0
     with pytest.raises(ValueError, match="No language has two hashtags with 900 different posts"):
         build_hashtag_benchmark(source, HashtagRecipe(min_examples=900))
+
+
+def test_ids_are_keyed_hashes_in_the_order_of_the_hashes(source, built):
+    key = b"sixteen bytes or more"
+    hashed = build_hashtag_benchmark(source, HashtagRecipe(num_hashtags=5), key=key)
+    for language, parts in built.languages.items():
+        for split, own in parts.items():
+            expected = dict(zip(hash_ids(own["id"][:], key), own["text"][:], strict=True))
+            found = hashed.languages[language][split]
+            assert found["id"][:] == sorted(expected)
+            assert found["text"][:] == [expected[digits] for digits in found["id"][:]]
+    with pytest.raises(ValueError, match="The key has 3 bytes"):
+        build_hashtag_benchmark(source, key=b"abc")
 
 
 def test_recipe():

@@ -64,6 +64,19 @@ def test_refusals(tmp_path):
         write_hub_folder(twice, tmp_path / "twice", CARD)
 
 
+def test_people_in_texts_are_masked_unless_they_shall_stay(tmp_path):
+    features = Features({"id": Value("string"), "text": Value("string")})
+    rows = Dataset.from_dict({"id": ["1", "2"], "text": ["hi @ana", "hi"]}, features=features)
+    for name, text in ((True, "hi @user"), (False, "hi @ana")):
+        configs = [HubConfig("en", "en", "en", DatasetDict(train=rows))]
+        folder = write_hub_folder(configs, tmp_path / str(name), CARD, mask_people=name)
+        loaded = load_dataset(str(folder), "en", cache_dir=str(tmp_path / "cache"))
+        assert loaded["train"][:] == {"id": ["1", "2"], "text": [text, "hi"]}
+        assert loaded["train"].features == features
+        told = "stands for names and ids of people" in (folder / "README.md").read_text()
+        assert told == name
+
+
 @pytest.mark.parametrize("language", ["../../elsewhere/en", "/en", "..", "en/de", "", "a b"])
 def test_a_language_that_is_a_path_writes_nothing(tmp_path, language):
     configs = [HubConfig("en", "en", "en", splits()), HubConfig("x", language, language, splits())]

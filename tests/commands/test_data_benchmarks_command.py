@@ -12,6 +12,7 @@ from twhin_hf.commands.cli import main
 from twhin_hf.data.splits import split_posts
 from twhin_hf.hub.client import Push
 from twhin_hf.network.folder import Network, save_network
+from twhin_hf.privacy.keys import hash_ids
 
 WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi") for b in ("ra", "so", "tu") for c in "bdfgklmn"]
 
@@ -105,6 +106,58 @@ def test_hashtag_build_and_contamination(tmp_path, capsys):
     assert "0 of 1 posts" in capsys.readouterr().out
 
 
+BLUESKY = "at://did:plc:author{}/app.bsky.feed.post/{}"
+
+
+def test_a_benchmark_made_from_bluesky_names_no_author(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    ids = [BLUESKY.format(i % 7, i) for i in range(200)]
+    texts = [
+        f"{' '.join(rng.choice(WORDS, 9))} #{'ab'[i % 2]} @ana{i}.bsky.social did:plc:other{i}"
+        for i in range(200)
+    ]
+    table = {"post_id": ids, "text": texts, "lang": ["en"] * 200}
+    pq.write_table(pa.table(table), tmp_path / "posts.parquet")
+    command = ["data", "hashtag-build", "--posts", str(tmp_path / "posts.parquet")]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 0
+    key = tmp_path / "out.key"
+    assert f"Made the secret key {key}" in capsys.readouterr().out
+    assert not list((tmp_path / "out").rglob("*.key"))
+    tables = [pq.read_table(path) for path in sorted((tmp_path / "out").rglob("*.parquet"))]
+    values = "\n".join(str(row) for part in tables for row in part.to_pylist())
+    assert values.count("@user @user") > 100
+    assert not re.search("did:|at://|ana|author|other", values)
+    # Who has the key finds each post again.
+    found = {digits for part in tables for digits in part["id"].to_pylist()}
+    assert found == set(hash_ids(ids, key.read_bytes()))
+    push = ["push", "--repo", "me/tags", "--dry_run", "--dataset"]
+    assert main([*push, str(tmp_path / "out")]) == 0
+    # With ids or texts as they are, the set is for use at home.
+    for number, option in enumerate(("--no_hash_ids", "--no_mask_people")):
+        folder = str(tmp_path / f"home{number}")
+        assert main([*command, "--output", folder, option]) == 0
+        assert main([*push, folder]) == 2
+        assert "names or ids of people" in capsys.readouterr().err
+
+
+def test_the_key_stays_out_of_the_data_set(tmp_path, capsys):
+    write_posts(tmp_path / "posts.parquet")
+    command = ["data", "hashtag-build", "--posts", str(tmp_path / "posts.parquet")]
+    command += ["--output", str(tmp_path / "out"), "--key_file", str(tmp_path / "out" / "key")]
+    assert main(command) == 2
+    assert "inside the data set" in capsys.readouterr().err
+    command[-1] = str(tmp_path / "key")
+    assert main([*command, "--no_hash_ids"]) == 2
+    assert "does not go with --no_hash_ids" in capsys.readouterr().err
+    assert not (tmp_path / "key").exists()
+    assert main(command) == 0
+    first = load_dataset(str(tmp_path / "out"), "en", cache_dir=str(tmp_path / "cache"))
+    command[5] = str(tmp_path / "again")
+    assert main(command) == 0
+    again = load_dataset(str(tmp_path / "again"), "en", cache_dir=str(tmp_path / "cache"))
+    assert first["train"]["id"][:] == again["train"]["id"][:]
+
+
 def test_engagement_build_and_engagement(tmp_path, capsys, uploads):
     ids = write_posts(tmp_path / "posts.parquet")
     rng = np.random.default_rng(0)
@@ -126,14 +179,14 @@ def test_engagement_build_and_engagement(tmp_path, capsys, uploads):
         tmp_path / "network",
     )
     (tmp_path / "seen.csv").write_text("post_id\n" + "\n".join(ids[:20]) + "\n")
-    (tmp_path / "salt").write_bytes(b"sixteen bytes or more")
+    (tmp_path / "key").write_bytes(b"sixteen bytes or more")
     command = ["data", "engagement-build"]
     for name, path in {
         "posts": "posts.parquet",
         "engagements": "log.parquet",
         "network": "network",
         "exclude-posts": "seen.csv",
-        "salt-file": "salt",
+        "key-file": "key",
         "output": "made",
     }.items():
         command += [f"--{name}", str(tmp_path / path)]

@@ -136,6 +136,26 @@ def spoil_with_users(folder):
     pq.write_table(table, folder / "en" / "train.parquet")
 
 
+def spoil_with(name, values):
+    """Puts a column into a table of the benchmark."""
+
+    def spoil(folder):
+        path = folder / "en" / "test.parquet"
+        table = pq.read_table(path)
+        column = values if isinstance(values, list) else [values] * len(table)
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        pq.write_table(table.append_column(name, [column]), path)
+
+    return spoil
+
+
+def spoil_metadata(folder):
+    path = folder / "en" / "test.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({"made_by": "did:plc:abc"}), path)
+
+
 def spoil_card(folder):
     card = folder / "README.md"
     card.write_text(card.read_text() + "\nFrom /home/me/posts\n")
@@ -145,6 +165,14 @@ def spoil_card(folder):
     ("spoil", "message"),
     [
         (spoil_with_users, r"en/train\.parquet holds ids of users in the column 'user_id'"),
+        (spoil_with("text", [*"123456789", "@ana"]), r"the column 'text' \(the first in row 10\)"),
+        (spoil_with("text", "by did:plc:abc"), r"names or ids of people in the column 'text'"),
+        (spoil_with("id", "at://did:plc:abc/app.bsky.feed.post/3k"), r"in the column 'id' \(the"),
+        (spoil_with("id", ["1"] * 9 + ["ana/1"]), r"neither keyed hashes nor .* row 10\)"),
+        (spoil_with("user", "u1"), r"ids of users in the column 'user'"),
+        (spoil_with("who", 17), r"has the column 'who', which no benchmark has"),
+        (spoil_with("Author_ID", 17), r"ids of users in the column 'Author_ID'"),
+        (spoil_metadata, r"names or ids of people in the column 'metadata'"),
         (spoil_card, r"README\.md, line \d+, names a path of this machine"),
         (lambda f: (f / "en" / "test.parquet").write_bytes(b"\x80\x04"), "is no Parquet file"),
         (lambda f: [path.unlink() for path in f.rglob("*.parquet")], "holds no Parquet file"),
@@ -158,3 +186,19 @@ def test_what_must_not_go_is_refused_before_anything_is_asked(hub, benchmark, sp
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         push_dataset(benchmark, "me/never")
     assert hub.requests == []
+
+
+def test_columns_that_are_named_go_out_unless_they_name_people(hub, benchmark, capsys):
+    spoil_with("who", "crowd")(benchmark)
+    spoil_with("id", ["ana/1", *map(str, range(9))])(benchmark)
+    command = ["push", "--dataset", str(benchmark), "--repo", "me/odd", "--allow_columns", "who"]
+    assert main(command) == 2
+    assert "(`--allow_columns id`)" in capsys.readouterr().err
+    assert main([*command, "id"]) == 0
+    assert "en/test.parquet" in published(hub, "me/odd")
+    spoil_with("who", "@crowd")(benchmark)
+    assert main([*command, "id"]) == 2
+    assert "names or ids of people in the column 'who'" in capsys.readouterr().err
+    spoil_with("who", [["u1"]] * 10)(benchmark)
+    with pytest.raises(ValueError, match="cannot be looked through"):
+        plan_dataset_push(benchmark, "me/odd", allow_columns=["who", "id"])

@@ -7,7 +7,7 @@ as `datasets` runs none any more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,11 +15,14 @@ from twhin_hf.data.language_codes import check_language_code
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, write_text
+from twhin_hf.path_names import path_name, relative_path
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
 
 CARD = "README.md"
+_ROWS_PER_BLOCK = 10_000
+_MASKED = "\n\nIn the texts `@user` stands for names and ids of people."
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,13 @@ class HubConfig(NamedTuple):
     splits: DatasetDict
 
 
-def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: DatasetCard) -> Path:
+def write_hub_folder(
+    configs: Iterable[HubConfig],
+    folder: str | Path,
+    card: DatasetCard,
+    *,
+    mask_people: bool = True,
+) -> Path:
     """Writes a folder that is a data set repository.
 
     Configs are written one after the other as they are drawn, so that one language at a time is in
@@ -67,13 +76,16 @@ def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: Dat
         configs: At least one.
         folder: New, or empty.
         card: What the card says beside the list of configs.
+        mask_people: Writes `@user` for the names and ids of people in column `text`; see
+            `twhin_hf.privacy.people`.
 
     Returns:
         The folder.
 
     Raises:
         FileExistsError: The folder holds something.
-        InputError: There is no config, a name comes twice, or a language is no code.
+        InputError: There is no config, a name comes twice, a language is no code, or a name or
+            folder cannot be one (`path_name`).
     """
     folder = Path(folder)
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
@@ -89,11 +101,14 @@ def write_hub_folder(configs: Iterable[HubConfig], folder: str | Path, card: Dat
                 raise InputError(
                     f"Two configs are called {config.name!r}; each needs its own name."
                 )
-            (partial / config.folder).mkdir(parents=True, exist_ok=True)
+            path_name(config.name, "config")  # the folder of its cache
+            (partial / relative_path(config.folder)).mkdir(parents=True, exist_ok=True)
             for split, dataset in config.splits.items():
-                dataset.to_parquet(partial / _path(config.folder, split))
+                _write_split(dataset, partial / _path(config.folder, split), mask_people)
             rows = {split: len(dataset) for split, dataset in config.splits.items()}
             written[config.name] = _Written(config.language, config.folder, rows)
+        if mask_people:
+            card = replace(card, text=card.text.rstrip() + _MASKED)
         if not written:
             raise InputError("There is no config to write; needed is at least one language.")
         write_text(partial / CARD, _card(card, written))
@@ -108,8 +123,25 @@ class _Written(NamedTuple):
     rows: dict[str, int]
 
 
+def _write_split(dataset: Dataset, path: Path, mask_people: bool) -> None:
+    """Writes a split block by block, with what `datasets` says of its columns."""
+    import pyarrow.parquet as pq
+
+    from twhin_hf.privacy import people
+
+    schema = dataset.features.arrow_schema
+    place = schema.get_field_index("text") if mask_people else -1
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for block in dataset.with_format("arrow").iter(_ROWS_PER_BLOCK):
+            block = block.cast(schema)
+            if place >= 0:
+                texts = people.mask_people(block["text"].combine_chunks())
+                block = block.set_column(place, schema.field(place), texts)
+            writer.write_table(block)
+
+
 def _path(folder: str, split: str) -> str:
-    return f"{folder}/{split}.parquet"
+    return f"{folder}/{path_name(split, 'split')}.parquet"
 
 
 def _card(card: DatasetCard, written: dict[str, _Written]) -> str:
@@ -161,6 +193,9 @@ def _card(card: DatasetCard, written: dict[str, _Written]) -> str:
             "",
             *table,
             "<!-- twhin_hf:end data -->",
+            "",
+            "<!-- twhin_hf:begin privacy -->",
+            "<!-- twhin_hf:end privacy -->",
             "",
         ]
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twhin_hf.benchmarks.engagement.recipe import EngagementRecipe
-from twhin_hf.commands.options import DatasetOutput, options_of_result
+from twhin_hf.commands.options import DatasetOutput, key_fingerprint, options_of_result
 from twhin_hf.table_format import TableFormat
 
 _TASK = """\
@@ -14,10 +14,11 @@ The splits share no post."""
 _BUILT = """\
 
 
-Ids of posts are salted hashes, and users have none. Each user has at most one record a language,
-engaged with {min_user_engagements} posts or more, and each post was engaged with by
-{min_post_engagements} users or more. The vectors are those of the network: whoever has it can find
-its users here."""
+Ids of posts are keyed hashes, whose key is not published. Users have none, and come in an order
+drawn from the system's randomness. Each user has at most one record a language, engaged with
+{min_user_engagements} posts or more, each post was engaged with by {min_post_engagements} users or
+more, and each language has records of {min_language_users} users or more. The vectors are those of
+the network: whoever has it can find its users here."""
 
 
 def engagement(
@@ -39,13 +40,13 @@ def engagement(
         progress: Show progress bars.
     """
     from twhin_hf.benchmarks.engagement.loading import engagement_configs
-    from twhin_hf.benchmarks.hub_folder import DatasetCard, write_hub_folder
+    from twhin_hf.benchmarks.hub_folder import DatasetCard
 
     card = DatasetCard(title="Engagement prediction", text=_TASK)
     options = options_of_result(languages=languages)
     with dataset.run("data engagement", options, data={"data_dir": data_dir}) as run:
         if not run.is_finished:
-            write_hub_folder(engagement_configs(data_dir, languages), run.path, card)
+            dataset.write(engagement_configs(data_dir, languages), card, run.path)
     dataset.finish()
 
 
@@ -57,7 +58,7 @@ def engagement_build(
     recipe: EngagementRecipe,
     table_format: TableFormat,
     exclude_posts: str | None = None,
-    salt_file: str | None = None,
+    key_file: str | None = None,
     columns: dict[str, str] | None = None,
     post_columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
@@ -65,8 +66,8 @@ def engagement_build(
 ) -> None:
     """Build an engagement benchmark that can be published from your own log.
 
-    Ids are salted hashes, and rare users and rare posts are left out. The network must have been
-    embedded without the validation and test posts (`twhin-hf split`).
+    Ids are keyed hashes, and rare users, posts and languages are left out. The network must have
+    been embedded without the validation and test posts (`twhin-hf split`).
 
     Args:
         posts: Posts (post_id, text, lang): Parquet, CSV or JSON lines; file or folder.
@@ -77,23 +78,22 @@ def engagement_build(
         table_format: How text tables are written.
         exclude_posts: Posts that a text model was pretrained on, a file with the column post_id. If
             these are all posts of train, another --split_seed splits the rest anew.
-        salt_file: File with 16 to 64 random bytes, the key of the hashes (default: drawn and
-            forgotten). With the same key an id has the same hash again.
+        key_file: File with 16 to 64 random bytes, the secret key of the hashes; made if it is not
+            there (default: OUTPUT.key). With the same key an id has the same hash again.
         columns: Rename columns of the log: NAME=COLUMN.
         post_columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the readers.
         progress: Show progress bars.
     """
-    from pathlib import Path
-
     from twhin_hf.benchmarks.engagement.building import build_engagement_benchmark
-    from twhin_hf.benchmarks.hub_folder import DatasetCard, write_hub_folder
+    from twhin_hf.benchmarks.hub_folder import DatasetCard
     from twhin_hf.data.posts import read_posts
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
     from twhin_hf.report import report
     from twhin_hf.tables import read_ids
 
+    key = dataset.read_key(key_file)
     with dataset.run(
         "data engagement-build",
         options_of_result(recipe, table_format, columns=columns, post_columns=post_columns),
@@ -102,8 +102,8 @@ def engagement_build(
             "engagements": engagements,
             "network": network,
             "exclude_posts": exclude_posts,
-            "salt_file": salt_file,
         },
+        fingerprints=key_fingerprint(key),
         seed=recipe.seed,
     ) as run:
         if not run.is_finished:
@@ -126,13 +126,12 @@ def engagement_build(
                 ),
                 load_network(network),
                 read.with_format("arrow")[:],
-                salt=Path(salt_file).read_bytes() if salt_file else None,
+                key=key,
                 exclude_posts=excluded,
                 **vars(recipe),
             )
-            card = DatasetCard(
-                title="Engagement prediction", text=_TASK + _BUILT.format(**vars(recipe))
-            )
-            write_hub_folder(benchmark.configs(), run.path, card)
+            text = _TASK + _BUILT.format(**vars(recipe))
+            card = DatasetCard(title="Engagement prediction", text=text)
+            dataset.write(benchmark.configs(), card, run.path)
             report("Engagement benchmark", benchmark.counts)
     dataset.finish()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
-from twhin_hf.commands.options import DatasetOutput, options_of_result
+from twhin_hf.commands.options import DatasetOutput, key_fingerprint, options_of_result
+from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 
 _LOADED = """\
@@ -15,7 +16,9 @@ _BUILT = """\
 Hashtag prediction by the recipe of [TwHIN-BERT](https://arxiv.org/abs/2209.07562) (Zhang et al.,
 KDD 2023, Section 3.3): the {num_hashtags} most popular hashtags of each language, posts with
 exactly one of them, which has been taken out of the text; at most {max_posts:,} posts per language.
-Each class is split {fractions}; near-duplicates stand in one split."""
+Each class has {min_examples} different posts or more, split {fractions}; near-duplicates stand in
+one split."""
+_HASHED = " Ids of posts are keyed hashes; the key is not published."
 
 
 def hashtag(
@@ -44,7 +47,7 @@ def hashtag(
         progress: Show progress bars.
     """
     from twhin_hf.benchmarks.hashtag.loading import hashtag_configs
-    from twhin_hf.benchmarks.hub_folder import DatasetCard, write_hub_folder
+    from twhin_hf.benchmarks.hub_folder import DatasetCard
 
     card = DatasetCard(
         title="Hashtag prediction",
@@ -59,7 +62,7 @@ def hashtag(
     ) as run:
         if not run.is_finished:
             configs = hashtag_configs(data_dir, hydration, languages, columns, table_format)
-            write_hub_folder(configs, run.path, card)
+            dataset.write(configs, card, run.path)
     dataset.finish()
 
 
@@ -68,6 +71,8 @@ def hashtag_build(
     dataset: DatasetOutput,
     recipe: HashtagRecipe,
     table_format: TableFormat,
+    hash_ids: bool = True,
+    key_file: str | None = None,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
     progress: bool = True,
@@ -75,43 +80,57 @@ def hashtag_build(
     """Build a hashtag benchmark from your own posts.
 
     The recipe is TwHIN-BERT's: the most popular hashtags of each language, and posts with exactly
-    one of them.
+    one of them. Ids of posts are keyed hashes, as those of some networks name the author.
 
     Args:
         posts: Posts (post_id, text, lang): Parquet, CSV or JSON lines; file or folder.
         dataset: Where the data set goes.
         recipe: How the benchmark is made.
         table_format: How text tables are written.
+        hash_ids: Write keyed hashes for the ids of posts.
+        key_file: File with 16 to 64 random bytes, the secret key of the hashes; made if it is not
+            there (default: OUTPUT.key). With the same key an id has the same hash again.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
         progress: Show progress bars.
     """
     from twhin_hf.benchmarks.hashtag.building import build_hashtag_benchmark
-    from twhin_hf.benchmarks.hub_folder import DatasetCard, HubConfig, write_hub_folder
+    from twhin_hf.benchmarks.hub_folder import DatasetCard, HubConfig
     from twhin_hf.report import counts_sentence, report
 
+    if key_file and not hash_ids:
+        raise InputError("--key_file is the key of hashes: it does not go with --no_hash_ids")
+    key = dataset.read_key(key_file) if hash_ids else None
     with dataset.run(
         "data hashtag-build",
-        options_of_result(recipe, table_format, columns=columns),
+        options_of_result(recipe, table_format, hash_ids=hash_ids, columns=columns),
         data={"posts": posts},
+        fingerprints=key_fingerprint(key),
         seed=recipe.seed,
     ) as run:
         if not run.is_finished:
             benchmark = build_hashtag_benchmark(
-                posts, recipe, columns=columns, table_format=table_format, memory_limit=memory_limit
+                posts,
+                recipe,
+                key=key,
+                columns=columns,
+                table_format=table_format,
+                memory_limit=memory_limit,
             )
             text = _BUILT.format(
                 num_hashtags=recipe.num_hashtags,
                 max_posts=recipe.max_posts,
+                min_examples=recipe.min_examples,
                 fractions=" / ".join(map(str, recipe.fractions)),
             )
+            if hash_ids:
+                text += _HASHED
             card = DatasetCard(
                 title="Hashtag prediction", text=text, task_categories=["text-classification"]
             )
-            configs = (
-                HubConfig(name, name, name, own) for name, own in benchmark.languages.items()
-            )
-            write_hub_folder(configs, run.path, card)
+            found = benchmark.languages.items()
+            configs = (HubConfig(name, name, name, own) for name, own in found)
+            dataset.write(configs, card, run.path)
             for language, counts in benchmark.counts.items():
                 report(f"{language}: {counts_sentence(counts)}")
     dataset.finish()

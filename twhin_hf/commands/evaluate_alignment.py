@@ -51,6 +51,7 @@ def alignment(
     )
     from twhin_hf.evaluation.alignment_plots import plot_alignment, plot_distances
     from twhin_hf.loading.auto import load_post_encoder
+    from twhin_hf.path_names import path_name
     from twhin_hf.report import report
     from twhin_hf.results import Results
 
@@ -72,6 +73,8 @@ def alignment(
     if run.is_finished:
         return
     pairs, device = bitext.read(), pick_device(device)
+    for code in {*pairs["lang_a"], *pairs["lang_b"]}:
+        path_name(code, "language")  # of a plot, at the end
     first, second = (load_post_encoder(name).to(device) for name in (before, after))
     options = common_options(first, second, pooling, max_length)
     found = evaluate_alignment(
@@ -96,6 +99,6 @@ def alignment(
     report(f"Saved in {write_distances(found, folder / 'distances.csv')}")
     report(f"Saved in {plot_distances(found, folder / 'distances.png')}")
     for one in found:
-        plot = folder / f"{'-'.join(one.languages)}.png"
+        plot = folder / f"{path_name('-'.join(one.languages))}.png"
         report(f"Saved in {plot_alignment(one, plot, methods, seed)}")
     save_results(results, output, "Distance between translations", run.record)  # last: all is done

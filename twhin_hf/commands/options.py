@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from twhin_hf.commands.declared import optional_fields
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.classification_config import ClassificationConfig
 
 Pooling = Literal["cls", "mean", "mean_all", "combined"]
@@ -108,17 +111,45 @@ class DatasetOutput:
         push_to_hub: Hub repository, OWNER/NAME, to upload it to privately as well
             (`twhin-hf push --dataset` publishes).
         overwrite: Begin anew where the output holds a finished run, or one of other options.
+        mask_people: Write @user for the names and ids of people in texts; otherwise it cannot be
+            uploaded.
     """
 
     output: str
     push_to_hub: str | None = None
     overwrite: bool = False
+    mask_people: bool = True
 
     def run(self, command: str, options: dict[str, Any], **more: Any) -> Any:
         """Where to write, as `run_whole_folder` says."""
         from twhin_hf.run_file import run_whole_folder
 
+        options = options | {"mask_people": self.mask_people}
         return run_whole_folder(self.output, command, options, overwrite=self.overwrite, **more)
+
+    def write(self, configs: Any, card: Any, folder: Path) -> None:
+        """Writes the data set where its run says."""
+        from twhin_hf.benchmarks.hub_folder import write_hub_folder
+
+        write_hub_folder(configs, folder, card, mask_people=self.mask_people)
+
+    def read_key(self, key_file: str | None) -> bytes:
+        """The secret key of the ids, which is made where there is none."""
+        from twhin_hf.privacy.keys import key_beside, read_or_make_key
+        from twhin_hf.report import report
+
+        folder = Path(self.output).resolve()
+        path = Path(key_file) if key_file else key_beside(folder)
+        if path.resolve().is_relative_to(folder):
+            raise InputError(
+                f"--key_file is {path}, inside the data set, where it would be given away with it. "
+                "Give a file elsewhere."
+            )
+        is_new = not path.exists()
+        key = read_or_make_key(path)
+        if is_new:
+            report(f"Made the secret key {path}: keep it to find posts again, and publish it never")
+        return key
 
     def finish(self) -> None:
         """Says where the data set is, and uploads it if that was asked for."""
@@ -141,6 +172,11 @@ def named_files(option: str, paths: list[str]) -> dict[str, str]:
     """
     names = [option, *(f"{option} ({number})" for number in range(2, len(paths) + 1))]
     return dict(zip(names, paths, strict=False))
+
+
+def key_fingerprint(key: bytes | None) -> dict[str, str]:
+    """What tells a secret key from others, and does not tell the key."""
+    return {} if key is None else {"key_file": hashlib.blake2b(key, digest_size=16).hexdigest()}
 
 
 FREE = frozenset(
@@ -173,8 +209,6 @@ def model_identity(name_or_path: str, revision: str | None = None) -> str:
     Raises:
         FileNotFoundError: A folder that is not there.
     """
-    from pathlib import Path
-
     from twhin_hf.data_fingerprint import file_fingerprint
     from twhin_hf.loading.fingerprint import model_fingerprint
     from twhin_hf.loading.places import check_local_path

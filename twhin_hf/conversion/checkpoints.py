@@ -17,6 +17,7 @@ from torch import Tensor
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_json
 from twhin_hf.loading.places import check_place
+from twhin_hf.path_names import relative_path
 
 _FILES = (
     *("*.json", "*.txt", "*.model", "*.codes"),
@@ -83,6 +84,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             files = sorted(set(read_json(index)["weight_map"].values()))
             weights: dict[str, Tensor] = {}
             for file in files:
+                relative_path(file, "file of weights")
                 if not (folder / file).is_file():
                     raise FileNotFoundError(f"{index} names {file}, which is not there")
                 weights |= read(folder / file)

@@ -1,31 +1,54 @@
-"""A benchmark on the Hub in one commit: Parquet files and their card, checked as models are."""
+"""A benchmark on the Hub in one commit: Parquet files and their card, checked as models are.
+
+Nothing goes out that tells of a person by name or id: columns must be those of a benchmark, or be
+named, and what they hold is looked at.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twhin_hf.errors import InputError
 from twhin_hf.hub.cards import check_card
 from twhin_hf.hub.client import CARD, Push, publish
-from twhin_hf.hub.folder import check_files
+from twhin_hf.hub.guard import check_files
 from twhin_hf.hub.sections import merge_cards
+from twhin_hf.privacy.keys import HASH_PATTERN
+from twhin_hf.privacy.people import names_people
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _PLACEHOLDER = "<repository or folder>"
-_OF_USERS = ("user_id", "user_ids", "userid", "author_id")
+_OF_USERS = ("user_id", "user_ids", "userid", "author_id", "author", "did", "handle", "username")
+_KNOWN = ("id", "text", "lang", "label", "user")
+"""Columns of the hashtag and the engagement benchmark."""
+
+_PLAIN_ID = f"^({HASH_PATTERN}|[0-9]+)$"
+_ROWS_PER_BLOCK = 10_000
 
 
-def plan_dataset_push(folder: str | Path, repo_id: str, card: str | None = None) -> Push:
+def plan_dataset_push(
+    folder: str | Path,
+    repo_id: str,
+    card: str | None = None,
+    allow_columns: Sequence[str] = (),
+) -> Push:
     """What a push would publish; asks no network.
 
     Args:
         folder: That `twhin-hf data hashtag` or `data engagement` has written.
         repo_id: `owner/name`.
         card: That is there already; by default the folder's own is all of it.
+        allow_columns: Columns that go out though no benchmark of ours has them; `id` for ids of
+            posts that are neither keyed hashes nor numbers.
 
     Raises:
         FileNotFoundError: No such folder, or no card in it.
-        InputError: No Parquet file, a file that is none, a column with ids of users, a path of this
-            machine, or a card that does not read back.
+        InputError: No Parquet file, a file that is none, a column that is unknown or holds names or
+            ids of people, a path of this machine, or a card that does not read back.
     """
     folder = Path(folder)
     if not (folder / CARD).is_file():
@@ -42,7 +65,7 @@ def plan_dataset_push(folder: str | Path, repo_id: str, card: str | None = None)
     if not files:
         raise InputError(f"{folder} holds no Parquet file; needed is one a split")
     for name in files:
-        _check_table(name, names[name])
+        _check_table(name, names[name], allow_columns)
     own = (folder / CARD).read_text(encoding="utf-8").replace(_PLACEHOLDER, repo_id)
     text = merge_cards(card, own) if card else own
     check_card(text)
@@ -59,6 +82,7 @@ def push_dataset(
     card: str | None = None,
     token: str | None = None,
     message: str = "Upload the benchmark",
+    allow_columns: Sequence[str] = (),
 ) -> Push:
     """Publishes a benchmark in one commit; what a person has written into its card stays.
 
@@ -69,6 +93,7 @@ def push_dataset(
         card: To begin with, where the repository has none, such as one of `model_cards/`.
         token: Token with the right to write; by default the one that `hf auth login` has kept.
         message: Commit message.
+        allow_columns: As `plan_dataset_push` takes.
 
     Raises:
         FileNotFoundError: No such folder, or no card in it.
@@ -76,7 +101,7 @@ def push_dataset(
             repository where a private one is asked for, or a Hub that does not answer.
     """
     return publish(
-        lambda name, there: plan_dataset_push(folder, name, there),
+        lambda name, there: plan_dataset_push(folder, name, there, allow_columns),
         repo_id,
         card,
         lambda path: path.endswith(".parquet"),
@@ -87,20 +112,91 @@ def push_dataset(
     )
 
 
-def _check_table(name: str, path: Path) -> None:
-    """Raises InputError where a file is no Parquet, or has a column with ids of users."""
+def _check_table(name: str, path: Path, allowed: Sequence[str]) -> None:
+    """Raises InputError where a file is no Parquet, or tells of people by name or id."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        columns = pq.read_schema(path).names
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            for field in schema:
+                _check_column(name, field, allowed)
+            notes = pa.array([note.decode() for note in (schema.metadata or {}).values()])
+            _check_people(name, "metadata", notes, 0)
+            row = 0
+            for block in file.iter_batches(
+                _ROWS_PER_BLOCK, columns=[f.name for f in schema if _is_text(f.type)]
+            ):
+                for column in block.schema.names:
+                    _check_values(name, column, block[column], row, allowed)
+                row += len(block)
     except pa.ArrowInvalid as error:
         raise InputError(
             f"{name} is no Parquet file ({error}); write the data set again"
         ) from error
-    found = [column for column in columns if column.lower() in _OF_USERS]
-    if found:
+
+
+def _check_column(name: str, field: pa.Field, allowed: Sequence[str]) -> None:
+    """Raises InputError where a column must not go out, whatever it holds."""
+    import pyarrow.types as types
+
+    column, kind = field.name, field.type
+    if column.lower() in _OF_USERS or (column == "user" and not types.is_nested(kind)):
         raise InputError(
-            f"{name} holds ids of users in the column {found[0]!r}, which never go out; write the "
+            f"{name} holds ids of users in the column {column!r}, which never go out; write the "
             "data set with the command that makes the benchmark"
         )
+    if column not in (*_KNOWN, *allowed):
+        raise InputError(
+            f"{name} has the column {column!r}, which no benchmark has: it may tell of people. "
+            f"Take it out; or, if it tells nothing of them, allow it (`--allow_columns {column}`)"
+        )
+    is_vector = (
+        types.is_list(kind) or types.is_fixed_size_list(kind) or types.is_large_list(kind)
+    ) and types.is_floating(kind.value_type)
+    if not is_vector and (types.is_nested(kind) or types.is_binary(kind) or column == "user"):
+        raise InputError(
+            f"{name} holds {kind} in the column {column!r}, which cannot be looked through; needed "
+            "are texts, numbers or vectors"
+        )
+
+
+def _check_values(
+    name: str, column: str, values: pa.Array, row: int, allowed: Sequence[str]
+) -> None:
+    """Raises InputError where texts name people, or where it cannot be told whether ids do."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = values.cast(pa.string())
+    _check_people(name, column, values, row)
+    if column == "id" and column not in allowed:
+        is_plain = pc.fill_null(pc.match_substring_regex(values, _PLAIN_ID), True)
+        if (first := pc.index(is_plain, False).as_py()) >= 0:
+            raise InputError(
+                f"{name} holds ids that are neither keyed hashes nor numbers (the first in row "
+                f"{row + first + 1:,}), and may name the author of a post. Write the data set with "
+                "hashed ids (`twhin-hf data hashtag-build`); or, if they name nobody, allow them "
+                "(`--allow_columns id`)"
+            )
+
+
+def _check_people(name: str, column: str, values: pa.Array, row: int) -> None:
+    import pyarrow.compute as pc
+
+    first = pc.index(names_people(values), True).as_py()
+    if first >= 0:
+        raise InputError(
+            f"{name} holds names or ids of people in the column {column!r} (the first in row "
+            f"{row + first + 1:,}): @names, DIDs, addresses or profiles. Write the data set with "
+            "people masked (`--mask_people`) and ids hashed"
+        )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)

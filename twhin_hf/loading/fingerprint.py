@@ -7,8 +7,8 @@ be put on another base than the one that it was trained on.
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import ExitStack
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from transformers.utils import (
 )
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
-from twhin_hf.data_fingerprint import RUN_RECORD
 from twhin_hf.files import read_json
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
+from twhin_hf.path_names import relative_path
 
 WEIGHT_FILES = (
     SAFE_WEIGHTS_NAME,
@@ -42,8 +42,12 @@ _KINDS = frozenset(
     )
 )
 """Endings of the files that vectors depend on: configs, tokenizers, weights and graphs."""
-_NOTES = ("trainer_state.json", "training_record.json", "results*.json", RUN_RECORD)
-"""Of what was done with a model; they come and go without it."""
+_NOTES = re.compile(
+    r"trainer_state\.json|training_(record|args)\.json|run\.json|manifest\.json"
+    r"|(.*_)?results(_.*)?\.json"
+)
+"""Files beside a model that say how it came about, or what it is worth."""
+
 _BLOCK = 1 << 22
 
 
@@ -103,7 +107,8 @@ def weights_fingerprint(name_or_path: str, revision: str | None = None) -> str |
         return None
     files = [first]
     if first.suffix == ".json":
-        files = [first.parent / name for name in sorted({*read_json(first)["weight_map"].values()})]
+        names = sorted({*read_json(first)["weight_map"].values()})
+        files = [first.parent / relative_path(name, "file of weights") for name in names]
     digest = hashlib.blake2b(digest_size=16)
     if files[0].suffix == ".safetensors":
         _add_tensors(digest, files)
@@ -121,8 +126,7 @@ def _model_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in files
-        if path.is_file() and path.suffix in _KINDS
-        if not any(fnmatch(path.name, pattern) for pattern in _NOTES)
+        if path.is_file() and path.suffix in _KINDS and not _NOTES.fullmatch(path.name)
     )
 
 

@@ -1,15 +1,14 @@
 """Makes an engagement prediction benchmark that can be given away.
 
 As in TwHIN-BERT (Zhang et al., KDD 2023, Section 3.2): up to 10,000 posts per language, split by
-post, and records of a network vector and a post, each user once a language. Users have no id in it,
-posts a salted hash of theirs, and rare users and posts, who are easiest to recognise, stay out.
+post, and records of a network vector and a post, each user once a language. Users have no id in it
+and come in an order that nobody can draw again, posts have keyed hashes of theirs, and rare users,
+posts and languages, whose people are easiest to recognise, stay out.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ from twhin_hf.benchmarks.engagement.recipe import EngagementRecipe
 from twhin_hf.benchmarks.hub_folder import HubConfig
 from twhin_hf.data.splits import SPLITS, check_no_leak, split_posts
 from twhin_hf.errors import InputError
+from twhin_hf.privacy.keys import check_key, hash_ids, new_key, random_order
 from twhin_hf.report import counts_sentence
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SALT_BYTES = 16
-
 
 @dataclass(frozen=True)
 class PublishedBenchmark:
@@ -47,8 +45,8 @@ class PublishedBenchmark:
 
     Args:
         languages: Posts (`id`, `text`, `lang`) and records (`user`, `id`) of each language.
-        counts: `excluded_posts`, `rare_users`, `rare_posts`, `languages_without_a_split`, and the
-            counts of `build_benchmark`.
+        counts: `excluded_posts`, `rare_users`, `rare_posts`, `languages_without_a_split`,
+            `rare_languages` (those of too few users), and the counts of `build_benchmark`.
     """
 
     languages: dict[str, EngagementSplits]
@@ -68,7 +66,7 @@ def build_engagement_benchmark(
     network: Network,
     posts: pa.Table,
     *,
-    salt: bytes | None = None,
+    key: bytes | None = None,
     exclude_posts: Iterable[str] = (),
     **options: Any,
 ) -> PublishedBenchmark:
@@ -78,21 +76,21 @@ def build_engagement_benchmark(
         graph: The whole log, held-out posts included.
         network: User vectors; trained on the engagements of train posts only.
         posts: `post_id`, `text` and optionally `lang`.
-        salt: Key of the hashes that stand for post ids, 16 to 64 bytes; drawn where it is None.
-            It is neither returned nor written: whoever has it can find out an id by trying.
+        key: Secret key of the hashes that stand for post ids, 16 to 64 bytes; drawn where it is
+            None. It is neither returned nor written: whoever has it can find out an id by trying.
         exclude_posts: Ids of posts that text models were pretrained on; they take no part.
         **options: Fields of `EngagementRecipe`. Its `split_seed` is that of the network, or, where
             its train posts are excluded, another one, which splits the rest anew.
 
     Returns:
-        The benchmark; a language in which a split has no record is left out.
+        The benchmark; a language of too few users, or in which a split has no record, is left out.
 
     Raises:
-        InputError: The network has seen a held-out post, the salt is too short or too long, a
+        InputError: The network has seen a held-out post, the key is too short or too long, a
             minimum is below 1, or nothing is left.
     """
     recipe = EngagementRecipe(**options)
-    salt = _checked_salt(salt)
+    key = new_key() if key is None else check_key(key)
     known = pc.is_in(posts["post_id"], value_set=pa.array(list(exclude_posts), pa.string()))
     counts = {"excluded_posts": pc.sum(known).as_py() or 0}
     posts = posts.filter(pc.invert(known))
@@ -110,49 +108,26 @@ def build_engagement_benchmark(
         records_per_user=1,
         seed=recipe.seed,
     )
-    rng = np.random.default_rng(recipe.seed)
+    ids = np.array(hash_ids(benchmark.post_ids, key), dtype=object)
+    records = {language: benchmark.records_of(language) for language in benchmark.language_names}
+    whole = {language: own for language, own in records.items() if all(map(len, own.values()))}
     languages = {
-        language: made
-        for language in benchmark.language_names
-        if (made := _publish(benchmark, language, salt, rng)) is not None
+        language: _publish(benchmark, language, ids, own)
+        for language, own in whole.items()
+        if sum(map(len, own.values())) >= recipe.min_language_users  # each user once
     }
     counts |= rare | benchmark.counts
-    counts["languages_without_a_split"] = len(benchmark.language_names) - len(languages)
+    counts["languages_without_a_split"] = len(records) - len(whole)
+    counts["rare_languages"] = len(whole) - len(languages)
     logger.debug("Engagement benchmark to publish: %s", counts)
     if not languages:
         raise InputError(
-            "No language has records in train, validation and test, of "
-            f"{counts_sentence(counts)}. Give a larger log, lower the floors, or exclude fewer "
-            "posts; where all posts of train are excluded, another split_seed (`--split_seed`) "
-            "splits the rest anew."
+            "No language has records in train, validation and test of "
+            f"{recipe.min_language_users} users or more; found are {counts_sentence(counts)}. "
+            "Give a larger log, lower the floors, or exclude fewer posts; where all posts of train "
+            "are excluded, another split_seed (`--split_seed`) splits the rest anew."
         )
     return PublishedBenchmark(languages, counts)
-
-
-def hash_ids(ids: Iterable[str], salt: bytes) -> list[str]:
-    """BLAKE2b of each id, keyed by the salt, 32 hexadecimal digits.
-
-    >>> hash_ids(["p1"], b"0123456789abcdef")
-    ['e1c14b6b9483005593cc44c067986217']
-    """
-    keyed = hashlib.blake2b(digest_size=16, key=salt)
-    hashes = []
-    for post_id in ids:
-        state = keyed.copy()
-        state.update(post_id.encode())
-        hashes.append(state.hexdigest())
-    return hashes
-
-
-def _checked_salt(salt: bytes | None) -> bytes:
-    if salt is None:
-        return secrets.token_bytes(hashlib.blake2b.MAX_KEY_SIZE)
-    if not _SALT_BYTES <= len(salt) <= hashlib.blake2b.MAX_KEY_SIZE:
-        raise InputError(
-            f"The salt has {len(salt)} bytes; needed are {_SALT_BYTES} to "
-            f"{hashlib.blake2b.MAX_KEY_SIZE} random ones. Leave it out to have one drawn."
-        )
-    return salt
 
 
 def _above_floors(
@@ -175,20 +150,15 @@ def _above_floors(
 
 
 def _publish(
-    benchmark: EngagementBenchmark, language: str, salt: bytes, rng: np.random.Generator
-) -> EngagementSplits | None:
-    """Posts and records of a language, none where a split has no record."""
-    own_records, own_posts = benchmark.records_of(language), benchmark.pools_of(language)
-    if not all(map(len, own_records.values())):
-        return None
-    ids = np.array(hash_ids(benchmark.post_ids, salt), dtype=object)
+    benchmark: EngagementBenchmark, language: str, ids: np.ndarray, records: dict[str, Records]
+) -> EngagementSplits:
+    """Posts and records of a language; `ids` are those that all posts have in it."""
+    pools = benchmark.pools_of(language)
     return EngagementSplits(
         posts=DatasetDict(
-            {split: _posts(benchmark, ids, own_posts[split], language) for split in SPLITS}
+            {split: _posts(benchmark, ids, pools[split], language) for split in SPLITS}
         ),
-        records=DatasetDict(
-            {split: _records(benchmark, ids, own_records[split], rng) for split in SPLITS}
-        ),
+        records=DatasetDict({split: _records(benchmark, ids, records[split]) for split in SPLITS}),
     )
 
 
@@ -205,11 +175,9 @@ def _posts(
     return Dataset.from_dict(columns, features=Features(dict.fromkeys(columns, Value("string"))))
 
 
-def _records(
-    benchmark: EngagementBenchmark, ids: np.ndarray, records: Records, rng: np.random.Generator
-) -> Dataset:
-    """In random order: that of the network's users is the order of their ids."""
-    records = records.where(rng.permutation(len(records)))
+def _records(benchmark: EngagementBenchmark, ids: np.ndarray, records: Records) -> Dataset:
+    """In an order that no seed brings back: the network's users are in that of their ids."""
+    records = records.where(random_order(len(records)))
     width = benchmark.user_vectors.shape[1]
     vectors = np.ascontiguousarray(benchmark.user_vectors[records.users], dtype=np.float32)
     table = pa.table(

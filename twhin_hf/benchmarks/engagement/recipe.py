@@ -14,6 +14,7 @@ class EngagementRecipe:
     Args:
         min_user_engagements: Minimum number of posts that a user engaged with.
         min_post_engagements: Minimum number of users who engaged with a post.
+        min_language_users: Minimum number of users with a record in a language.
         max_posts: Maximum number of posts per language (paper: 10,000).
         split_seed: Seed of train, validation and test; no post of the last two may be in the
             network.
@@ -25,12 +26,13 @@ class EngagementRecipe:
 
     min_user_engagements: int = 5
     min_post_engagements: int = 5
+    min_language_users: int = 20
     max_posts: int = 10_000
     split_seed: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for side in ("user", "post"):
-            least = getattr(self, f"min_{side}_engagements")
+        for name in ("min_user_engagements", "min_post_engagements", "min_language_users"):
+            least = getattr(self, name)
             if least < 1:
-                raise InputError(f"min_{side}_engagements is {least}; it must be at least 1.")
+                raise InputError(f"{name} is {least}; it must be at least 1.")

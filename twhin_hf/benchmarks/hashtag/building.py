@@ -24,6 +24,7 @@ from twhin_hf.data.language_codes import check_language_code
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import SPLITS
 from twhin_hf.errors import InputError
+from twhin_hf.privacy.keys import check_key, hash_ids
 from twhin_hf.report import counts_sentence
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
@@ -55,6 +56,7 @@ def build_hashtag_benchmark(
     posts: TableSource | Dataset,
     recipe: HashtagRecipe | None = None,
     *,
+    key: bytes | None = None,
     columns: Mapping[str, str] | None = None,
     table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
@@ -70,6 +72,8 @@ def build_hashtag_benchmark(
         posts: A file, folder or table of `post_id`, `text` and `lang`; or the data set of
             `read_posts`.
         recipe: The paper's by default.
+        key: Secret key of the hashes that stand for post ids, 16 to 64 bytes; posts are then in the
+            order of the hashes. Ids stay as they are, and may name authors, where it is None.
         columns: What the source calls a column, such as `{"text": "body"}`.
         table_format: How text tables are written.
         memory_limit: Most memory of the engine; the posts of one language come on top.
@@ -78,9 +82,12 @@ def build_hashtag_benchmark(
 
     Raises:
         FileNotFoundError: The source is missing.
-        InputError: The posts cannot be read, or no language has enough posts with hashtags.
+        InputError: The posts cannot be read, no language has enough posts with hashtags, or the
+            key is too short or too long.
     """
     recipe = recipe or HashtagRecipe()
+    if key is not None:
+        check_key(key)
     if not isinstance(posts, Dataset):
         posts = read_posts(
             posts,
@@ -95,7 +102,7 @@ def build_hashtag_benchmark(
         _write_hashtags(posts, tags)
         for language, rows, labels, found in _posts_with_one(tags, recipe, memory_limit, threads):
             check_language_code(language)
-            made = _build_language(posts, rows, labels, recipe, found)
+            made = _build_language(posts, rows, labels, recipe, key, found)
             counts[language] = found
             if made is not None:
                 languages[language] = made
@@ -159,6 +166,7 @@ def _build_language(
     rows: np.ndarray,
     labels: pa.Array,
     recipe: HashtagRecipe,
+    key: bytes | None,
     counts: dict[str, int],
 ) -> DatasetDict | None:
     """The splits of one language, none where fewer than two classes are left; fills the counts."""
@@ -189,15 +197,15 @@ def _build_language(
     label = ClassLabel(names=names[kept_classes].tolist())
     numbers = (np.cumsum(kept_classes) - 1)[classes]
     table = table.set_column(2, "label", pa.array(numbers, pa.int64()))
+    if key is not None:
+        table = table.set_column(0, "id", pa.array(hash_ids(table["id"].to_pylist(), key)))
     features = Features({"id": Value("string"), "text": Value("string"), "label": label})
     table = table.cast(features.arrow_schema)
+    parts = {name: table.filter(pa.array(kept & (splits == name))) for name in SPLITS}
+    if key is not None:
+        parts = {name: part.sort_by("id") for name, part in parts.items()}
     return DatasetDict(
-        {
-            name: Dataset(
-                table.filter(pa.array(kept & (splits == name))), info=DatasetInfo(features=features)
-            )
-            for name in SPLITS
-        }
+        {name: Dataset(part, info=DatasetInfo(features=features)) for name, part in parts.items()}
     )
 
 

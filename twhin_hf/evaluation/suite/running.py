@@ -23,6 +23,7 @@ from twhin_hf.errors import InputError
 from twhin_hf.files import write_json
 from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.places import check_local_path
+from twhin_hf.path_names import path_name
 from twhin_hf.results import (
     Result,
     Results,
@@ -226,7 +227,7 @@ def _slug(model: Model) -> str:
     """A name for the model's folder: readable, and another for another model."""
     whole = model.name + (f"@{model.revision}" if model.revision else "")
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", whole).strip("-.")[-60:]
-    return f"{readable}-{hashlib.blake2b(whole.encode(), digest_size=3).hexdigest()}"
+    return path_name(f"{readable}-{hashlib.blake2b(whole.encode(), digest_size=3).hexdigest()}")
 
 
 def _state_of(model: Model) -> str | None:
@@ -236,7 +237,7 @@ def _state_of(model: Model) -> str | None:
 
 def _run_file(model: Model, task: SuiteTask, seed: int, output: Path) -> Path:
     name = f"{task.name}-{'-'.join(task.languages)}"
-    return output / "runs" / _slug(model) / name / f"seed-{seed}.json"
+    return output / "runs" / _slug(model) / path_name(name, "task") / f"seed-{seed}.json"
 
 
 def _stored(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What a published benchmark reveals of the people in it."""

@@ -1,0 +1,1 @@
+"""What hides people in data that are given away."""
