@@ -343,6 +343,11 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
 
     def _save_files(self, output_dir: str, state_dict: dict | None) -> None:
         """Saves the model and tokenizer; the arguments as JSON, where Trainer writes a pickle."""
+        backend = getattr(self.processing_class, "backend_tokenizer", None)
+        if backend is not None:
+            # Else the file says how the last texts happened to be cut.
+            backend.no_truncation()
+            backend.no_padding()
         super()._save_files(output_dir, state_dict)
         folder = Path(output_dir)
         (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
