@@ -24,6 +24,7 @@ from transformers.utils import (
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from twhin_hf.files import read_json
+from twhin_hf.loading.places import check_local_path
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 from twhin_hf.path_names import relative_path
 
@@ -75,6 +76,7 @@ def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
         base = folder / ADAPTER_CONFIG_NAME
         adapter = read_json(base) if base.is_file() else None
     else:
+        check_local_path(name_or_path)
         found = [
             checkpoint_file(name_or_path, name, revision)
             for name in ("config.json", ADAPTER_CONFIG_NAME, "modules.json")
