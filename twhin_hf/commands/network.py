@@ -38,6 +38,7 @@ def import_(
     threads: int | None = None,
     memory_limit: str = "1GB",
     temp_directory: str | None = None,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> None:
     """Import a network's log: write engagements.parquet and posts.parquet.
@@ -70,12 +71,14 @@ def import_(
         threads: Threads of the reader (default: all cores).
         memory_limit: Memory limit of the reader.
         temp_directory: Folder to spill to (default: the output folder).
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
         progress: Show a progress bar.
     """
     from dataclasses import asdict
 
     from twhin_hf.network.sources import fasttext_detector, import_log, package_detector
     from twhin_hf.report import report
+    from twhin_hf.run_folder import run_folder
 
     if language_model is not None and detect_languages:
         raise InputError("give --language_model or --detect_languages, not both")
@@ -86,21 +89,40 @@ def import_(
             detector = package_detector() if detect_languages else None
     except ImportError as error:
         raise InputError(str(error)) from error
-    done = import_log(
-        source,
-        input,
-        output,
+    options = options_of_result(
+        table_format,
+        source=source,
         columns=columns,
-        table_format=table_format,
         user_id=user_id,
         content_warnings=content_warnings,
-        detect_language=detector,
         max_bad_lines=max_bad_lines,
-        memory_limit=memory_limit,
-        threads=threads,
-        temp_directory=temp_directory,
-        progress=progress,
+        detect_languages=detect_languages,
     )
+    with run_folder(
+        output,
+        "network import",
+        options,
+        data={"input": input, "language_model": language_model},
+        results=("engagements.parquet", "posts.parquet", "import.json"),
+        overwrite=overwrite,
+    ) as run:
+        if run.is_finished:
+            return
+        done = import_log(
+            source,
+            input,
+            output,
+            columns=columns,
+            table_format=table_format,
+            user_id=user_id,
+            content_warnings=content_warnings,
+            detect_language=detector,
+            max_bad_lines=max_bad_lines,
+            memory_limit=memory_limit,
+            threads=threads,
+            temp_directory=temp_directory,
+            progress=progress,
+        )
     counts = asdict(done)
     del counts["passed_over"]  # told in a sentence
     report(f"Import, saved in {output}", counts)
@@ -197,6 +219,7 @@ def mine(
     table_format: TableFormat,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
+    overwrite: bool = False,
     progress: bool = True,
 ) -> None:
     """Mine pairs of posts whose network vectors are close.
@@ -209,6 +232,7 @@ def mine(
         table_format: How text tables are written.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
         progress: Show a progress bar.
     """
     from dataclasses import asdict
@@ -216,7 +240,18 @@ def mine(
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.mining import mine_pairs
     from twhin_hf.report import report
+    from twhin_hf.run_file import run_file
 
+    run = run_file(
+        output,
+        "network mine",
+        options_of_result(config, table_format, columns=columns),
+        data={"network": network, "posts": posts},
+        seed=config.seed,
+        overwrite=overwrite,
+    )
+    if run.is_finished:
+        return
     found = mine_pairs(
         load_network(network),
         posts,
@@ -226,5 +261,6 @@ def mine(
         columns=columns,
         table_format=table_format,
         memory_limit=memory_limit,
+        record=run.record,
     )
     report(f"Pairs, saved in {output}", asdict(found))

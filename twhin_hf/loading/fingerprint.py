@@ -36,7 +36,10 @@ WEIGHT_FILES = (
 """Where transformers looks for weights, first to last."""
 
 _KINDS = frozenset(
-    (".safetensors", ".bin", ".json", ".txt", ".model", ".onnx", ".data", ".xml", ".pt2", ".jinja")
+    (
+        *(".safetensors", ".bin", ".json", ".txt", ".model", ".onnx", ".data", ".xml", ".pt2"),
+        *(".pt", ".jinja"),
+    )
 )
 """Endings of the files that vectors depend on: configs, tokenizers, weights and graphs."""
 _NOTES = re.compile(

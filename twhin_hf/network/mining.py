@@ -105,6 +105,7 @@ def mine_pairs(
     columns: Mapping[str, str] | None = None,
     table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
+    record: Mapping[str, Any] | None = None,
 ) -> MiningReport:
     """Writes pairs of posts that are close in the network to a Parquet file.
 
@@ -123,6 +124,7 @@ def mine_pairs(
         columns: What the posts call a column, such as `{"text": "body"}`.
         table_format: How text tables are written.
         memory_limit: Most memory of the engine that reads the posts.
+        record: What the file is to say of how it was made, in its metadata.
 
     Raises:
         FileNotFoundError: The posts are missing.
@@ -167,7 +169,7 @@ def mine_pairs(
             config.mutual,
             config.max_pairs_per_post,
         )
-        counts = write_pairs(table, sketches, ids, output, options, config.threads)
+        counts = write_pairs(table, sketches, ids, output, options, config.threads, record)
     report = MiningReport(
         num_posts=network.num_posts,
         posts_without_text=int((~with_text).sum()),

@@ -72,7 +72,7 @@ def export(config: ExportConfig, output: str | Path) -> Comparison:
             ours to export, or vectors that are too far from PyTorch's.
     """
     output = Path(output)
-    if output.exists():
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise FileExistsError(f"{output} is there; remove it, or give another output.")
     check_libraries(config.format, EXPORTERS[config.format])
     encoder = load_post_encoder(config.model, config.revision).float().eval()
