@@ -38,6 +38,7 @@ from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler
 from twhin_hf.training.progress import TrainingProgress
 from twhin_hf.training.publishing import PublishingMixin
 from twhin_hf.training.record import training_record, write_training_record
+from twhin_hf.training.resuming import SafeResumingMixin
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class PretrainingConfig(TrainingArguments):
             )
 
 
-class PretrainingTrainer(PublishingMixin):
+class PretrainingTrainer(SafeResumingMixin, PublishingMixin):
     """Trains a `Twhin…ForPreTraining` on batches of one source, or of several, mixed.
 
     Args:
