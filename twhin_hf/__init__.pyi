@@ -23,6 +23,9 @@ from .evaluation.suite.whole import run_suite
 from .evaluation.text_encoders import side_by_side
 from .evaluation.zero_shot import evaluate_zero_shot
 from .evaluation.zero_shot_config import ZeroShotConfig
+from .evaluation.privacy.reporting import privacy_report
+from .forgetting.forget import forget
+from .forgetting.forgotten import read_forgotten
 from .hub.folder import complete_folder
 from .hub.push import push_to_hub
 from .loading.auto import load_post_encoder
@@ -103,6 +106,9 @@ __all__ = [
     "load_post_encoder",
     "load_pretraining_model",
     "mine_pairs",
+    "privacy_report",
+    "forget",
+    "read_forgotten",
     "new_pretraining_model",
     "plot_alignment",
     "plot_comparison",

@@ -18,7 +18,7 @@ from twhin_hf.errors import InputError
 from twhin_hf.files import new_file, read_json, write_json
 from twhin_hf.network.engagements import Engagements, Neighbours
 
-_METADATA_FILE = "network.json"
+METADATA_FILE = "network.json"
 _ENGAGEMENTS_FILE = "engagements.safetensors"
 _TENSOR = "vectors"
 _DTYPES = {"F32": np.float32, "I32": np.int32, "I64": np.int64}
@@ -102,7 +102,7 @@ def save_network(network: Network, directory: str | Path) -> None:
     }
     with ExitStack() as files:
         # The stack finishes the file that it opened first last.
-        write_json(files.enter_context(new_file(folder / _METADATA_FILE)), metadata)
+        write_json(files.enter_context(new_file(folder / METADATA_FILE)), metadata)
         for name, values in vectors.items():
             path = files.enter_context(new_file(folder / f"{name}.safetensors"))
             save_file({_TENSOR: np.ascontiguousarray(values)}, path)
@@ -113,7 +113,7 @@ def save_network(network: Network, directory: str | Path) -> None:
             path = files.enter_context(new_file(folder / _ENGAGEMENTS_FILE))
             save_file(_engagement_tensors(network.engagements), path)
         # From here on until all are in place the folder is none, rather than half of each network.
-        (folder / _METADATA_FILE).unlink(missing_ok=True)
+        (folder / METADATA_FILE).unlink(missing_ok=True)
         if network.engagements is None:
             (folder / _ENGAGEMENTS_FILE).unlink(missing_ok=True)
 
@@ -131,14 +131,14 @@ def load_network(directory: str | Path) -> Network:
     """
     folder = Path(directory)
     names = [f"{stem}.safetensors" for stem in ("users", "posts", "relations")]
-    names += ["users.parquet", "posts.parquet", _METADATA_FILE]
+    names += ["users.parquet", "posts.parquet", METADATA_FILE]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
             f"{folder} is no complete network folder: {', '.join(missing)} missing. "
             "Write it with `twhin-hf network embed` or save_network()."
         )
-    metadata = read_json(folder / _METADATA_FILE)
+    metadata = read_json(folder / METADATA_FILE)
     users = pq.read_table(folder / "users.parquet", columns=["user_id", "degree"])
     posts = pq.read_table(folder / "posts.parquet", columns=["post_id", "degree"])
     network = Network(
