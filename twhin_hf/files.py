@@ -155,6 +155,23 @@ def _process_folder() -> Path:
     return stack.enter_context(scratch_folder())
 
 
+def recover(path: str | os.PathLike[str]) -> None:
+    """Ends what killed processes of this machine had begun to write at a path, and inside a folder.
+
+    A folder that was set aside is put back where its new one is missing; else it goes, and so does
+    all that is half written.
+    """
+    path = Path(path)
+    _restore(path)
+    remove_abandoned(path.parent, f".{glob.escape(path.stem)}.*.partial*")
+    if path.is_dir():
+        for folder in [path, *(inner for inner in path.rglob("*") if inner.is_dir())]:
+            for old in folder.glob(".*.old"):
+                name = old.name.removesuffix(".old").rpartition(".")[0]
+                _restore(folder / name.removeprefix("."))
+            remove_abandoned(folder, ".*.partial*")
+
+
 def flush(path: Path) -> None:
     """Waits until a file is on the disk: a rename may otherwise get there first."""
     with path.open("rb+") as file:

@@ -168,6 +168,16 @@ def _decoded_lines(path: Path, encoding: str) -> Iterator[str]:
             ) from error
 
 
+def compression_of(path: Path) -> str | None:
+    """What a file is compressed by, as Arrow names it; None where it is not.
+
+    Raises:
+        InputError: It is not compressed as its name says.
+    """
+    with path.open("rb") as file:
+        return _codec(path, file.read(8))
+
+
 def first_line(path: Path) -> str:
     """The first line that is not empty; empty where there is none."""
     return next(filter(None, iterate_lines(path)), "")

@@ -234,6 +234,11 @@ def column_names(path: Path, table_format: TableFormat | None = None) -> list[st
         return json_keys(getattr(engine, "con"), [path])  # noqa: B009 - as above
 
 
+def table_kind(path: Path, table_format: TableFormat | None = None) -> str | None:
+    """The format of a table by its name: Parquet, CSV, TSV or JSON lines; None where it is none."""
+    return _format(path, table_format or TableFormat())
+
+
 def first_objects(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of the first 100 lines of JSON, blank ones left out.
 

@@ -1,7 +1,8 @@
 """A command is a function, and its options are what the function takes.
 
 A parameter that is a dataclass gives an option for each of its fields; any other parameter is an
-option itself, and one before `/` needs no name on the command line. Names, types, choices, defaults
+option itself, and one before `/` needs no name on the command line (a list of them stands anywhere
+behind the value of another option, or first). Names, types, choices, defaults
 and help (the docstrings' `Args:`) are those of the Python API, so nothing is declared twice.
 Options take precedence over a YAML file (`--config`), and the file over the defaults.
 
@@ -95,10 +96,16 @@ def parse_command(command: Command, arguments: Sequence[str], program: str) -> d
     options = list(options_of(command))
     parser = command_parser(command, program)
     arguments = list(arguments)
+    kinds = {option.name: option.kind for option in options}
+    several = [name for name in positional_only(command) if list in members_of(kinds[name])]
     for name in positional_only(command):
-        if arguments and not arguments[0].startswith("-"):
+        if name not in several and arguments and not arguments[0].startswith("-"):
             arguments[0] = f"--{name}={arguments[0]}"
     arguments = spell_out(arguments, options)
+    for name in several:
+        if given_ones := [argument for argument in arguments if not argument.startswith("-")]:
+            rest = [argument for argument in arguments if argument.startswith("-")]
+            arguments = spell_out([f"--{name}", *given_ones], options) + rest
     for argument in arguments:
         if argument.startswith("--config="):
             _check_config(Path(argument.partition("=")[2]), options)
