@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -11,10 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import WRONG_CONTENT, InputError
 
 _MOST_TIMES = 100
 _SMALL = 16 << 20
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(*WRONG_CONTENT, OSError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 
 
 @contextmanager
@@ -94,12 +100,16 @@ def _zip_errors(path: Path) -> Iterator[None]:
     """Turns what unpacking raises into an InputError that names the archive."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, FileExistsError) as error:
-        raise InputError(
-            f"{path} is no whole zip archive ({error}): it is cut short, damaged, or unpacks to "
-            "something else than it states. Fetch it again."
-        ) from error
+    except InputError:
+        raise
     except (RuntimeError, NotImplementedError) as error:
         raise InputError(
             f"{path} cannot be unpacked ({error}). Unpack it yourself and give the folder."
+        ) from error
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno and not isinstance(error, FileExistsError):
+            raise
+        raise InputError(
+            f"{path} is no whole zip archive ({error}): it is cut short, damaged, or unpacks to "
+            "something else than it states. Fetch it again."
         ) from error

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFound
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from twhin_hf.errors import InputError
+from twhin_hf.files import read_text
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Repository(NamedTuple):
             ),
             self.repo_id,
         )
-        return Path(path).read_text(encoding="utf-8")
+        return read_text(path)
 
     def commit(self, files: dict[str, bytes | Path], deleted: Iterable[str], message: str) -> str:
         """Writes and takes away in one commit.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from twhin_hf.errors import InputError
+from twhin_hf.files import read_text
 from twhin_hf.hub.cards import check_card
 from twhin_hf.hub.client import CARD, Push, publish
 from twhin_hf.hub.folder import check_files
@@ -43,7 +44,7 @@ def plan_dataset_push(folder: str | Path, repo_id: str, card: str | None = None)
         raise InputError(f"{folder} holds no Parquet file; needed is one a split")
     for name in files:
         _check_table(name, names[name])
-    own = (folder / CARD).read_text(encoding="utf-8").replace(_PLACEHOLDER, repo_id)
+    own = read_text(folder / CARD).replace(_PLACEHOLDER, repo_id)
     text = merge_cards(card, own) if card else own
     check_card(text)
     files[CARD] = text.encode()

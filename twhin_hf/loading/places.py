@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import InputError, reading
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _FILE_ENDINGS = (
@@ -13,6 +14,19 @@ _FILE_ENDINGS = (
     *(".txt", ".yaml", ".yml", ".zip", ".zst"),
 )
 _SECONDS = 10
+
+
+def reading_model(name_or_path: str | Path) -> AbstractContextManager[None]:
+    """Turns what libraries raise for a folder or repository into an InputError that names it.
+
+    They raise anything: `OSError` for a config that is no JSON, `KeyError` for one that lacks a
+    key, errors of their own for damaged weights.
+    """
+    advice = (
+        "Is it whole, and of a version that the transformers installed here can read? Save or "
+        "fetch it again."
+    )
+    return reading(name_or_path, advice, (Exception,))
 
 
 def looks_local(name_or_path: str) -> bool:

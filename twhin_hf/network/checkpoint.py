@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import WRONG_CONTENT, InputError, reading
 from twhin_hf.files import new_file
 
 FILE_NAME = "embedding_checkpoint.safetensors"
@@ -45,19 +45,17 @@ def load_checkpoint(
         InputError: The file is damaged, or of another graph or other options.
     """
     remedy = f"Delete it, or run without resume: {path}"
-    try:
-        with safe_open(path, "pt") as file:
-            header = json.loads(file.metadata()[_KEY])
-            known = header["identity"]
-            if different := [name for name in identity if known.get(name) != identity[name]]:
-                raise InputError(
-                    "The checkpoint is of another graph or other options ("
-                    + "; ".join(f"{n}: {known.get(n)}, now {identity[n]}" for n in different)
-                    + f"). {remedy}"
-                )
-            for name, tensor in tensors.items():
-                tensor.copy_(file.get_tensor(name))
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise InputError(f"The checkpoint is damaged ({error}). {remedy}") from error
-    epoch, number = header["position"]
+    # torch raises RuntimeError for tensors of another shape.
+    errors = (*WRONG_CONTENT, SafetensorError, RuntimeError)
+    with reading("The checkpoint is damaged and", remedy, errors), safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()[_KEY])
+        known, (epoch, number) = header["identity"], map(int, header["position"])
+        if different := [name for name in identity if known.get(name) != identity[name]]:
+            raise InputError(
+                "The checkpoint is of another graph or other options ("
+                + "; ".join(f"{n}: {known.get(n)}, now {identity[n]}" for n in different)
+                + f"). {remedy}"
+            )
+        for name, tensor in tensors.items():
+            tensor.copy_(file.get_tensor(name))
     return epoch, number
