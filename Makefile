@@ -45,8 +45,8 @@ $(VENV)-oldest/.installed: setup.cfg constraints-oldest.txt
 	$(VENV)-oldest/bin/pip install --quiet torch pytest --editable '.[peft,sentence-transformers]' -c constraints-oldest.txt
 	touch $@
 
-# atheris is built for few versions of Python (3.11 to 3.13), and pinned nowhere.
-fuzz: install ## Fuzz every reader (FUZZ='--reader csv --inputs 1000000'; a quarter of an hour)
+# atheris is built for few versions of Python.
+fuzz: install ## Fuzz every reader (FUZZ='--reader csv --inputs 1000000' for one; all take some 20 minutes)
 	$(BIN)/pip install --quiet --editable '.[fuzz]' -c constraints.txt
 	$(BIN)/python tests/fuzz/fuzz_readers.py $(FUZZ)
 

@@ -37,7 +37,7 @@ COLUMNS = ("reader", "inputs", "inputs/s", "edges", "errors of ours", "others", 
 def main() -> int:
     """Fuzzes the readers named, one after another, and shows a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--inputs", type=int, default=10_000, help="inputs of each reader")
+    parser.add_argument("--inputs", type=int, default=2_000, help="inputs of each reader")
     parser.add_argument("--minutes", type=float, default=60, help="at most, of each reader")
     parser.add_argument("--reader", nargs="+", help="names; all where none is given")
     parser.add_argument("--max_bytes", type=int, default=4096, help="of an input")
