@@ -108,7 +108,19 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     path = _file(path)
     if not path.is_file():
         raise FileNotFoundError(f"No results at {path}; `twhin-hf evaluate` writes them.")
-    content = read_json(path)
+    return results_of(read_json(path), path)
+
+
+def results_of(content: Any, path: str | os.PathLike[str]) -> Results:
+    """The results that the content of a results.json holds.
+
+    Args:
+        content: As JSON gives it.
+        path: Of the file, for messages.
+
+    Raises:
+        InputError: A key is missing, or a figure has others.
+    """
     needed = {item.name for item in fields(Results)} - {"baselines"}  # files of old have none
     if not isinstance(content, dict) or not needed <= content.keys():
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
