@@ -16,6 +16,7 @@ from twhin_hf.commands.run import run
 from twhin_hf.data.splits import split_posts
 from twhin_hf.data.synthetic import SyntheticConfig, generate_network
 from twhin_hf.errors import InputError
+from twhin_hf.hub.public_results import public_results
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 from twhin_hf.network.folder import load_network
 from twhin_hf.pipeline import PipelineConfig, run_pipeline
@@ -127,6 +128,8 @@ def test_results_and_pictures(finished):
     for name in ("mlm", "mlm_social", "engagement"):
         own_file = folder / "run" / "seed3" / name / "results_engagement.json"
         kept = json.loads(own_file.read_text())
+        # All of it may be published, but for the options of the whole run.
+        assert public_results(own_file, "me/x")[1] == [f"{own_file.name}: options.pipeline"]
         assert {row["details"]["model"].lower().replace(" + ", "_") for row in kept["results"]} == {
             name
         }

@@ -110,11 +110,21 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     path = results_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No results at {path}; `twhin-hf evaluate` writes them.")
-    content = read_json_object(path)
-    needed = {item.name for item in fields(Results)} - {
-        "baselines",
-        "run",
-    }  # files of old have none
+    return results_of(read_json_object(path), path)
+
+
+def results_of(content: dict[str, Any], path: str | os.PathLike[str]) -> Results:
+    """The results that the content of a results.json holds.
+
+    Args:
+        content: As JSON gives it.
+        path: Of the file, for messages.
+
+    Raises:
+        InputError: A key is missing or unknown, or a value is of another type.
+    """
+    # Files of old have neither.
+    needed = {item.name for item in fields(Results)} - {"baselines", "run"}
     if not needed <= content.keys():
         raise InputError(
             f"{path} holds {sorted(content)}; these keys are needed: {sorted(needed)}."

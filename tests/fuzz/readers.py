@@ -517,9 +517,11 @@ def network_checkpoint(folder: Path) -> None:
     """A checkpoint of a network's embedding."""
     import torch
 
-    from twhin_hf.network.checkpoint import FILE_NAME, save_checkpoint
+    from twhin_hf.network.checkpoint import Position, save_checkpoint
+    from twhin_hf.network.folder import CHECKPOINT_FILE
 
-    save_checkpoint(folder / FILE_NAME, {"users": torch.ones(2, 2)}, (0, 1), {"graph": "a"})
+    tensors = {"users": torch.ones(2, 2)}
+    save_checkpoint(folder / CHECKPOINT_FILE, tensors, Position(0, 1, []), {"graph": "a"})
 
 
 def load_checkpoint(path: Path) -> None:

@@ -27,6 +27,7 @@ from twhin_hf.hub.folder import (
 from twhin_hf.hub.guard import check_files
 from twhin_hf.hub.public_results import public_results
 from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
+from twhin_hf.results import results_of
 from twhin_hf.scratch import scratch_folder
 
 BASE = "base_model_name_or_path"
@@ -135,10 +136,13 @@ def plan_push(
         going[ADAPTER_CONFIG] = as_json(facts.adapter)
     elif base_model:
         raise InputError(f"{folder} holds no adapter: a base model is that of an adapter alone")
+    results = []
     for path in sorted(folder.glob("results*.json")):
         content, unknown = public_results(path, repo_id)
         going[path.name] = as_json(content)
+        results.append(results_of(content, path))
         left_behind += unknown
+    facts = replace(facts, results=results)
     if picture := picture_of(facts):
         going[picture] = _drawn(facts, picture)
     if card is None and (folder / CARD).exists():

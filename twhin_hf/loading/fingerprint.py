@@ -25,7 +25,7 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_json_object
-from twhin_hf.loading.places import reading_model
+from twhin_hf.loading.places import check_place, reading_model
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 
 WEIGHT_FILES = (
@@ -67,6 +67,7 @@ def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
     Raises:
         FileNotFoundError: Neither a folder nor a repository that is there.
     """
+    check_place(name_or_path, revision)
     digest = hashlib.blake2b(digest_size=16)
     folder = Path(name_or_path)
     if folder.is_dir():
