@@ -6,7 +6,7 @@ TORCH ?= torch -c constraints.txt
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-oldest lint format benchmarks clean
+.PHONY: help install quickstart test test-oldest lint format soak benchmarks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ lint: install ## Check style, types and spelling
 format: install ## Format the code
 	$(BIN)/ruff check --fix twhin_hf tests examples
 	$(BIN)/ruff format twhin_hf tests examples
+
+soak: install ## Kill every long command at random and compare (30 minutes)
+	$(BIN)/python tests/soak/soak.py
 
 benchmarks: install ## Run the speed comparisons (about 15 minutes)
 	$(BIN)/python examples/benchmarks/pretraining_throughput.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -20,6 +21,27 @@ torch.set_num_threads(1)
 
 LANGUAGES = ("en", "es", "ar", "ja")
 ALPHABETS = ("abcdefghij", "klmnopqrst", "ابتثجحخدذر", "あいうえおかきくけこ")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Makes file systems of so many KiB; a test is skipped where nobody may mount one."""
+    mounted = []
+
+    def make(kibibytes):
+        folder = tmp_path / f"disk-{len(mounted)}"
+        folder.mkdir()
+        size = ["-t", "tmpfs", "-o", f"size={kibibytes}k", "none", str(folder)]
+        try:
+            subprocess.run(["mount", *size], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("no right to mount a file system")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,11 @@ from twhin_hf.commands.parsing import parse_command
 from twhin_hf.commands.run import run
 from twhin_hf.data.splits import split_posts
 from twhin_hf.data.synthetic import SyntheticConfig, generate_network
+from twhin_hf.errors import InputError
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 from twhin_hf.network.folder import load_network
 from twhin_hf.pipeline import PipelineConfig, run_pipeline
+from twhin_hf.run_folder import RUN_NAME, read_run
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +153,69 @@ def test_a_run_goes_on_where_it_ended_and_takes_other_options_for_another_run(
         monkeypatch.setattr(pipeline_module, name, never)
     again = run_pipeline(config)
     assert [row.value for row in again.results] == [row.value for row in results.results]
-    with pytest.raises(ValueError, match="holds a run with other options"):
+    with pytest.raises(InputError, match=r"tokenizer holds .* vocab_size was 500 and is 501"):
         run_pipeline(replace(config, vocab_size=501))
+    # What leaves the stages as they are may change: the encoders are judged anew.
+    fewer = replace(config, evaluation=replace(config.evaluation, seeds=(0,)))
+    assert run_pipeline(fewer).options["pipeline"]["evaluation"]["seeds"] == (0,)
+    monkeypatch.setattr(pipeline_module, "_evaluate", never)
+    assert [row.metric for row in run_pipeline(fewer).results] == [
+        row.metric for row in results.results
+    ]
+
+
+def small(config, output):
+    """A run of fewer stages, on the same data."""
+    return replace(
+        config,
+        output=str(output),
+        seeds=[0],
+        stage1=None,
+        objectives={"MLM": {"mlm_weight": 1.0}},
+        stage2={"max_steps": 2, "per_device_train_batch_size": 8},
+        evaluation=replace(config.evaluation, seeds=(0,), max_epochs=1),
+    )
+
+
+def test_a_mistake_in_a_later_stage_does_not_cost_the_earlier_ones(finished, tmp_path, monkeypatch):
+    _, config, _, _ = finished
+    config = small(config, tmp_path / "run")
+    with pytest.raises(InputError):
+        run_pipeline(replace(config, vocab_size=3))
+    monkeypatch.setattr(pipeline_module, "embed_network", None)  # it had ended
+    run_pipeline(config)
+    # What is finished is left alone, and made anew where that is asked for.
+    model = tmp_path / "run" / "seed0" / "mlm" / "model.safetensors"
+    before = model.stat().st_mtime_ns
+    run_pipeline(config)
+    assert model.stat().st_mtime_ns == before
+    monkeypatch.undo()
+    changed = replace(config, vocab_size=400)
+    with pytest.raises(InputError, match="vocab_size was 500 and is 400"):
+        run_pipeline(changed)
+    run_pipeline(changed, overwrite=True)
+    assert model.stat().st_mtime_ns > before
+    run = read_run(tmp_path / "run")
+    assert run["finished"]
+    assert run["options"]["vocab_size"] == 400
+    assert {"engagements", "posts"} <= run["data"].keys()
+
+
+def test_half_a_stage_is_not_taken_for_a_whole_one(finished, tmp_path, monkeypatch):
+    _, config, _, _ = finished
+    config = small(config, tmp_path / "run")
+    run_pipeline(config)
+    # As a killed process leaves it: files that may be cut, and no word that all are there.
+    for name in ("tokenizer", "seed0/mlm", "seed0/untrained", "."):
+        record = tmp_path / "run" / name / RUN_NAME
+        record.write_text(record.read_text().replace('"finished": true', '"finished": false'))
+    whole = (tmp_path / "run" / "seed0" / "mlm" / "model.safetensors").read_bytes()
+    for name in ("tokenizer/tokenizer.json", "seed0/mlm/trainer_state.json", "results.json"):
+        path = tmp_path / "run" / name
+        path.write_text(path.read_text()[:100])
+    run_pipeline(config)
+    assert (tmp_path / "run" / "seed0" / "mlm" / "model.safetensors").read_bytes() == whole
+    assert read_run(tmp_path / "run")["finished"]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +227,10 @@ def test_a_run_goes_on_where_it_ended_and_takes_other_options_for_another_run(
         ({"encoder": None}, "give model_name_or_path .* or encoder"),
         ({"model_name_or_path": "x"}, "give model_name_or_path .* or encoder"),
         ({"objectives": {}}, "objectives is empty"),
+        ({"objectives": {"A": {}, "a!": {}}}, "'a!' would be saved in the folder a, .* of 'A'"),
+        ({"objectives": {"Stage1": {}}}, "in the folder stage1, which is that of the run itself"),
+        ({"objectives": {"NUL": {}}}, "the objective 'nul' is a name that Windows keeps"),
+        ({"stage2": {"output_dir": "../x"}}, r"stage2 has unknown keys \['output_dir'\]"),
         ({"objectives": {"A": {"weight": 1}}}, r"'A' has unknown settings \['weight'\]"),
     ],
 )
@@ -175,7 +242,7 @@ def test_mistakes_are_told_before_anything_runs(finished, change, message):
 
 def test_command_reads_the_file_and_options_go_over_it(tmp_path, monkeypatch, capsys):
     seen = []
-    monkeypatch.setattr(pipeline_module, "run_pipeline", seen.append)
+    monkeypatch.setattr(pipeline_module, "run_pipeline", lambda config, **_: seen.append(config))
     for name in ("posts", "log"):
         (tmp_path / name).touch()
     path = tmp_path / "run.yaml"

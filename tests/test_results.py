@@ -32,7 +32,7 @@ def test_what_is_written_is_read(tmp_path):
     assert path == tmp_path / "new" / "results.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     assert set(content) == {
-        *("task", "model", "revision", "versions", "results", "options", "baselines")
+        *("task", "model", "revision", "versions", "results", "options", "baselines", "run")
     }
     assert content["versions"]["twhin_hf"] == __version__
     assert {"python", "torch", "transformers"} <= set(content["versions"])

@@ -1,5 +1,6 @@
 """The columns and the blocks of tables; reading whole ones is tested with the stages."""
 
+import errno
 import gzip
 import json
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twhin_hf.tables import column_names, open_engine, read_table, table_batches
+from twhin_hf.tables import column_names, open_engine, read_errors, read_table, table_batches
 
 
 def test_columns_are_read_from_the_beginning_of_a_file(tmp_path):
@@ -52,3 +53,20 @@ def test_blocks_keep_the_order_of_the_rows(tmp_path):
         blocks = [block["id"].to_pylist() for block in table_batches(table, 4, tmp_path)]
     assert blocks == [ids[:4], ids[4:8], ids[8:]]
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'IO Error: Could not write file "/d/x": No space left on device',
+        "Out of Memory Error: failed to offload data block of size 256.0 KiB (0 bytes/0 bytes "
+        "used). This limit was set by the 'max_temp_directory_size' setting.",
+    ],
+)
+def test_a_full_disk_is_no_damaged_file(text):
+    import duckdb
+
+    kind = duckdb.IOException if text.startswith("IO") else duckdb.OutOfMemoryException
+    with pytest.raises(OSError, match="while reading log") as raised, read_errors("log.csv"):
+        raise kind(text)
+    assert raised.value.errno == errno.ENOSPC

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import gc
 import logging
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -24,7 +24,6 @@ import yaml
 from datasets import Dataset
 from rich.console import Console
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, build_benchmark
 from twhin_hf.data.posts import read_posts
@@ -32,7 +31,7 @@ from twhin_hf.data.splits import check_no_leak, split_posts
 from twhin_hf.data.synthetic import generate_network
 from twhin_hf.data.text_normalization import prepare_tokenizer
 from twhin_hf.data.tokenization import train_unigram_tokenizer
-from twhin_hf.errors import InputError
+from twhin_hf.data_fingerprint import data_fingerprint
 from twhin_hf.evaluation.baselines import TFIDF, evaluate_baselines, tfidf_features
 from twhin_hf.evaluation.engagement import choose_features, evaluate_post_features
 from twhin_hf.evaluation.engagement_results import (
@@ -48,18 +47,28 @@ from twhin_hf.evaluation.text_encoders import (
     load_text_encoder,
     side_by_side,
 )
-from twhin_hf.files import read_json, write_text
+from twhin_hf.files import new_folder, read_json, write_text
 from twhin_hf.loading.auto import load_tokenizer
+from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.modeling.settings import OBJECTIVES
 from twhin_hf.network.embedding import embed_network
-from twhin_hf.network.folder import Network, load_network, save_network
+from twhin_hf.network.folder import CHECKPOINT_FILE, Network, load_network, save_network
 from twhin_hf.network.log import read_log
 from twhin_hf.network.mining import mine_pairs
-from twhin_hf.pipeline_config import PipelineConfig
+from twhin_hf.pipeline_config import PipelineConfig, folder_name
 from twhin_hf.plots import plot_losses, plot_results
-from twhin_hf.results import Result, Results, results_table, write_model_results, write_results
+from twhin_hf.results import (
+    Result,
+    Results,
+    read_results,
+    results_table,
+    write_model_results,
+    write_results,
+)
+from twhin_hf.run_folder import RUN_NAME, recorded_run, run_folder
+from twhin_hf.training.checkpoints import newest_checkpoint, remove_checkpoints
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
@@ -67,8 +76,20 @@ logger = logging.getLogger(__name__)
 
 
 @quiet_loading()  # the heads that a stage adds are no news here
-def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Results:
+def run_pipeline(
+    config: PipelineConfig, console: Console | None = None, *, overwrite: bool = False
+) -> Results:
     """Runs all stages that have not ended yet.
+
+    Each stage has a record of its options and of what it was made from, which says last of all that
+    it is finished (`twhin_hf.run_folder`): a run that was killed goes on, a mistake in the options
+    of a later stage does not cost an earlier one, and a finished stage is never taken for one of
+    other options.
+
+    Args:
+        config: The main job.
+        console: Where it is shown.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
 
     Returns:
         HITS@10 and MRR of each encoder and of the baselines, as in `results.json`.
@@ -82,10 +103,37 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
         check_place(config.model_name_or_path)
     console = console or Console()
     datasets.disable_progress_bars()
-    _claim(output, config)
+    options = _options(config)
+    with run_folder(
+        output,
+        "run",
+        options,
+        # Stages say themselves what differs; these leave what is there as it is.
+        free=("seeds", "evaluation", "records_per_user", "max_posts") if overwrite else options,
+        data={"engagements": config.engagements, "posts": config.posts},
+        seed=config.split_seed,
+        results=("pipeline.yaml", "network.json", "results.json", "pairs.parquet", "seed*"),
+        overwrite=overwrite,
+        discard=_forget_stages,
+    ) as run:
+        if run.is_finished:
+            results = read_results(output)
+            console.print(_table(results))
+            return results
+        write_text(
+            output / "pipeline.yaml",
+            yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True),
+        )
+        return _run_stages(config, output, console)
 
+
+def _run_stages(config: PipelineConfig, output: Path, console: Console) -> Results:
     console.rule("1 · posts and engagements")
     config = _with_data(config, output / "data")
+    begin = _Stage(
+        {"split_seed": config.split_seed, "log": _of_log(config)},
+        {name: data_fingerprint(str(getattr(config, name))) for name in ("engagements", "posts")},
+    )
     posts, _ = read_posts(
         str(config.posts),
         columns=config.log.post_columns,
@@ -101,21 +149,38 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     ]
 
     console.rule("2 · network of users and posts")
-    network = _network(config, held_out, output / "network")
+    made_from = begin.then(network=_of_network(config))
+    network = _network(config, held_out, output / "network", made_from)
     check_no_leak(network.post_ids, held_out, what="The network")
 
     pairs = None
     if config.needs_pairs:
         console.rule("3 · pairs of socially similar posts")
-        pairs = _pairs(config, network, training_posts, output / "pairs.parquet")
+        made_from = made_from.then(mining=asdict(config.mining))
+        pairs = _pairs(config, network, training_posts, output / "pairs.parquet", made_from)
         for column in ("anchor_id", "positive_id"):
             check_no_leak(pairs[column], held_out, what="The set of pairs")
 
     console.rule("4 · encoders")
-    tokenizer = _tokenizer(config, training_posts, output / "tokenizer")
+    texts = {name: getattr(config, name) for name in ("normalize_texts", "add_tokens")}
+    words = begin.then(vocab_size=config.vocab_size, **texts)
+    tokenizer = _tokenizer(config, training_posts, output / "tokenizer", words)
+    made_from = made_from.then(**texts)
+    if config.model_name_or_path:
+        start = {"model_name_or_path": model_fingerprint(config.model_name_or_path)}
+        made_from = made_from._replace(data=made_from.data | start)
+    else:
+        made_from = made_from.then(vocab_size=config.vocab_size)
     histories = {
         seed: _encoders(
-            config, seed, training_posts, pairs, network, tokenizer, output / f"seed{seed}"
+            config,
+            seed,
+            training_posts,
+            pairs,
+            network,
+            tokenizer,
+            output / f"seed{seed}",
+            made_from,
         )
         for seed in config.seeds
     }
@@ -146,58 +211,118 @@ def run_pipeline(config: PipelineConfig, console: Console | None = None) -> Resu
     return results
 
 
+def _options(config: PipelineConfig) -> dict[str, Any]:
+    """What decides about the result: all but the places."""
+    places = ("output", "engagements", "posts")
+    return {name: value for name, value in asdict(config).items() if name not in places}
+
+
+def _of_log(config: PipelineConfig) -> dict[str, Any]:
+    """Options of the reader that decide about what is read."""
+    free = ("memory_limit", "threads", "temp_directory")
+    log = {name: value for name, value in asdict(config.log).items() if name not in free}
+    return log | {"table_format": asdict(config.table_format)}
+
+
+def _of_network(config: PipelineConfig) -> dict[str, Any]:
+    """Options of the embedding that decide about the vectors."""
+    free = ("threads", "device", "checkpoint_minutes", "num_candidates")
+    return {name: value for name, value in config.network.options().items() if name not in free}
+
+
+def _forget_stages(output: Path) -> None:
+    """Removes what a run that begins anew must not go on with; results stay till there are new."""
+    for record in output.rglob(RUN_NAME):
+        record.unlink()
+    (output / "pairs.json").unlink(missing_ok=True)
+    for name in ("network", "seed*/*"):
+        for folder in output.glob(name):
+            remove_checkpoints(folder)
+            (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+
+class _Stage(NamedTuple):
+    """What a stage is made from: its own options and those of the stages before, as they count.
+
+    Args:
+        options: JSON values, by the stage's name.
+        data: Fingerprints.
+    """
+
+    options: dict[str, Any]
+    data: dict[str, str]
+
+    def then(self, **options: Any) -> _Stage:
+        """A stage that goes on from this one."""
+        return self._replace(options=self.options | options)
+
+
+@contextmanager
+def _stage(product: Path, name: str, stage: _Stage, seed: int | None = None) -> Iterator[bool]:
+    """Whether a stage is still to be run; its record is beside its file, or in its folder."""
+    record = product.with_suffix(".json") if product.suffix else product / RUN_NAME
+    if not product.exists():  # a person has removed it, to have it made anew
+        record.unlink(missing_ok=True)
+
+    def is_begun() -> bool:
+        return any(path != record for path in product.glob("[!.]*"))
+
+    with recorded_run(
+        record, name, stage.options, is_begun=is_begun, fingerprints=stage.data, seed=seed
+    ) as run:
+        if run.is_finished:
+            logger.info("%s is finished", product)
+        yield not run.is_finished
+
+
 def _with_data(config: PipelineConfig, folder: Path) -> PipelineConfig:
     """The config with generated data where none is given."""
     if config.engagements:
         return config
     assert config.synthetic is not None
     files = {name: folder / f"{name}.parquet" for name in ("engagements", "posts")}
-    if not all(file.exists() for file in files.values()):
-        generate_network(config.synthetic).save(folder)
+    stage = _Stage({"synthetic": asdict(config.synthetic)}, {})
+    with _stage(folder, "synthesize", stage, config.synthetic.seed) as is_due:
+        if is_due:
+            generate_network(config.synthetic).save(folder)
     return replace(config, engagements=str(files["engagements"]), posts=str(files["posts"]))
 
 
-def _claim(output: Path, config: PipelineConfig) -> None:
-    """Notes the options in the output folder, and refuses one that another run has made.
-
-    Seeds and the evaluation may change: they leave what is there as it is.
-    """
-    note = output / "pipeline.yaml"
-    free = ("seeds", "evaluation", "records_per_user", "max_posts", "output")
-    kept = {key: value for key, value in asdict(config).items() if key not in free}
-    text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
-    if note.exists() and note.read_text(encoding="utf-8") != text:
-        raise InputError(
-            f"{output} holds a run with other options (see {note}); choose another output, or "
-            "remove the folder"
-        )
-    write_text(note, text)
-
-
-def _network(config: PipelineConfig, held_out: list[str], folder: Path) -> Network:
-    if not (folder / "network.json").exists():
-        graph = read_log(
-            str(config.engagements),
-            config.posts,
-            exclude_posts=held_out,
-            table_format=config.table_format,
-            **vars(config.log),
-        )
-        save_network(embed_network(graph, config.network, output=folder, resume=True), folder)
+def _network(config: PipelineConfig, held_out: list[str], folder: Path, stage: _Stage) -> Network:
+    with _stage(folder, "network", stage, config.network.seed) as is_due:
+        if is_due:
+            graph = read_log(
+                str(config.engagements),
+                config.posts,
+                exclude_posts=held_out,
+                table_format=config.table_format,
+                **vars(config.log),
+            )
+            save_network(embed_network(graph, config.network, output=folder, resume=True), folder)
     return load_network(folder)
 
 
-def _pairs(config: PipelineConfig, network: Network, posts: Dataset, path: Path) -> pa.Table:
-    if not path.exists():
-        mine_pairs(network, posts, path, config.mining)
+def _pairs(
+    config: PipelineConfig, network: Network, posts: Dataset, path: Path, stage: _Stage
+) -> pa.Table:
+    with _stage(path, "pairs", stage, config.mining.seed) as is_due:
+        if is_due:
+            mine_pairs(network, posts, path, config.mining)
     return pq.read_table(path)
 
 
-def _tokenizer(config: PipelineConfig, posts: Dataset, folder: Path) -> Any:
-    if not config.model_name_or_path and not (folder / "tokenizer_config.json").exists():
-        train_unigram_tokenizer(
-            posts["text"], config.vocab_size, progress=False, normalization=config.normalize_texts
-        ).save_pretrained(folder)
+def _tokenizer(config: PipelineConfig, posts: Dataset, folder: Path, stage: _Stage) -> Any:
+    if not config.model_name_or_path:
+        with _stage(folder, "tokenizer", stage) as is_due:
+            if is_due:
+                trained = train_unigram_tokenizer(
+                    posts["text"],
+                    config.vocab_size,
+                    progress=False,
+                    normalization=config.normalize_texts,
+                )
+                with new_folder(folder) as partial:
+                    trained.save_pretrained(partial)
     tokenizer = load_tokenizer(config.model_name_or_path or str(folder))
     return prepare_tokenizer(tokenizer, config.add_tokens, config.normalize_texts)
 
@@ -210,6 +335,7 @@ def _encoders(
     network: Network,
     tokenizer: Any,
     folder: Path,
+    before: _Stage,
 ) -> dict[str, list[dict]]:
     """The encoders of a seed, which differ in their objectives alone.
 
@@ -230,10 +356,16 @@ def _encoders(
         return new_pretraining_model("bert", tokenizer, config.encoder, **mlm_only)
 
     def train(
-        name: str, model: Callable[[], Any], stage: dict, pairs: pa.Table | None = None
+        name: str,
+        model: Callable[[], Any],
+        stage: dict,
+        made_from: _Stage,
+        pairs: pa.Table | None = None,
     ) -> list:
         target = folder / name
-        if not (target / "trainer_state.json").exists():
+        with _stage(target, "pretrain", made_from, seed) as is_due:
+            if not is_due:
+                return read_json(target / "trainer_state.json")["log_history"]
             set_seed(seed)
             options = SocialPretrainingConfig(
                 output_dir=str(target),
@@ -252,7 +384,7 @@ def _encoders(
                 network=network if learns else None,
                 processing_class=tokenizer,
             )
-            trainer.train(resume_from_checkpoint=target.exists() and get_last_checkpoint(target))
+            trainer.train(resume_from_checkpoint=newest_checkpoint(target))
             trainer.save_model()
             trainer.save_state()
             del trainer, loaded
@@ -261,15 +393,21 @@ def _encoders(
 
     histories = {}
     set_seed(seed)
+    made_from = before.then(
+        seed=seed, encoder=config.encoder, dropout=config.dropout, settings=config.settings
+    )
     began = config.model_name_or_path
     if not began:
         began = str(folder / "untrained")
-        if not (folder / "untrained" / "config.json").exists():
-            model = start()
-            model.save_pretrained(began)
-            tokenizer.save_pretrained(began)
+        with _stage(folder / "untrained", "initialize", made_from, seed) as is_due:
+            if is_due:
+                with new_folder(folder / "untrained") as partial:
+                    start().save_pretrained(partial)
+                    tokenizer.save_pretrained(partial)
+    made_from = made_from.then(training=config.training)
     if config.stage1 is not None:
-        histories["stage 1: MLM"] = train("stage1", start, config.stage1)
+        made_from = made_from.then(stage1=config.stage1)
+        histories["stage 1: MLM"] = train("stage1", start, config.stage1, made_from)
         began = str(folder / "stage1")
     for name, given in config.objectives.items():
         settings = _weights(given) | config.settings | given
@@ -285,18 +423,19 @@ def _encoders(
                 **settings,
             )
 
-        histories[name] = train(_folder_name(name), checkpoint, config.stage2, pairs)
+        histories[name] = train(
+            folder_name(name),
+            checkpoint,
+            config.stage2,
+            made_from.then(stage2=config.stage2, objective=given),
+            pairs,
+        )
     return histories
 
 
 def _weights(given: dict[str, Any]) -> dict[str, Any]:
     """All weights: those given, and 0."""
     return {f"{name}_weight": given.get(f"{name}_weight", 0.0) for name in OBJECTIVES}
-
-
-def _folder_name(name: str) -> str:
-    """`MLM + social` → `mlm_social`."""
-    return re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "encoder"
 
 
 def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Path) -> Results:
@@ -309,7 +448,7 @@ def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Pa
         runs: dict[int, Any] = {}
         beside: dict[int, Any] = {}
         for seed in config.seeds:
-            folder = output / f"seed{seed}" / _folder_name(name)
+            folder = output / f"seed{seed}" / folder_name(name)
             sets = feature_sets(str(folder), benchmark.texts)
             choice = choose_features(sets, benchmark, options)
             runs[seed] = choice.results
@@ -348,7 +487,7 @@ def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Pa
     for name in config.objectives:
         own = [row for row in rows if row.details["model"] == name]
         for seed in config.seeds:
-            folder = output / f"seed{seed}" / _folder_name(name)
+            folder = output / f"seed{seed}" / folder_name(name)
             write_model_results(replace(results, model=name, results=own), folder)
     return results
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from twhin_hf.loading.places import check_local_path
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
+from twhin_hf.path_names import path_name
 from twhin_hf.table_format import TableFormat
 
 
@@ -33,6 +35,20 @@ def recommended_stage() -> dict[str, Any]:
         "warmup_steps": 0.1,
         "num_train_epochs": 4,
     }
+
+
+def folder_name(objective: str) -> str:
+    """The folder of an encoder, by the name of its objective.
+
+    Raises:
+        InputError: No folder can be called so.
+
+    Example:
+        >>> folder_name("MLM + social")
+        'mlm_social'
+    """
+    readable = re.sub(r"[^0-9a-z]+", "_", objective.lower()).strip("_") or "encoder"
+    return path_name(readable, "objective")
 
 
 @dataclass
@@ -122,6 +138,8 @@ class PipelineConfig:
             if not isinstance(value, dict):
                 continue
             known = {entry.name for entry in fields(owner)}
+            if owner is SocialPretrainingConfig:
+                known -= {"output_dir", "seed"}  # each encoder has its own
             if unknown := sorted(set(value) - known):
                 raise InputError(f"{key} has unknown keys {unknown}; {owner.__name__} has {known}")
             if owner is not SocialPretrainingConfig:
@@ -147,6 +165,14 @@ class PipelineConfig:
 
         if not self.objectives:
             raise InputError("objectives is empty: name at least one encoder to train")
+        folders = dict.fromkeys(("stage1", "untrained"), "the run itself")
+        for name in self.objectives:
+            if (folder := folder_name(name)) in folders:
+                raise InputError(
+                    f"the objective {name!r} would be saved in the folder {folder}, which is that "
+                    f"of {folders[folder]} already; rename one"
+                )
+            folders[folder] = repr(name)
         for name, given in {"settings": self.settings, **self.objectives}.items():
             if unknown := sorted(set(given or {}) - set(DEFAULTS)):
                 raise InputError(

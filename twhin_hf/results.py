@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_json, write_json
+from twhin_hf.path_names import path_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,6 +61,7 @@ class Results:
         options: Options of the evaluation.
         versions: Versions of Python and the libraries; filled in on writing where empty.
         baselines: Figures of what the model must beat, by its name.
+        run: Record of the command that made them: its options, seed and data.
     """
 
     task: str
@@ -69,6 +71,7 @@ class Results:
     options: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     baselines: dict[str, list[Result]] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
 
 
 def library_versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
@@ -91,7 +94,7 @@ def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: A number is NaN or infinite, which JSON does not know.
     """
-    path = _file(path)
+    path = results_path(path)
     content = asdict(results) | {"versions": results.versions or library_versions()}
     write_json(path, content)
     return path
@@ -104,21 +107,33 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         FileNotFoundError: There is none.
         InputError: It is not JSON, or a key is missing.
     """
-    path = _file(path)
+    path = results_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No results at {path}; `twhin-hf evaluate` writes them.")
     content = read_json(path)
-    needed = {item.name for item in fields(Results)} - {"baselines"}  # files of old have none
+    optional = {"baselines", "run"}  # files of old have none
+    needed = {item.name for item in fields(Results)} - optional
     if not isinstance(content, dict) or not needed <= content.keys():
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise InputError(f"{path} holds {found}; these keys are needed: {sorted(needed)}.")
-    rows = [Result(**row) for row in content["results"]]
-    baselines = {
-        name: [Result(**row) for row in of_baseline]
-        for name, of_baseline in content.get("baselines", {}).items()
-    }
+    try:
+        rows = [Result(**row) for row in content["results"]]
+        baselines = {
+            name: [Result(**row) for row in of_baseline]
+            for name, of_baseline in content.get("baselines", {}).items()
+        }
+    except (TypeError, AttributeError) as error:
+        keys = [item.name for item in fields(Result)]
+        raise InputError(f"{path} holds a figure of other keys than {keys}: {error}") from error
     known = {name: content[name] for name in needed}
-    return Results(**known | {"results": rows, "baselines": baselines})
+    known |= {"results": rows, "baselines": baselines, "run": content.get("run", {})}
+    return Results(**known)
+
+
+def results_path(path: str | os.PathLike[str]) -> Path:
+    """The file itself, or `results.json` of a folder."""
+    path = Path(path)
+    return path / "results.json" if path.is_dir() or not path.suffix else path
 
 
 def write_model_results(results: Results, folder: str | os.PathLike[str]) -> Path | None:
@@ -135,7 +150,7 @@ def write_model_results(results: Results, folder: str | os.PathLike[str]) -> Pat
     folder = Path(folder)
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         return None
-    return write_results(results, folder / f"results_{results.task}.json")
+    return write_results(results, folder / f"results_{path_name(results.task, 'task')}.json")
 
 
 MOST_COLUMNS = 6
@@ -268,8 +283,3 @@ def _version(library: str) -> str | None:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _file(path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    return path / "results.json" if path.is_dir() or not path.suffix else path

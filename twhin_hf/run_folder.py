@@ -108,7 +108,7 @@ def run_folder(
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; give the name of a folder.")
-    prints = {name: data_fingerprint(value) for name, value in (data or {}).items() if value}
+    fingerprints = fingerprints_of(data, fingerprints)
     with lock_folder(folder):
         record = folder / RUN_NAME
         if not record.exists() and not overwrite:
@@ -118,7 +118,7 @@ def run_folder(
             command,
             options,
             free=free,
-            fingerprints=dict(fingerprints or {}) | prints,
+            fingerprints=fingerprints,
             seed=seed,
             is_begun=lambda: any(
                 not found.name.startswith(".") and found != record for found in folder.iterdir()
@@ -127,7 +127,7 @@ def run_folder(
             discard=None if discard is None else partial(discard, folder),
         ) as run:
             if run.is_finished:
-                logger.info("%s is finished: nothing to do (--overwrite makes it anew)", folder)
+                tell_finished(folder)
             elif run.is_resumed:
                 logger.info("Going on with the run in %s", folder)
             yield run
@@ -166,21 +166,14 @@ def recorded_run(
     Raises:
         InputError: The record is of a run of other options, or damaged.
     """
-    wanted = {
-        "command": command,
-        "options": json.loads(json.dumps(dict(options), default=str)),
-        "data": dict(fingerprints or {}),
-    }
+    wanted = describe_run(command, options, fingerprints or {}, seed)
     earlier = read_run(record)
     if earlier and not earlier.get("finished") and not is_begun():
         earlier = None
     differ = {} if earlier is None else differences(earlier, wanted)
     changes = [text for name, text in differ.items() if name not in set(free)]
     if changes and not overwrite:
-        raise InputError(
-            f"{record.parent} holds a run of other options: {'; '.join(changes)}. Give those "
-            "again, choose another output, or add --overwrite to begin anew"
-        )
+        raise other_options(record.parent, changes)
     was_finished = bool(earlier and earlier.get("finished"))
     if was_finished and not differ and not overwrite:
         yield Run(is_finished=True)
@@ -188,15 +181,51 @@ def recorded_run(
     is_resumed = earlier is not None and not changes and not (was_finished and not differ)
     if not is_resumed and discard is not None:
         discard()
-    note = wanted | {
+    write_json(record, wanted | {"finished": False})
+    try:
+        yield Run(is_resumed=is_resumed)
+    except InputError:
+        # A mistake that shows itself later has made nothing: the folder's run is what it was.
+        if is_resumed and earlier is not None:
+            write_json(record, earlier)
+        raise
+    write_json(record, wanted | {"finished": True})
+
+
+def describe_run(
+    command: str, options: Mapping[str, Any], fingerprints: Mapping[str, str], seed: int | None
+) -> dict[str, Any]:
+    """The record of a run that begins, as JSON values."""
+    return {
+        "command": command,
+        "options": json.loads(json.dumps(dict(options), default=str)),
+        "data": dict(fingerprints),
         "seed": seed,
         "command_line": _command_line(),
         "versions": library_versions(),
-        "finished": False,
     }
-    write_json(record, note)
-    yield Run(is_resumed=is_resumed)
-    write_json(record, note | {"finished": True})
+
+
+def fingerprints_of(
+    data: Mapping[str, str | os.PathLike[str] | None] | None,
+    fingerprints: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Fingerprints of files and folders, where they are given, and those of what is no file."""
+    own = {name: data_fingerprint(value) for name, value in (data or {}).items() if value}
+    return dict(fingerprints or {}) | own
+
+
+def tell_finished(path: Path) -> None:
+    """Says that a run was made before."""
+    logger.info("%s is finished: nothing to do (--overwrite makes it anew)", path)
+
+
+def other_options(path: Path, changes: Iterable[str]) -> InputError:
+    """That a place holds a run which differs in so many words."""
+    return InputError(
+        f"{path} holds a run of other options: {'; '.join(changes)}. Give those "
+        "again, choose another output, or add --overwrite to begin anew"
+    )
 
 
 @contextmanager
@@ -261,12 +290,7 @@ def differences(earlier: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[s
     if earlier["command"] != wanted["command"]:
         said = f"the command was {earlier['command']} and is {wanted['command']}"
         return {"command": said}
-    before, now = earlier["options"], wanted["options"]
-    found = {
-        name: f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    }
+    found = changed_options(earlier["options"], wanted["options"])
     old, new = earlier["data"], wanted["data"]
     for name in sorted(old.keys() | new.keys()):
         if name not in old or name not in new:
@@ -274,6 +298,15 @@ def differences(earlier: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[s
         elif old[name] != new[name]:
             found[name] = f"the content of {name} has changed"
     return found
+
+
+def changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """The names of options that differ, each with a sentence."""
+    return {
+        name: f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    }
 
 
 def _check_unused(folder: Path, results: Iterable[str]) -> None:

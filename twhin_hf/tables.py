@@ -7,10 +7,11 @@ formats are written there once, as Parquet.
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
+import os
 import re
-import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,9 +19,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, Union
 
+from twhin_hf.data_fingerprint import RUN_RECORD
 from twhin_hf.errors import InputError
 from twhin_hf.files import list_files
 from twhin_hf.lines import BLOCK_SIZE, iterate_lines
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
 from twhin_hf.text_tables import Columns, csv_header, json_keys, read_csv, read_json_lines
 
@@ -39,6 +42,8 @@ _FORMATS = {
     ".ndjson": "JSON lines",
     ".json": "JSON lines",
 }
+_DISK_FULL = (os.strerror(errno.ENOSPC), "max_temp_directory_size")
+"""What the engine says of a disk that is full, or nearly."""
 _LINES_LOOKED_AT = 100
 _VISIBLE = r"[^\s\p{Z}\p{C}]"
 _FILE_IN_ERROR = re.compile(r"""(?:[Ff]ile (?:= )?["']?)(/.+?|\w:.+?)["'\n]""")
@@ -58,8 +63,8 @@ def open_engine(
     """
     import ibis
 
-    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as spill:
-        options: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": spill}
+    with scratch_folder(temp_directory) as spill:
+        options: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": str(spill)}
         if threads is not None:
             options["threads"] = threads
         connection = ibis.duckdb.connect(**options)
@@ -198,8 +203,8 @@ def table_batches(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as scratch:
-        path = Path(scratch) / "table.parquet"
+    with scratch_folder(temp_directory) as scratch:
+        path = scratch / "table.parquet"
         table.to_parquet(path)
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(rows_per_batch):
@@ -279,6 +284,8 @@ def describe(source: object) -> str:
 def read_errors(source: object, *, has_memory_limit: bool = True) -> Iterator[None]:
     """Turns the engine's errors into an InputError that names the file and says what to do.
 
+    A full disk stays what it is, an OSError.
+
     Args:
         source: What is read.
         has_memory_limit: Whether who calls may give more memory.
@@ -290,6 +297,9 @@ def read_errors(source: object, *, has_memory_limit: bool = True) -> Iterator[No
         yield
     except (duckdb.Error, pa.ArrowInvalid) as error:
         text = str(error)
+        if any(words in text for words in _DISK_FULL):
+            message = f"{text.splitlines()[0].rstrip('.')} (while reading {describe(source)})"
+            raise OSError(errno.ENOSPC, message) from error
         if isinstance(error, duckdb.OutOfMemoryException):
             advice = (
                 "Give a larger memory_limit (`--memory_limit`) or fewer threads"
@@ -322,6 +332,8 @@ def _list_files(path: Path, table_format: TableFormat) -> tuple[str, list[Path]]
         )
     kinds: dict[str, list[Path]] = {}
     for file in files:
+        if path.is_dir() and file.name == RUN_RECORD:
+            continue
         if kind := _format(file, table_format):
             kinds.setdefault(kind, []).append(file)
     if not kinds:

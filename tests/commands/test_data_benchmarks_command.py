@@ -53,8 +53,9 @@ def test_hashtag(tmp_path, capsys, uploads):
     assert uploads == []
     loaded = load_dataset(str(tmp_path / "out"), "id", cache_dir=str(tmp_path / "cache"))
     assert loaded["test"]["text"][:2] == ["text 20 #B", "text 21 #A"]
-    assert main(command) == 2
-    assert "holds something already" in capsys.readouterr().err
+    assert main(command) == 0
+    assert main([*command, "--languages", "in"]) == 2
+    assert "languages was None and is ['in']" in capsys.readouterr().err
     command[-1] = str(tmp_path / "again")
     assert main([*command, "--push-to-hub", "me/tags", "--languages", "in"]) == 0
     assert uploads == [(command[-1], "me/tags")]

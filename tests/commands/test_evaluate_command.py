@@ -81,7 +81,9 @@ def fake_model(folder, monkeypatch):
 
 
 def arguments(folder, network="network"):
+    """Each evaluation of the module writes over the one before."""
     return (
+        "--overwrite",
         *("--model", "some/model", "--seeds", 0, 1, "--device", "cpu"),
         *("--posts", folder / "posts.parquet", "--engagements", folder / "engagements.parquet"),
         *("--network", folder / network, "--output", folder / "out", "--max-length", 64),
@@ -118,7 +120,14 @@ def test_the_model_that_training_began_from(folder, fake_model, tmp_path, caplog
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
     (tmp_path / "trained" / "training_record.json").write_text('{"base_model": ["stock"]}')
-    given = ("--model", tmp_path / "trained", *arguments(folder)[2:], "--max_epochs", 1)
+    given = (
+        "--model",
+        tmp_path / "trained",
+        "--overwrite",
+        *arguments(folder)[3:],
+        "--max_epochs",
+        1,
+    )
     run("evaluate engagement", *given)
     assert fake_model == [(str(tmp_path / "trained"), None), (str(tmp_path / "stock"), None)]
     results = read_results(folder / "out")
@@ -146,7 +155,7 @@ def test_a_network_with_held_out_posts_is_refused(folder, fake_model):
 
 
 def test_missing_files_come_before_the_model(folder, fake_model):
-    with pytest.raises(FileNotFoundError, match="is no complete network folder"):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         run("evaluate engagement", *arguments(folder, "nowhere"))
     assert not fake_model
 
@@ -191,7 +200,7 @@ def test_help_states_defaults_and_choices(capsys):
 def test_options_from_a_file(folder, fake_model, tmp_path):
     path = tmp_path / "engagement.yaml"
     path.write_text("seeds: [3]\nmax_epochs: 2\nrecords_per_user: all\nhits_at: 5\n")
-    run("evaluate engagement", *arguments(folder)[:2], *arguments(folder)[5:], "--config", path)
+    run("evaluate engagement", *arguments(folder)[:3], *arguments(folder)[6:], "--config", path)
     results = read_results(folder / "out")
     assert (results.results[0].metric, results.results[0].seeds) == ("HITS@5", [3])
     assert (results.options["max_epochs"], results.options["num_candidates"]) == (2, 1000)

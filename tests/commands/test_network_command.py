@@ -123,3 +123,66 @@ def test_wrong_column_option(capsys):
     options = ["--engagements", "l", "--output", "o", "--columns", "uid"]
     assert main(["network", "embed", *options]) == 2
     assert "--columns takes NAME=VALUE pairs, not 'uid'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def embed_command(data):
+    files = ("--engagements", data / "log.csv", "--columns", "user_id=uid")
+    return (
+        *("network", "embed", *files, "--output", data / "network", "--dimension", 8),
+        *("--epochs", 2, "--threads", 1, "--device", "cpu", "--no-progress"),
+    )
+
+
+def status(*arguments):
+    return main([*map(str, arguments)])
+
+
+def test_a_finished_network_is_neither_made_again_nor_written_over(embed_command, data, capsys):
+    assert status(*embed_command) == 0
+    folder = data / "network"
+    before = (folder / "network.json").read_text()
+    assert not (folder / "embedding_checkpoint.safetensors").exists()
+    assert status(*embed_command, "--threads", 2) == 0  # which leaves the result as it is
+    assert (folder / "network.json").read_text() == before
+    assert status(*embed_command, "--seed", 1) == 2
+    assert "seed was 0 and is 1" in capsys.readouterr().err
+    assert (folder / "network.json").read_text() == before
+    record = json.loads((folder / "run.json").read_text())
+    assert record["finished"]
+    assert (record["command"], record["seed"]) == ("network embed", 0)
+    assert list(record["data"]) == ["engagements"]
+    assert "twhin_hf" in record["versions"]
+    assert status(*embed_command, "--seed", 1, "--overwrite") == 0
+    assert json.loads((folder / "network.json").read_text())["seed"] == 1
+    with (data / "log.csv").open("a") as file:
+        file.write("1,2\n")
+    assert status(*embed_command, "--seed", 1) == 2
+    assert "the content of engagements has changed" in capsys.readouterr().err
+
+
+def test_an_embedding_goes_on_by_the_same_command(embed_command, data, monkeypatch):
+    from twhin_hf.network import embedding, folder
+
+    assert status(*embed_command) == 0
+    whole = load_network(data / "network").post_vectors.copy()
+    monkeypatch.setattr(folder, "_check", lambda *_: (_ for _ in ()).throw(SystemExit(143)))
+    assert status(*embed_command, "--overwrite") == 143  # before the network was saved
+    monkeypatch.undo()
+    assert not (data / "network" / "network.json").exists()
+    monkeypatch.setattr(embedding, "train_softmax_batch", pytest.fail)
+    assert status(*embed_command, "--overwrite") == 0  # of the last checkpoint
+    np.testing.assert_array_equal(load_network(data / "network").post_vectors, whole)
+    # Killed after the last file of the network and before the record's: nothing is done again.
+    record = data / "network" / "run.json"
+    record.write_text(record.read_text().replace('"finished": true', '"finished": false'))
+    monkeypatch.setattr("twhin_hf.network.log.read_log", pytest.fail)
+    assert status(*embed_command) == 0
+    assert json.loads(record.read_text())["finished"]
+
+
+def test_a_network_of_an_unknown_run_is_not_written_over(embed_command, data, capsys):
+    assert status(*embed_command) == 0
+    (data / "network" / "run.json").unlink()
+    assert status(*embed_command) == 2
+    assert "network.json, of a run that left no run.json" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def test_how_a_table_is_written_is_said_on_the_command_line(tmp_path, capsys):
         for text in pq.read_table(tmp_path / "out" / f"{name}.parquet")["text"].to_pylist()
     ]
     assert sorted(texts) == [f"é {i}" for i in range(9)]
-    assert main([*command, *given]) == 2
+    assert main([*command, *given, "--overwrite"]) == 2
     assert "no column 'post_id'; found are 1, 2" in capsys.readouterr().err
 
 
@@ -39,5 +39,5 @@ def test_quotes_in_tsv(tmp_path):
     for flags, text in (([], '"a'), (["--no-quoting"], '"a'), (["--quoting"], "a\tb")):
         written = text if text == '"a' else f'"{text}"'
         source.write_text(f"post_id\ttext\n1\t{written}\n")
-        assert main([*command, *flags]) == 0
+        assert main([*command, *flags, "--overwrite"]) == 0
         assert pq.read_table(tmp_path / "out" / "train.parquet")["text"].to_pylist() == [text]

@@ -112,6 +112,8 @@ def test_stages_follow_one_another_and_go_on_where_they_stopped(files, capsys, m
     times = {
         folder: (folder / "model.safetensors").stat().st_mtime_ns for folder in (first, second)
     }
+    (second / "run.json").unlink()
+    (second / "model.safetensors").unlink()
     (second / "trainer_state.json").unlink()
     assert main(command) == 0
     assert (first / "model.safetensors").stat().st_mtime_ns == times[first]
@@ -126,15 +128,15 @@ def test_stages_follow_one_another_and_go_on_where_they_stopped(files, capsys, m
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(script), run_name="__main__")
     assert not ended.value.code
-    assert capsys.readouterr().err.count("is finished: skipped") == 2
+    assert capsys.readouterr().err.count("is finished: nothing to do") == 3
 
     # A stage that was trained with other options is not taken for the one asked for.
     stages[1]["translation_pairs"] = str(files / "human.parquet")
     changed = ["tpp", "--config", write_config(files, stages=stages, learning_rate=1e-2)]
     assert main(changed) == 2
     message = capsys.readouterr().err
-    assert f"{second} was trained with other options: translation_pairs was " in message
-    assert "human.parquet'. Give those again, or remove the folder" in message
+    assert f"{second} was trained with other options: the content of translation_pairs" in message
+    assert "Give those again, or add --overwrite" in message
     assert main([*changed, "--seed", "7"]) == 2
     assert f"{first} was trained with other options: seed was None and is 7" in (
         capsys.readouterr().err
@@ -164,7 +166,8 @@ def test_a_broken_off_stage_goes_on_from_its_checkpoint(files):
     config = write_config(files, **values, max_steps=3)
     assert main(["tpp", "--config", config]) == 0
     folder = files / "out" / "one"
-    (folder / "trainer_state.json").unlink()
+    for record in (folder / "run.json", files / "out" / "run.json"):
+        record.write_text(record.read_text().replace('"finished": true', '"finished": false'))
     shutil.rmtree(folder / "checkpoint-3")
     before = json.loads((folder / "checkpoint-2" / "trainer_state.json").read_text())
     assert main(["tpp", "--config", config]) == 0

@@ -92,7 +92,7 @@ def test_the_median_of_the_seeds_is_told(tmp_path):
 def test_a_result_of_other_options_is_not_taken(tmp_path):
     run_tasks([Model("a/one")], [Runner()], tmp_path)
     other = Runner(data="b")
-    with pytest.raises(ValueError, match=r"is a result of other options: data \('a' there, 'b' no"):
+    with pytest.raises(ValueError, match="a run of other options: data was 'a' and is 'b'"):
         run_tasks([Model("a/one")], [other], tmp_path)
     assert other.ran == []
 
@@ -104,7 +104,7 @@ def test_a_model_folder_that_changed_is_told(tmp_path):
     run_tasks([Model(str(folder))], [Runner()], tmp_path / "out")
     run_tasks([Model(str(folder))], [Runner()], tmp_path / "out")
     (folder / "model.safetensors").write_bytes(b"two")
-    with pytest.raises(ValueError, match="is a result of other options: model_fingerprint"):
+    with pytest.raises(ValueError, match="a run of other options: model_fingerprint"):
         run_tasks([Model(str(folder))], [Runner()], tmp_path / "out")
 
 
@@ -260,7 +260,10 @@ def test_tweeteval_by_command(checkpoint, splits, tmp_path, capsys):
     ]
     # Other options do not mix with what is there.
     assert main([*arguments, "--weight-decay", "0.1"]) == 2
-    assert "weight_decay (0.0 there, 0.1 now)" in capsys.readouterr().err
+    assert "weight_decay was 0.0 and is 0.1" in capsys.readouterr().err
+    assert main([*arguments, "--weight-decay", "0.1", "--overwrite"]) == 0
+    changed = {path: path.stat().st_mtime_ns for path in before}
+    assert all(changed[path] > before[path] for path in before)
 
 
 def test_one_benchmark_by_its_name(checkpoint, splits, tmp_path, capsys):
@@ -280,6 +283,7 @@ def test_one_benchmark_by_its_name(checkpoint, splits, tmp_path, capsys):
     assert features.value > 0.8
     assert "Saved in" in capsys.readouterr().out
     arguments[3] = "umsab-de"
+    arguments.append("--overwrite")
     assert main(arguments) == 2
     assert "no file of umsab-de; it holds those of umsab-ar" in capsys.readouterr().err
     arguments[3:6] = ["umsab-ar", "--model", str(tmp_path / "gone")]

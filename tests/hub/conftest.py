@@ -160,7 +160,7 @@ def trained(saved_models, tmp_path):
         "model": "/home/somebody/runs/stage2",
         "revision": None,
         "results": rows,
-        "options": {"posts": "/home/somebody/posts.parquet", "k": [10]},
+        "options": {"data_dir": "/home/somebody/posts", "hits_at": 10, "mood": "good"},
         "versions": {"python": "3.11"},
     }
     for name, value in (

@@ -311,7 +311,10 @@ class _Handler(BaseHTTPRequestHandler):
                     "tags": [],
                     "downloads": 0,
                     "likes": 0,
-                    "siblings": [{"rfilename": name} for name in sorted(files[1])],
+                    "siblings": [
+                        _sibling(name, files[1][name], "blobs=" in self.path)
+                        for name in sorted(files[1])
+                    ],
                 },
             )
 
@@ -400,6 +403,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _folder_entry(name: str) -> dict[str, Any]:
     return {"type": "directory", "oid": blob_oid(name.encode()), "size": 0, "path": name}
+
+
+def _sibling(name: str, content: bytes, with_blobs: bool) -> dict[str, Any]:
+    if not with_blobs:
+        return {"rfilename": name}
+    entry = {"rfilename": name, "size": len(content), "blobId": blob_oid(content)}
+    if is_large(name):
+        digest = hashlib.sha256(content).hexdigest()
+        entry["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 130}
+    return entry
 
 
 def _tree_entry(name: str, content: bytes) -> dict[str, Any]:

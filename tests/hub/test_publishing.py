@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,7 +21,13 @@ def published(hub, repo):
 
 
 def num_pushes(hub, repo):
-    return len(hub.repos[repo].commits) - 1
+    """Commits, those that pin one in the card left out."""
+    commits = hub.repos[repo].commits
+    changed = [
+        {name for name in new.keys() | old.keys() if new.get(name) != old.get(name)}
+        for old, new in pairwise(commits)
+    ]
+    return sum(names != {"README.md"} for names in changed)
 
 
 def test_a_push_is_one_commit_of_all_that_belongs_and_no_more(hub, trained):
@@ -49,7 +56,8 @@ def test_a_push_is_one_commit_of_all_that_belongs_and_no_more(hub, trained):
     assert not any(b"somebody" in content for content in files.values())
     results = json.loads(files["results.json"])
     assert results["model"] == "me/one"
-    assert results["options"] == {"posts": "posts.parquet", "k": [10]}
+    assert results["options"] == {"data_dir": "posts", "hits_at": 10}
+    assert "results.json: options.mood" in done.left_behind
 
 
 def test_the_card_tells_what_happened(hub, trained):
@@ -63,7 +71,7 @@ def test_the_card_tells_what_happened(hub, trained):
     assert figures == {"en": 0.25, "average": 0.1235}
     for line in (
         "It goes on from `stage1`, which goes on from `Twitter/twhin-bert-base`.",
-        '"me/card", trust_remote_code=True, revision="COMMIT", code_revision="COMMIT"',
+        f'    revision="{hub.repos["me/card"].sha(1)}",\n    code_revision=',
         "| Data | 1,200 pairs |",
         "| Time | 0.50 hours |",
         "| `learning_rate` | `0.0001` |",
@@ -201,7 +209,7 @@ def spoil_with_a_pickle(folder):
 
 def spoil_results(folder):
     results = json.loads((folder / "results.json").read_text())
-    results["options"] = {"user_ids": ["u1", "u2"]}
+    results["options"] = {"left_out": {"user_ids": ["u1", "u2"]}}
     (folder / "results.json").write_text(json.dumps(results))
 
 
@@ -224,7 +232,7 @@ def spoil_config(folder):
         (spoil_with_a_pickle, r"model\.safetensors is no safetensors file"),
         (spoil_results, r"results\.json holds ids of users"),
         (spoil_card, r"README\.md, line \d+, names a path of this machine: '/home/me/model'"),
-        (spoil_config, r"config\.json, line \d+, names a path of this machine: '/home/me/runs/a'"),
+        (spoil_config, r"config\.json, at trained_at, names a path of this machine: '/home/me/run"),
         (lambda folder: (folder / "network.json").write_text("{}"), "is a network folder"),
         (lambda folder: (folder / "tokenizer_config.json").unlink(), "holds no tokenizer"),
         (lambda folder: (folder / "config.json").unlink(), r"holds no config\.json"),

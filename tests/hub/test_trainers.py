@@ -51,9 +51,9 @@ def test_a_trainer_publishes_its_model_and_no_more(
     trainer = social_trainer(options | hub_options, saved_models["bert"], posts, pairs, tokenizer)
     assert hub.repos["me/trained"].private  # before any training
     trainer.train()
-    assert len(hub.repos["me/trained"].commits) == 3  # every save is a commit
+    assert len(hub.repos["me/trained"].commits) == 5  # two a save: the model, and its pin
     assert not trainer.push_to_hub(dry_run=True).url
-    assert len(hub.repos["me/trained"].commits) == 3
+    assert len(hub.repos["me/trained"].commits) == 5
     done = trainer.push_to_hub("The end")
     files = published(hub, "me/trained")
     assert files.keys() == done.files.keys()
@@ -82,7 +82,7 @@ def test_a_hub_that_is_down_does_not_end_a_training(
     assert "was not published: the Hub did not answer" in caplog.text
     hub.faults.clear()
     trainer.push_to_hub()
-    assert len(hub.repos["me/late"].commits) == 2
+    assert len(hub.repos["me/late"].commits) == 3
 
 
 def test_what_a_trainer_refuses(
@@ -122,7 +122,8 @@ def test_a_model_in_memory(hub, doubled, texts):
     files = published(hub, "me/mine")
     assert {"tokenizer.json", "modeling_twhin_bert.py", "1_Pooling/config.json"} <= files.keys()
     card = files["README.md"].decode()
-    assert 'TwhinBertModel.from_pretrained("me/mine")' in card
+    pinned = f'revision="{hub.repos["me/mine"].sha(1)}")'
+    assert f'TwhinBertModel.from_pretrained("me/mine", {pinned}' in card
     assert "No training is recorded" in card
     found = load_post_encoder("me/mine").encode(texts[:3])
     torch.testing.assert_close(found, doubled.encode(texts[:3]))
@@ -176,7 +177,7 @@ class TestAdapters:
         card = ModelCard(files["README.md"].decode())
         assert card.data.base_model == "me/base"
         assert card.data.library_name == "peft"
-        assert 'AutoPeftModelForFeatureExtraction.from_pretrained("me/adapter"' in card.content
+        assert "model = AutoPeftModelForFeatureExtraction.from_pretrained(" in card.content
         assert "| Adapter | LoRA, rank 16, alpha 32, on `query`, `value` |" in card.content
         assert "| Trained in full | `social_head`, `tpp_head`" in card.content.replace(
             "`cls.predictions.transform`, ", ""

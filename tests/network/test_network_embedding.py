@@ -1,7 +1,10 @@
 import json
 import logging
 import math
+import os
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,10 +13,9 @@ from safetensors import safe_open
 from small_graphs import make_community_graph, make_graph
 
 from twhin_hf.network import embedding as module
-from twhin_hf.network.checkpoint import FILE_NAME
 from twhin_hf.network.embedding import embed_network
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
-from twhin_hf.network.folder import load_network, save_network
+from twhin_hf.network.folder import CHECKPOINT_FILE, load_network, save_network
 from twhin_hf.network.holdout import hold_out, rank_held_out
 from twhin_hf.network.logistic import Batch, batch_gradients, batch_loss, train_batch
 from twhin_hf.network.schedule import Schedule, Step
@@ -264,14 +266,16 @@ def test_interrupted_and_resumed_is_as_uninterrupted(community_graph, tmp_path, 
     with pytest.raises(Interrupted):
         embed_network(community_graph, config, output=tmp_path, progress=False)
     monkeypatch.undo()
-    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
-    with safe_open(tmp_path / FILE_NAME, "np") as file:
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_FILE]
+    with safe_open(tmp_path / CHECKPOINT_FILE, "np") as file:
         assert file.get_tensor("posts.state").shape == (200,)
     resumed = embed_network(community_graph, config, output=tmp_path, resume=True, progress=False)
     for name in ("user_vectors", "post_vectors", "relation_vectors"):
         np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
-    assert resumed.metadata["metrics"] == whole.metadata["metrics"]
-    assert not list(tmp_path.iterdir())  # the checkpoint went away
+    for name in ("metrics", "loss"):
+        assert resumed.metadata[name] == whole.metadata[name]
+    save_network(resumed, tmp_path)
+    assert not (tmp_path / CHECKPOINT_FILE).exists()
 
 
 def test_checkpoint_of_other_options_or_damaged(community_graph, tmp_path, monkeypatch):
@@ -291,12 +295,73 @@ def test_checkpoint_of_other_options_or_damaged(community_graph, tmp_path, monke
     )
     with pytest.raises(ValueError, match=r"another graph.*edges.*Delete it"):
         resume(other, config)
-    checkpoint = tmp_path / FILE_NAME
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"checkpoint is damaged.*Delete it"):
-        resume(community_graph, config)
     with pytest.raises(ValueError, match="needs the output folder"):
         embed_network(community_graph, config, resume=True)
+
+
+@pytest.mark.parametrize("place", [1_000, -1])
+def test_a_damaged_checkpoint_is_told_and_not_used(
+    community_graph, tmp_path, monkeypatch, place, caplog
+):
+    config = small(epochs=2, checkpoint_minutes=0)
+    whole = embed_network(community_graph, config, progress=False)
+    interrupt_after(monkeypatch, 1)
+    with pytest.raises(Interrupted):
+        embed_network(community_graph, config, output=tmp_path, progress=False)
+    monkeypatch.undo()
+    checkpoint = tmp_path / CHECKPOINT_FILE
+    content = bytearray(checkpoint.read_bytes())
+    if place < 0:
+        content[place] ^= 1  # one bit of a number
+    else:
+        del content[place:]
+    checkpoint.write_bytes(content)
+    anew = embed_network(community_graph, config, output=tmp_path, resume=True, progress=False)
+    assert "damaged" in caplog.text
+    np.testing.assert_array_equal(anew.post_vectors, whole.post_vectors)
+
+
+@pytest.mark.parametrize("method", ["twhin", "softmax"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 1.0])  # two rounds an epoch, two epochs
+def test_a_signal_saves_and_the_run_goes_on_as_if_none_had_come(
+    community_graph, tmp_path, monkeypatch, method, share
+):
+    config = NetworkEmbeddingConfig(
+        method=method, dimension=8, epochs=2, batch_size=5, num_batch_negs=4, threads=1
+    )
+    name = "train_batch" if method == "twhin" else "train_softmax_batch"
+    train, steps, stop_at = getattr(module, name), [], None
+
+    def train_and_signal(*arguments):
+        if len(steps) == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)  # the main thread takes it
+        steps.append(arguments)
+        return train(*arguments)
+
+    monkeypatch.setattr(module, name, train_and_signal)
+    whole = embed_network(community_graph, config, progress=False)
+    total, stop_at = len(steps), round(share * (len(steps) - 1))
+    steps.clear()
+    with pytest.raises(SystemExit) as ended:
+        embed_network(community_graph, config, output=tmp_path, progress=False)
+    assert ended.value.code == 143
+    assert len(steps) > stop_at
+    stop_at = None
+    again = embed_network(community_graph, config, output=tmp_path, resume=True, progress=False)
+    assert len(steps) == total  # none was lost, none came twice
+    for name in ("user_vectors", "post_vectors", "relation_vectors"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
+    assert again.metadata["loss"] == whole.metadata["loss"]
+
+
+def test_a_trained_network_costs_no_training_again(community_graph, tmp_path, monkeypatch):
+    config = small(epochs=2)
+    whole = embed_network(community_graph, config, output=tmp_path, progress=False)
+    monkeypatch.setattr(module, "train_batch", pytest.fail)
+    again = embed_network(community_graph, config, output=tmp_path, resume=True, progress=False)
+    np.testing.assert_array_equal(again.post_vectors, whole.post_vectors)
+    assert again.metadata["loss"] == whole.metadata["loss"]
 
 
 def test_held_out_edges_leave_every_node_and_relation_an_edge():

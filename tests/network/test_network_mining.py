@@ -1,5 +1,8 @@
 """Mining pairs: which pairs come out, what is counted, recall and errors."""
 
+import errno
+import os
+
 import datasets
 import numpy as np
 import pyarrow as pa
@@ -251,3 +254,36 @@ def test_text_similarity_is_the_jaccard_similarity_of_trigrams():
     assert estimate[3] == 0
     assert text_similarity(sketches[4], sketches[5]) == 1  # nothing is left of either
     assert sketch_texts(pa.array([], pa.string())).shape == (0, 64)
+
+
+def test_a_full_disk_is_told_before_any_work(network, posts, tmp_path, small_disk, monkeypatch):
+    from twhin_hf.network import mining
+
+    output = small_disk(64) / "pairs.parquet"
+    many = np.random.default_rng(0).normal(size=(1_000, 4))
+    large = make_network(many, [str(row) for row in range(1_000)])  # 80 kB of neighbours
+    monkeypatch.setattr(mining, "_read_texts", pytest.fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        mine_pairs(large, posts, output, MiningConfig(k=10, threads=1), progress=False)
+    assert not list(output.parent.iterdir())
+
+
+def test_the_space_of_the_neighbours_is_taken_with_and_without_the_system(tmp_path, monkeypatch):
+    from twhin_hf.network import mining
+
+    for name in ("system", "zeros"):
+        with (tmp_path / name).open("w+b") as file:
+            mining._reserve(file, 3_000_000)
+            assert os.fstat(file.fileno()).st_size == 3_000_000
+            assert os.fstat(file.fileno()).st_blocks * 512 >= 3_000_000
+        monkeypatch.delattr("os.posix_fallocate", raising=False)
+
+
+def test_a_disk_that_fills_up_is_told_by_whoever_reserves(network, posts, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space left on device"):
+        mine(network, posts, tmp_path / "pairs.parquet", k=2)
+    assert not list(tmp_path.iterdir())

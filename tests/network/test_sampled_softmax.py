@@ -9,10 +9,9 @@ from safetensors import safe_open
 from small_graphs import make_community_graph, make_graph
 
 from twhin_hf.network import embedding as module
-from twhin_hf.network.checkpoint import FILE_NAME
 from twhin_hf.network.embedding import embed_network
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
-from twhin_hf.network.folder import load_network, save_network
+from twhin_hf.network.folder import CHECKPOINT_FILE, load_network, save_network
 from twhin_hf.network.sampled_softmax import (
     log_counts,
     softmax_gradients,
@@ -194,7 +193,7 @@ def test_interrupted_and_resumed_is_as_uninterrupted(community_graph, tmp_path, 
     with pytest.raises(Interrupted):
         embed_network(community_graph, config, output=tmp_path, progress=False)
     monkeypatch.undo()
-    with safe_open(tmp_path / FILE_NAME, "np") as file:
+    with safe_open(tmp_path / CHECKPOINT_FILE, "np") as file:
         assert file.get_tensor("posts.state").shape == (200,)
     with pytest.raises(ValueError, match=r"other options \(epochs: 3, now 4\)"):
         embed_network(

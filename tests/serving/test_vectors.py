@@ -211,7 +211,7 @@ def test_commands(encoder, source, posts, tmp_path, capsys):
     assert "1.0000" in out
     assert "[unseen]" in out
     assert main([*command]) == 2
-    assert "remove it" in capsys.readouterr().err
+    assert "pooling was 'mean' and is None" in capsys.readouterr().err
 
 
 def test_how_posts_are_written_is_said(encoder, tmp_path, capsys):

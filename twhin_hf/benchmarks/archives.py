@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from twhin_hf.errors import InputError
+from twhin_hf.path_names import relative_path
+from twhin_hf.scratch import scratch_folder
 
 _MOST_TIMES = 100
 _SMALL = 16 << 20
@@ -27,8 +28,8 @@ def open_folder(path: str | Path, wanted: Callable[[str], bool]) -> Iterator[Pat
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        InputError: The archive is cut short or damaged, holds a path that leaves its folder or a
-            link, is locked, or unpacks to more than 100 times its size.
+        InputError: The archive is cut short or damaged, is locked, unpacks to more than 100 times
+            its size, or what is wanted of it is a link or no `relative_path`.
     """
     path = Path(path)
     if not path.exists():
@@ -39,13 +40,13 @@ def open_folder(path: str | Path, wanted: Callable[[str], bool]) -> Iterator[Pat
             yield path
             return
         path = archives[0]
-    with tempfile.TemporaryDirectory(prefix="twhin_hf-") as folder:
+    with scratch_folder() as folder:
         with _zip_errors(path), zipfile.ZipFile(path) as archive:
-            _check(archive, path)
-            for entry in archive.infolist():
-                if not entry.is_dir() and wanted(entry.filename):
-                    _unpack(archive, entry, Path(folder))
-        yield Path(folder)
+            entries = [e for e in archive.infolist() if not e.is_dir() and wanted(e.filename)]
+            _check(entries, path)
+            for entry in entries:
+                _unpack(archive, entry, folder)
+        yield folder
 
 
 def list_files(folder: Path) -> list[str]:
@@ -63,20 +64,21 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> N
         shutil.copyfileobj(packed, file, 1 << 20)
 
 
-def _check(archive: zipfile.ZipFile, path: Path) -> None:
-    for entry in archive.infolist():
-        name = _relative(entry)
-        if name.is_absolute() or ".." in name.parts or ":" in entry.filename.split("/")[0]:
+def _check(entries: Sequence[zipfile.ZipInfo], path: Path) -> None:
+    for entry in entries:
+        try:
+            _relative(entry)
+        except InputError as error:
             raise InputError(
-                f"{path} holds the path {entry.filename!r}, which leaves the folder it is unpacked "
-                "into. Nothing was unpacked: fetch the archive from its publisher."
-            )
+                f"{path}: {error}. Nothing was unpacked: fetch the archive from its publisher, or "
+                "unpack it yourself and give the folder."
+            ) from error
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise InputError(
                 f"{path} holds the link {entry.filename!r}; needed are plain files. "
                 "Nothing was unpacked: fetch the archive from its publisher."
             )
-    packed, stated = path.stat().st_size, sum(entry.file_size for entry in archive.infolist())
+    packed, stated = path.stat().st_size, sum(entry.file_size for entry in entries)
     if stated > max(_SMALL, _MOST_TIMES * packed):
         raise InputError(
             f"{path} has {packed:,} bytes and unpacks to {stated:,}, more than {_MOST_TIMES} times "
@@ -86,7 +88,7 @@ def _check(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def _relative(entry: zipfile.ZipInfo) -> PurePosixPath:
-    return PurePosixPath(entry.filename.replace("\\", "/"))
+    return relative_path(entry.filename.replace("\\", "/"), "member")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from twhin_hf.data.language_codes import check_language_code
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, write_text
+from twhin_hf.path_names import path_name, relative_path
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -84,7 +85,8 @@ def write_hub_folder(
 
     Raises:
         FileExistsError: The folder holds something.
-        InputError: There is no config, a name comes twice, or a language is no code.
+        InputError: There is no config, a name comes twice, a language is no code, or a name or
+            folder cannot be one (`path_name`).
     """
     folder = Path(folder)
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
@@ -100,7 +102,8 @@ def write_hub_folder(
                 raise InputError(
                     f"Two configs are called {config.name!r}; each needs its own name."
                 )
-            (partial / config.folder).mkdir(parents=True, exist_ok=True)
+            path_name(config.name, "config")  # the folder of its cache
+            (partial / relative_path(config.folder)).mkdir(parents=True, exist_ok=True)
             for split, dataset in config.splits.items():
                 _write_split(dataset, partial / _path(config.folder, split), mask_people)
             rows = {split: len(dataset) for split, dataset in config.splits.items()}
@@ -172,7 +175,7 @@ def _write_split(dataset: Dataset, path: Path, mask_people: bool) -> None:
 
 
 def _path(folder: str, split: str) -> str:
-    return f"{folder}/{split}.parquet"
+    return f"{folder}/{path_name(split, 'split')}.parquet"
 
 
 def _card(card: DatasetCard, written: dict[str, _Written]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from twhin_hf.stopping import ending_on_signals
 from twhin_hf.version import __version__
 
 PROGRAM = "twhin-hf"
@@ -99,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from datasets import disable_progress_bars
 
             disable_progress_bars()
-        call(command, values)
+        with ending_on_signals():
+            call(command, values)
     except (ValueError, OSError) as error:
         if debug:
             raise
@@ -107,9 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted; the same command goes on where it can", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
     except SystemExit as end:
-        return int(end.code or 0)
+        code = int(end.code or 0)
+        if code == 128 + signal.SIGTERM:
+            print(f"{PROGRAM}: ended by SIGTERM; the same command goes on", file=sys.stderr)
+        return code
     return 0
 
 

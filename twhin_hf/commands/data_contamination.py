@@ -14,6 +14,7 @@ def contamination(
     benchmark_columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
     ngram: int = 50,
+    overwrite: bool = False,
 ) -> None:
     """Count the posts of a benchmark whose text stands in a pretraining text too.
 
@@ -29,13 +30,29 @@ def contamination(
         benchmark_columns: Rename columns of the benchmark: NAME=COLUMN.
         memory_limit: Memory limit of the readers.
         ngram: Number of characters in a row.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
     import pyarrow.parquet as pq
 
     from twhin_hf.benchmarks.contamination import check_contamination
+    from twhin_hf.commands.options import options_of_result
     from twhin_hf.files import new_file
     from twhin_hf.report import report
+    from twhin_hf.run_file import run_file, run_metadata
 
+    run = None
+    if output:
+        run = run_file(
+            output,
+            "data contamination",
+            options_of_result(
+                table_format, ngram=ngram, columns=columns, benchmark_columns=benchmark_columns
+            ),
+            data={"pretraining": pretraining, "benchmark": benchmark},
+            overwrite=overwrite,
+        )
+        if run.is_finished:
+            return
     found, posts = check_contamination(
         benchmark,
         pretraining,
@@ -50,7 +67,8 @@ def contamination(
         f"share {ngram} characters in a row with {found.num_texts:,} pretraining texts; "
         f"{int(found.short.sum()):,} posts are shorter and were compared as a whole"
     )
-    if output:
-        with new_file(output) as partial:
-            pq.write_table(posts, partial)
-        report(f"Saved in {output}")
+    if run:
+        told = posts.replace_schema_metadata(run_metadata(run.record))
+        with new_file(run.path) as partial:
+            pq.write_table(told, partial)
+        report(f"Saved in {run.path}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twhin_hf.benchmarks.engagement.recipe import EngagementRecipe
-from twhin_hf.commands.options import DatasetOutput
+from twhin_hf.commands.options import DatasetOutput, options_of_result
 from twhin_hf.table_format import TableFormat
 
 _TASK = """\
@@ -43,7 +43,10 @@ def engagement(
     from twhin_hf.benchmarks.hub_folder import DatasetCard
 
     card = DatasetCard(title="Engagement prediction", text=_TASK)
-    dataset.write(engagement_configs(data_dir, languages), card)
+    options = options_of_result(languages=languages)
+    with dataset.run("data engagement", options, data={"data_dir": data_dir}) as run:
+        if not run.is_finished:
+            dataset.write(engagement_configs(data_dir, languages), run.path, card)
     dataset.finish()
 
 
@@ -90,30 +93,44 @@ def engagement_build(
     from twhin_hf.report import report
     from twhin_hf.tables import read_ids
 
-    read, _ = read_posts(
-        posts, columns=post_columns, table_format=table_format, memory_limit=memory_limit
-    )
-    excluded: list[str] = []
-    if exclude_posts:
-        excluded = read_ids(
-            exclude_posts, table_format=table_format, memory_limit=memory_limit
-        ).to_pylist()
-    benchmark = build_engagement_benchmark(
-        read_log(
-            engagements,
-            posts,
-            table_format=table_format,
-            columns=columns,
-            post_columns=post_columns,
-            memory_limit=memory_limit,
-        ),
-        load_network(network),
-        read.with_format("arrow")[:],
-        key=dataset.read_key(key_file),
-        exclude_posts=excluded,
-        **vars(recipe),
-    )
-    card = DatasetCard(title="Engagement prediction", text=_TASK + _BUILT.format(**vars(recipe)))
-    dataset.write(benchmark.configs(), card)
-    report("Engagement benchmark", benchmark.counts)
+    with dataset.run(
+        "data engagement-build",
+        options_of_result(recipe, table_format, columns=columns, post_columns=post_columns),
+        data={
+            "posts": posts,
+            "engagements": engagements,
+            "network": network,
+            "exclude_posts": exclude_posts,
+        },
+        seed=recipe.seed,
+    ) as run:
+        if not run.is_finished:
+            read, _ = read_posts(
+                posts, columns=post_columns, table_format=table_format, memory_limit=memory_limit
+            )
+            excluded: list[str] = []
+            if exclude_posts:
+                excluded = read_ids(
+                    exclude_posts, table_format=table_format, memory_limit=memory_limit
+                ).to_pylist()
+            benchmark = build_engagement_benchmark(
+                read_log(
+                    engagements,
+                    posts,
+                    table_format=table_format,
+                    columns=columns,
+                    post_columns=post_columns,
+                    memory_limit=memory_limit,
+                ),
+                load_network(network),
+                read.with_format("arrow")[:],
+                key=dataset.read_key(key_file),
+                exclude_posts=excluded,
+                **vars(recipe),
+            )
+            card = DatasetCard(
+                title="Engagement prediction", text=_TASK + _BUILT.format(**vars(recipe))
+            )
+            dataset.write(benchmark.configs(), run.path, card)
+            report("Engagement benchmark", benchmark.counts)
     dataset.finish()

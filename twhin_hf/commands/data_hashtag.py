@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
-from twhin_hf.commands.options import DatasetOutput
+from twhin_hf.commands.options import DatasetOutput, options_of_result
 from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 
@@ -55,8 +55,14 @@ def hashtag(
         license="cc-by-4.0",
         task_categories=["text-classification"],
     )
-    configs = hashtag_configs(data_dir, hydration, languages, columns, table_format)
-    dataset.write(configs, card)
+    with dataset.run(
+        "data hashtag",
+        options_of_result(table_format, languages=languages, columns=columns),
+        data={"data_dir": data_dir, "hydration": hydration},
+    ) as run:
+        if not run.is_finished:
+            configs = hashtag_configs(data_dir, hydration, languages, columns, table_format)
+            dataset.write(configs, run.path, card)
     dataset.finish()
 
 
@@ -94,27 +100,36 @@ def hashtag_build(
 
     if key_file and not hash_ids:
         raise InputError("--key_file is the key of hashes: it does not go with --no_hash_ids")
-    benchmark = build_hashtag_benchmark(
-        posts,
-        recipe,
-        key=dataset.read_key(key_file) if hash_ids else None,
-        columns=columns,
-        table_format=table_format,
-        memory_limit=memory_limit,
-    )
-    text = _BUILT.format(
-        num_hashtags=recipe.num_hashtags,
-        max_posts=recipe.max_posts,
-        min_examples=recipe.min_examples,
-        fractions=" / ".join(map(str, recipe.fractions)),
-    )
-    if hash_ids:
-        text += _HASHED
-    card = DatasetCard(
-        title="Hashtag prediction", text=text, task_categories=["text-classification"]
-    )
-    configs = (HubConfig(name, name, name, own) for name, own in benchmark.languages.items())
-    dataset.write(configs, card)
-    for language, counts in benchmark.counts.items():
-        report(f"{language}: {counts_sentence(counts)}")
+    with dataset.run(
+        "data hashtag-build",
+        options_of_result(recipe, table_format, columns=columns, hash_ids=hash_ids),
+        data={"posts": posts},
+        seed=recipe.seed,
+    ) as run:
+        if not run.is_finished:
+            benchmark = build_hashtag_benchmark(
+                posts,
+                recipe,
+                key=dataset.read_key(key_file) if hash_ids else None,
+                columns=columns,
+                table_format=table_format,
+                memory_limit=memory_limit,
+            )
+            text = _BUILT.format(
+                num_hashtags=recipe.num_hashtags,
+                max_posts=recipe.max_posts,
+                min_examples=recipe.min_examples,
+                fractions=" / ".join(map(str, recipe.fractions)),
+            )
+            if hash_ids:
+                text += _HASHED
+            card = DatasetCard(
+                title="Hashtag prediction", text=text, task_categories=["text-classification"]
+            )
+            configs = (
+                HubConfig(name, name, name, own) for name, own in benchmark.languages.items()
+            )
+            dataset.write(configs, run.path, card)
+            for language, counts in benchmark.counts.items():
+                report(f"{language}: {counts_sentence(counts)}")
     dataset.finish()

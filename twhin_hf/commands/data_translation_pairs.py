@@ -25,6 +25,7 @@ def translation_pairs(
     validation_share: float | None = None,
     seed: int = 0,
     memory_limit: str = "1GB",
+    overwrite: bool = False,
     progress: bool = True,
 ) -> None:
     """Clean translation pairs of a published source, merge duplicates and write them.
@@ -53,24 +54,47 @@ def translation_pairs(
             the files go to OUTPUT/train and OUTPUT/validation (default: hold out nothing).
         seed: Seed of what is held out.
         memory_limit: Memory limit of the reader.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
         progress: Show progress bars.
     """
+    from twhin_hf.commands.options import options_of_result
     from twhin_hf.data.translation.writing import write_translation_pairs
     from twhin_hf.report import report
+    from twhin_hf.run_file import run_whole_folder
 
     given = {"min_score": min_score, "max_texts": max_texts, "columns": columns}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
         if _SOURCE_OF[name] != source:
             raise InputError(f"--{name} is for --source {_SOURCE_OF[name]}, not {source}")
-    done = write_translation_pairs(
-        _pair_source(source, input, languages or [], table_format, memory_limit, progress, given),
-        output,
+    options = options_of_result(
+        table_format,
+        **given,
+        source=source,
+        languages=languages,
         validation_share=validation_share,
         seed=seed,
-        memory_limit=memory_limit,
-        progress=progress,
     )
+    with run_whole_folder(
+        output,
+        "data translation-pairs",
+        options,
+        data={"input": input},
+        seed=seed,
+        overwrite=overwrite,
+    ) as run:
+        if run.is_finished:
+            return
+        done = write_translation_pairs(
+            _pair_source(
+                source, input, languages or [], table_format, memory_limit, progress, given
+            ),
+            run.path,
+            validation_share=validation_share,
+            seed=seed,
+            memory_limit=memory_limit,
+            progress=progress,
+        )
     counts = {"source": done.source, "rows": done.rows}
     report(f"Saved in {output}", {**counts, "dropped": done.dropped, "pairs": done.pairs})
 

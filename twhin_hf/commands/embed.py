@@ -13,12 +13,13 @@ def embed(
     table_format: TableFormat,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
+    overwrite: bool = False,
     progress: bool = True,
 ) -> None:
     """Write the vectors of posts to a Parquet file: columns post_id and embedding.
 
-    Posts keep their order and are embedded part by part, so that memory is bounded. A run that was
-    interrupted continues with the missing parts.
+    Posts keep their order and are embedded part by part, so that memory is bounded. The same
+    command again goes on with the missing parts.
 
     Args:
         input: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder.
@@ -27,11 +28,24 @@ def embed(
         table_format: How text tables are written.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
         progress: Show a progress bar.
     """
+    from twhin_hf.commands.options import model_identity, options_of_result
     from twhin_hf.report import report
+    from twhin_hf.run_file import run_file
     from twhin_hf.serving.vectors import embed_posts
 
+    run = run_file(
+        output,
+        "embed",
+        options_of_result(table_format, columns=columns, **config.of_vectors() | {"model": None}),
+        data={"input": input},
+        fingerprints={"model": model_identity(config.model, config.revision)},
+        overwrite=overwrite,
+    )
+    if run.is_finished:
+        return
     found = embed_posts(
         input,
         output,
@@ -39,6 +53,8 @@ def embed(
         columns=columns,
         table_format=table_format,
         memory_limit=memory_limit,
+        record=run.record,
+        overwrite=overwrite,
         progress=progress,
     )
     report(f"{found.num_posts:,} vectors of {found.dimension:,} dimensions, saved in {output}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twhin_hf.commands.options import BitextOptions, Pooling
+from twhin_hf.commands.options import BitextOptions, Pooling, model_identity, options_of_result
 
 
 def alignment(
@@ -16,6 +16,7 @@ def alignment(
     max_length: int | None = None,
     batch_size: int = 32,
     device: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Compare the distances of translations before and after training, and plot both.
 
@@ -34,10 +35,11 @@ def alignment(
             model's if less).
         batch_size: Texts per batch.
         device: Device (default: GPU if available).
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
     from pathlib import Path
 
-    from twhin_hf.commands.options import save_results
+    from twhin_hf.commands.options import results_run, save_results
     from twhin_hf.devices import pick_device
     from twhin_hf.evaluation.alignment import (
         METHODS,
@@ -49,10 +51,30 @@ def alignment(
     )
     from twhin_hf.evaluation.alignment_plots import plot_alignment, plot_distances
     from twhin_hf.loading.auto import load_post_encoder
+    from twhin_hf.path_names import path_name
     from twhin_hf.report import report
     from twhin_hf.results import Results
 
+    run = results_run(
+        output,
+        "evaluate alignment",
+        options_of_result(
+            max_pairs=max_pairs,
+            seed=seed,
+            pooling=pooling,
+            max_length=max_length,
+            columns=bitext.columns,
+        ),
+        data=bitext.files(),
+        fingerprints={"before": model_identity(before), "after": model_identity(after)},
+        seed=seed,
+        overwrite=overwrite,
+    )
+    if run.is_finished:
+        return
     pairs, device = bitext.read(), pick_device(device)
+    for code in {*pairs["lang_a"], *pairs["lang_b"]}:
+        path_name(code, "language")  # of a plot, at the end
     first, second = (load_post_encoder(name).to(device) for name in (before, after))
     options = common_options(first, second, pooling, max_length)
     found = evaluate_alignment(
@@ -72,11 +94,11 @@ def alignment(
             "methods": methods,
         },
     )
-    save_results(results, output, "Distance between translations")
     if len(methods) < len(METHODS):
         report("No UMAP: umap-learn is not installed (pip install 'twhin_hf[umap]').")
     report(f"Saved in {write_distances(found, folder / 'distances.csv')}")
     report(f"Saved in {plot_distances(found, folder / 'distances.png')}")
     for one in found:
-        plot = folder / f"{'-'.join(one.languages)}.png"
+        plot = folder / f"{path_name('-'.join(one.languages))}.png"
         report(f"Saved in {plot_alignment(one, plot, methods, seed)}")
+    save_results(results, output, "Distance between translations", run.record)  # last: all is done

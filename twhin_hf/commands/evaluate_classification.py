@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from twhin_hf.commands.options import FineTuningOptions, save_results
+from twhin_hf.commands.options import (
+    FineTuningOptions,
+    model_identity,
+    options_of_result,
+    results_run,
+    save_results,
+)
 from twhin_hf.table_format import TableFormat
 
 
@@ -20,6 +26,7 @@ def classification(
     protocols: tuple[Literal["fine-tuning", "features"], ...] = ("fine-tuning",),
     pooling: str | None = None,
     columns: dict[str, str] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Judge a model on a published classification benchmark, by the metric of its publication.
 
@@ -41,6 +48,7 @@ def classification(
             joined by plus, heads among them, as mean+engagement
             (default: the model's own; the result states it).
         columns: Rename columns of tables (text, label, id): NAME=COLUMN.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
     from dataclasses import replace
 
@@ -56,6 +64,23 @@ def classification(
     from twhin_hf.results import Results
 
     known = find_benchmark(benchmark)
+    run = results_run(
+        output,
+        "evaluate classification",
+        options_of_result(
+            table_format,
+            **fine_tuning.given(),
+            benchmark=benchmark,
+            protocols=protocols,
+            pooling=pooling,
+            columns=columns,
+        ),
+        data={"data_dir": data_dir, "hydration": hydration},
+        fingerprints={"model": model_identity(model, revision)},
+        overwrite=overwrite,
+    )
+    if run.is_finished:
+        return
     splits, notes, _ = load_benchmark(benchmark, data_dir, hydration, columns, table_format)
     config = replace(recipe_config(benchmark, model, revision), **fine_tuning.given())
     rows = []
@@ -81,4 +106,4 @@ def classification(
             "notes": notes,
         },
     )
-    save_results(results, output, benchmark)
+    save_results(results, output, benchmark, run.record)

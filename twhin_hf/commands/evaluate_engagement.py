@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from twhin_hf.commands.options import EncoderOptions, save_results
+from twhin_hf.commands.options import (
+    EncoderOptions,
+    model_identity,
+    options_of_result,
+    results_run,
+    save_results,
+)
 from twhin_hf.errors import InputError
 from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.table_format import TableFormat
@@ -26,6 +32,7 @@ def engagement(
     memory_limit: str = "1GB",
     baselines: bool = True,
     base_model: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Predict who engages with posts never seen: HITS@10 and MRR.
 
@@ -52,6 +59,7 @@ def engagement(
         baselines: Judge the baselines as well.
         base_model: Encoder that the training began from, to judge as well: folder or Hub repository
             (default: the one that the model's record names, where it is a folder here).
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
     import logging
     from dataclasses import asdict, replace
@@ -67,11 +75,34 @@ def engagement(
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
     from twhin_hf.report import report
-    from twhin_hf.results import Results, write_model_results
+    from twhin_hf.results import Results, results_path, write_model_results
 
     if records_per_user != "all" and records_per_user < 1:
         raise InputError(f"--records_per_user is {records_per_user}; give 1 or more, or all")
     check_local_path(encoder.model)
+    models = {"model": encoder.identity()}
+    if base_model:
+        models["base_model"] = model_identity(base_model)
+    run = results_run(
+        output,
+        "evaluate engagement",
+        options_of_result(
+            config,
+            table_format,
+            **encoder.of_vectors(),
+            split_seed=split_seed,
+            max_posts=max_posts,
+            records_per_user=records_per_user,
+            columns=columns,
+            post_columns=post_columns,
+            baselines=baselines,
+        ),
+        data={"posts": posts, "engagements": engagements, "network": network},
+        fingerprints=models,
+        overwrite=overwrite,
+    )
+    if run.is_finished:
+        return
     most_records = None if records_per_user == "all" else records_per_user
     vectors = load_network(network)
     read, _ = read_posts(
@@ -124,10 +155,10 @@ def engagement(
             "benchmark": benchmark.counts,
         },
     )
-    save_results(results, output, "Engagement prediction on posts never seen")
-    for name, rows in results.baselines.items():
-        report(difference_sentence(name, rows))
-    if Path(output).resolve() != Path(encoder.model).resolve():
+    if results_path(output).resolve().parent != Path(encoder.model).resolve():
         saved = write_model_results(results, encoder.model)
         if saved:
             report(f"Saved in {saved}, for the model's card")
+    save_results(results, output, "Engagement prediction on posts never seen", run.record)
+    for name, rows in results.baselines.items():
+        report(difference_sentence(name, rows))

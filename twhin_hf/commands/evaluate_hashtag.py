@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from twhin_hf.commands.options import FineTuningOptions, save_results
+from twhin_hf.commands.options import (
+    FineTuningOptions,
+    model_identity,
+    named_files,
+    options_of_result,
+    results_run,
+    save_results,
+)
 from twhin_hf.table_format import TableFormat
 
 
@@ -22,6 +29,7 @@ def hashtag(
     beside: list[str] | None = None,
     pooling: str | None = None,
     columns: dict[str, str] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Predict the hashtag of a post: macro F1.
 
@@ -46,6 +54,7 @@ def hashtag(
             joined by plus, heads among them, as mean+engagement
             (default: the model's own; the result states it).
         columns: Rename columns of the benchmark's tables (id, label, text): NAME=COLUMN.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
     from dataclasses import replace
     from pathlib import Path
@@ -60,6 +69,28 @@ def hashtag(
     from twhin_hf.report import report
     from twhin_hf.results import Results
 
+    run = results_run(
+        output,
+        "evaluate hashtag",
+        options_of_result(
+            table_format,
+            **fine_tuning.given(),
+            languages=languages,
+            protocols=protocols,
+            shots=shots,
+            pooling=pooling,
+            columns=columns,
+        ),
+        data={
+            "data_dir": data_dir,
+            "hydration": hydration,
+            **named_files("beside", beside or []),
+        },
+        fingerprints={"model": model_identity(model, revision)},
+        overwrite=overwrite,
+    )
+    if run.is_finished:
+        return
     others = [read_curves(path) for path in beside or []]
     config = replace(recipe_config("hashtag", model, revision), **fine_tuning.given())
     encoder = None
@@ -88,7 +119,6 @@ def hashtag(
         results=rows,
         options={**options_of(config), "data_dir": data_dir, "protocols": list(protocols)},
     )
-    save_results(results, output, "Hashtag prediction")
     folder = Path(output)
     if curves:
         named = {(model, language): points for language, points in curves.items()}
@@ -103,3 +133,4 @@ def hashtag(
         drawn[model] = {point.examples_per_class: point.values for point in points}
         plot = folder / f"few_shot_{check_language_code(language)}.png"
         report(f"Saved in {plot_few_shot(drawn, plot, f'Hashtag prediction, {language}')}")
+    save_results(results, output, "Hashtag prediction", run.record)  # last: all is done

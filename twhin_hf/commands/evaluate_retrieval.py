@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from twhin_hf.commands.options import BitextOptions, EncoderOptions, save_results
+from twhin_hf.commands.options import (
+    BitextOptions,
+    EncoderOptions,
+    options_of_result,
+    results_run,
+    save_results,
+)
 from twhin_hf.errors import InputError
 
 
@@ -14,6 +20,7 @@ def retrieval(
     encoder: EncoderOptions,
     neighbours: int = 4,
     projected: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Find each text's translation among all texts: accuracy@1, accuracy@10 and MRR.
 
@@ -27,6 +34,7 @@ def retrieval(
         neighbours: Number of neighbours of the margin score (paper: 4).
         projected: Compare the outputs of the TPP head, as training does, instead of the encoder's
             pooled vectors.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
     from twhin_hf.devices import pick_device
     from twhin_hf.evaluation.retrieval import evaluate_retrieval, retrieval_rows
@@ -39,6 +47,21 @@ def retrieval(
             "--projected and --pooling exclude each other: the TPP head reads the pooling that it "
             "was trained on. Leave one out"
         )
+    run = results_run(
+        output,
+        "evaluate retrieval",
+        options_of_result(
+            neighbours=neighbours,
+            projected=projected,
+            columns=bitext.columns,
+            **encoder.of_vectors(),
+        ),
+        data=bitext.files(),
+        fingerprints={"model": encoder.identity()},
+        overwrite=overwrite,
+    )
+    if run.is_finished:
+        return
     device = pick_device(encoder.device)
     pairs = bitext.read()
     model: Any
@@ -74,4 +97,4 @@ def retrieval(
             "neighbours": neighbours,
         },
     )
-    save_results(results, output, "Translations found")
+    save_results(results, output, "Translations found", run.record)

@@ -16,6 +16,7 @@ def suite(
     languages: list[str] | None = None,
     hydration: str | None = None,
     pooling: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Run all tasks of a paper for several models, beside the published figures.
 
@@ -38,6 +39,7 @@ def suite(
         hydration: Texts of benchmarks that hold ids alone.
         pooling: Pooling of frozen features: cls, mean, mean_all or combined; or parts
             joined by plus, heads among them, as mean+engagement (default: each model's own).
+        overwrite: Run again what the output holds of other options.
     """
     from twhin_hf.evaluation.suite.running import SuiteOptions
     from twhin_hf.evaluation.suite.tables import screen_tables
@@ -53,7 +55,7 @@ def suite(
         pooling=pooling,
         hydration=hydration,
     )
-    found = run_suite(suite, model, data_dir, output, options)
+    found = run_suite(suite, model, data_dir, output, options, overwrite)
     for table in found.tables:
         for shown in screen_tables(table):
             report(str(shown.title), shown)

@@ -24,6 +24,7 @@ def zero_shot(
     label_map: list[str] | None = None,
     keep_neutral: bool = False,
     columns: dict[str, str] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Fine-tune on one language and test on others.
 
@@ -50,12 +51,18 @@ def zero_shot(
         keep_neutral: Keep neutral texts of sentiment (paper: without).
         columns: Where text and label of a table of sentiment, or tokens and tags of named entities
             stand, NAME=COLUMN; the columns of a word a line also by number, such as tags=4.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
     from collections import Counter
 
     from twhin_hf.benchmarks.zero_shot.labels import read_label_map
     from twhin_hf.benchmarks.zero_shot.readers import read_zero_shot
-    from twhin_hf.commands.options import save_results
+    from twhin_hf.commands.options import (
+        model_identity,
+        options_of_result,
+        results_run,
+        save_results,
+    )
     from twhin_hf.evaluation.fine_tuning import options_of
     from twhin_hf.evaluation.zero_shot import (
         evaluate_zero_shot,
@@ -75,6 +82,24 @@ def zero_shot(
         raise InputError(
             f"--before {before} holds results of {earlier.task!r}; needed are those of {needed!r}"
         )
+    sets = {"train": train, "validation": validation or {}, "test": test}
+    run = results_run(
+        output,
+        "evaluate zero-shot",
+        options_of_result(
+            config,
+            table_format,
+            task=task,
+            label_map=label_map,
+            keep_neutral=keep_neutral,
+            columns=columns,
+        ),
+        data={f"{name} {code}": path for name, own in sets.items() for code, path in own.items()},
+        fingerprints={"model": model_identity(model, revision)},
+        overwrite=overwrite,
+    )
+    if run.is_finished:
+        return
     renamed = read_label_map(label_map or [])
     left_out = Counter[str]()
     read = partial(
@@ -112,7 +137,7 @@ def zero_shot(
             "left_out": dict(left_out),
         },
     )
-    save_results(results, output, f"Zero-shot transfer from {language}")
+    save_results(results, output, f"Zero-shot transfer from {language}", run.record)
     if earlier:
         table = zero_shot_table(earlier, {model: results})
         report(str(table.title or "Before and after"), table)

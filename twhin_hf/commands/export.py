@@ -5,7 +5,7 @@ from __future__ import annotations
 from twhin_hf.serving.export_config import ExportConfig
 
 
-def export(config: ExportConfig, output: str) -> None:
+def export(config: ExportConfig, output: str, overwrite: bool = False) -> None:
     """Export an encoder and its pooling as one graph, with its tokenizer.
 
     The vectors are compared with PyTorch's on texts of many languages and lengths, and nothing is
@@ -14,13 +14,25 @@ def export(config: ExportConfig, output: str) -> None:
     Args:
         config: The encoder, and how it is exported.
         output: Output folder.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
     from rich.table import Table
 
+    from twhin_hf.commands.options import model_identity, options_of_result
     from twhin_hf.report import report
+    from twhin_hf.run_file import run_whole_folder
     from twhin_hf.serving.export import export as export_encoder
 
-    found = export_encoder(config, output)
+    with run_whole_folder(
+        output,
+        "export",
+        options_of_result(config, model=None),
+        fingerprints={"model": model_identity(config.model, config.revision)},
+        overwrite=overwrite,
+    ) as run:
+        if run.is_finished:
+            return
+        found = export_encoder(config, run.path)
     table = Table("", "texts/s", "speed", "least cosine", "mean cosine")
     table.add_row("PyTorch", f"{found.pytorch_texts_per_second:,.0f}", "1 ×", "", "")
     table.add_row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from twhin_hf.commands.options import options_of_result
 from twhin_hf.errors import InputError
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
@@ -37,6 +38,7 @@ def import_(
     threads: int | None = None,
     memory_limit: str = "1GB",
     temp_directory: str | None = None,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> None:
     """Import a network's log: write engagements.parquet and posts.parquet.
@@ -69,12 +71,14 @@ def import_(
         threads: Threads of the reader (default: all cores).
         memory_limit: Memory limit of the reader.
         temp_directory: Folder to spill to (default: the output folder).
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
         progress: Show a progress bar.
     """
     from dataclasses import asdict
 
     from twhin_hf.network.sources import fasttext_detector, import_log, package_detector
     from twhin_hf.report import report
+    from twhin_hf.run_folder import run_folder
 
     if language_model is not None and detect_languages:
         raise InputError("give --language_model or --detect_languages, not both")
@@ -85,21 +89,40 @@ def import_(
             detector = package_detector() if detect_languages else None
     except ImportError as error:
         raise InputError(str(error)) from error
-    done = import_log(
-        source,
-        input,
-        output,
+    options = options_of_result(
+        table_format,
+        source=source,
         columns=columns,
-        table_format=table_format,
         user_id=user_id,
         content_warnings=content_warnings,
-        detect_language=detector,
         max_bad_lines=max_bad_lines,
-        memory_limit=memory_limit,
-        threads=threads,
-        temp_directory=temp_directory,
-        progress=progress,
+        detect_languages=detect_languages,
     )
+    with run_folder(
+        output,
+        "network import",
+        options,
+        data={"input": input, "language_model": language_model},
+        results=("engagements.parquet", "posts.parquet", "import.json"),
+        overwrite=overwrite,
+    ) as run:
+        if run.is_finished:
+            return
+        done = import_log(
+            source,
+            input,
+            output,
+            columns=columns,
+            table_format=table_format,
+            user_id=user_id,
+            content_warnings=content_warnings,
+            detect_language=detector,
+            max_bad_lines=max_bad_lines,
+            memory_limit=memory_limit,
+            threads=threads,
+            temp_directory=temp_directory,
+            progress=progress,
+        )
     counts = asdict(done)
     del counts["passed_over"]  # told in a sentence
     report(f"Import, saved in {output}", counts)
@@ -113,12 +136,13 @@ def embed(
     table_format: TableFormat,
     posts: str | None = None,
     exclude_posts: str | None = None,
-    resume: bool = False,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> None:
     """Learn user and post vectors from an engagement log.
 
-    `--method twhin` embeds it as the TwHIN-BERT paper does.
+    `--method twhin` embeds it as the TwHIN-BERT paper does. The same command again goes on where it
+    stopped.
 
     Args:
         engagements: Engagement log (user_id, post_id, relation): Parquet, CSV or JSON lines; file
@@ -130,27 +154,59 @@ def embed(
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder. Engagements with
             other posts are dropped.
         exclude_posts: Posts that must not take part, a file with the column post_id.
-        resume: Continue from the last checkpoint.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
         progress: Show a progress bar.
     """
     from dataclasses import asdict
+    from pathlib import Path
 
     from twhin_hf.network.embedding import embed_network
-    from twhin_hf.network.folder import save_network
+    from twhin_hf.network.folder import (
+        CHECKPOINT_FILE,
+        METADATA_FILE,
+        load_network,
+        save_network,
+    )
     from twhin_hf.network.holdout import name_metrics
     from twhin_hf.network.log import read_log
     from twhin_hf.report import report
+    from twhin_hf.run_folder import run_folder
     from twhin_hf.tables import read_ids
 
-    excluded = None
-    if exclude_posts:
-        excluded = read_ids(exclude_posts, table_format=table_format, memory_limit=log.memory_limit)
-    graph = read_log(
-        engagements, posts, exclude_posts=excluded, table_format=table_format, **vars(log)
-    )
-    network = embed_network(graph, config, output=output, resume=resume, progress=progress)
-    save_network(network, output)
-    report("Engagement log", asdict(graph.report))
+    kept = (METADATA_FILE, CHECKPOINT_FILE)
+
+    def discard(folder: Path) -> None:
+        for name in kept:
+            (folder / name).unlink(missing_ok=True)
+
+    with run_folder(
+        output,
+        "network embed",
+        options_of_result(log, config, table_format),
+        data={"engagements": engagements, "posts": posts, "exclude_posts": exclude_posts},
+        seed=config.seed,
+        results=kept,
+        overwrite=overwrite,
+        discard=discard,
+    ) as run:
+        if run.is_finished:
+            return
+        if run.is_resumed and (Path(output) / METADATA_FILE).exists():
+            network = load_network(output)  # broken off between its last file and the record's
+        else:
+            excluded = None
+            if exclude_posts:
+                excluded = read_ids(
+                    exclude_posts, table_format=table_format, memory_limit=log.memory_limit
+                )
+            graph = read_log(
+                engagements, posts, exclude_posts=excluded, table_format=table_format, **vars(log)
+            )
+            report("Engagement log", asdict(graph.report))
+            network = embed_network(
+                graph, config, output=output, resume=run.is_resumed, progress=progress
+            )
+            save_network(network, output)
     learned = {name: network.metadata[name] for name in ("num_training_edges", "loss")}
     report(f"Network, saved in {output}", learned | name_metrics(network.metadata["metrics"]))
 
@@ -163,6 +219,7 @@ def mine(
     table_format: TableFormat,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
+    overwrite: bool = False,
     progress: bool = True,
 ) -> None:
     """Mine pairs of posts whose network vectors are close.
@@ -175,6 +232,7 @@ def mine(
         table_format: How text tables are written.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
         progress: Show a progress bar.
     """
     from dataclasses import asdict
@@ -182,7 +240,18 @@ def mine(
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.mining import mine_pairs
     from twhin_hf.report import report
+    from twhin_hf.run_file import run_file
 
+    run = run_file(
+        output,
+        "network mine",
+        options_of_result(config, table_format, columns=columns),
+        data={"network": network, "posts": posts},
+        seed=config.seed,
+        overwrite=overwrite,
+    )
+    if run.is_finished:
+        return
     found = mine_pairs(
         load_network(network),
         posts,
@@ -192,5 +261,6 @@ def mine(
         columns=columns,
         table_format=table_format,
         memory_limit=memory_limit,
+        record=run.record,
     )
     report(f"Pairs, saved in {output}", asdict(found))

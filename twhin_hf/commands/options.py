@@ -49,6 +49,14 @@ class EncoderOptions:
     batch_size: int = 32
     device: str | None = None
 
+    def identity(self) -> str:
+        """What tells it from other models."""
+        return model_identity(self.model, self.revision)
+
+    def of_vectors(self) -> dict[str, Any]:
+        """The options that its vectors depend on, beside the model."""
+        return {"pooling": self.pooling, "max_length": self.max_length}
+
     def load(self) -> Any:
         """Loads it as `load_text_encoder` does."""
         from twhin_hf.evaluation.text_encoders import load_text_encoder
@@ -79,6 +87,10 @@ class BitextOptions:
     columns: dict[str, str] | None = None
     memory_limit: str = "1GB"
 
+    def files(self) -> dict[str, str]:
+        """The files and folders by a name for each."""
+        return named_files("pairs", self.pairs)
+
     def read(self) -> Any:
         """Reads all of them into one data set."""
         from datasets import concatenate_datasets
@@ -99,17 +111,25 @@ class DatasetOutput:
             (`twhin-hf push --dataset` publishes).
         mask_people: Write @user for the names and ids of people in texts; otherwise it cannot be
             uploaded.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
 
     output: str
     push_to_hub: str | None = None
     mask_people: bool = True
+    overwrite: bool = False
 
-    def write(self, configs: Any, card: Any) -> None:
-        """Writes the data set."""
+    def run(self, command: str, options: dict[str, Any], **more: Any) -> Any:
+        """Where to write, as `run_whole_folder` says."""
+        from twhin_hf.run_file import run_whole_folder
+
+        return run_whole_folder(self.output, command, options, overwrite=self.overwrite, **more)
+
+    def write(self, configs: Any, folder: Path, card: Any) -> None:
+        """Writes the data set where `run` says."""
         from twhin_hf.benchmarks.hub_folder import write_hub_folder
 
-        write_hub_folder(configs, self.output, card, mask_people=self.mask_people)
+        write_hub_folder(configs, folder, card, mask_people=self.mask_people)
 
     def read_key(self, key_file: str | None) -> bytes:
         """The secret key of the ids, which is made where there is none."""
@@ -141,11 +161,79 @@ class DatasetOutput:
             report(f"Uploaded: {url}")
 
 
-def save_results(results: Any, output: str, title: str) -> None:
-    """Writes results.json into a folder and shows the results."""
+def named_files(option: str, paths: list[str]) -> dict[str, str]:
+    """The files of an option that takes several, by a name for each.
+
+    Example:
+        >>> named_files("pairs", ["en-ar.tsv", "en-hi.tsv"])
+        {'pairs': 'en-ar.tsv', 'pairs (2)': 'en-hi.tsv'}
+    """
+    names = [option, *(f"{option} ({number})" for number in range(2, len(paths) + 1))]
+    return dict(zip(names, paths, strict=False))
+
+
+FREE = frozenset(
+    {
+        "checkpoint_minutes",
+        "device",
+        "memory_limit",
+        "processes",
+        "temp_directory",
+        "threads",
+    }
+)
+"""Options of configs that leave the result as it is."""
+
+
+def options_of_result(*configs: Any, **options: Any) -> dict[str, Any]:
+    """What a result depends on, by the names of the options: fields of configs, and others.
+
+    Example:
+        >>> options_of_result(BitextOptions(["en-ar.tsv"]), seed=0)
+        {'pairs': ['en-ar.tsv'], 'columns': None, 'seed': 0}
+    """
+    fields = {name: value for config in configs for name, value in vars(config).items()}
+    return {name: value for name, value in (fields | options).items() if name not in FREE}
+
+
+def model_identity(name_or_path: str, revision: str | None = None) -> str:
+    """What tells a model from others: a hash of a folder, or a repository's name and revision.
+
+    Raises:
+        FileNotFoundError: A folder that is not there.
+    """
+    from pathlib import Path
+
+    from twhin_hf.data_fingerprint import file_fingerprint
+    from twhin_hf.loading.fingerprint import model_fingerprint
+    from twhin_hf.loading.places import check_local_path
+
+    check_local_path(name_or_path)
+    path = Path(name_or_path)
+    if path.is_file():
+        return file_fingerprint(path)
+    if path.is_dir():
+        return model_fingerprint(name_or_path)
+    return f"{name_or_path}@{revision or 'main'}"
+
+
+def results_run(output: str, command: str, options: dict[str, Any], **more: Any) -> Any:
+    """Looks for `results.json` of the same run, as `run_file` does, in a folder."""
+    from twhin_hf.results import results_path
+    from twhin_hf.run_file import run_file
+
+    return run_file(results_path(output), command, options, **more)
+
+
+def save_results(
+    results: Any, output: str, title: str, record: dict[str, Any] | None = None
+) -> None:
+    """Writes results.json into a folder, with the run's record, and shows the results."""
+    from dataclasses import replace
+
     from twhin_hf.report import report
     from twhin_hf.results import write_results
 
-    path = write_results(results, output)
+    path = write_results(replace(results, run=record or {}), output)
     report(title, results)
     report(f"Saved in {path}")

@@ -13,8 +13,10 @@ from twhin_hf.commands.training_options import (
     LoraOptions,
     ModelOptions,
     ObjectiveOptions,
+    check_lora,
     check_paths,
     load_model,
+    model_fingerprints,
 )
 from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
@@ -59,12 +61,15 @@ def pretrain(
     table_format: TableFormat,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
+    overwrite: bool = False,
 ) -> None:
     """Pretrain an encoder with MLM, and with what a network knows of the posts.
 
     Pairs bring the social loss, a network folder the engagement objective and distillation,
     translation pairs translation pair prediction; any of them go together. The same as
     `accelerate launch examples/run_social_pretraining.py`.
+
+    The same command goes on with a run that was interrupted, from its newest whole checkpoint.
 
     Args:
         data: Posts and pairs to train on.
@@ -75,7 +80,38 @@ def pretrain(
         table_format: How text tables are written.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the readers.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
+    from twhin_hf.training.runs import training_options, training_run
+
+    check_lora(model, lora)
+    files = vars(data)
+    made_from = model_fingerprints(model)
+    with training_run(
+        config,
+        "pretrain",
+        training_options(config, data, model, lora, table_format, leave_out={*files, *made_from})
+        | objectives.given()
+        | ({"columns": columns} if columns else {}),
+        data=files,
+        fingerprints=made_from,
+        overwrite=overwrite,
+    ) as run:
+        if not run.is_finished:
+            config.resume_from_checkpoint = run.checkpoint
+            _train(data, model, objectives, lora, config, table_format, columns, memory_limit)
+
+
+def _train(
+    data: PretrainingData,
+    model: ModelOptions,
+    objectives: ObjectiveOptions,
+    lora: LoraOptions,
+    config: SocialPretrainingConfig,
+    table_format: TableFormat,
+    columns: dict[str, str] | None,
+    memory_limit: str,
+) -> None:
     import pyarrow.parquet as pq
 
     from twhin_hf.data.posts import read_posts
@@ -121,6 +157,6 @@ def pretrain(
     )
     trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
     trainer.save_model()
-    trainer.save_state()
     if eval_posts is not None or eval_translations is not None:
         trainer.save_metrics("eval", trainer.evaluate())
+    trainer.save_state()

@@ -16,14 +16,16 @@ def push(
     base_model: str | None = None,
     allow_columns: list[str] | None = None,
     message: str = "Upload with twhin_hf",
+    files: list[str] | None = None,
     dry_run: bool = False,
     show_card: bool = False,
 ) -> None:
     """Publish a model, an adapter or a benchmark on the Hub in one commit.
 
-    A model goes out with weights, tokenizer, code, card and results (results*.json in the folder).
-    Checkpoints, optimizers, logs and pickles stay behind. Text that people wrote into the card
-    stays when it is pushed again.
+    A model goes out with weights, tokenizer, code, card and results (results*.json in the folder);
+    a second commit pins the first in the card. Whatever else is there (checkpoints, optimizers,
+    logs, pickles) stays behind and is named. Text that people wrote into the card stays when it is
+    pushed again.
 
     Args:
         repo: Repository, OWNER/NAME; created if missing.
@@ -36,6 +38,7 @@ def push(
         allow_columns: Columns of a benchmark to publish though they are unknown and may tell of
             people; id for ids of posts that are neither keyed hashes nor numbers.
         message: Commit message.
+        files: Other texts of the model's folder to publish, by their paths in it.
         dry_run: List the files that would be published, and ask no network.
         show_card: Print the card.
     """
@@ -56,6 +59,8 @@ def push(
     if repo.count("/") != 1:
         raise InputError(f"--repo is {repo!r}; give the owner and the name, such as me/my-model")
     text = Path(card).read_text(encoding="utf-8") if card else None
+    if dataset and files:
+        raise InputError("--files goes with --model: of a benchmark all tables go out")
     if dataset and base_model:
         raise InputError("--base_model goes with --model: a benchmark has no base model")
     if model and allow_columns:
@@ -68,7 +73,7 @@ def push(
             dataset, repo, private=private, card=text, message=message, allow_columns=allowed
         )
     elif dry_run:
-        done = plan_push(str(model), repo, text, base_model, metadata)
+        done = plan_push(str(model), repo, text, base_model, metadata, files or ())
     else:
         done = push_model(
             str(model),
@@ -78,6 +83,7 @@ def push(
             message=message,
             base_model=base_model,
             metadata=metadata,
+            files=files or (),
         )
     table = Table()
     table.add_column("file")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twhin_hf.pipeline_config import PipelineConfig
 
 
-def run(config: PipelineConfig) -> None:
+def run(config: PipelineConfig, overwrite: bool = False) -> None:
     """Run the main job, from an engagement log to encoders that are compared.
 
     Splits the posts, embeds the network, mines pairs, trains a tokenizer and encoders with MLM and
@@ -14,7 +14,8 @@ def run(config: PipelineConfig) -> None:
 
     Args:
         config: The main job.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
     from twhin_hf.pipeline import run_pipeline
 
-    run_pipeline(config)
+    run_pipeline(config, overwrite=overwrite)

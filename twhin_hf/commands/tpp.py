@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,18 +16,11 @@ from twhin_hf.commands.training_options import (
     check_lora,
     check_paths,
     load_model,
+    model_fingerprints,
 )
+from twhin_hf.data_fingerprint import data_fingerprint
 from twhin_hf.errors import InputError
-from twhin_hf.training.tpp_stages import (
-    check_not_in_stages,
-    check_stages,
-    has_ended,
-    stage_options,
-    write_stage,
-)
 from twhin_hf.training.translation_pair import TPPConfig
-
-logger = logging.getLogger(__name__)
 
 SETTINGS = {"tpp_weight": 1.0, "social_weight": 0.0, "mlm_weight": 0.0}
 """The paper's one objective; an `mlm_weight` adds MLM on the same texts."""
@@ -67,10 +59,12 @@ def tpp(
     config: TPPConfig,
     given: GivenOptions = NOTHING_GIVEN,
     stages: list[dict[str, Any]] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Train an encoder with Translation Pair Prediction, in one stage or several.
 
-    The same as `accelerate launch examples/run_tpp.py`. Stages that are finished are skipped.
+    The same as `accelerate launch examples/run_tpp.py`. The same command goes on with a run that
+    was interrupted, from its newest whole checkpoint; stages that are finished are skipped.
 
     Args:
         data: Translation pairs to train on.
@@ -82,26 +76,36 @@ def tpp(
         stages: Stages, best written in the YAML config: each holds options that take precedence
             over the others of the config, and an output_dir below the run's; it starts from the
             model of the stage before. Options that a stage holds are refused on the command line.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
-    from transformers.trainer_utils import get_last_checkpoint
+    from twhin_hf.training.runs import (
+        check_not_in_stages,
+        check_stages,
+        forget_stages,
+        training_run,
+    )
 
     check_not_in_stages(given, stages or [])
     planned = plan_stages(Stage(data, model, objectives, lora, config), stages)
+    records: list[dict[str, Any]] = []
+    for stage in planned:
+        records.append(_record(stage, records[-1] if records else None))
     if not stages:
-        train(planned[0])
+        _train_in_folder(planned[0], records[0], overwrite)
         return
     folders = [Path(str(stage.config.output_dir)) for stage in planned]
-    options = [stage_options(*stage, is_first=not i) for i, stage in enumerate(planned)]
-    check_stages(list(zip(folders, options, strict=True)))
-    for stage, folder, own in zip(planned, folders, options, strict=True):
-        if has_ended(folder):
-            logger.info("%s is finished: skipped (delete it to train it again)", folder)
-            continue
-        if folder.is_dir() and not stage.config.resume_from_checkpoint:
-            stage.config.resume_from_checkpoint = get_last_checkpoint(str(folder))
-        if stage.config.should_save:
-            write_stage(folder, own)
-        train(stage)
+    whole = {"stages": [record["options"] for record in records]}
+    with training_run(
+        config,
+        "tpp",
+        whole,
+        free=() if overwrite else whole,  # else each stage says itself what differs
+        overwrite=overwrite,
+        discard=lambda _: forget_stages(folders),
+    ):
+        check_stages(list(zip(folders, records, strict=True)))
+        for stage, record in zip(planned, records, strict=True):
+            _train_in_folder(stage, record)
 
 
 def plan_stages(run: Stage, stages: list[dict[str, Any]] | None) -> list[Stage]:
@@ -132,6 +136,32 @@ def plan_stages(run: Stage, stages: list[dict[str, Any]] | None) -> list[Stage]:
         check_paths(stage.data, "translation_pairs", "validation_translation_pairs")
         planned.append(stage)
     return planned
+
+
+def _record(stage: Stage, before: dict[str, Any] | None) -> dict[str, Any]:
+    """Options and data of a stage, which goes on from the model of the one before."""
+    from twhin_hf.training.runs import training_options
+
+    files = vars(stage.data) | {"memory_limit": None}
+    made_from = {} if before else model_fingerprints(stage.model)
+    names = {*files, *made_from, "model_name_or_path"}
+    options = training_options(stage.config, stage.model, stage.lora, leave_out=names)
+    prints = {name: data_fingerprint(path) for name, path in files.items() if path}
+    return {
+        "options": options | stage.objectives.given() | ({"after": before} if before else {}),
+        "data": prints | made_from,
+    }
+
+
+def _train_in_folder(stage: Stage, record: dict[str, Any], overwrite: bool = False) -> None:
+    from twhin_hf.training.runs import training_run
+
+    with training_run(
+        stage.config, "tpp", record["options"], fingerprints=record["data"], overwrite=overwrite
+    ) as run:
+        if not run.is_finished:
+            stage.config.resume_from_checkpoint = run.checkpoint
+            train(stage)
 
 
 def train(stage: Stage) -> None:

@@ -158,6 +158,21 @@ def load_model(
     return (_with_lora(loaded, lora) if lora.lora else loaded), tokenizer
 
 
+def model_fingerprints(model: ModelOptions) -> dict[str, str]:
+    """A fingerprint of what a run starts from, by the option that names it."""
+    from twhin_hf.data_fingerprint import data_fingerprint
+    from twhin_hf.loading.fingerprint import model_fingerprint
+
+    found = {}
+    if model.model_name_or_path:
+        found["model_name_or_path"] = model_fingerprint(model.model_name_or_path)
+    for name in ("tokenizer_name", "config_name"):
+        path = getattr(model, name)
+        if path and Path(path).exists():
+            found[name] = data_fingerprint(path)
+    return found
+
+
 def _with_lora(model: Any, options: LoraOptions) -> Any:
     """The model with new LoRA; one that has an adapter goes on with it."""
     from twhin_hf.loading.adapters import PretrainingAdapter

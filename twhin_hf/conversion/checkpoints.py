@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +16,8 @@ from torch import Tensor
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_json
 from twhin_hf.loading.places import check_place
+from twhin_hf.loading.weights import safe_weights
+from twhin_hf.path_names import relative_path
 
 _FILES = (
     *("*.json", "*.txt", "*.model", "*.codes"),
@@ -83,6 +84,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             files = sorted(set(read_json(index)["weight_map"].values()))
             weights: dict[str, Tensor] = {}
             for file in files:
+                relative_path(file, "file of weights")
                 if not (folder / file).is_file():
                     raise FileNotFoundError(f"{index} names {file}, which is not there")
                 weights |= read(folder / file)
@@ -104,26 +106,8 @@ def load_tensors(path: Path, *more: Any) -> dict[str, Any]:
     Raises:
         InputError: It holds other objects: to load them would run whatever code the file names.
     """
-    with torch.serialization.safe_globals(list(more)):
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            found = re.search(r"GLOBAL (\S+)", str(error))
-            what = found[1] if found else "objects that are no tensors"
-            raise InputError(
-                f"{path} is a pickle that holds {what}: to load it would run code of the file. "
-                f"{EXPORT.format(name=path.name)}"
-            ) from error
-
-
-EXPORT = (
-    "If you trust where it comes from, write its weights alone, where the library that made it is "
-    "installed: python -c \"import torch; c = torch.load('{name}', map_location='cpu', "
-    "weights_only=False); m = c.get('model', c); a = c.get('args') or c.get('cfg', {{}}).get("
-    "'model'); torch.save({{'model': m, 'args': {{'encoder_attention_heads': "
-    "a.encoder_attention_heads}}}} if a else m, 'weights.pt')\", and give that file, under the "
-    "name of the old one"
-)
+    with torch.serialization.safe_globals(list(more)), safe_weights(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def modern_name(name: str) -> str:

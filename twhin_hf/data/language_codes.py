@@ -7,6 +7,7 @@ import re
 import pyarrow as pa
 
 from twhin_hf.errors import InputError
+from twhin_hf.path_names import path_name
 
 # ISO 639-2/T and 639-3 to ISO 639-1, whole.
 _ISO_639_1 = """
@@ -108,14 +109,14 @@ def check_language_code(code: str) -> str:
     """The code itself, which may be the name of a file or folder then.
 
     Raises:
-        InputError: It does not look like a language code.
+        InputError: It does not look like a language code, or is no `path_name`.
     """
     if not is_language_code(code):
         raise InputError(
             f"{code!r} is no language code, and would be the name of a file; needed are such as "
             "en, zh-Hans or und. Check the column of languages."
         )
-    return code
+    return path_name(code, "language")
 
 
 def parse_language_pair(text: str) -> LanguagePair:

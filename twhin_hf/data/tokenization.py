@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import re
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +22,10 @@ logger = logging.getLogger(__name__)
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]
 SMALLEST_VOCABULARY = 50
+_LONGEST_TEXT = 1 << 24
+"""Bytes; SentencePiece leaves longer texts out."""
+_THREADS = 16
+"""Fixed, whatever the machine: the sums of the training depend on how they are shared out."""
 
 
 def train_unigram_tokenizer(
@@ -31,6 +38,8 @@ def train_unigram_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Trains a unigram tokenizer as XLM-R's: NFKC, `▁` for spaces, `<s> post </s>`.
 
+    SentencePiece trains it, as it did XLM-R's; the same texts give the same tokenizer.
+
     Args:
         texts: The posts to learn from.
         vocab_size: Tokens at most, special ones included (XLM-R and TwHIN-BERT: 250,002).
@@ -42,32 +51,30 @@ def train_unigram_tokenizer(
         A fast tokenizer; `save_pretrained` it, and `AutoTokenizer` loads it.
 
     Raises:
-        InputError: A vocabulary too small to hold anything, or no text.
+        InputError: A vocabulary too small to hold the characters of the texts, or no text.
     """
     from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import Unigram
-    from tokenizers.trainers import UnigramTrainer
     from transformers import PreTrainedTokenizerFast
 
     if vocab_size < SMALLEST_VOCABULARY:
         raise InputError(f"vocab_size is {vocab_size}; give at least {SMALLEST_VOCABULARY}")
-    tokenizer = Tokenizer(Unigram())
     first = normalizing_steps(normalization) if normalization else []
-    tokenizer.normalizer = normalizers.Sequence(
+    normalizer = normalizers.Sequence(
         [*first, normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     )
+    pieces = _train_pieces(
+        map(normalizer.normalize_str, texts), vocab_size - len(SPECIAL_TOKENS) - 1, progress
+    )
+    lowest = min(score for _, score in pieces)
+    special = [(token, 0.0) for token in SPECIAL_TOKENS[:-1]] + [(SPECIAL_TOKENS[-1], lowest)]
+    tokenizer = Tokenizer(
+        Unigram([*special, *pieces, ("<mask>", 0.0)], unk_id=SPECIAL_TOKENS.index("<unk>"))
+    )
+    tokenizer.add_special_tokens([*SPECIAL_TOKENS, "<mask>"])
+    tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    trainer = UnigramTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[*SPECIAL_TOKENS, "<mask>"],
-        unk_token="<unk>",
-        show_progress=progress,
-    )
-    seen = _Counter(texts)
-    tokenizer.train_from_iterator(seen, trainer=trainer)
-    if seen.count == 0:
-        raise InputError("there is no text to train a tokenizer on")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
         pair="<s> $A </s> </s> $B </s>",
@@ -87,14 +94,42 @@ def train_unigram_tokenizer(
     )
 
 
-class _Counter:
-    def __init__(self, texts: Iterable[str]):
-        self.texts, self.count = texts, 0
+def _train_pieces(texts: Iterable[str], vocab_size: int, progress: bool) -> list[tuple[str, float]]:
+    """Pieces with their log probabilities, the likeliest first."""
+    from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-    def __iter__(self):
-        for text in self.texts:
-            self.count += 1
-            yield text
+    given = filter(None, texts)
+    first = next(given, None)
+    if first is None:
+        raise InputError("there is no text to train a tokenizer on")
+    model = io.BytesIO()
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=chain([first], given),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=vocab_size + 1,  # and the unknown
+            hard_vocab_limit=False,
+            normalization_rule_name="identity",
+            max_sentence_length=_LONGEST_TEXT,
+            num_threads=_THREADS,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            unk_id=0,
+            minloglevel=0 if progress else 2,
+        )
+    except RuntimeError as error:
+        if needed := re.search(r"required_chars.*?\. \d+ vs (\d+)", str(error)):
+            raise InputError(
+                f"vocab_size leaves room for {vocab_size} pieces, and the texts have "
+                f"{needed[1]} characters: give at least {int(needed[1]) + 2 + len(SPECIAL_TOKENS)}"
+            ) from error
+        raise InputError(f"SentencePiece finds no pieces in the texts: {error}") from error
+    trained = SentencePieceProcessor(model_proto=model.getvalue())
+    numbers = range(1, trained.get_piece_size())
+    found = [(trained.id_to_piece(number), trained.get_score(number)) for number in numbers]
+    return [(piece, score) for piece, score in found if piece not in SPECIAL_TOKENS]
 
 
 def tokenize_posts(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -12,6 +11,7 @@ from twhin_hf.errors import InputError
 from twhin_hf.evaluation.fine_tuning_config import FineTuningConfig
 from twhin_hf.evaluation.sentiment import encode_texts
 from twhin_hf.evaluation.token_classification import IGNORED, encode_words
+from twhin_hf.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,8 +105,8 @@ def fine_tune(
             encoded = {name: encode(dataset, *fit) for name, dataset in tests.items()}
             train = encode(train, *fit)
             validation = None if validation is None else encode(validation, *fit)
-        with tempfile.TemporaryDirectory(prefix="twhin_hf-") as folder:
-            trainer = _make_trainer(classifier, train, validation, config, seed, judge, folder)
+        with scratch_folder() as folder:
+            trainer = _make_trainer(classifier, train, validation, config, seed, judge, str(folder))
             if patience is not None:
                 from transformers import EarlyStoppingCallback
 
@@ -175,6 +175,7 @@ def load_classifier(
         load_tokenizer,
     )
     from twhin_hf.loading.quiet import loading_in_words, quiet_loading
+    from twhin_hf.loading.weights import safe_weights
 
     stock: Any = (
         AutoModelForSequenceClassification if is_sequence else AutoModelForTokenClassification
@@ -195,7 +196,7 @@ def load_classifier(
         origin, stock, loaded = None, stock._model_mapping[type(config)], {}
         loaded["state_dict"] = dict(encoder.state_dict())
     set_seed(seed)
-    with quiet_loading():
+    with quiet_loading(), safe_weights(name_or_path):
         model, info = stock.from_pretrained(
             origin, config=config, output_loading_info=True, **loaded
         )

@@ -18,6 +18,7 @@ from sentence_transformers.evaluation import SentenceEvaluator
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark
 from twhin_hf.evaluation.engagement import EngagementConfig, engagement_rows, evaluate_engagement
 from twhin_hf.evaluation.retrieval import evaluate_retrieval, retrieval_rows
+from twhin_hf.path_names import path_name
 from twhin_hf.results import Result, Results, write_results
 
 
@@ -60,7 +61,7 @@ class _Evaluator(SentenceEvaluator):
         if output_path is not None:
             name = "_".join(filter(None, (self.task, self.name, f"{epoch}", f"{steps}")))
             results = Results(task=self.task, model=self.name or self.task, results=rows)
-            write_results(results, Path(output_path) / f"{name}.json")
+            write_results(results, Path(output_path) / f"{path_name(name)}.json")
         found = {_key(row): row.value for row in rows}
         # The mean of all languages stands behind them.
         self.primary_metric = [_key(row) for row in rows if row.metric == self.judged_by][-1]

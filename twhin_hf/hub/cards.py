@@ -16,7 +16,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_json
 from twhin_hf.hub.card_metadata import CardMetadata
+from twhin_hf.hub.client import COMMIT
 from twhin_hf.hub.folder import auto_classes, family_file
+from twhin_hf.hub.markdown import as_code, as_text
 from twhin_hf.hub.sections import merge_cards
 from twhin_hf.modeling.heads import pooled_width
 from twhin_hf.modeling.settings import POOLED
@@ -50,6 +52,8 @@ _TAGS = {
     "distillation": "network-distillation",
     "tpp": "translation-pairs",
 }
+_CHOICE = re.compile(r"[A-Za-z][\w.+-]{0,39}", re.ASCII)
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 _ISO_639 = re.compile(r"[a-z]{2,3}")
 _CITATIONS = {
     "social": """@inproceedings{zhang2023twhinbert,
@@ -96,7 +100,8 @@ class CardFacts:
     @property
     def license(self) -> str | None:
         """That of the base model, where it is known."""
-        return self.record.get("license") or self.conversion.get("license")
+        stated = self.record.get("license") or self.conversion.get("license")
+        return stated if stated and _CHOICE.fullmatch(str(stated)) else None
 
     @property
     def base_models(self) -> list[str]:
@@ -186,6 +191,7 @@ def model_card(
     body = _template("model.md.jinja").render(
         name=name,
         repo_id=repo_id,
+        commit=COMMIT,
         summary=summary(facts),
         base_models=facts.base_models,
         model_class=model_class(settings),
@@ -198,7 +204,7 @@ def model_card(
         architecture=architecture(settings, facts.objectives) | adaptation(facts.adapter),
         adapter=facts.adapter,
         training=training(facts.record),
-        hyper_parameters=facts.record.get("hyper_parameters", {}),
+        hyper_parameters=public_options(facts.record),
         picture=picture_of(facts),
         results=[_table(results) for results in facts.results],
         citations=[text for key, text in _CITATIONS.items() if key in facts.objectives]
@@ -224,16 +230,19 @@ def check_card(text: str) -> None:
 
 def summary(facts: CardFacts) -> str:
     """One sentence on what was done to the model, by its records."""
-    encoder = f"An encoder of short posts ({facts.config['model_type']})"
+    encoder = f"An encoder of short posts ({as_text(facts.config['model_type'])})"
     if not facts.record:
         origin = facts.conversion.get("converted_from")
         return (
-            f"{encoder}, converted from `{origin}` without training." if origin else f"{encoder}."
+            f"{encoder}, converted from {as_code(origin)} without training."
+            if origin
+            else f"{encoder}."
         )
     stages = [facts.objectives, *facts.record.get("earlier_objectives", [])]
-    told = [_listed([_LEARNT[name] for name in stage]) for stage in stages if stage]
+    known = [[_LEARNT[name] for name in stage if name in _LEARNT] for stage in stages]
+    told = [_listed(stage) for stage in known if stage]
     after = f", after {', after '.join(told[1:])}" if len(told) > 1 else ""
-    return f"{encoder}, trained with {told[0]}{after}."
+    return f"{encoder}, trained with {told[0]}{after}." if told else f"{encoder}."
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -260,37 +269,40 @@ def model_class(settings: Mapping[str, Any]) -> str:
 def architecture(settings: Mapping[str, Any], objectives: Collection[str]) -> dict[str, str]:
     """What the model is: its sizes, pooling, and the heads and losses that it was trained with."""
     heads = {
-        "Encoder": f"{settings['model_type']}, {settings['num_hidden_layers']} layers × "
-        f"{settings['hidden_size']}, {settings['vocab_size']:,} tokens",
-        "Embedding of a post": f"`{settings['pooling']}` pooling"
+        "Encoder": f"{as_text(settings['model_type'])}, {as_text(settings['num_hidden_layers'])} "
+        f"layers × {as_text(settings['hidden_size'])}, {settings['vocab_size']:,} tokens",
+        "Embedding of a post": f"{as_code(settings['pooling'])} pooling"
         + (", of length 1" if settings.get("normalize_embeddings") else ""),
     }
     if (head := settings.get("sentence_embedding", POOLED)) != POOLED:
-        heads["Sentence embedding"] = f"output of the {head} head, of length 1"
+        heads["Sentence embedding"] = f"output of the {as_text(head)} head, of length 1"
     if "mlm" in objectives:
         heads["Masked language modelling"] = f"weight {settings['mlm_weight']:g}"
     if "social" in objectives:
         heads["Social loss"] = (
             f"weight {settings['social_weight']:g}, NT-Xent at temperature "
-            f"{settings['social_temperature']:g}, head {settings['social_projection_sizes']} on "
-            f"`{settings['social_pooling']}`"
+            f"{settings['social_temperature']:g}, head "
+            f"{as_text(settings['social_projection_sizes'])} on "
+            f"{as_code(settings['social_pooling'])}"
         )
     if "engagement" in objectives:
         heads["Engagement objective"] = (
             f"weight {settings['engagement_weight']:g}, temperature "
             f"{settings['engagement_temperature']:g}, head "
-            f"{settings['engagement_projection_sizes']} on `{settings['engagement_pooling']}`"
+            f"{as_text(settings['engagement_projection_sizes'])} on "
+            f"{as_code(settings['engagement_pooling'])}"
         )
     if "distillation" in objectives:
         sizes = [*settings["distillation_hidden_sizes"], settings["network_dimension"]]
         heads["Network distillation"] = (
-            f"weight {settings['distillation_weight']:g}, `{settings['distillation_loss']}`, head "
-            f"{sizes} on `{settings['distillation_pooling']}`"
+            f"weight {settings['distillation_weight']:g}, "
+            f"{as_code(settings['distillation_loss'])}, head {as_text(sizes)} on "
+            f"{as_code(settings['distillation_pooling'])}"
         )
     if "tpp" in objectives:
         heads["Translation pair prediction"] = (
-            f"weight {settings['tpp_weight']:g}, `{settings['tpp_loss']}`, head "
-            f"{settings['tpp_projection_size']} on `{settings['tpp_pooling']}`"
+            f"weight {settings['tpp_weight']:g}, {as_code(settings['tpp_loss'])}, head "
+            f"{as_text(settings['tpp_projection_size'])} on {as_code(settings['tpp_pooling'])}"
         )
     return heads
 
@@ -299,10 +311,11 @@ def adaptation(adapter: Mapping[str, Any]) -> dict[str, str]:
     """What an adapter adds to its base model; nothing for a whole model."""
     if not adapter:
         return {}
-    heads = ", ".join(f"`{name}`" for name in adapter.get("modules_to_save") or ())
+    heads = ", ".join(map(as_code, adapter.get("modules_to_save") or ()))
+    rank, alpha = as_text(adapter["r"]), as_text(adapter["lora_alpha"])
     return {
-        "Adapter": f"LoRA, rank {adapter['r']}, alpha {adapter['lora_alpha']}, on "
-        + ", ".join(f"`{name}`" for name in sorted(adapter["target_modules"])),
+        "Adapter": f"LoRA, rank {rank}, alpha {alpha}, on "
+        + ", ".join(map(as_code, sorted(adapter["target_modules"]))),
         **({"Trained in full": heads} if heads else {}),
     }
 
@@ -311,17 +324,39 @@ def training(record: Mapping[str, Any]) -> dict[str, str]:
     """How it was trained; only what was recorded."""
     if not record:
         return {}
-    data = ", ".join(f"{count:,} {name}" for name, count in record["data"].items())
+    data = ", ".join(f"{count:,} {as_text(name)}" for name, count in record["data"].items())
     found = {"Data": data, "Steps": f"{record['steps']:,} ({record['epochs']:g} epochs)"}
     if record.get("tokens"):
         found["Tokens"] = f"{record['tokens']:,}"
     if record.get("seconds"):
         found["Time"] = f"{record['seconds'] / 3600:.2f} hours"
-    found["Hardware"] = record["hardware"]
+    found["Hardware"] = as_text(record["hardware"])
     if record["processes"] > 1:
         found["Processes"] = str(record["processes"])
-    found["Versions"] = ", ".join(f"{name} {value}" for name, value in record["versions"].items())
+    versions = record["versions"].items()
+    found["Versions"] = ", ".join(as_text(f"{name} {value}") for name, value in versions)
     return found
+
+
+def public_options(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a training that a card shows: numbers, choices and lists of them.
+
+    A text of more than a word may be anything, and is left out.
+
+    Example:
+        >>> public_options({"hyper_parameters": {"optim": "adamw_torch", "run": "on my machine"}})
+        {'optim': 'adamw_torch'}
+    """
+
+    def is_plain(value: Any) -> bool:
+        if isinstance(value, list):
+            return all(map(is_plain, value))
+        return isinstance(value, bool | int | float) or bool(_CHOICE.fullmatch(str(value)))
+
+    given = record.get("hyper_parameters", {})
+    return {
+        name: value for name, value in given.items() if _CHOICE.fullmatch(name) and is_plain(value)
+    }
 
 
 def eval_results(results: Sequence[Results]) -> list[EvalResult]:
@@ -342,29 +377,30 @@ def eval_results(results: Sequence[Results]) -> list[EvalResult]:
 
 
 def _table(results: Results) -> dict[str, Any]:
-    named = {**results.baselines, "**this model**": results.results}
+    baselines = {as_text(name): rows for name, rows in results.baselines.items()}
+    named = {**baselines, "**this model**": results.results}
     every = [row for rows in named.values() for row in rows]
     metrics = list(dict.fromkeys(row.metric for row in every))
     cells: dict[tuple[str, str], dict[str, str]] = {}
     seeds = {len(row.values) for row in results.results if row.values}
     for name, rows in named.items():
         for row in rows:
-            values = cells.setdefault((name, starred(row)), {})
+            values = cells.setdefault((name, as_text(starred(row))), {})
             values[row.metric] = figure_text(row)
-            values["rows"] = row.details.get("rows", "")
+            values["rows"] = as_text(row.details.get("rows", ""))
     shown = metrics + ["rows"] * any(values["rows"] for values in cells.values())
     notes = [f"median of {max(seeds)} runs"] if seeds and max(seeds) > 1 else []
     notes += ["95 % interval over users"] if any(row.interval for row in every) else []
     return {
-        "task": results.task,
+        "task": as_text(results.task),
         "note": ", ".join(notes),
         "names": ["encoder", "language"] if results.baselines else ["language"],
-        "metrics": shown,
+        "metrics": [as_text(name) for name in shown],
         "rows": [
             ([name, language][not results.baselines :], [values.get(m, "") for m in shown])
             for (name, language), values in cells.items()
         ],
-        "remarks": [remark.replace("*", "\\*", 1) for remark in notes_of(every)],
+        "remarks": [as_text(remark) for remark in notes_of(every)],
     }
 
 
@@ -374,12 +410,13 @@ def _learns(settings: Mapping[str, Any], objective: str) -> bool:
 
 def _hub_name(base_models: Sequence[str]) -> str | None:
     """The nearest model that is on the Hub; a bare name may be a folder."""
-    return next((name for name in base_models if "/" in name), None)
+    return next((name for name in base_models if _REPOSITORY.fullmatch(name)), None)
 
 
 def _template(name: str) -> jinja2.Template:
     folder = resources.files("twhin_hf.hub") / "templates"
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    environment.filters |= {"as_text": as_text, "as_code": as_code}
     return environment.from_string((folder / name).read_text(encoding="utf-8"))
 
 

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import logging
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    get_token,
+)
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from twhin_hf.errors import InputError
+from twhin_hf.hub.guard import check_text
 
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
 CARD = "README.md"
+COMMIT = "COMMIT"
+"""Stands in a card for the commit that it pins, which is not known before it is made."""
+_BLOCK = 1 << 22
 TRIES = 5
 _FAILURES = (HTTPError, LocalEntryNotFoundError, RuntimeError)
 
@@ -57,14 +70,14 @@ class Repository(NamedTuple):
         repo_id: `owner/name`.
         repo_type: `model` or `dataset`.
         sha: Of its newest commit.
-        files: That are there.
+        files: That are there: bytes and hash, as git or LFS has it; None where the Hub says none.
     """
 
     api: HfApi
     repo_id: str
     repo_type: str
     sha: str
-    files: set[str]
+    files: dict[str, tuple[int, str] | None]
 
     def card(self) -> str | None:
         """The card that is there."""
@@ -78,11 +91,17 @@ class Repository(NamedTuple):
         )
         return Path(path).read_text(encoding="utf-8")
 
-    def commit(self, files: dict[str, bytes | Path], deleted: Iterable[str], message: str) -> str:
+    def holds(self, files: Mapping[str, bytes | Path]) -> bool:
+        """Whether all these files are there as they are here."""
+        return all(_is_same(self.files.get(name), content) for name, content in files.items())
+
+    def commit(
+        self, files: dict[str, bytes | Path], deleted: Iterable[str], message: str
+    ) -> CommitInfo:
         """Writes and takes away in one commit.
 
         Returns:
-            Its address.
+            With its hash and its address.
 
         Raises:
             InputError: A refusal, or no answer after all tries.
@@ -91,13 +110,12 @@ class Repository(NamedTuple):
             *(CommitOperationAdd(name, content) for name, content in sorted(files.items())),
             *(CommitOperationDelete(name) for name in deleted),
         ]
-        commit = _ask(
+        return _ask(
             lambda: self.api.create_commit(
                 self.repo_id, operations, commit_message=message, repo_type=self.repo_type
             ),
             self.repo_id,
         )
-        return commit.commit_url
 
 
 def open_repository(
@@ -132,13 +150,15 @@ def open_repository(
         lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True),
         repo_id,
     )
-    info: Any = _ask(lambda: api.repo_info(repo_id, repo_type=repo_type), repo_id)
+    info: Any = _ask(
+        lambda: api.repo_info(repo_id, repo_type=repo_type, files_metadata=True), repo_id
+    )
     if private and not info.private:
         raise InputError(
             f"{repo_id} is public already and a private repository is asked for; make it private "
             "in its settings, choose another name, or push without asking for a private one"
         )
-    files = {sibling.rfilename for sibling in info.siblings or []}
+    files = {sibling.rfilename: _state(sibling) for sibling in info.siblings or []}
     return Repository(api, repo_id, repo_type, str(info.sha), files)
 
 
@@ -155,6 +175,10 @@ def publish(
 ) -> Push:
     """Plans a push, looks at the repository, and commits.
 
+    A card that pins a commit (`COMMIT` in it) is written with all else, and once more in a second
+    commit, with the hash of the first: a commit cannot hold its own. Where nothing else is new it
+    keeps the commit that it pins.
+
     Args:
         plan: What goes out under a repository's full name, with the card that is there.
         repo_id: `owner/name`; made where there is none. A name alone is one of the token's owner.
@@ -170,14 +194,55 @@ def publish(
         InputError: As `plan`, `open_repository` and `Repository.commit` say.
     """
     # Before anything is asked of the Hub.
+    check_text("the commit message", message)
     push = plan(repo_id, card)
     repository = open_repository(repo_id, repo_type=repo_type, private=private, token=token)
     there = repository.card()
     if there is not None or repository.repo_id != repo_id:
         push = plan(repository.repo_id, there or card)
-    deleted = sorted(filter(is_ours, repository.files - push.files.keys()))
-    url = repository.commit(push.files, deleted, message)
-    return replace(push, deleted=deleted, url=url)
+    deleted = sorted(filter(is_ours, repository.files.keys() - push.files.keys()))
+    body = {name: content for name, content in push.files.items() if name != CARD}
+    pinned = None
+    if not deleted and repository.holds(body):
+        pinned = _pinned(there or "", repository.repo_id) or repository.sha
+    commit = repository.commit(_pin(push.files, pinned), deleted, message)
+    if pinned is None and _pin(push.files, commit.oid) != push.files:
+        pinned = commit.oid
+        card_alone = {CARD: _pin(push.files, pinned)[CARD]}
+        commit = repository.commit(card_alone, (), "Pin the commit in the card")
+    return replace(push, files=_pin(push.files, pinned), deleted=deleted, url=commit.commit_url)
+
+
+def _pinned(card: str, repo_id: str) -> str | None:
+    """The commit of a repository that a card names."""
+    found = re.search(rf'"{re.escape(repo_id)}",[^()]*?revision="([0-9a-f]{{40}})"', card)
+    return found[1] if found else None
+
+
+def _pin(files: dict[str, bytes | Path], commit: str | None) -> dict[str, bytes | Path]:
+    """The files with a commit in the card; as they are where it is not known."""
+    card = files[CARD]
+    if commit is None or not isinstance(card, bytes):
+        return files
+    return files | {CARD: card.replace(f'"{COMMIT}"'.encode(), f'"{commit}"'.encode())}
+
+
+def _state(sibling: Any) -> tuple[int, str] | None:
+    """Bytes and hash of a file on the Hub."""
+    found = sibling.lfs["sha256"] if sibling.lfs else sibling.blob_id
+    return (sibling.size, found) if found and sibling.size is not None else None
+
+
+def _is_same(there: tuple[int, str] | None, content: bytes | Path) -> bool:
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    if there is None or there[0] != size:
+        return False
+    is_blob = len(there[1]) == 40  # git's own; large files have a longer one
+    digest = hashlib.sha1(b"blob %d\0" % size) if is_blob else hashlib.sha256()
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest() == there[1]
 
 
 def _check_token(api: HfApi) -> str:

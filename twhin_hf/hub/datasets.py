@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from twhin_hf.errors import InputError
 from twhin_hf.hub.cards import check_card
 from twhin_hf.hub.client import CARD, Push, publish
-from twhin_hf.hub.folder import check_files
+from twhin_hf.hub.guard import check_files
 from twhin_hf.hub.sections import merge_cards
 from twhin_hf.privacy.keys import HASH_PATTERN
 from twhin_hf.privacy.people import names_people

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_file, read_json
+from twhin_hf.hub.guard import check_link
+from twhin_hf.path_names import path_name, relative_path
 
 CODE = Path(__file__).parent.parent / "modeling"
 
@@ -43,27 +44,21 @@ BELONGS = (
 )
 """Files of a model or an adapter, as patterns; beside them go code, card, results and pictures."""
 
-_VOCABULARY = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "*.model")
-_PLACE = re.compile(
-    r"""(?:^|(?<=[\s"'`(=\[]))(?:file://)?
-    (?:/(?:home|Users|root|mnt|media|tmp|var|opt|srv|work|workspace|data|scratch|content|kaggle)/
-    |[A-Za-z]:\\|~/)[^\s"'`)\]]*
-    |(?<=")(?:/[\w.@-]+){2,}""",
-    re.VERBOSE,
-)
-_USERS = re.compile(r'"user_ids?"\s*:\s*[\[{"\d]')
+_TEXTS = (".md", ".txt", ".json", ".csv", ".tsv", ".yaml", ".yml", ".cff", "LICENSE", "NOTICE")
+"""Endings of other files that may go out if they are named: what can be read through."""
 
 
 def model_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """What of a folder goes out with its model.
 
     Returns:
-        Files by their path in the repository, and the paths that are left behind: checkpoints,
-        optimizers, states, pickles, logs, whatever a model does not need.
+        Files by their path in the repository, and the paths that are left behind: whatever is not
+        known to be a part of a model (`BELONGS`).
 
     Raises:
         FileNotFoundError: No folder, or no config in it.
-        InputError: A network folder, weights that are a pickle, or no tokenizer.
+        InputError: A network folder, weights that are a pickle, no tokenizer, or a link out of the
+            folder.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; give that of a saved model")
@@ -75,12 +70,11 @@ def model_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in paths}
     code = {path.name for path in CODE.glob("*.py") if path.name != "__init__.py"}
-    chosen = {
-        name: path
-        for name, path in names.items()
-        if any(fnmatch(name, pattern) for pattern in BELONGS) or name in code
-        if "checkpoint-" not in name
-    }
+    chosen = {name: path for name, path in names.items() if belongs(name) or name in code}
+    for name, path in names.items():
+        # The card is made of these.
+        if name in chosen or (path.parent == folder and path.suffix in (".json", ".md")):
+            check_link(name, path)
     if ADAPTER_CONFIG in chosen:
         _check_adapter(folder, names)
     elif "config.json" not in chosen:
@@ -104,6 +98,39 @@ def model_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return chosen, sorted(names.keys() - chosen.keys())
 
 
+def belongs(name: str) -> bool:
+    """Whether a path in a folder or repository is that of a part of a model or an adapter.
+
+    Example:
+        >>> [belongs(name) for name in ("model.safetensors", "checkpoint-20/model.safetensors")]
+        [True, False]
+    """
+    return any(
+        name.count("/") == pattern.count("/") and fnmatch(name, pattern) for pattern in BELONGS
+    )
+
+
+def named_files(folder: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Other files of a folder, which go out because they were named.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        InputError: A path that leaves the folder, or a file that is no text.
+    """
+    found = {}
+    for name in names:
+        path = folder / relative_path(name, "file")
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no {path}; name files by their paths in the folder")
+        if not name.endswith(_TEXTS):
+            raise InputError(
+                f"{name} is no text that could be looked through before it goes out; needed is one "
+                f"of {', '.join(_TEXTS)}"
+            )
+        found[name] = path
+    return found
+
+
 def _check_adapter(folder: Path, names: Iterable[str]) -> None:
     """Checks that an adapter is one of ours and no pickle.
 
@@ -119,54 +146,6 @@ def _check_adapter(folder: Path, names: Iterable[str]) -> None:
             f"{folder} is no adapter of this package (no {ADAPTER[2]}, which says how it pools); "
             "publish what training with --lora has saved"
         )
-
-
-def check_files(files: dict[str, bytes | Path]) -> None:
-    """Checks what is about to leave the house.
-
-    Raises:
-        InputError: A pickle, vectors of a network, an optimizer's state, ids of users, or a path
-            of this machine; it says where.
-    """
-    for name, content in files.items():
-        if name.endswith(".safetensors"):
-            assert isinstance(content, Path)
-            _check_tensors(name, content)
-        elif name.endswith((".json", ".md", ".txt")) and not _is_vocabulary(name):
-            text = content if isinstance(content, bytes) else content.read_bytes()
-            _check_text(name, text.decode("utf-8"))
-
-
-def _check_tensors(name: str, path: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as tensors:
-            keys = set(tensors.keys())
-    except SafetensorError as error:
-        raise InputError(
-            f"{name} is no safetensors file ({error}); save the model again"
-        ) from error
-    states = sorted(key for key in keys if "exp_avg" in key or "momentum_buffer" in key)
-    if states or keys <= {"vectors"}:
-        what = "the state of an optimizer" if states else "vectors of a network"
-        raise InputError(f"{name} holds {what}, which never goes out; save the model alone")
-
-
-def _check_text(name: str, text: str) -> None:
-    place = _PLACE.search(text)
-    if place:
-        line = text.count("\n", 0, place.start()) + 1
-        raise InputError(
-            f"{name}, line {line}, names a path of this machine: {place.group()!r}; put the name "
-            "of a model or data set in its place"
-        )
-    if _USERS.search(text):
-        raise InputError(f"{name} holds ids of users; take them out before it is published")
-
-
-def _is_vocabulary(name: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in _VOCABULARY)
 
 
 def missing_files(folder: Path) -> dict[str, bytes]:
@@ -222,8 +201,12 @@ def complete_folder(folder: str | Path) -> list[str]:
 
 
 def family_file(model_type: str) -> Path:
-    """Where the classes of a family stand, or would stand."""
-    return CODE / f"modeling_twhin_{model_type.replace('-', '_')}.py"
+    """Where the classes of a family stand, or would stand.
+
+    Raises:
+        InputError: No `path_name`.
+    """
+    return CODE / path_name(f"modeling_twhin_{model_type.replace('-', '_')}.py", "model type")
 
 
 def auto_classes(file: Path) -> dict[str, str]:
@@ -274,5 +257,9 @@ def _sentence_transformer(folder: Path) -> dict[str, bytes]:
 
 
 def as_json(value: Any) -> bytes:
-    """A value as the content of a file."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    """A value as the content of a file.
+
+    Raises:
+        ValueError: NaN or infinity, for which JSON has no word.
+    """
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from twhin_hf.errors import InputError
-from twhin_hf.files import read_json
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.cards import LOSSES_PLOT, CardFacts, model_card, picture_of, read_facts
 from twhin_hf.hub.client import CARD, Push, publish
 from twhin_hf.hub.folder import (
     ADAPTER_CONFIG,
-    BELONGS,
     CODE,
     as_json,
-    check_files,
+    belongs,
     missing_files,
     model_files,
+    named_files,
 )
+from twhin_hf.hub.guard import check_files
+from twhin_hf.hub.public_results import public_results
 from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
+from twhin_hf.scratch import scratch_folder
 
 BASE = "base_model_name_or_path"
-_REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-_ABSOLUTE = re.compile(r"^(?:/|[A-Za-z]:[\\/]|~/)")
+_REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 
 
 def push_to_hub(
@@ -42,6 +42,7 @@ def push_to_hub(
     commit_message: str = "Upload model",
     base_model: str | None = None,
     metadata: CardMetadata | None = None,
+    files: Sequence[str] = (),
     dry_run: bool = False,
 ) -> Push:
     """Checks a model or an adapter, and publishes it with tokenizer, code and card in one commit.
@@ -61,6 +62,7 @@ def push_to_hub(
         commit_message: Commit message.
         base_model: Of an adapter, the repository of its base model.
         metadata: For the card: what no folder tells, as the licence.
+        files: Other texts of a folder to publish, by their paths in it.
         dry_run: Publish nothing and ask no network.
 
     Returns:
@@ -73,17 +75,17 @@ def push_to_hub(
 
     def push(folder: str | Path) -> Push:
         if dry_run:
-            return plan_push(folder, repo_id, base_model=base_model, metadata=metadata)
+            return plan_push(folder, repo_id, None, base_model, metadata, files)
         options: dict[str, Any] = {"private": private, "token": token, "base_model": base_model}
-        options["metadata"] = metadata
+        options |= {"metadata": metadata, "files": files}
         return push_model(folder, repo_id, message=commit_message, **options)
 
     if isinstance(model_or_folder, (str, Path)):
         if tokenizer is not None:
             raise InputError("tokenizer is for a model in memory; save it in the folder instead")
         return push(model_or_folder)
-    with TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
+    with scratch_folder() as scratch:
+        folder = scratch / "model"
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
         model_or_folder.save_pretrained(folder)
@@ -98,6 +100,7 @@ def plan_push(
     card: str | None = None,
     base_model: str | None = None,
     metadata: CardMetadata | None = None,
+    files: Sequence[str] = (),
 ) -> Push:
     """What a push would publish; asks no network.
 
@@ -109,30 +112,40 @@ def plan_push(
         card: That is there already; by default the folder's `README.md`, if it is one of ours.
         base_model: The repository of an adapter's base model, where it was trained on a folder.
         metadata: For the card: what no folder tells.
+        files: Other texts of the folder to publish, by their paths in it.
 
     Raises:
-        FileNotFoundError: No such folder, or no model in it.
-        InputError: Something that must not go out, or that the model lacks.
+        FileNotFoundError: No such folder, no model in it, or a file that is not there.
+        InputError: Something that must not go out, or that the model lacks; no name of a
+            repository.
     """
+    if not _REPOSITORY.fullmatch(repo_id):
+        raise InputError(f"{repo_id!r} is no name of a repository; give owner/name")
     folder = Path(folder)
     chosen, left_behind = model_files(folder)
-    files: dict[str, bytes | Path] = {**chosen, **missing_files(folder)}
+    going: dict[str, bytes | Path] = {
+        **named_files(folder, files),
+        **chosen,
+        **missing_files(folder),
+    }
     facts = read_facts(folder)
-    if ADAPTER_CONFIG in files:
+    if ADAPTER_CONFIG in going:
         facts = replace(facts, adapter=facts.adapter | {BASE: published_base(facts, base_model)})
-        files[ADAPTER_CONFIG] = as_json(facts.adapter)
+        going[ADAPTER_CONFIG] = as_json(facts.adapter)
     elif base_model:
         raise InputError(f"{folder} holds no adapter: a base model is that of an adapter alone")
     for path in sorted(folder.glob("results*.json")):
-        files[path.name] = public_results(path, repo_id)
+        content, unknown = public_results(path, repo_id)
+        going[path.name] = as_json(content)
+        left_behind += unknown
     if picture := picture_of(facts):
-        files[picture] = _drawn(facts, picture)
+        going[picture] = _drawn(facts, picture)
     if card is None and (folder / CARD).exists():
         own = (folder / CARD).read_text(encoding="utf-8")
         card = own if "<!-- twhin_hf:begin" in own else None
-    files[CARD] = model_card(facts, repo_id, card, metadata).encode()
-    check_files(files)
-    return Push(repo_id, files, [name for name in left_behind if name not in files])
+    going[CARD] = model_card(facts, repo_id, card, metadata).encode()
+    check_files(going)
+    return Push(repo_id, going, [name for name in left_behind if name not in going])
 
 
 def published_base(facts: CardFacts, base_model: str | None) -> str:
@@ -164,6 +177,7 @@ def push_model(
     message: str = "Upload model",
     base_model: str | None = None,
     metadata: CardMetadata | None = None,
+    files: Sequence[str] = (),
 ) -> Push:
     """Publishes a model or an adapter in one commit: all of it is there, or nothing.
 
@@ -179,6 +193,7 @@ def push_model(
         message: Commit message.
         base_model: Of an adapter, as `plan_push` takes.
         metadata: For the card, as `plan_push` takes.
+        files: Other texts of the folder, as `plan_push` takes.
 
     Raises:
         FileNotFoundError: No such folder, or no model in it.
@@ -186,7 +201,7 @@ def push_model(
             repository where a private one is asked for, or a Hub that does not answer.
     """
     return publish(
-        lambda name, there: plan_push(folder, name, there, base_model, metadata),
+        lambda name, there: plan_push(folder, name, there, base_model, metadata, files),
         repo_id,
         card,
         _is_ours,
@@ -196,28 +211,11 @@ def push_model(
     )
 
 
-def public_results(path: Path, repo_id: str) -> bytes:
-    """Results as they may be seen: the model by its name, places by their last part."""
-    content = read_json(path)
-    content = _without_places(content) | {"model": repo_id}
-    return as_json(content)
-
-
-def _without_places(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_places(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_places(item) for item in value]
-    if isinstance(value, str) and _ABSOLUTE.match(value):
-        return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
-    return value
-
-
 def _drawn(facts: CardFacts, name: str) -> bytes:
     from twhin_hf.plots import plot_losses, plot_results
 
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / name
+    with scratch_folder() as folder:
+        path = folder / name
         if name == LOSSES_PLOT:
             history = {facts.record.get("trainer", "training"): facts.history}
             return plot_losses(history, path).read_bytes()
@@ -229,4 +227,4 @@ def _drawn(facts: CardFacts, name: str) -> bytes:
 def _is_ours(name: str) -> bool:
     """Whether an earlier push has put it there; what people have added stays."""
     code = (CODE / name).exists() and "/" not in name and name.endswith(".py")
-    return code or any(fnmatch(name, pattern) for pattern in BELONGS)
+    return code or belongs(name)

@@ -31,6 +31,7 @@ from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.loading.fingerprint import weights_fingerprint
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
+from twhin_hf.loading.weights import safe_weights
 from twhin_hf.modeling.sentence_transformer_files import (
     TOKENIZER_CONFIG_NAME,
     write_sentence_transformer_files,
@@ -119,7 +120,8 @@ class PretrainingAdapter(PeftModel):
         names = {rf"^(?!({'|'.join(sorted(heads))})\.)": f"{base.base_model_prefix}."}
         if adapter_name in self.peft_config:
             hub = {"revision": kwargs["revision"]} if "revision" in kwargs else {}
-            weights = load_peft_weights(model_id, device="cpu", key_mapping=names, **hub)
+            with safe_weights(model_id):
+                weights = load_peft_weights(model_id, device="cpu", key_mapping=names, **hub)
             check_adapter_weights(self, weights, str(model_id), adapter_name)
         kwargs["key_mapping"] = names
         return super().load_adapter(model_id, adapter_name, *args, **kwargs)
@@ -273,11 +275,13 @@ def load_adapted_encoder(
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
     check_base_weights(name_or_path, revision)
-    encoder = model_class(config, MODELS).from_pretrained(
-        base, config=config, revision=base_revision or "main", **kwargs
-    )
+    with safe_weights(base):
+        encoder = model_class(config, MODELS).from_pretrained(
+            base, config=config, revision=base_revision or "main", **kwargs
+        )
     adapted = PeftModel(encoder, PeftConfig.from_pretrained(name_or_path, revision=revision))
-    weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
+    with safe_weights(name_or_path):
+        weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
     check_adapter_weights(adapted, weights, name_or_path)
     set_peft_model_state_dict(adapted, weights)
     return _own(merged(adapted).eval(), name_or_path, revision)
@@ -297,7 +301,7 @@ def load_adapted_model(
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
-    with quiet_loading():
+    with quiet_loading(), safe_weights(base):
         model = model_class(config, PRETRAINING_MODELS).from_pretrained(
             base, config=config, revision=base_revision or "main", **kwargs
         )

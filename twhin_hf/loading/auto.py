@@ -18,6 +18,7 @@ from twhin_hf.errors import InputError
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
+from twhin_hf.loading.weights import safe_weights
 from twhin_hf.modeling.heads import pooled_width
 from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
@@ -38,8 +39,8 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         **kwargs: As `from_pretrained` takes.
 
     Raises:
-        InputError: An encoder of a family that has no class here, an adapter that does not fit its
-            encoder, or an adapter where peft is not installed.
+        InputError: An encoder of a family that has no class here, weights that hold more than
+            tensors, an adapter that does not fit its encoder, or one where peft is not installed.
     """
     revision = revision or "main"
     if is_adapter(name_or_path, revision):
@@ -51,7 +52,7 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         return model
     config = AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
     encoder = model_class(config, MODELS)
-    with quiet_loading():
+    with quiet_loading(), safe_weights(name_or_path):
         found = encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
     # With what was loaded and what was not, where `output_loading_info` asks for it.
     model = found[0] if isinstance(found, tuple) else found
@@ -98,7 +99,7 @@ def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: An
 
         return load_adapted_model(name_or_path, revision, **kwargs)
     config = AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
-    with quiet_loading():
+    with quiet_loading(), safe_weights(name_or_path):
         model, found = model_class(config, PRETRAINING_MODELS).from_pretrained(
             name_or_path, config=config, revision=revision, output_loading_info=True, **kwargs
         )

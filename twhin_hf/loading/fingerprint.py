@@ -7,6 +7,7 @@ be put on another base than the one that it was trained on.
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from twhin_hf.files import read_json
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
+from twhin_hf.path_names import relative_path
 
 WEIGHT_FILES = (
     SAFE_WEIGHTS_NAME,
@@ -34,9 +36,18 @@ WEIGHT_FILES = (
 """Where transformers looks for weights, first to last."""
 
 _KINDS = frozenset(
-    (".safetensors", ".bin", ".json", ".txt", ".model", ".onnx", ".data", ".xml", ".pt2", ".jinja")
+    (
+        *(".safetensors", ".bin", ".json", ".txt", ".model", ".onnx", ".data", ".xml", ".pt2"),
+        *(".pt", ".jinja"),
+    )
 )
 """Endings of the files that vectors depend on: configs, tokenizers, weights and graphs."""
+_NOTES = re.compile(
+    r"trainer_state\.json|training_(record|args)\.json|run\.json|manifest\.json"
+    r"|(.*_)?results(_.*)?\.json"
+)
+"""Files beside a model that say how it came about, or what it is worth."""
+
 _BLOCK = 1 << 22
 
 
@@ -96,7 +107,8 @@ def weights_fingerprint(name_or_path: str, revision: str | None = None) -> str |
         return None
     files = [first]
     if first.suffix == ".json":
-        files = [first.parent / name for name in sorted({*read_json(first)["weight_map"].values()})]
+        names = sorted({*read_json(first)["weight_map"].values()})
+        files = [first.parent / relative_path(name, "file of weights") for name in names]
     digest = hashlib.blake2b(digest_size=16)
     if files[0].suffix == ".safetensors":
         _add_tensors(digest, files)
@@ -111,11 +123,10 @@ def _model_files(folder: Path) -> list[Path]:
     inner = [path for path in folder.iterdir() if path.is_dir()]
     folders = [folder, *(path for path in inner if not path.name.startswith(("checkpoint-", ".")))]
     files = [path for place in folders for path in place.iterdir()]
-    notes = ("trainer_state.json", "training_record.json", "results.json")
     return sorted(
         path
         for path in files
-        if path.is_file() and path.suffix in _KINDS and path.name not in notes
+        if path.is_file() and path.suffix in _KINDS and not _NOTES.fullmatch(path.name)
     )
 
 

@@ -153,7 +153,13 @@ def read_checkpoint_json(name_or_path: str, file: str, revision: str | None = No
 
 
 def checkpoint_file(name_or_path: str, file: str, revision: str | None = None) -> Path | None:
-    """Where a file of a folder or repository lies; None where there is none."""
+    """Where a file of a folder or repository lies; None where there is none.
+
+    Raises:
+        ValueError: A path, as of a module, that leaves the folder.
+    """
+    if ".." in (parts := file.replace("\\", "/").split("/")) or not parts[0] or ":" in parts[0]:
+        raise ValueError(f"{name_or_path} names a file outside of its folder: {file!r}")
     found = cached_file(
         name_or_path,
         file,

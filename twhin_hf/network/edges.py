@@ -39,7 +39,8 @@ class EdgeFile:
     def append(self, edges: Edges) -> None:
         """Writes edges behind those that are there."""
         for file, values, dtype in zip(self._files, edges, _DTYPES, strict=True):
-            np.asarray(values, dtype).tofile(file)
+            # Not `tofile`, whose error does not say that the disk is full.
+            file.write(np.ascontiguousarray(values, dtype).data)
         self._size += len(edges.lhs)
 
     def blocks(self) -> Iterator[Edges]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import time
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,10 +33,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from twhin_hf.devices import pick_device
 from twhin_hf.errors import InputError
 from twhin_hf.network.als import als_vectors
-from twhin_hf.network.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
+from twhin_hf.network.checkpoint import Position, load_checkpoint, save_checkpoint
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.engagements import Engagements
-from twhin_hf.network.folder import Network
+from twhin_hf.network.folder import CHECKPOINT_FILE, Network
 from twhin_hf.network.holdout import hold_out, name_metrics, rank_held_out
 from twhin_hf.network.log import EngagementGraph
 from twhin_hf.network.logistic import train_batch
@@ -44,6 +45,7 @@ from twhin_hf.network.schedule import ROUND, Schedule, Step
 from twhin_hf.network.tables import Tables
 from twhin_hf.network.warm_start import svd_vectors
 from twhin_hf.report import counts_sentence
+from twhin_hf.stopping import stop_requests
 from twhin_hf.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -62,8 +64,10 @@ def embed_network(
     Args:
         graph: Distinct engagements, as `read_log` returns them.
         config: Options; `method="twhin"` is the paper's.
-        output: Folder for checkpoints, which go away when training ends; none without it.
-        resume: Go on from the checkpoint in `output` where there is one.
+        output: Folder for checkpoints; none without it. The last one, of the trained vectors, stays
+            until `save_network` has written the network beside it.
+        resume: Go on from the checkpoint in `output` where there is one; a damaged one is told and
+            not used.
         progress: Show a progress bar.
 
     Returns:
@@ -73,13 +77,14 @@ def embed_network(
     Raises:
         InputError: The graph has no edge or a relation without one, the options leave nothing to
             train on, the checkpoint is of another graph or other options, or training diverged.
+        SystemExit: SIGTERM came, after a checkpoint; SIGINT ends in a KeyboardInterrupt.
     """
     config = (config or NetworkEmbeddingConfig()).for_edges(graph.num_edges)
     _check_graph(graph)
     if resume and output is None:
         raise InputError("resume needs the output folder that holds the checkpoint.")
     device = pick_device(config.device)
-    checkpoint = None if output is None else Path(output) / FILE_NAME
+    checkpoint = None if output is None else Path(output) / CHECKPOINT_FILE
 
     held_out = hold_out(graph, config.holdout, config.seed)
     began = time.monotonic()
@@ -106,8 +111,6 @@ def embed_network(
             metrics["popularity_mrr"],
             metrics["mrr"],
         )
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
     users, posts, relations = (table.cpu().numpy() for table in tables.vectors.values())
     return Network(
         user_ids=graph.user_ids,
@@ -164,21 +167,18 @@ def _gradient_descent(
     )
     tables = Tables.random(graph, config, device)
     identity = _identity(graph, config) | {"batch_size": schedule.batch_size}
-    start = (0, 0)
+    start = None
     if checkpoint is not None and resume and checkpoint.exists():
         start = load_checkpoint(checkpoint, tables.named(), identity)
-        logger.info("Resuming in epoch %d, round %d of %s", *start, checkpoint)
+    if start is not None:
+        done = start.epoch * schedule.num_steps + start.step
+        total = config.option("epochs") * schedule.num_steps
+        logger.info("Going on after %d of %d steps, from %s", done, total, checkpoint)
     else:
-        if checkpoint is not None:
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        start = Position(0, 0, [])
         if config.option("warm_start"):
             _warm_start(tables, graph, training, config)
-    loss = _train(tables, schedule, config, start, checkpoint, identity, progress)
-    for side, vectors in tables.vectors.items():
-        # One bad number spoils the sum, which needs no memory of the table's size.
-        if not torch.isfinite(vectors.sum()):
-            raise _diverged(f"the vectors of {side} hold NaN or infinity", config)
-    return tables, loss
+    return tables, _train(tables, schedule, config, start, checkpoint, identity, progress)
 
 
 def _warm_start(
@@ -202,11 +202,11 @@ def _train(
     tables: Tables,
     schedule: Schedule,
     config: NetworkEmbeddingConfig,
-    start: tuple[int, int],
+    start: Position,
     checkpoint: Path | None,
     identity: dict[str, Any],
     progress: bool,
-) -> float | None:
+) -> float:
     """Trains in place and returns the mean loss of an edge in the last epoch."""
     epochs = config.option("epochs")
     threads = config.threads or torch.get_num_threads()
@@ -215,43 +215,84 @@ def _train(
 
     counts = log_counts(schedule) if config.method == "softmax" else None
 
-    def work(queue: Iterator[tuple[int, Step]]) -> list[float]:
-        losses = (one_step(number, step) for number, step in queue)
-        return [loss for loss in losses if loss is not None]
-
     def one_step(number: int, step: Step) -> float | None:
         if counts is None:
             return train_batch(tables, schedule.lhs, schedule.rhs, step, config)
         rate = config.option("learning_rate") * (1 - number / (epochs * schedule.num_steps))
         return train_softmax_batch(tables, schedule, counts, step, rate, config.option("l2"))
 
+    def save(epoch: int, step: int, losses: list[float]) -> None:
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, tables.named(), Position(epoch, step, losses), identity)
+
+    def diverged(what: str) -> InputError:
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)  # nothing to go on with
+        rate = config.option("learning_rate")
+        return InputError(f"Training diverged: {what}. Lower learning_rate, which is {rate}.")
+
     began = saved = time.monotonic()
-    mean_loss, seen = None, 0
-    with _workers(threads) as pool, _progress(progress) as bar:
+    losses, seen = start.losses, 0
+    with (
+        stop_requests("the step") as request,
+        _workers(threads) as pool,
+        _progress(progress) as bar,
+    ):
+
+        def work(queue: deque[tuple[int, Step]]) -> list[float]:
+            found = []
+            while not request and (taken := _take(queue)):
+                found.append(one_step(*taken))
+            return [loss for loss in found if loss is not None]
+
         task = bar.add_task("Embedding", total=epochs * schedule.num_edges)
-        for epoch in range(start[0], epochs):
-            first = start[1] if epoch == start[0] else 0
+        for epoch in range(start.epoch, epochs):
+            first = start.step if epoch == start.epoch else 0
+            losses = losses if first else []
             bar.update(task, completed=epoch * schedule.num_edges)
-            losses: list[float] = []
-            for number, steps in enumerate(schedule.rounds(epoch, first), first):
-                queue = iter(enumerate(steps, epoch * schedule.num_steps + number * ROUND))
+            for number, steps in enumerate(schedule.rounds(epoch, first // ROUND), first // ROUND):
+                begin = max(first, number * ROUND)
+                steps = steps[begin - number * ROUND :]
+                queue = deque(enumerate(steps, epoch * schedule.num_steps + begin))
                 for found in pool.map(work, [queue] * threads):
                     losses += found
                 if not np.isfinite(losses).all():
-                    raise _diverged(f"the loss is not finite in epoch {epoch + 1}", config)
-                mean_loss = float(np.mean(losses))
+                    raise diverged(f"the loss is not finite in epoch {epoch + 1}")
                 edges = sum(len(step.edges) for step in steps)
                 seen += edges
                 now = time.monotonic()
                 speed = f"{seen / (now - began):,.0f} edges/s"
-                state = f"Epoch {epoch + 1}: loss {mean_loss:.3f}, {speed}"
+                state = f"Epoch {epoch + 1}: loss {_mean(losses):.3f}, {speed}"
                 bar.update(task, advance=edges, description=state)
-                if checkpoint and now - saved >= 60 * config.checkpoint_minutes:
-                    save_checkpoint(checkpoint, tables.named(), (epoch, number + 1), identity)
+                done = begin + len(steps) - len(queue)
+                if request:
+                    save(epoch, done, losses)
+                    request.leave()
+                if now - saved >= 60 * config.checkpoint_minutes:
+                    save(epoch, done, losses)
                     saved = time.monotonic()
-            shown = mean_loss and f"{mean_loss:.4f}"
-            logger.info("Epoch %d of %d: loss %s", epoch + 1, epochs, shown)
-    return mean_loss
+            logger.info("Epoch %d of %d: loss %.4f", epoch + 1, epochs, _mean(losses))
+        for side, vectors in tables.vectors.items():
+            # One bad number spoils the sum, which needs no memory of the table's size.
+            if not torch.isfinite(vectors.sum()):
+                raise diverged(f"the vectors of {side} hold NaN or infinity")
+        if start.epoch < epochs:
+            save(epochs, 0, losses)
+        if request:
+            request.leave()
+    return _mean(losses)
+
+
+def _take(queue: deque[tuple[int, Step]]) -> tuple[int, Step] | None:
+    """The next of a queue that several threads share; None where there is none."""
+    try:
+        return queue.popleft()
+    except IndexError:
+        return None
+
+
+def _mean(losses: list[float]) -> float:
+    return float(np.mean(losses)) if losses else float("nan")
 
 
 @contextmanager
@@ -291,10 +332,3 @@ def _check_graph(graph: EngagementGraph) -> None:
             f"No edge has the relation {', '.join(map(repr, empty))}: its vector would learn "
             "nothing. Leave the relation out, or lower the minimum degrees of the log."
         )
-
-
-def _diverged(what: str, config: NetworkEmbeddingConfig) -> InputError:
-    return InputError(
-        f"Training diverged: {what}. Lower learning_rate, which is "
-        f"{config.option('learning_rate')}."
-    )

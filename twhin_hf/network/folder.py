@@ -19,6 +19,11 @@ from twhin_hf.files import new_file, read_json, write_json
 from twhin_hf.network.engagements import Engagements, Neighbours
 
 METADATA_FILE = "network.json"
+"""Written last: a folder without it is no network."""
+
+CHECKPOINT_FILE = "embedding_checkpoint.safetensors"
+"""Of an embedding that goes on; it goes once the network is saved beside it."""
+
 _ENGAGEMENTS_FILE = "engagements.safetensors"
 _TENSOR = "vectors"
 _DTYPES = {"F32": np.float32, "I32": np.int32, "I64": np.int64}
@@ -75,7 +80,8 @@ def save_network(network: Network, directory: str | Path) -> None:
 
     Args:
         network: The network to write.
-        directory: Created where it is missing; files of an older network there are replaced.
+        directory: Created where it is missing; files of an older network there are replaced, and a
+            checkpoint of its embedding goes when all are in place.
 
     Raises:
         InputError: Rows and ids do not agree, or a vector holds NaN or infinity.
@@ -116,6 +122,7 @@ def save_network(network: Network, directory: str | Path) -> None:
         (folder / METADATA_FILE).unlink(missing_ok=True)
         if network.engagements is None:
             (folder / _ENGAGEMENTS_FILE).unlink(missing_ok=True)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
 def load_network(directory: str | Path) -> Network:

@@ -7,7 +7,6 @@ limit and with a spill folder; a table of any other Ibis back end (Spark, for on
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from twhin_hf.errors import InputError
 from twhin_hf.network.edges import EdgeFile, Edges, degrees, find_core, keep_core
 from twhin_hf.network.log_config import LogConfig
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import (
     TableSource,
@@ -176,8 +176,8 @@ def read_log(
     config = LogConfig(**options)
     temp_directory = config.temp_directory
     min_user_degree, min_post_degree = config.min_user_degree, config.min_post_degree
-    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as scratch:
-        numbers = Path(scratch) / "edges.parquet"
+    with scratch_folder(temp_directory) as scratch:
+        numbers = scratch / "edges.parquet"
         with (
             open_engine(config.memory_limit, config.threads, scratch) as engine,
             read_errors(engagements),

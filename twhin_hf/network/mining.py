@@ -7,6 +7,7 @@ close together in the network, and the closest are each other's positives.
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from twhin_hf.network.neighbours import (
     vector_lengths,
 )
 from twhin_hf.network.pairs import NeighbourTable, PairFilter, write_pairs
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, is_blank, open_engine, read_errors, read_table
 
@@ -41,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 _QUERIES_PER_BLOCK = 4096
 _TEXTS_PER_BLOCK = 2**14
+_BYTES_PER_NEIGHBOUR = 8
+"""A similarity and a row."""
+_ZEROS = bytes(2**20)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ def mine_pairs(
     columns: Mapping[str, str] | None = None,
     table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
+    record: Mapping[str, Any] | None = None,
 ) -> MiningReport:
     """Writes pairs of posts that are close in the network to a Parquet file.
 
@@ -118,9 +124,11 @@ def mine_pairs(
         columns: What the posts call a column, such as `{"text": "body"}`.
         table_format: How text tables are written.
         memory_limit: Most memory of the engine that reads the posts.
+        record: What the file is to say of how it was made, in its metadata.
 
     Raises:
         FileNotFoundError: The posts are missing.
+        OSError: No space for the neighbours beside the output, before any work.
         InputError: A vector holds NaN, k is not below the number of posts, too many posts are
             without text, no pair is left, or the index cannot be built.
     """
@@ -131,16 +139,18 @@ def mine_pairs(
     if not np.isfinite(lengths).all():
         check_finite(vectors, network.post_ids, "post")
     _check_k(config.k, network.num_posts, "the network has")
-    sketches, with_text = _read_texts(network, posts, config, columns, table_format, memory_limit)
-    rows = np.flatnonzero(with_text & (lengths > 0))
-    _check_k(config.k, len(rows), "with text and a vector other than zero there are")
-    if len(rows) < len(vectors):
-        vectors, lengths, sketches = vectors[rows], lengths[rows], sketches[rows]
-    text_seconds = time.perf_counter() - start
-
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with faiss_threads(config.threads), tempfile.TemporaryFile(dir=output.parent) as scratch:
+        _reserve(scratch, _BYTES_PER_NEIGHBOUR * network.num_posts * config.k)
+        sketches, with_text = _read_texts(
+            network, posts, config, columns, table_format, memory_limit
+        )
+        rows = np.flatnonzero(with_text & (lengths > 0))
+        _check_k(config.k, len(rows), "with text and a vector other than zero there are")
+        if len(rows) < len(vectors):
+            vectors, lengths, sketches = vectors[rows], lengths[rows], sketches[rows]
+        text_seconds = time.perf_counter() - start
         build_start = time.perf_counter()
         built = build_index(
             vectors,
@@ -159,7 +169,7 @@ def mine_pairs(
             config.mutual,
             config.max_pairs_per_post,
         )
-        counts = write_pairs(table, sketches, ids, output, options, config.threads)
+        counts = write_pairs(table, sketches, ids, output, options, config.threads, record)
     report = MiningReport(
         num_posts=network.num_posts,
         posts_without_text=int((~with_text).sum()),
@@ -205,7 +215,7 @@ def _read_texts(
     with (
         open_engine(memory_limit, config.threads) as engine,
         read_errors(source),
-        tempfile.TemporaryDirectory(prefix="twhin_hf-") as scratch,
+        scratch_folder() as scratch,
     ):
         table = read_table(
             source,
@@ -216,7 +226,7 @@ def _read_texts(
         )
         table = table.filter(~is_blank(table.text)).mutate(position=ibis.row_number())
         ids = ibis.memtable(pa.table({"post_id": network.post_ids, "row": rows}))
-        texts = Path(scratch) / "texts.parquet"
+        texts = scratch / "texts.parquet"
         engine.to_parquet(table.inner_join(ids, "post_id").order_by("position"), texts)
         for batch in pyarrow.dataset.dataset(texts).to_batches(batch_size=_TEXTS_PER_BLOCK):
             block = batch["row"].to_numpy()
@@ -235,6 +245,16 @@ def _read_texts(
     return sketches, with_text
 
 
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Takes the space of a file: a mapped one that outgrows the disk kills the process later."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        for start in range(0, size, len(_ZEROS)):
+            file.write(_ZEROS[: size - start])
+        file.flush()
+
+
 def _search_all(
     built: NeighbourIndex,
     vectors: np.ndarray,
@@ -249,7 +269,7 @@ def _search_all(
     num_posts = len(vectors)
     shape = (num_posts, k)
     table = NeighbourTable(
-        np.memmap(scratch, np.float32, mode="w+", shape=shape),
+        np.memmap(scratch, np.float32, mode="r+", shape=shape),
         np.memmap(scratch, np.int32, mode="r+", offset=4 * num_posts * k, shape=shape),
     )
     with Progress(disable=not progress) as bar:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_file
 from twhin_hf.network.near_duplicates import text_similarity
+from twhin_hf.run_file import run_metadata
 
 PAIR_SCHEMA = pa.schema(
     {"anchor_id": pa.string(), "positive_id": pa.string(), "similarity": pa.float32()}
@@ -47,6 +48,7 @@ def write_pairs(
     output: Path,
     options: PairFilter,
     threads: int | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> dict[str, int]:
     """Filters the neighbours and writes each unordered pair once, sorted by the anchor's row.
 
@@ -57,6 +59,7 @@ def write_pairs(
         output: The file; it appears when it is complete.
         options: The filters.
         threads: Threads; all cores where it is None.
+        record: What the file is to say of how it was made.
 
     Returns:
         How many candidates there were, how many each filter took, and how many pairs were written.
@@ -70,10 +73,11 @@ def write_pairs(
     in_pair = np.zeros(num_posts, bool)
     counts: Counter[str] = Counter()
     threads = threads or os.cpu_count() or 1
+    schema = PAIR_SCHEMA.with_metadata(run_metadata(record) if record else None)
     with (
         ThreadPoolExecutor(threads) as pool,
         new_file(output) as partial,
-        pq.ParquetWriter(partial, PAIR_SCHEMA, compression="zstd", use_dictionary=False) as writer,
+        pq.ParquetWriter(partial, schema, compression="zstd", use_dictionary=False) as writer,
     ):
 
         def propose(block: slice) -> dict[str, int]:

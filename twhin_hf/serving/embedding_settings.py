@@ -17,6 +17,7 @@ from twhin_hf.modeling.sentence_transformer_settings import (
     pooling_modes,
     read_checkpoint_json,
 )
+from twhin_hf.path_names import relative_path
 
 PARTS = ("cls", "mean", "mean_all")
 """What a vector is made of: the first token, the mean of the tokens that do not frame a post, the
@@ -93,11 +94,15 @@ def sentence_transformer_paths(name_or_path: str, revision: str | None = None) -
 
     Returns:
         None where there are no such files, and none for a model that itself pools.
+
+    Raises:
+        InputError: A module whose path is no `relative_path`.
     """
     modules = read_checkpoint_json(name_or_path, "modules.json", revision)
     if modules is None or "Pooling" not in module_kinds(modules):
         return {}
     names = ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"]
-    names += [f"{module['path']}/config.json" for module in modules if module["path"]]
+    paths = filter(None, (module["path"] for module in modules))
+    names += [f"{relative_path(path, 'module')}/config.json" for path in paths]
     found = {name: checkpoint_file(name_or_path, name, revision) for name in names}
     return {name: path for name, path in found.items() if path is not None}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from torch import Tensor
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, write_json
 from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.serving.embedding_settings import (
     VectorSettings,
     embedding_settings,
@@ -72,7 +72,7 @@ def export(config: ExportConfig, output: str | Path) -> Comparison:
             ours to export, or vectors that are too far from PyTorch's.
     """
     output = Path(output)
-    if output.exists():
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise FileExistsError(f"{output} is there; remove it, or give another output.")
     check_libraries(config.format, EXPORTERS[config.format])
     encoder = load_post_encoder(config.model, config.revision).float().eval()
@@ -111,8 +111,8 @@ def _write_model(path: Path, config: ExportConfig, pooled: PooledEncoder) -> Ite
         yield {}
         return
     plain = config.format == "onnx" and not config.int8
-    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=path.parents[2]) as scratch:
-        source = path if plain else Path(scratch) / "model.onnx"
+    with scratch_folder(path.parents[2]) as scratch:
+        source = path if plain else scratch / "model.onnx"
         write_onnx(program, source)
         del program
         if plain:

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from twhin_hf.devices import pick_device
 from twhin_hf.errors import InputError
 from twhin_hf.network.neighbours import unit_vectors
+from twhin_hf.run_file import RUN_KEY
 from twhin_hf.serving.exported import load_encoder
-from twhin_hf.serving.vectors import METADATA_KEY
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, open_engine, read_errors, read_table
 
@@ -163,7 +163,7 @@ def vectors_made_with(vectors: str | Path) -> dict[str, Any]:
     """
     with _open(vectors) as file:
         metadata = file.schema_arrow.metadata or {}
-    return json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else {}
+    return json.loads(metadata.get(RUN_KEY.encode(), b"{}"))
 
 
 def texts_of(

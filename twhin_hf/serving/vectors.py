@@ -12,7 +12,6 @@ import json
 import logging
 import multiprocessing
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -32,6 +31,9 @@ from twhin_hf.files import new_file
 from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.joined import pooling_parts
 from twhin_hf.loading.places import check_place
+from twhin_hf.run_file import run_metadata
+from twhin_hf.run_folder import lock_folder
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.serving.exported import load_encoder
 from twhin_hf.serving.vectors_config import PostVectorsConfig
 from twhin_hf.table_format import TableFormat
@@ -41,9 +43,6 @@ logger = logging.getLogger(__name__)
 
 POSTS_PER_PART = 16_384
 """Posts whose vectors are held at once: 96 MiB of 1,536 dimensions in float32."""
-
-METADATA_KEY = b"twhin_hf"
-"""Where the file says how its vectors were made, as JSON."""
 
 
 class PostVectorsReport(NamedTuple):
@@ -71,6 +70,8 @@ def embed_posts(
     table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
     posts_per_part: int = POSTS_PER_PART,
+    record: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> PostVectorsReport:
     """Writes the vectors of posts, in the order of the posts.
@@ -86,23 +87,25 @@ def embed_posts(
         table_format: How text tables are written.
         memory_limit: Most memory of the engine that reads the posts.
         posts_per_part: Of which the vectors are held in memory, by each process.
+        record: What the file is to say of how it was made, beside the options of its vectors.
+        overwrite: Replace the output where it is there.
         progress: Shows a progress bar.
 
     Raises:
         FileExistsError: The output is there.
         FileNotFoundError: The posts are missing.
         InputError: Posts that cannot be read, an unknown pooling, a model that cannot be loaded,
-            or vectors that are not finite, or too large for float16.
+            vectors that are not finite, or too large for float16, or another process that makes
+            the same file.
     """
     output = Path(output)
-    if output.exists():
+    if output.exists() and not overwrite:
         raise FileExistsError(f"{output} is there; remove it, or give another output.")
     check_place(config.model, config.revision)
     if config.pooling is not None:
         pooling_parts(config.pooling)
     folder = output.with_name(f"{output.name}.parts")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="posts-", dir=folder) as scratch:
+    with lock_folder(folder), scratch_folder(folder) as scratch:
         read = read_posts(
             posts,
             columns=columns,
@@ -121,7 +124,8 @@ def embed_posts(
             task = bar.add_task("Embedding", total=sum(part.size for part in missing))
             for part in _embed_parts(missing, read.cache_files[0]["filename"], config):
                 bar.advance(task, part.size)
-        dimension = _join([part.path for part in parts], output, config)
+        told = config.of_vectors() | dict(record or {})
+        dimension = _join([part.path for part in parts], output, told)
     shutil.rmtree(folder)
     return PostVectorsReport(len(read), dimension, len(parts), len(parts) - len(missing))
 
@@ -231,9 +235,9 @@ def _part_names(
         yield start, f"{digest.hexdigest()}.parquet"
 
 
-def _join(parts: list[Path], output: Path, config: PostVectorsConfig) -> int:
+def _join(parts: list[Path], output: Path, told: Mapping[str, Any]) -> int:
     """Writes the parts as one file, a row group each, and returns the dimension."""
-    made_with = {METADATA_KEY: json.dumps(config.of_vectors()).encode()}
+    made_with = run_metadata(told)
     schema = pq.read_schema(parts[0]).with_metadata(made_with)
     with (
         new_file(output) as partial,

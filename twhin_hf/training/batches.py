@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -128,6 +129,22 @@ class PairBatches(TorchDataset):
         there = columns < counts[:, None]
         places = np.minimum(self.offsets[rows, None] + columns, len(self.positives) - 1)
         return np.where(there, self.positives[places], -1)
+
+
+def posts_of_keys(batches: Any, keys: Sequence[int]) -> list[str]:
+    """The ids of the posts that a batch's keys bring, as its `post_ids` have them in order.
+
+    Args:
+        batches: A data set of batches: of posts, of pairs or of translation pairs (whose posts are
+            numbered, first all sides a), or several, mixed.
+        keys: Of one batch.
+    """
+    rows = batches.__getitems__(keys).post_ids
+    if hasattr(batches, "sources"):
+        batches = batches.sources[keys[0] % len(batches.sources)]
+    posts = getattr(batches, "posts", None) or getattr(batches, "texts", None) or batches
+    ids = posts.tokenized[np.asarray(rows).tolist()].column("post_id")
+    return ids.cast(pa.string()).to_pylist()
 
 
 def pair_rows(posts: Dataset, pairs: pa.Table, max_missing: float = 0.0) -> tuple[np.ndarray, int]:

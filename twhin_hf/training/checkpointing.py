@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import distributed, nn
 from transformers import (
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -31,6 +30,7 @@ from twhin_hf.training.checkpoints import (
     rotate_checkpoints,
     write_manifest,
 )
+from twhin_hf.training.resuming import SafeResumingMixin
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ STAGING_NAME = ".saving"
 """Where files stand until they are whole, in the folder that they are for."""
 
 
-class CheckpointingMixin(Trainer):
+class CheckpointingMixin(SafeResumingMixin):
     """Put before `Trainer`: what it saves is whole, and what it resumes from is.
 
     A checkpoint is written under a temporary name, with a manifest of sizes and hashes, and renamed
@@ -112,7 +112,7 @@ class CheckpointingMixin(Trainer):
         try:
             super()._save_checkpoint(model, trial)
             if not self.args.save_only_model:
-                self._save_log_state(staging / name)
+                write_json(staging / name / self._log_state_name(), self._log_state())
             self.accelerator.wait_for_everyone()
             self._staging = None
             if self.args.should_save:
@@ -172,18 +172,18 @@ class CheckpointingMixin(Trainer):
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         self._begin_log()
         if self._seconds_before:
-            loss = self._total_loss_scalar + float(self._tr_loss)
-            self._log_sums = {}
-            self.log({"train_runtime": 0.0, "train_loss": loss / self.state.global_step})
+            self._total_loss_scalar += float(self._tr_loss)
+            flos = {"total_flos": self.state.total_flos}
+            self.log({"train_runtime": 0.0, **flos, "train_loss": 0.0})
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             self._load_best_model()
 
     def _log_state_name(self) -> str:
         return f"log_state_{self.args.process_index}.json"
 
-    def _save_log_state(self, checkpoint: Path) -> None:
-        """Saves what has been summed since the last log entry, of this process."""
-        state = {
+    def _log_state(self) -> dict[str, Any]:
+        """What has been summed since the last log entry, of this process, as JSON values."""
+        return {
             "loss_since_log": float(getattr(self, "_tr_loss", 0.0)),
             "loss_logged": float(getattr(self, "_total_loss_scalar", 0.0)),
             "last_logged_step": int(getattr(self, "_globalstep_last_logged", 0)),
@@ -191,7 +191,16 @@ class CheckpointingMixin(Trainer):
             "counts": self._log_counts,
             "seconds": self._seconds_before + time.monotonic() - self._began,
         }
-        write_json(checkpoint / self._log_state_name(), state)
+
+    def _take_log_state(self, state: dict[str, Any]) -> None:
+        device = self.args.device
+        self._tr_loss = torch.tensor(state["loss_since_log"], device=device)
+        self._total_loss_scalar = state["loss_logged"]
+        self._globalstep_last_logged = state["last_logged_step"]
+        sums = state["sums"].items()
+        self._log_sums = {name: torch.tensor(value, device=device) for name, value in sums}
+        self._log_counts = dict(state["counts"])
+        self._seconds_before = state["seconds"]
 
     def _begin_log(self) -> None:
         """Takes up the sums of the checkpoint that is resumed from."""
@@ -201,18 +210,8 @@ class CheckpointingMixin(Trainer):
             return
         self._steps_before = self.state.global_step
         path = self._resumed_from / self._log_state_name()
-        if not path.is_file():  # of another program, or of another number of processes
-            return
-        state = read_json(path)
-        device = self.args.device
-        if hasattr(self, "_tr_loss") or self.state.global_step >= self.state.max_steps:
-            self._tr_loss = torch.tensor(state["loss_since_log"], device=device)
-            self._total_loss_scalar = state["loss_logged"]
-            self._globalstep_last_logged = state["last_logged_step"]
-        sums = state["sums"].items()
-        self._log_sums = {name: torch.tensor(value, device=device) for name, value in sums}
-        self._log_counts = dict(state["counts"])
-        self._seconds_before = state["seconds"]
+        if path.is_file():  # of another program, or of another number of processes, it is not
+            self._take_log_state(read_json(path))
 
     def _of_the_whole_run(self, logs: dict[str, float]) -> None:
         """Trainer counts the time and the steps since a run was resumed, and all of the loss."""

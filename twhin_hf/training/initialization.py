@@ -19,6 +19,7 @@ from twhin_hf.loading.auto import embedding_sentence, is_adapter
 from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import loading_in_words, quiet_loading
+from twhin_hf.loading.weights import safe_weights
 from twhin_hf.modeling import apply_settings
 from twhin_hf.modeling.settings import HEAD_NAMES
 
@@ -90,7 +91,7 @@ def load_pretraining_model(
     config.pad_token_id = tokenizer.pad_token_id
     if dropout is not None:
         _set_dropout(config, dropout)
-    with quiet_loading():
+    with quiet_loading(), safe_weights(base):
         model, info = pretraining_model.from_pretrained(
             base,
             config=apply_settings(config, **settings),

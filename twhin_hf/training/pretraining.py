@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -32,13 +32,14 @@ from twhin_hf.modeling.packed_attention import attention_dropout, packed_attenti
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 from twhin_hf.modeling.settings import HEAD_NAMES, OBJECTIVES
 from twhin_hf.training.chance_warning import ChanceWarning, keys_of_batch
-from twhin_hf.training.checkpointing import CheckpointingMixin
+from twhin_hf.training.collapse import CollapseWarning, alignment, mean_cosine, uniformity
 from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.held_out import HeldOutFigures, held_out_outputs, own_batches
 from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler
 from twhin_hf.training.progress import TrainingProgress
 from twhin_hf.training.publishing import PublishingMixin
 from twhin_hf.training.record import training_record, write_training_record
+from twhin_hf.training.step_checks import StepChecksMixin
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,10 @@ class PretrainingConfig(TrainingArguments):
             other in evaluation: eval_loss does not depend on per_device_eval_batch_size.
         upsample_languages: Draw every pair of languages as often as the largest one.
         dataset_num_proc: Processes that tokenize the texts.
+        on_bad_step: What to do where the loss or gradient is no finite number, or has grown too
+            much: stop the training, or skip the step. Ids of its posts go to bad_steps.jsonl.
+        max_grad_growth: Gradient norm that counts as a bad step, as a multiple of the median of the
+            last 50 steps (default: any is taken).
 
     Raises:
         InputError: A length, a number of negatives or a flag that cannot work.
@@ -86,6 +91,8 @@ class PretrainingConfig(TrainingArguments):
     eval_block_size: int = 128
     upsample_languages: bool = False
     dataset_num_proc: int | None = None
+    on_bad_step: Literal["stop", "skip"] = "stop"
+    max_grad_growth: float | None = None
 
     def __post_init__(self) -> None:
         has_accelerator = torch.accelerator.is_available()
@@ -115,6 +122,12 @@ class PretrainingConfig(TrainingArguments):
                 f"num_negatives is {self.num_negatives}; it must be 1 or more: of translations "
                 "alone nothing can be learnt"
             )
+        if self.on_bad_step not in ("stop", "skip"):
+            raise InputError(f"on_bad_step is {self.on_bad_step!r}; it must be stop or skip")
+        if self.max_grad_growth is not None and not self.max_grad_growth > 1:
+            raise InputError(
+                f"max_grad_growth is {self.max_grad_growth}; it must be above 1, such as 10"
+            )
         if self.eval_block_size < 2:
             raise InputError(
                 f"eval_block_size is {self.eval_block_size}; it must be 2 or more: a pair alone "
@@ -122,7 +135,7 @@ class PretrainingConfig(TrainingArguments):
             )
 
 
-class PretrainingTrainer(CheckpointingMixin, PublishingMixin):
+class PretrainingTrainer(StepChecksMixin, PublishingMixin):
     """Trains a `Twhin…ForPreTraining` on batches of one source, or of several, mixed.
 
     Args:
@@ -180,6 +193,7 @@ class PretrainingTrainer(CheckpointingMixin, PublishingMixin):
             self.remove_callback(stock)
         self.add_callback(TrainingProgress(f"{objectives_of(model)} on {_counted(self._data)}"))
         self.add_callback(ChanceWarning(keys_of_batch(model.config, size)))
+        self.add_callback(CollapseWarning())
         self._languages: dict[str, float] = {}
         self._since = time.perf_counter()
 
@@ -317,8 +331,10 @@ class PretrainingTrainer(CheckpointingMixin, PublishingMixin):
             for name in LOGGED_NAMES
             if outputs.get(name) is not None
         }
+        parts |= _figures_of_vectors(outputs)
         parts["tokens"] = (segment_ids > 0).sum().float()
         for name, value in parts.items():
+            value = torch.nan_to_num(value, posinf=0.0, neginf=0.0)  # a step that is skipped
             self._log_sums[name] = self._log_sums.get(name, 0.0) + value
             self._log_counts[name] = self._log_counts.get(name, 0) + 1
 
@@ -327,6 +343,11 @@ class PretrainingTrainer(CheckpointingMixin, PublishingMixin):
 
     def _save_files(self, output_dir: str, state_dict: dict | None) -> None:
         """Saves the model and tokenizer; the arguments as JSON, where Trainer writes a pickle."""
+        backend = getattr(self.processing_class, "backend_tokenizer", None)
+        if backend is not None:
+            # Else the file says how the last texts happened to be cut.
+            backend.no_truncation()
+            backend.no_padding()
         super()._save_files(output_dir, state_dict)
         folder = Path(output_dir)
         (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
@@ -345,6 +366,22 @@ class PretrainingTrainer(CheckpointingMixin, PublishingMixin):
             # Now that the tokenizer is there: its special tokens are left out of a mean.
             encoder = encoder_of(self.accelerator.unwrap_model(self.model))
             write_sentence_transformer_files(folder, encoder.config, encoder.max_seq_length)
+
+
+@torch.no_grad()
+def _figures_of_vectors(outputs: Any) -> dict[str, torch.Tensor]:
+    """How the vectors of each head lie in a batch; see `twhin_hf.training.collapse`."""
+    figures = {}
+    for name in HEAD_NAMES:
+        vectors = outputs.get(f"{name}_projections")
+        if vectors is None or len(vectors) < 2:
+            continue
+        vectors = vectors.detach().float()
+        figures[f"{name}_mean_cosine"] = mean_cosine(vectors)
+        figures[f"{name}_uniformity"] = uniformity(vectors)
+        if name == "social":
+            figures["social_alignment"] = alignment(vectors)
+    return figures
 
 
 def check_model(

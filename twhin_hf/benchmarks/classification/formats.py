@@ -8,7 +8,6 @@ from __future__ import annotations
 import bz2
 import csv
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 from twhin_hf.benchmarks.hydration import find_texts
 from twhin_hf.errors import InputError
 from twhin_hf.lines import iterate_lines
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import column_names, has_text, open_engine, read_errors, read_table
 
@@ -299,11 +299,13 @@ def _unpacked(path: Path) -> Iterator[Path]:
     if path.suffix != ".bz2":
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="twhin_hf-") as folder:
-        plain = Path(folder) / path.stem
+    with scratch_folder() as folder:
+        plain = folder / path.stem
         try:
             with bz2.open(path) as packed, plain.open("wb") as target:
                 shutil.copyfileobj(packed, target)
         except (OSError, EOFError) as error:
+            if getattr(error, "errno", None):  # of the system, such as a full disk
+                raise
             raise InputError(f"{path} cannot be unpacked: {error}. Fetch it again.") from error
         yield plain

@@ -7,7 +7,6 @@ exactly one of them, the hashtag taken out, 16,000 / 2,000 / 2,000 posts.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from twhin_hf.data.splits import SPLITS
 from twhin_hf.errors import InputError
 from twhin_hf.privacy.keys import check_key, hash_ids
 from twhin_hf.report import counts_sentence
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, has_text, open_engine
 
@@ -97,8 +97,8 @@ def build_hashtag_benchmark(
             threads=threads,
         ).dataset
     languages, counts = {}, {}
-    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as scratch:
-        tags = Path(scratch) / "tags.parquet"
+    with scratch_folder(temp_directory) as scratch:
+        tags = scratch / "tags.parquet"
         _write_hashtags(posts, tags)
         for language, rows, labels, found in _posts_with_one(tags, recipe, memory_limit, threads):
             check_language_code(language)

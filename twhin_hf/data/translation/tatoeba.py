@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from twhin_hf.data.translation.sources import (
 from twhin_hf.data.translation.tab_columns import numbers_of, split_columns
 from twhin_hf.errors import InputError
 from twhin_hf.lines import first_line, read_lines
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.tables import open_engine, read_errors, table_batches
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ def tatoeba_pairs(
         raise InputError(f"{path}: sentences and links need languages: `--languages en-ar`.")
 
     def batches() -> Iterator[pa.Table]:
-        with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory) as scratch:
-            folder = Path(scratch)
+        with scratch_folder(temp_directory) as folder:
             found = _store_sentences(sentences, languages, folder, dropped, progress)
             check_languages(languages, found, str(path))
             _store_links(links, folder, dropped, progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from twhin_hf.data.translation.sources import PairSource
 from twhin_hf.data.translation.text import clean_texts
 from twhin_hf.errors import InputError
 from twhin_hf.files import list_files, new_file, write_json
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.tables import has_text, open_engine, read_errors
 
 logger = logging.getLogger(__name__)
@@ -95,10 +95,10 @@ def write_translation_pairs(
             "the folder would take old pairs for new ones. Choose another output, or remove them"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=folder) as scratch:
-        cleaned = Path(scratch) / "cleaned.parquet"
+    with scratch_folder(folder) as scratch:
+        cleaned = scratch / "cleaned.parquet"
         rows, dropped = _write_cleaned(source, cleaned)
-        whole = folder if validation_share is None else Path(scratch) / "pairs"
+        whole = folder if validation_share is None else scratch / "pairs"
         pairs = _write_merged(source.name, cleaned, whole, memory_limit, progress)
         if validation_share is not None:
             _hold_out(whole, folder, validation_share, seed)

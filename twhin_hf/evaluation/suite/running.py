@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twhin_hf.benchmarks.layout import fingerprint
 from twhin_hf.errors import InputError
 from twhin_hf.files import write_json
+from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.places import check_local_path
+from twhin_hf.path_names import path_name
 from twhin_hf.results import (
     Result,
     Results,
@@ -30,11 +31,11 @@ from twhin_hf.results import (
     read_results,
     write_results,
 )
+from twhin_hf.run_folder import changed_options, other_options
 
 logger = logging.getLogger(__name__)
 
 _NOT_TOLD = ("seeds", "device")
-_WEIGHTS = (".safetensors", ".bin", ".json", ".model", ".txt")
 
 
 class Model(NamedTuple):
@@ -128,7 +129,10 @@ def without_seeds(config: Any) -> dict[str, Any]:
 
 
 def run_tasks(
-    models: Sequence[Model], tasks: Sequence[SuiteTask], output: str | os.PathLike[str]
+    models: Sequence[Model],
+    tasks: Sequence[SuiteTask],
+    output: str | os.PathLike[str],
+    overwrite: bool = False,
 ) -> list[Results]:
     """Runs what has no result yet.
 
@@ -136,6 +140,7 @@ def run_tasks(
         models: Those to judge.
         tasks: Of `twhin_hf.evaluation.suite.tasks`.
         output: Folder; `runs/MODEL/TASK-LANGUAGES/seed-N.json` in it are the results so far.
+        overwrite: Run again what is there of other options or data.
 
     Returns:
         For each model and task the median over the seeds of each language.
@@ -154,12 +159,12 @@ def run_tasks(
     for model in models:
         for number, task in enumerate(tasks):
             # Before anything long: a result of other options further on would stop the suite.
-            _missing_seeds(model, task, options[model, number], Path(output))
+            _missing_seeds(model, task, options[model, number], Path(output), overwrite)
     found = []
     for model in models:
         for number, task in enumerate(tasks):
             told = options[model, number]
-            missing = _missing_seeds(model, task, told, Path(output))
+            missing = _missing_seeds(model, task, told, Path(output), overwrite)
             logger.info(
                 "%s, %s (%s): %d of %d seeds to run",
                 model.name,
@@ -181,6 +186,7 @@ def write_suite_results(
     averages: Mapping[str, Mapping[str, float | None]],
     sources: Sequence[str],
     folder: str | os.PathLike[str],
+    record: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes results.json of a whole suite.
 
@@ -190,6 +196,7 @@ def write_suite_results(
         averages: Of each table, by model; None where a model lacks a figure.
         sources: Where the published figures are from that it is compared with.
         folder: Where.
+        record: Of the command.
     """
     path = Path(folder) / "results.json"
     content = {
@@ -198,6 +205,7 @@ def write_suite_results(
         "averages": averages,
         "published": list(sources),
         "versions": library_versions(),
+        "run": dict(record or {}),
     }
     write_json(path, content)
     return path
@@ -219,21 +227,17 @@ def _slug(model: Model) -> str:
     """A name for the model's folder: readable, and another for another model."""
     whole = model.name + (f"@{model.revision}" if model.revision else "")
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", whole).strip("-.")[-60:]
-    return f"{readable}-{hashlib.blake2b(whole.encode(), digest_size=3).hexdigest()}"
+    return path_name(f"{readable}-{hashlib.blake2b(whole.encode(), digest_size=3).hexdigest()}")
 
 
 def _state_of(model: Model) -> str | None:
     """A hash of what is in a model's folder; None for a repository, which its revision tells."""
-    folder = Path(model.name)
-    if not folder.is_dir():
-        return None
-    files = sorted(file for file in folder.iterdir() if file.suffix in _WEIGHTS)
-    return fingerprint(files, {})
+    return model_fingerprint(model.name) if Path(model.name).is_dir() else None
 
 
 def _run_file(model: Model, task: SuiteTask, seed: int, output: Path) -> Path:
     name = f"{task.name}-{'-'.join(task.languages)}"
-    return output / "runs" / _slug(model) / name / f"seed-{seed}.json"
+    return output / "runs" / _slug(model) / path_name(name, "task") / f"seed-{seed}.json"
 
 
 def _stored(options: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +246,7 @@ def _stored(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _missing_seeds(
-    model: Model, task: SuiteTask, options: dict[str, Any], output: Path
+    model: Model, task: SuiteTask, options: dict[str, Any], output: Path, overwrite: bool = False
 ) -> tuple[int, ...]:
     missing = []
     for seed in task.seeds:
@@ -250,18 +254,11 @@ def _missing_seeds(
         if not path.is_file():
             missing.append(seed)
             continue
-        before = read_results(path).options
-        differ = sorted(
-            name for name in before.keys() | options if before.get(name) != options.get(name)
-        )
-        if differ:
-            changes = ", ".join(
-                f"{name} ({before.get(name)!r} there, {options.get(name)!r} now)" for name in differ
-            )
-            raise InputError(
-                f"{path} is a result of other options: {changes}. Give another --output, or "
-                f"delete {path.parent}."
-            )
+        changes = changed_options(read_results(path).options, options)
+        if changes and not overwrite:
+            raise other_options(path, changes.values())
+        if changes:
+            missing.append(seed)
     return tuple(missing)
 
 

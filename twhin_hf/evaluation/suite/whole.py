@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twhin_hf.evaluation.suite.running import (
     Model,
@@ -25,6 +26,7 @@ from twhin_hf.evaluation.suite.tables import (
 from twhin_hf.evaluation.suite.tasks import find_tasks
 from twhin_hf.files import write_text
 from twhin_hf.results import Results
+from twhin_hf.run_folder import describe_run, lock_folder
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ def run_suite(
     data_dir: str | os.PathLike[str],
     output: str | os.PathLike[str],
     options: SuiteOptions | None = None,
+    overwrite: bool = False,
 ) -> SuiteReport:
     """Runs all tasks of a paper for several models, beside the published figures.
 
@@ -63,19 +66,25 @@ def run_suite(
         data_dir: Folder with one folder per task; see `twhin_hf.evaluation.suite.tasks`.
         output: Folder for results.json, tables.md and the results of each run.
         options: Languages, seeds and options of the fine-tuning (default: the paper's).
+        overwrite: Run again what is there of other options or data.
 
     Raises:
         FileNotFoundError: The data or a model folder is not there.
         InputError: An unknown suite, no task, a model twice, or results of other options or data
-            in the output folder, which are not written over.
+            in the output folder, which are not written over, or another process in it.
     """
-    tasks, missing = find_tasks(suite, Path(data_dir), options or SuiteOptions())
+    options = options or SuiteOptions()
+    tasks, missing = find_tasks(suite, Path(data_dir), options)
     if missing:
         logger.info("Without data in %s, left out: %s", data_dir, ", ".join(missing))
-    results = run_tasks([Model.parse(text) for text in models], tasks, output)
-    published, sources = published_figures(suite)
-    tables = suite_tables(figures_of(results), published)
-    files = write_suite(suite, results, tables, sources, output)
+    given = {"suite": suite, "models": list(models), **asdict(options)}
+    # The data's fingerprints are with each evaluation.
+    record = describe_run("evaluate suite", given, {}, None)
+    with lock_folder(output):
+        results = run_tasks([Model.parse(text) for text in models], tasks, output, overwrite)
+        published, sources = published_figures(suite)
+        tables = suite_tables(figures_of(results), published)
+        files = write_suite(suite, results, tables, sources, output, record)
     return SuiteReport(results, tables, missing, files)
 
 
@@ -85,6 +94,7 @@ def write_suite(
     tables: Sequence[SuiteTable],
     sources: Sequence[str],
     folder: str | os.PathLike[str],
+    record: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Writes results.json and tables.md of a whole suite.
 
@@ -94,6 +104,7 @@ def write_suite(
         tables: Tables of `suite_tables`.
         sources: Where the published figures beside them are from.
         folder: Output folder.
+        record: Of the command.
 
     Returns:
         The two files.
@@ -102,7 +113,7 @@ def write_suite(
         table.title: {model: averages(row) for model, row in table.measured.items()}
         for table in tables
     }
-    path = write_suite_results(suite, results, means, sources, folder)
+    path = write_suite_results(suite, results, means, sources, folder, record)
     named = "\n".join(f"- {source}" for source in sources)
     text = "\n".join(markdown_table(table) for table in tables)
     written = Path(folder) / "tables.md"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -29,6 +28,7 @@ from twhin_hf.network.sources.text import (
     html_to_text,
     split_languages,
 )
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import has_text, open_engine, read_errors
 
@@ -100,13 +100,13 @@ def import_log(
     folder.mkdir(parents=True, exist_ok=True)
     report = ImportReport(source)
     with (
-        tempfile.TemporaryDirectory(prefix=".twhin_hf-", dir=temp_directory or folder) as scratch,
+        scratch_folder(temp_directory or folder) as scratch,
         open_engine(memory_limit, threads, scratch) as engine,
         read_errors(path),
         ExitStack() as files,
     ):
         connection = getattr(engine, "con")  # noqa: B009 - DuckDB's own, which Ibis does not type
-        store = EventStore(connection, Path(scratch))
+        store = EventStore(connection, scratch)
         if source == "table":
             rows = table.read_columns(path, columns or {}, table_format, engine)
             report.files = 1 if path.is_file() else len(list_log_files(path))
