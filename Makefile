@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 # The torch to install. A GPU user keeps another one: `make quickstart TORCH=torch`.
 TORCH ?= torch -c constraints.txt
+FUZZ ?=
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-oldest lint format soak benchmarks clean
+.PHONY: help install quickstart test test-oldest fuzz lint format soak benchmarks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,6 +44,11 @@ $(VENV)-oldest/.installed: setup.cfg constraints-oldest.txt
 	$(VENV)-oldest/bin/pip install --quiet --upgrade pip
 	$(VENV)-oldest/bin/pip install --quiet torch pytest --editable '.[peft,sentence-transformers]' -c constraints-oldest.txt
 	touch $@
+
+# atheris is built for few versions of Python.
+fuzz: install ## Fuzz every reader (FUZZ='--reader csv --inputs 1000000' for one; all take some 20 minutes)
+	$(BIN)/pip install --quiet --editable '.[fuzz]' -c constraints.txt
+	$(BIN)/python tests/fuzz/fuzz_readers.py $(FUZZ)
 
 lint: install ## Check style, types and spelling
 	$(BIN)/ruff check twhin_hf tests examples

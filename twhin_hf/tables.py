@@ -295,7 +295,10 @@ def read_errors(source: object, *, has_memory_limit: bool = True) -> Iterator[No
 
     try:
         yield
-    except (duckdb.Error, pa.ArrowInvalid) as error:
+    # Of damaged pages and names Arrow gives a bare OSError, without a number, or a UnicodeError.
+    except (duckdb.Error, pa.ArrowException, OSError, UnicodeError) as error:
+        if isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno):
+            raise
         text = str(error)
         if any(words in text for words in _DISK_FULL):
             message = f"{text.splitlines()[0].rstrip('.')} (while reading {describe(source)})"

@@ -39,6 +39,7 @@ from twhin_hf.commands.declared import (
 )
 from twhin_hf.commands.spelling import nearest, spell_out
 from twhin_hf.errors import InputError
+from twhin_hf.files import read_text, read_yaml
 
 _KINDS: dict[Any, str] = {
     str: "text",
@@ -247,19 +248,10 @@ def _check_config(path: Path, options: Sequence[Option]) -> None:
         InputError: Another thing than YAML, an unknown key (the nearest is named), or a value of
             another type; the line is told.
     """
-    text = ""
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        tab = "; indent by blanks, not by tabs" if "'\\t'" in str(error.problem) else ""
-        raise InputError(f"{path}, line {line}: no YAML: {error.problem}{tab}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no `key: value` lines")
-    _check_values(values, yaml.compose(text), options, path, "")
+    _check_values(values, yaml.compose(read_text(path)), options, path, "")
 
 
 def _check_values(

@@ -174,8 +174,8 @@ def load_classifier(
         load_post_encoder,
         load_tokenizer,
     )
+    from twhin_hf.loading.places import reading_model
     from twhin_hf.loading.quiet import loading_in_words, quiet_loading
-    from twhin_hf.loading.weights import safe_weights
 
     stock: Any = (
         AutoModelForSequenceClassification if is_sequence else AutoModelForTokenClassification
@@ -196,7 +196,7 @@ def load_classifier(
         origin, stock, loaded = None, stock._model_mapping[type(config)], {}
         loaded["state_dict"] = dict(encoder.state_dict())
     set_seed(seed)
-    with quiet_loading(), safe_weights(name_or_path):
+    with quiet_loading(), reading_model(name_or_path):
         model, info = stock.from_pretrained(
             origin, config=config, output_loading_info=True, **loaded
         )

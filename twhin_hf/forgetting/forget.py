@@ -22,7 +22,7 @@ from twhin_hf.forgetting.forgotten import Forgotten
 from twhin_hf.forgetting.networks import NetworkChange, apply_change, is_network, plan_change
 from twhin_hf.forgetting.tables import TableFile, is_record
 from twhin_hf.forgetting.trained import Trained, find_trained, is_model, note_earlier
-from twhin_hf.network.checkpoint import FILE_NAME as CHECKPOINT
+from twhin_hf.network.folder import CHECKPOINT_FILE as CHECKPOINT
 from twhin_hf.network.sources.report import WITHOUT_TEXT
 from twhin_hf.privacy.keys import HASH_PATTERN, key_beside, read_key
 from twhin_hf.table_format import TableFormat

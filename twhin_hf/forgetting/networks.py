@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, read_json, write_json
 from twhin_hf.forgetting.forgotten import Forgotten
-from twhin_hf.network.checkpoint import FILE_NAME as CHECKPOINT
 from twhin_hf.network.engagements import Engagements, Neighbours
+from twhin_hf.network.folder import CHECKPOINT_FILE as CHECKPOINT
 from twhin_hf.network.folder import METADATA_FILE, Network, load_network, row_blocks
 from twhin_hf.privacy.vectors import row_bytes
 

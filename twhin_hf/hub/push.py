@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from twhin_hf.errors import InputError
+from twhin_hf.files import read_text
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.cards import LOSSES_PLOT, CardFacts, model_card, picture_of, read_facts
 from twhin_hf.hub.client import CARD, Push, publish
@@ -141,7 +142,7 @@ def plan_push(
     if picture := picture_of(facts):
         going[picture] = _drawn(facts, picture)
     if card is None and (folder / CARD).exists():
-        own = (folder / CARD).read_text(encoding="utf-8")
+        own = read_text(folder / CARD)
         card = own if "<!-- twhin_hf:begin" in own else None
     going[CARD] = model_card(facts, repo_id, card, metadata).encode()
     check_files(going)
