@@ -23,7 +23,8 @@ from twhin_hf.network.engagements import Engagements
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
 from twhin_hf.privacy.keys import hash_ids
-from twhin_hf.run_folder import run_folder
+from twhin_hf.run_file import run_metadata
+from twhin_hf.run_folder import describe_run, fingerprints_of, run_folder
 from twhin_hf.scratch import owner
 
 KEY = b"sixteen bytes or more"
@@ -293,27 +294,39 @@ def test_models_that_learned_from_it_are_named_by_any_way(made, capsys):
     pairs = {"pairs": made / "mined" / "pairs.parquet"}
     with run_folder(made / "runs" / "by_pairs", "pretrain", {}, data=pairs):
         (made / "runs" / "by_pairs" / "config.json").write_text("{}")
+    # Files say themselves what they were made of, or a record beside them does.
+    record = describe_run("embed", {}, fingerprints_of({"posts": made / "posts.parquet"}), None)
+    table = pa.table({"post_id": ["p7"], "embedding": [[1.0]]})
+    pq.write_table(
+        table.replace_schema_metadata(run_metadata(record)), made / "runs" / "vectors.parquet"
+    )
+    pq.write_table(table, made / "runs" / "more.parquet")
+    (made / "runs" / "more.json").write_text(json.dumps(record, indent=2))
+    vectors = {"vectors": made / "runs" / "vectors.parquet"}
+    with run_folder(made / "runs" / "by_vectors", "search", {}, data=vectors):
+        pass
     start = {"model": model_fingerprint(str(made / "runs" / "by_pairs"))}
     with run_folder(made / "runs" / "by_model", "pretrain", {}, fingerprints=start):
         (made / "runs" / "by_model" / "config.json").write_text("{}")
     expected = {
         *("runs/by_log", "runs/by_file", "runs/by_network"),
         *("mined", "runs/by_pairs", "runs/by_model"),
+        *("runs/vectors.parquet", "runs/more.parquet", "runs/by_vectors"),
     }
     done = forget([made], WHO)
-    assert {found.folder.relative_to(made).as_posix() for found in done.trained} == expected
+    assert {found.place.relative_to(made).as_posix() for found in done.trained} == expected
     assert dict(done.trained)[made / "mined"] == ["network"]
     # Once more, and after others have been forgotten: they learned from those too.
     again = forget([made], WHO)
     assert (again.num_removed, again.trained) == (0, done.trained)
     later = forget([made / "log", made / "runs"], Forgotten(pa.array(["u8"])))
-    assert {found.folder.name for found in later.trained} == {"by_log", "by_file"}
+    assert {found.place.name for found in later.trained} == {"by_log", "by_file"}
     # What is made anew of the log as it is now is named no more.
     data = {"engagements": made / "log"}
     with run_folder(made / "runs" / "by_log", "pretrain", {}, data=data, overwrite=True):
         pass
     last = forget([made / "log", made / "runs"], Forgotten(pa.array(["u8"])))
-    assert [found.folder.name for found in last.trained] == ["by_file"]
+    assert [found.place.name for found in last.trained] == ["by_file"]
     (made / "users.txt").write_text("u8\n")
     command = ["data", "forget", "--users", str(made / "users.txt"), str(made / "log")]
     assert main([*command, str(made / "runs")]) == 0
@@ -340,7 +353,7 @@ def test_models_that_are_named_after_a_crash(made, monkeypatch):
         forget([made / "log", made / "posts.parquet", made / "model"], WHO)
     monkeypatch.setattr(TableFile, "rewrite", original)
     again = forget([made / "log", made / "posts.parquet", made / "model"], WHO)
-    assert [found.folder for found in again.trained] == [made / "model"]
+    assert [found.place for found in again.trained] == [made / "model"]
 
 
 def test_networks_that_cannot_be_mended(made):

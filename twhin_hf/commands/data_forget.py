@@ -20,7 +20,7 @@ def forget(
     """Take people and posts out of logs, posts, networks, pairs, vectors and benchmarks.
 
     Changes them in place, and each whole or not at all; all is looked through before. Models keep
-    what they learned: those trained on what was taken out, by their run.json, are named.
+    what they learned: those made of what was taken out, by the records of their runs, are named.
 
     Args:
         paths: Files and folders to look through, and folders of the models that learned from them.
@@ -57,5 +57,5 @@ def forget(
             f"{done.users_without_vector:,} users are in none of the networks: whether a benchmark "
             "holds vectors of theirs cannot be told"
         )
-    for folder, options in done.trained:
-        report(f"Made of what was taken out: {folder} (by {', '.join(options)}). Make it anew")
+    for place, options in done.trained:
+        report(f"Made of what was taken out: {place} (by {', '.join(options)}). Make it anew")

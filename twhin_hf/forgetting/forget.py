@@ -43,8 +43,8 @@ class ForgetReport:
             something goes alone.
         looked_through: Files and networks that were looked through.
         passed_over: Files that hold no ids, such as models and records.
-        trained: Folders that were made, in any step, of data from which something goes or went
-            earlier: models to be trained anew, and data to be made anew.
+        trained: Folders and files that were made, in any step, of data from which something goes or
+            went earlier: models to be trained anew, and data to be made anew.
         users_without_vector: Users who are in no network given, so that records of theirs in a
             benchmark could not be found; 0 where there is no such benchmark.
     """

@@ -279,16 +279,22 @@ def _csv_blocks(table: TableFile) -> Iterator[Block]:
         yield Block({}, 1, [text])
     header = [name.removeprefix("\ufeff").strip('"') for name in header]
     roles = _roles(header, table.columns)
-    places = {name: header.index(name) for name in roles}
-    while block := list(islice(rows, _ROWS_PER_BLOCK)):
+    places = [header.index(name) for name in roles]
+    while True:
+        texts: list[str] = []
+        cells: list[list[str]] = [[] for _ in roles]
+        # Rows are let go one by one: many at once would keep the garbage collector busy.
+        for row, text in islice(rows, _ROWS_PER_BLOCK):
+            texts.append(text)
+            for column, place in zip(cells, places, strict=True):
+                column.append(row[place] if place < len(row) else "")
+        if not texts:
+            return
         ids: Ids = {
-            name: (
-                roles[name],
-                pa.array([row[place] if place < len(row) else "" for row, _ in block], pa.string()),
-            )
-            for name, place in places.items()
+            name: (kind, pa.array(column, pa.string()))
+            for (name, kind), column in zip(roles.items(), cells, strict=True)
         }
-        yield Block(ids, len(block), [text for _, text in block])
+        yield Block(ids, len(texts), texts)
 
 
 def _csv_rows(table: TableFile) -> Iterator[tuple[list[str], str]]:

@@ -1,25 +1,25 @@
-"""Which folders hold what was made of data that has changed since.
+"""What was made of data that has changed since: models, networks, pairs, vectors.
 
-A run notes the fingerprints of its data (`run.json`). Beside data from which something was taken,
-`.forgotten.json` keeps the fingerprints that they had before, so that every later look finds what
-was made of them.
+A run notes the fingerprints of its data in its folder (`run.json`), in the Parquet file that it
+writes, or beside it (`pairs.json`). Beside data from which something was taken, `.forgotten.json`
+keeps the fingerprints that they had before, so that every later look finds what was made of them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twhin_hf.data_fingerprint import (
-    RUN_RECORD,
-    data_fingerprint,
-    file_fingerprint,
-    folder_fingerprint,
-)
-from twhin_hf.errors import InputError
+import pyarrow.parquet as pq
+
+from twhin_hf.data_fingerprint import data_fingerprint, file_fingerprint, folder_fingerprint
 from twhin_hf.files import list_files, read_json, write_json
 from twhin_hf.loading.fingerprint import model_fingerprint
+from twhin_hf.run_file import RUN_KEY
+from twhin_hf.run_folder import read_run
+from twhin_hf.tables import read_errors
 
 EARLIER_NAME = ".forgotten.json"
 """In a folder: the earlier fingerprints of its files by their names, and its own under `.`."""
@@ -35,14 +35,14 @@ _MODEL_FILES = (
 
 
 class Trained(NamedTuple):
-    """A folder that was made of data that have changed since.
+    """What was made of data that have changed since.
 
     Args:
-        folder: Of the run.
+        place: Folder of the run, or the file that it wrote.
         options: That named the data.
     """
 
-    folder: Path
+    place: Path
     options: list[str]
 
 
@@ -74,10 +74,10 @@ def note_earlier(paths: Iterable[Path], roots: Iterable[Path]) -> None:
 
 
 def find_trained(roots: Iterable[Path]) -> list[Trained]:
-    """Folders whose runs read what data were before something was taken out of them, in any step.
+    """What runs made of data as they were before something was taken out of them, in any step.
 
     Args:
-        roots: Files and folders; runs are looked for in the folders and those below.
+        roots: Files and folders; runs are looked for in them and in the folders below.
 
     Raises:
         InputError: The record of a run is damaged.
@@ -85,27 +85,26 @@ def find_trained(roots: Iterable[Path]) -> list[Trained]:
     roots = list(roots)
     folders = [root for root in roots if root.is_dir()]
     folders = list(dict.fromkeys([*folders, *(f for root in folders for f in _folders(root))]))
-    places = dict.fromkeys([*folders, *(root.parent for root in roots if root.is_file())])
+    files = [file for root in roots for file in list_files(root)]
+    places = dict.fromkeys([*folders, *(file.parent for file in files)])
     prints = {
         digits for folder in places for known in _earlier_in(folder).values() for digits in known
     }
-    waiting = {
-        folder: data for folder in folders for data in [_data_of(folder)] if data is not None
-    }
+    waiting = {place: data for place in [*folders, *files] if (data := _data_of(place))}
     found: list[Trained] = []
     while True:
         hits = {
-            folder: [option for option, digits in data if digits in prints]
-            for folder, data in waiting.items()
+            place: sorted({option for option, digits in data if digits in prints})
+            for place, data in waiting.items()
         }
-        hits = {folder: options for folder, options in hits.items() if options}
+        hits = {place: options for place, options in hits.items() if options}
         if not hits:
             return sorted(found)
-        for folder, options in hits.items():
-            found.append(Trained(folder, sorted(set(options))))
-            del waiting[folder]
+        for place, options in hits.items():
+            found.append(Trained(place, options))
+            del waiting[place]
             if waiting:
-                prints |= set(_results_of(folder))
+                prints |= set(_results_of(place))
 
 
 def _between(path: Path, root: Path) -> Iterator[Path]:
@@ -130,18 +129,26 @@ def _earlier_in(folder: Path) -> dict[str, list[str]]:
     return read_json(path) if path.is_file() else {}
 
 
-def _data_of(folder: Path) -> list[tuple[str, str]] | None:
-    """Options and fingerprints of the runs whose records a folder holds; None where it has none."""
-    records = sorted(path for path in folder.glob(f"*{RUN_RECORD}") if path.is_file())
-    found: list[tuple[str, str]] = []
-    for path in records:
-        run = read_json(path)
-        if not isinstance(run, dict) or not isinstance(run.get("data"), dict):
-            raise InputError(f"{path} is no record of a run; remove it.")
-        found += [
-            (option, digits) for option, value in run["data"].items() for digits in _strings(value)
-        ]
-    return found if records else None
+def _data_of(place: Path) -> list[tuple[str, str]]:
+    """Options and fingerprints of the run that a folder or file is of; none where nothing says."""
+    if place.is_dir():
+        return _in_record(read_run(place))
+    found = []
+    if place.suffix == ".parquet":
+        with read_errors(place, has_memory_limit=False):
+            metadata = pq.read_schema(place).metadata or {}
+        found += _in_record(json.loads(metadata.get(RUN_KEY.encode(), b"null")))
+        beside = place.with_suffix(".json")
+        if beside.is_file() and beside.stat().st_size:
+            found += _in_record(read_json(beside))
+    return found
+
+
+def _in_record(run: Any) -> list[tuple[str, str]]:
+    data = run.get("data") if isinstance(run, dict) else None
+    if not isinstance(data, dict):
+        return []
+    return [(option, digits) for option, value in data.items() for digits in _strings(value)]
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -154,6 +161,10 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _results_of(folder: Path) -> Iterator[str]:
     """What later runs may have read of one: its files, the folders in it, itself and its models."""
+    if folder.is_file():
+        yield file_fingerprint(folder)
+        yield from _earlier_in(folder.parent).get(folder.name, [])
+        return
     places = [folder, *_folders(folder)]
     for place in filter(is_model, places):
         if not (place / "adapter_config.json").is_file():  # its base may not be here
