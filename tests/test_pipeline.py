@@ -165,6 +165,15 @@ def test_a_run_goes_on_where_it_ended_and_takes_other_options_for_another_run(
         ({"model_name_or_path": "x"}, "give model_name_or_path .* or encoder"),
         ({"objectives": {}}, "objectives is empty"),
         ({"objectives": {"A": {"weight": 1}}}, r"'A' has unknown settings \['weight'\]"),
+        (
+            {"objectives": {"A": {"mlm_weight": "much"}}},
+            "A.mlm_weight is 'much'; needed is a number",
+        ),
+        ({"settings": {"pooling": 3}}, "settings.pooling is 3; needed is text"),
+        ({"stage2": {"max_steps": [3]}}, r"stage2.max_steps is \[3\]; needed is a number"),
+        ({"training": {"bf16": "on"}}, "training.bf16 is 'on'; needed is true or false"),
+        ({"encoder": {"hidden_size": "x"}}, "encoder.hidden_size is 'x'; needed is a number"),
+        ({"encoder": {"hidden": 3}}, r"encoder has unknown keys \['hidden'\]"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(finished, change, message):
