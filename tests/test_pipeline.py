@@ -235,6 +235,15 @@ def test_half_a_stage_is_not_taken_for_a_whole_one(finished, tmp_path, monkeypat
         ({"objectives": {"NUL": {}}}, "the objective 'nul' is a name that Windows keeps"),
         ({"stage2": {"output_dir": "../x"}}, r"stage2 has unknown keys \['output_dir'\]"),
         ({"objectives": {"A": {"weight": 1}}}, r"'A' has unknown settings \['weight'\]"),
+        (
+            {"objectives": {"A": {"mlm_weight": "much"}}},
+            "A.mlm_weight is 'much'; needed is a number",
+        ),
+        ({"settings": {"pooling": 3}}, "settings.pooling is 3; needed is text"),
+        ({"stage2": {"max_steps": [3]}}, r"stage2.max_steps is \[3\]; needed is a number"),
+        ({"training": {"bf16": "on"}}, "training.bf16 is 'on'; needed is true or false"),
+        ({"encoder": {"hidden_size": "x"}}, "encoder.hidden_size is 'x'; needed is a number"),
+        ({"encoder": {"hidden": 3}}, r"encoder has unknown keys \['hidden'\]"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(finished, change, message):

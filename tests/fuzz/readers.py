@@ -454,6 +454,14 @@ def read_config(command: str) -> Callable[[Path], None]:
     return read
 
 
+def read_run(path: Path) -> None:
+    """The config of the main job, all that is checked before its work."""
+    from twhin_hf.commands.cli import load_command
+    from twhin_hf.commands.parsing import parse_command
+
+    parse_command(load_command("run"), [f"--config={path}"], "run")
+
+
 def read_card(path: Path) -> None:
     """A card with metadata."""
     from twhin_hf.hub.sections import license_of_folder, merge_cards, read_card
@@ -770,6 +778,12 @@ CONFIGS = {
     "evaluate suite": (b"suite: twhin\nmodel: [a, b]\ndata_dir: d\noutput: o\n",),
 }
 
+RUNS = (
+    b"output: a\nsynthetic: {num_users: 10}\nmodel_name_or_path: bert\nsettings: {pooling: cls}\n"
+    b"objectives:\n  x: {social_weight: 1.0}\ntraining: {max_length: 64}\nnetwork: {seed: 0}\n",
+    b"output: a\nsynthetic: {}\nencoder: {hidden_size: 32}\nstage1: {max_steps: 3}\nseeds: [1]\n",
+)
+
 READERS = (
     Reader("csv", "a.csv", read_text_table, POSTS_CSV),
     Reader("csv-rows", "a.csv", read_csv_rows, POSTS_CSV),
@@ -898,6 +912,7 @@ READERS = (
         Reader(f"config-{name.replace(' ', '-')}", "a.yaml", read_config(name), seeds)
         for name, seeds in CONFIGS.items()
     ),
+    Reader("command-run", "a.yaml", read_run, RUNS),
     Reader(
         "card",
         "README.md",
