@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twhin_hf.benchmarks.engagement.recipe import EngagementRecipe
-from twhin_hf.commands.options import DatasetOutput, options_of_result
+from twhin_hf.commands.options import DatasetOutput, key_fingerprint, options_of_result
 from twhin_hf.table_format import TableFormat
 
 _TASK = """\
@@ -46,7 +46,7 @@ def engagement(
     options = options_of_result(languages=languages)
     with dataset.run("data engagement", options, data={"data_dir": data_dir}) as run:
         if not run.is_finished:
-            dataset.write(engagement_configs(data_dir, languages), run.path, card)
+            dataset.write(engagement_configs(data_dir, languages), card, run.path)
     dataset.finish()
 
 
@@ -93,6 +93,7 @@ def engagement_build(
     from twhin_hf.report import report
     from twhin_hf.tables import read_ids
 
+    key = dataset.read_key(key_file)
     with dataset.run(
         "data engagement-build",
         options_of_result(recipe, table_format, columns=columns, post_columns=post_columns),
@@ -102,6 +103,7 @@ def engagement_build(
             "network": network,
             "exclude_posts": exclude_posts,
         },
+        fingerprints=key_fingerprint(key),
         seed=recipe.seed,
     ) as run:
         if not run.is_finished:
@@ -124,13 +126,12 @@ def engagement_build(
                 ),
                 load_network(network),
                 read.with_format("arrow")[:],
-                key=dataset.read_key(key_file),
+                key=key,
                 exclude_posts=excluded,
                 **vars(recipe),
             )
-            card = DatasetCard(
-                title="Engagement prediction", text=_TASK + _BUILT.format(**vars(recipe))
-            )
-            dataset.write(benchmark.configs(), run.path, card)
+            text = _TASK + _BUILT.format(**vars(recipe))
+            card = DatasetCard(title="Engagement prediction", text=text)
+            dataset.write(benchmark.configs(), card, run.path)
             report("Engagement benchmark", benchmark.counts)
     dataset.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
-from twhin_hf.commands.options import DatasetOutput, options_of_result
+from twhin_hf.commands.options import DatasetOutput, key_fingerprint, options_of_result
 from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 
@@ -62,7 +62,7 @@ def hashtag(
     ) as run:
         if not run.is_finished:
             configs = hashtag_configs(data_dir, hydration, languages, columns, table_format)
-            dataset.write(configs, run.path, card)
+            dataset.write(configs, card, run.path)
     dataset.finish()
 
 
@@ -100,17 +100,19 @@ def hashtag_build(
 
     if key_file and not hash_ids:
         raise InputError("--key_file is the key of hashes: it does not go with --no_hash_ids")
+    key = dataset.read_key(key_file) if hash_ids else None
     with dataset.run(
         "data hashtag-build",
-        options_of_result(recipe, table_format, columns=columns, hash_ids=hash_ids),
+        options_of_result(recipe, table_format, hash_ids=hash_ids, columns=columns),
         data={"posts": posts},
+        fingerprints=key_fingerprint(key),
         seed=recipe.seed,
     ) as run:
         if not run.is_finished:
             benchmark = build_hashtag_benchmark(
                 posts,
                 recipe,
-                key=dataset.read_key(key_file) if hash_ids else None,
+                key=key,
                 columns=columns,
                 table_format=table_format,
                 memory_limit=memory_limit,
@@ -126,10 +128,9 @@ def hashtag_build(
             card = DatasetCard(
                 title="Hashtag prediction", text=text, task_categories=["text-classification"]
             )
-            configs = (
-                HubConfig(name, name, name, own) for name, own in benchmark.languages.items()
-            )
-            dataset.write(configs, run.path, card)
+            found = benchmark.languages.items()
+            configs = (HubConfig(name, name, name, own) for name, own in found)
+            dataset.write(configs, card, run.path)
             for language, counts in benchmark.counts.items():
                 report(f"{language}: {counts_sentence(counts)}")
     dataset.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,24 +110,25 @@ class DatasetOutput:
         output: New folder for the data set: Parquet and a card.
         push_to_hub: Hub repository, OWNER/NAME, to upload it to privately as well
             (`twhin-hf push --dataset` publishes).
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
         mask_people: Write @user for the names and ids of people in texts; otherwise it cannot be
             uploaded.
-        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
 
     output: str
     push_to_hub: str | None = None
-    mask_people: bool = True
     overwrite: bool = False
+    mask_people: bool = True
 
     def run(self, command: str, options: dict[str, Any], **more: Any) -> Any:
         """Where to write, as `run_whole_folder` says."""
         from twhin_hf.run_file import run_whole_folder
 
+        options = options | {"mask_people": self.mask_people}
         return run_whole_folder(self.output, command, options, overwrite=self.overwrite, **more)
 
-    def write(self, configs: Any, folder: Path, card: Any) -> None:
-        """Writes the data set where `run` says."""
+    def write(self, configs: Any, card: Any, folder: Path) -> None:
+        """Writes the data set where its run says."""
         from twhin_hf.benchmarks.hub_folder import write_hub_folder
 
         write_hub_folder(configs, folder, card, mask_people=self.mask_people)
@@ -172,6 +174,11 @@ def named_files(option: str, paths: list[str]) -> dict[str, str]:
     return dict(zip(names, paths, strict=False))
 
 
+def key_fingerprint(key: bytes | None) -> dict[str, str]:
+    """What tells a secret key from others, and does not tell the key."""
+    return {} if key is None else {"key_file": hashlib.blake2b(key, digest_size=16).hexdigest()}
+
+
 FREE = frozenset(
     {
         "checkpoint_minutes",
@@ -202,8 +209,6 @@ def model_identity(name_or_path: str, revision: str | None = None) -> str:
     Raises:
         FileNotFoundError: A folder that is not there.
     """
-    from pathlib import Path
-
     from twhin_hf.data_fingerprint import file_fingerprint
     from twhin_hf.loading.fingerprint import model_fingerprint
     from twhin_hf.loading.places import check_local_path
