@@ -24,6 +24,7 @@ def forget(
 
     Args:
         paths: Files and folders to look through, and folders of the models that learned from them.
+            Give the log and the posts too: what a run read is what its record names.
         table_format: How text tables are written.
         users: File of the users to forget: a table with user_id, or .txt with an id a line. Posts
             whose ids name such a user (Bluesky) go too.

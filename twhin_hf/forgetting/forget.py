@@ -100,7 +100,8 @@ def forget(
 
     Args:
         paths: Logs, posts, pairs, vectors, networks, benchmarks, and folders of any of them and of
-            models.
+            models. What a model learned from is told by what its run read: the log and the posts
+            among the paths are how it is found.
         forgotten: Who and what; see `read_forgotten`.
         columns: What tables call `user_id` and `post_id`, where the name is unusual.
         table_format: How text tables are written.
