@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from twhin_hf.errors import InputError, reading
-from twhin_hf.loading.weights import safe_weights
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _FILE_ENDINGS = (
@@ -26,6 +25,9 @@ def reading_model(name_or_path: str | Path) -> Iterator[None]:
     key, errors of their own for damaged weights; and torch says of a pickle how to open it all the
     same.
     """
+    # Late: paths are checked by commands that need no torch.
+    from twhin_hf.loading.weights import safe_weights
+
     advice = (
         "Is it whole, and of a version that the transformers installed here can read? Save or "
         "fetch it again."

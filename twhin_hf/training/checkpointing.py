@@ -144,6 +144,9 @@ class CheckpointingMixin(SafeResumingMixin):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Saves each file of the model whole or not at all."""
         folder = Path(output_dir or str(self.args.output_dir))
+        if not self.args.should_save:  # it takes part, and writes nothing
+            self._save_files(str(folder), state_dict)
+            return
         staging = folder / STAGING_NAME
         remove(staging)
         try:
