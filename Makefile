@@ -3,21 +3,25 @@ PYTHON ?= python3
 VENV ?= .venv
 # The torch to install. A GPU user keeps another one: `make quickstart TORCH=torch`.
 TORCH ?= torch -c constraints.txt
+FUZZ ?=
 BIN := $(VENV)/bin
+LOCKED := --quiet --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-oldest lint format soak benchmarks clean
+.PHONY: help install quickstart test test-oldest fuzz soak lint format lock check-lock audit benchmarks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed ## Make .venv and install the package into it
 
-$(VENV)/.installed: setup.cfg constraints.txt
+# All but torch is checked by its hash. The last line finds out whether the lock lacks anything.
+$(VENV)/.installed: setup.cfg constraints.txt requirements-build.lock requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install $(LOCKED) -r requirements-build.lock
+	$(BIN)/pip install $(LOCKED) --no-build-isolation -r requirements.lock
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable '.[dev]' $(if $(findstring constraints.txt,$(TORCH)),-c constraints.txt)
+	$(BIN)/pip install --quiet --no-index --no-build-isolation --editable '.[dev]'
 	touch $@
 
 quickstart: install ## Run the whole main job on generated data (at most 8 minutes on 2 cores)
@@ -29,10 +33,12 @@ test: install $(VENV)/.transformers-tests ## Run the tests
 # transformers' own tests of models, which are in its source distribution alone.
 $(VENV)/.transformers-tests: $(VENV)/.installed
 	rm -rf $(VENV)/transformers-tests
-	version=$$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("transformers"))') && \
-	cd $(VENV) && bin/pip download --quiet --no-deps --no-binary transformers \
-	    --dest transformers-tests transformers==$$version && cd transformers-tests && \
-	tar -xzf transformers-$$version.tar.gz transformers-$$version/tests
+	mkdir $(VENV)/transformers-tests
+	awk '/^[^ ]/ { wanted = /^transformers==/ } wanted' requirements.lock \
+	    > $(VENV)/transformers-tests/transformers.lock
+	cd $(VENV)/transformers-tests && ../bin/pip download $(LOCKED) --no-build-isolation \
+	    --no-binary transformers --dest . -r transformers.lock && \
+	tar -xzf transformers-*.tar.gz "$$(basename transformers-*.tar.gz .tar.gz)/tests"
 	touch $@
 
 test-oldest: $(VENV)-oldest/.installed ## Load, save, publish and pull with the oldest libraries supported
@@ -43,6 +49,11 @@ $(VENV)-oldest/.installed: setup.cfg constraints-oldest.txt
 	$(VENV)-oldest/bin/pip install --quiet --upgrade pip
 	$(VENV)-oldest/bin/pip install --quiet torch pytest --editable '.[peft,sentence-transformers]' -c constraints-oldest.txt
 	touch $@
+
+# atheris is built for few versions of Python.
+fuzz: install ## Fuzz every reader (FUZZ='--reader csv --inputs 1000000' for one; all take some 20 minutes)
+	$(BIN)/pip install --quiet --editable '.[fuzz]' -c constraints.txt
+	$(BIN)/python tests/fuzz/fuzz_readers.py $(FUZZ)
 
 lint: install ## Check style, types and spelling
 	$(BIN)/ruff check twhin_hf tests examples
@@ -57,9 +68,30 @@ format: install ## Format the code
 soak: install ## Kill every long command at random and compare (30 minutes)
 	$(BIN)/python tests/soak/soak.py
 
+lock: ## Write both lock files anew, with the newest versions that setup.cfg and constraints.txt allow
+	$(PYTHON) -m venv $(VENV)-tools
+	$(VENV)-tools/bin/pip install --quiet uv
+	$(VENV)-tools/bin/uv $(COMPILE) setup.cfg --extra dev -c constraints.txt \
+	    --no-emit-package torch --upgrade --output-file requirements.lock
+	printf 'pip\nsetuptools\nwheel\n' | $(VENV)-tools/bin/uv $(COMPILE) - -c requirements.lock \
+	    --upgrade --output-file requirements-build.lock
+
+COMPILE := pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
+    --no-header --no-emit-index-url --no-emit-find-links
+
+check-lock: install ## Check that what is installed is what the lock files say
+	$(BIN)/python .ci/check_lock.py requirements-build.lock requirements.lock
+
+audit: ## Ask the OSV database for known weaknesses of all that is locked (needs the network)
+	$(PYTHON) -m venv $(VENV)-tools
+	$(VENV)-tools/bin/pip install --quiet pip-audit
+	grep '^torch==' constraints.txt > $(VENV)-tools/torch.txt
+	$(VENV)-tools/bin/pip-audit --strict --vulnerability-service osv --disable-pip --no-deps \
+	    -r requirements-build.lock -r requirements.lock -r $(VENV)-tools/torch.txt
+
 benchmarks: install ## Run the speed comparisons (about 15 minutes)
 	$(BIN)/python examples/benchmarks/pretraining_throughput.py
 	$(BIN)/python examples/benchmarks/network_embedding.py
 
 clean: ## Remove what was made, but for runs/
-	rm -rf $(VENV) $(VENV)-oldest build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-tools build *.egg-info .pytest_cache .mypy_cache .ruff_cache

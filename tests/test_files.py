@@ -51,6 +51,26 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
     assert names(path.parent) == ["a.csv"]
 
 
+def test_what_killed_processes_left_is_put_back_or_goes(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    ended, alive = f"{owner().split('-')[0]}-{dead.pid}", owner()
+    inner = tmp_path / "data" / "inner"
+    inner.mkdir(parents=True)
+    for name in ("lost", "there"):
+        (inner / f".{name}.{ended}.old").mkdir()
+        (inner / f".{name}.{ended}.old" / "a").write_text(name)
+    (inner / "there").mkdir()
+    for who in (ended, alive):
+        (inner / f".a.{who}.partial.csv").write_text("half")
+    files.recover(tmp_path / "data")
+    assert names(inner) == [f".a.{alive}.partial.csv", "lost", "there"]
+    assert names(inner / "lost") == ["a"]
+    (tmp_path / "data").rename(tmp_path / f".data.{ended}.old")
+    files.recover(tmp_path / "data")
+    assert names(tmp_path) == ["data"]
+
+
 def test_an_error_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")

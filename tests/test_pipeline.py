@@ -16,6 +16,7 @@ from twhin_hf.commands.run import run
 from twhin_hf.data.splits import split_posts
 from twhin_hf.data.synthetic import SyntheticConfig, generate_network
 from twhin_hf.errors import InputError
+from twhin_hf.hub.public_results import public_results
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 from twhin_hf.network.folder import load_network
 from twhin_hf.pipeline import PipelineConfig, run_pipeline
@@ -127,6 +128,8 @@ def test_results_and_pictures(finished):
     for name in ("mlm", "mlm_social", "engagement"):
         own_file = folder / "run" / "seed3" / name / "results_engagement.json"
         kept = json.loads(own_file.read_text())
+        # All of it may be published, but for the options of the whole run.
+        assert public_results(own_file, "me/x")[1] == [f"{own_file.name}: options.pipeline"]
         assert {row["details"]["model"].lower().replace(" + ", "_") for row in kept["results"]} == {
             name
         }
@@ -232,6 +235,15 @@ def test_half_a_stage_is_not_taken_for_a_whole_one(finished, tmp_path, monkeypat
         ({"objectives": {"NUL": {}}}, "the objective 'nul' is a name that Windows keeps"),
         ({"stage2": {"output_dir": "../x"}}, r"stage2 has unknown keys \['output_dir'\]"),
         ({"objectives": {"A": {"weight": 1}}}, r"'A' has unknown settings \['weight'\]"),
+        (
+            {"objectives": {"A": {"mlm_weight": "much"}}},
+            "A.mlm_weight is 'much'; needed is a number",
+        ),
+        ({"settings": {"pooling": 3}}, "settings.pooling is 3; needed is text"),
+        ({"stage2": {"max_steps": [3]}}, r"stage2.max_steps is \[3\]; needed is a number"),
+        ({"training": {"bf16": "on"}}, "training.bf16 is 'on'; needed is true or false"),
+        ({"encoder": {"hidden_size": "x"}}, "encoder.hidden_size is 'x'; needed is a number"),
+        ({"encoder": {"hidden": 3}}, r"encoder has unknown keys \['hidden'\]"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(finished, change, message):

@@ -33,7 +33,7 @@ def test_columns_are_read_from_the_beginning_of_a_file(tmp_path):
         ("a.parquet", b"PAR1", r"a\.parquet cannot be read"),
         ("a.csv", b"\xff\xfei\0d\0", r"a\.csv is not UTF-8"),
         ("a.csv.gz", gzip.compress(b"id,text\n" * 100)[:12], r"a\.csv\.gz is cut off or damaged"),
-        ("a.csv.gz", b"id,text\n", r"a\.csv\.gz is cut off .*: Not a gzipped file"),
+        ("a.csv.gz", b"id,text\n", r"a\.csv\.gz is not gzip, though its name ends in"),
         ("a.jsonl", b"id,text\n", r"a\.jsonl is not JSON lines \(line 1: Expecting value"),
         ("a.jsonl", b"[1]", r"a\.jsonl is not JSON lines \(line 1: it holds list, not an object"),
         ("a.jsonl", b'{"a": "\xff"}', r"a\.jsonl is not UTF-8 \(line 1\)"),

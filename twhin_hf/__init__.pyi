@@ -18,11 +18,14 @@ from .evaluation.engagement import choose_features, evaluate_engagement
 from .evaluation.engagement_config import EngagementConfig
 from .evaluation.engagement_results import combine_training_seeds, compare_engagement
 from .evaluation.hashtag import evaluate_hashtag
+from .evaluation.privacy.reporting import privacy_report
 from .evaluation.retrieval import evaluate_retrieval
 from .evaluation.suite.whole import run_suite
 from .evaluation.text_encoders import side_by_side
 from .evaluation.zero_shot import evaluate_zero_shot
 from .evaluation.zero_shot_config import ZeroShotConfig
+from .forgetting.forget import forget
+from .forgetting.forgotten import read_forgotten
 from .hub.folder import complete_folder
 from .hub.push import push_to_hub
 from .loading.auto import load_post_encoder
@@ -95,6 +98,7 @@ __all__ = [
     "evaluate_retrieval",
     "evaluate_zero_shot",
     "export",
+    "forget",
     "generate_network",
     "load_engagement_prediction",
     "load_exported",
@@ -107,8 +111,10 @@ __all__ = [
     "plot_alignment",
     "plot_comparison",
     "plot_losses",
+    "privacy_report",
     "project",
     "push_to_hub",
+    "read_forgotten",
     "read_log",
     "read_posts",
     "read_translation_pairs",

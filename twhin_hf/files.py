@@ -19,9 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import WRONG_CONTENT, InputError, reading
 from twhin_hf.scratch import is_abandoned, owner, remove_abandoned, scratch_folder
 
+_MOST_VALUES = 100_000
 _HIDDEN = (".", "_")
 
 
@@ -109,17 +110,84 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a file.
+
+    Raises:
+        FileNotFoundError: No such file.
+        InputError: The file is not UTF-8.
+    """
+    with reading(path, "Needed is a text file in UTF-8."):
+        return Path(path).read_text(encoding="utf-8")
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The value of a JSON file.
 
     Raises:
         FileNotFoundError: No such file.
-        InputError: The file is not JSON in UTF-8.
+        InputError: The file is not JSON in UTF-8, or nested too deep.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
+
+
+def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object of a JSON file.
+
+    Raises:
+        FileNotFoundError: No such file.
+        InputError: The file is not JSON in UTF-8, nested too deep, or holds another value.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds {type(content).__name__}; needed is a JSON object.")
+    return content
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Any:
+    """The value of a YAML file.
+
+    Raises:
+        FileNotFoundError: No such file.
+        InputError: The file is not YAML in UTF-8; the line is told where it is known.
+    """
+    import yaml
+
+    text = read_text(path)
+    try:
+        # What looks like a date and is none is a plain ValueError.
+        with reading(path, "Needed is YAML.", (*WRONG_CONTENT, AssertionError)):
+            value = yaml.safe_load(text)
+            if _size(value) > _MOST_VALUES:
+                raise InputError(
+                    f"{path} repeats its aliases to more than {_MOST_VALUES:,} values; write them "
+                    "out."
+                )
+            return value
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        tab = "; indent by blanks, not by tabs" if "'\\t'" in str(error.problem) else ""
+        raise InputError(f"{path}, line {line}: no YAML: {error.problem}{tab}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _size(value: Any) -> int:
+    """How many values there are if those that are there by an alias are counted each time."""
+    sizes: dict[int, int] = {}
+
+    def of(value: Any) -> int:
+        if not isinstance(value, (dict, list)):
+            return 1
+        if id(value) not in sizes:
+            inner = value.values() if isinstance(value, dict) else value
+            sizes[id(value)] = 1 + sum(map(of, inner))
+        return sizes[id(value)]
+
+    return of(value)
 
 
 def list_files(path: str | os.PathLike[str]) -> list[Path]:
@@ -153,6 +221,23 @@ def _process_folder() -> Path:
     stack = contextlib.ExitStack()
     atexit.register(stack.close)
     return stack.enter_context(scratch_folder())
+
+
+def recover(path: str | os.PathLike[str]) -> None:
+    """Ends what killed processes of this machine had begun to write at a path, and inside a folder.
+
+    A folder that was set aside is put back where its new one is missing; else it goes, and so does
+    all that is half written.
+    """
+    path = Path(path)
+    _restore(path)
+    remove_abandoned(path.parent, f".{glob.escape(path.stem)}.*.partial*")
+    if path.is_dir():
+        for folder in [path, *(inner for inner in path.rglob("*") if inner.is_dir())]:
+            for old in folder.glob(".*.old"):
+                name = old.name.removesuffix(".old").rpartition(".")[0]
+                _restore(folder / name.removeprefix("."))
+            remove_abandoned(folder, ".*.partial*")
 
 
 def flush(path: Path) -> None:

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from datasets import Dataset
 from rich.console import Console
@@ -57,6 +56,7 @@ from twhin_hf.network.embedding import embed_network
 from twhin_hf.network.folder import CHECKPOINT_FILE, Network, load_network, save_network
 from twhin_hf.network.log import read_log
 from twhin_hf.network.mining import mine_pairs
+from twhin_hf.network.pairs import read_pairs
 from twhin_hf.pipeline_config import PipelineConfig, folder_name
 from twhin_hf.plots import plot_losses, plot_results
 from twhin_hf.results import (
@@ -308,7 +308,7 @@ def _pairs(
     with _stage(path, "pairs", stage, config.mining.seed) as is_due:
         if is_due:
             mine_pairs(network, posts, path, config.mining)
-    return pq.read_table(path)
+    return read_pairs(path)
 
 
 def _tokenizer(config: PipelineConfig, posts: Dataset, folder: Path, stage: _Stage) -> Any:

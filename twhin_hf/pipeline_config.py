@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,7 @@ class PipelineConfig:
                 known -= {"output_dir", "seed"}  # each encoder has its own
             if unknown := sorted(set(value) - known):
                 raise InputError(f"{key} has unknown keys {unknown}; {owner.__name__} has {known}")
+            _check_kinds(key, value, {entry.name: entry.default for entry in fields(owner)})
             if owner is not SocialPretrainingConfig:
                 setattr(self, key, owner(**value))
         if (self.model_name_or_path is None) == (self.encoder is None):
@@ -149,6 +151,14 @@ class PipelineConfig:
                 "give model_name_or_path (the encoder to start from) or encoder (values of a "
                 "BertConfig, to start from scratch): one of them"
             )
+        if self.encoder is not None:
+            # Late: it imports torch.
+            from transformers import BertConfig
+
+            stock = BertConfig()
+            if unknown := sorted(key for key in self.encoder if not hasattr(stock, key)):
+                raise InputError(f"encoder has unknown keys {unknown}; BertConfig has none such")
+            _check_kinds("encoder", self.encoder, stock.to_dict())
         self._check_objectives()
         given = {"engagements": self.engagements, "posts": self.posts}
         missing = [f"--{name}" for name, path in given.items() if not path]
@@ -178,8 +188,37 @@ class PipelineConfig:
                 raise InputError(
                     f"{name!r} has unknown settings {unknown}; the settings are {sorted(DEFAULTS)}"
                 )
+            _check_kinds(name, given or {}, DEFAULTS)
 
     @property
     def needs_pairs(self) -> bool:
         """Whether one of the encoders learns from mined pairs."""
         return any(given.get("social_weight", 0) > 0 for given in self.objectives.values())
+
+
+def _check_kinds(where: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Checks values against their defaults: a number, a text or a flag must stay one.
+
+    Raises:
+        InputError: One is of another type.
+    """
+    for name, value in given.items():
+        default = defaults.get(name)
+        if isinstance(default, bool):
+            needed = "" if value in (True, False, None) else "true or false"
+        elif isinstance(default, (int, float)):
+            needed = "" if value is None or _is_number(value) else "a number"
+        elif isinstance(default, str):
+            needed = "" if value is None or isinstance(value, str) else "text"
+        else:
+            continue
+        if needed:
+            raise InputError(f"{where}.{name} is {value!r}; needed is {needed}")
+
+
+def _is_number(value: Any) -> bool:
+    """True for numbers, and for 1e-4, which YAML takes for text."""
+    try:
+        return not isinstance(value, bool) and float(value) is not None
+    except (TypeError, ValueError, OverflowError):
+        return False

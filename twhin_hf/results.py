@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twhin_hf.errors import InputError
-from twhin_hf.files import read_json, write_json
+from twhin_hf.errors import InputError, reading
+from twhin_hf.files import read_json_object, write_json
 from twhin_hf.path_names import path_name
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("twhin_hf", "torch", "transformers", "numpy", "pyarrow", "faiss-cpu")
 
-
+_LARGEST = 1e300
 CHANCE = "chance"
 """The baseline of a random order."""
 
@@ -105,35 +105,70 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
     Raises:
         FileNotFoundError: There is none.
-        InputError: It is not JSON, or a key is missing.
+        InputError: It is not JSON, a key is missing or unknown, or a value is of another type.
     """
     path = results_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No results at {path}; `twhin-hf evaluate` writes them.")
-    content = read_json(path)
-    optional = {"baselines", "run"}  # files of old have none
-    needed = {item.name for item in fields(Results)} - optional
-    if not isinstance(content, dict) or not needed <= content.keys():
-        found = sorted(content) if isinstance(content, dict) else type(content).__name__
-        raise InputError(f"{path} holds {found}; these keys are needed: {sorted(needed)}.")
-    try:
-        rows = [Result(**row) for row in content["results"]]
-        baselines = {
-            name: [Result(**row) for row in of_baseline]
-            for name, of_baseline in content.get("baselines", {}).items()
+    return results_of(read_json_object(path), path)
+
+
+def results_of(content: dict[str, Any], path: str | os.PathLike[str]) -> Results:
+    """The results that the content of a results.json holds.
+
+    Args:
+        content: As JSON gives it.
+        path: Of the file, for messages.
+
+    Raises:
+        InputError: A key is missing or unknown, or a value is of another type.
+    """
+    # Files of old have neither.
+    needed = {item.name for item in fields(Results)} - {"baselines", "run"}
+    if not needed <= content.keys():
+        raise InputError(
+            f"{path} holds {sorted(content)}; these keys are needed: {sorted(needed)}."
+        )
+    with reading(path, "Needed is what `twhin-hf evaluate` writes: run it again."):
+        found = {name: content[name] for name in needed} | {
+            "results": list(map(_result, content["results"])),
+            "baselines": {
+                name: list(map(_result, rows))
+                for name, rows in content.get("baselines", {}).items()
+            },
+            "run": content.get("run", {}),
         }
-    except (TypeError, AttributeError) as error:
-        keys = [item.name for item in fields(Result)]
-        raise InputError(f"{path} holds a figure of other keys than {keys}: {error}") from error
-    known = {name: content[name] for name in needed}
-    known |= {"results": rows, "baselines": baselines, "run": content.get("run", {})}
-    return Results(**known)
+        _check_kinds(
+            found, {"task": str, "model": str, "options": dict, "versions": dict, "run": dict}
+        )
+        _check_kinds(found, {"revision": (str, type(None))})
+        return Results(**found)
 
 
 def results_path(path: str | os.PathLike[str]) -> Path:
     """The file itself, or `results.json` of a folder."""
     path = Path(path)
     return path / "results.json" if path.is_dir() or not path.suffix else path
+
+
+def _result(row: Mapping[str, Any]) -> Result:
+    """A figure from its JSON, its types checked: tables and cards are made of it."""
+    found = Result(**row)
+    lists = {"seeds": list, "values": list, "interval": list}
+    _check_kinds(asdict(found), {"language": str, "metric": str, "details": dict, **lists})
+    numbers = [found.value, *found.seeds, *found.values, *found.interval]
+    if not all(isinstance(number, (int, float)) and abs(number) < _LARGEST for number in numbers):
+        raise TypeError(f"a figure of {found.metric} is no number")
+    if len(found.interval) not in (0, 2):
+        raise TypeError(f"the interval of {found.metric} is {found.interval}")
+    _check_kinds({"note": ""} | found.details, {"note": str})
+    return found
+
+
+def _check_kinds(found: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    for name, kind in kinds.items():
+        if not isinstance(found[name], kind):
+            raise TypeError(f"{name} is {type(found[name]).__name__}")
 
 
 def write_model_results(results: Results, folder: str | os.PathLike[str]) -> Path | None:
@@ -252,20 +287,21 @@ def figures_table(
     caption: str | None = None,
 ) -> Table:
     """A table of names, which fold where they are too long, and figures right of them."""
+    from rich.markup import escape
     from rich.table import Table
 
     # Else the title wraps at a narrow table.
     table = Table(
-        title=title,
+        title=escape(title),
         min_width=min(len(title), SCREEN - 2),
-        caption=caption,
+        caption=None if caption is None else escape(caption),
         caption_justify="left",
     )
     for place, name in enumerate(columns):
         is_name = place < num_names
-        table.add_column(name, overflow="fold", justify="left" if is_name else "right")
+        table.add_column(escape(name), overflow="fold", justify="left" if is_name else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 

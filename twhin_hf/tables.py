@@ -234,6 +234,11 @@ def column_names(path: Path, table_format: TableFormat | None = None) -> list[st
         return json_keys(getattr(engine, "con"), [path])  # noqa: B009 - as above
 
 
+def table_kind(path: Path, table_format: TableFormat | None = None) -> str | None:
+    """The format of a table by its name: Parquet, CSV, TSV or JSON lines; None where it is none."""
+    return _format(path, table_format or TableFormat())
+
+
 def first_objects(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of the first 100 lines of JSON, blank ones left out.
 
@@ -290,7 +295,10 @@ def read_errors(source: object, *, has_memory_limit: bool = True) -> Iterator[No
 
     try:
         yield
-    except (duckdb.Error, pa.ArrowInvalid) as error:
+    # Of damaged pages and names Arrow gives a bare OSError, without a number, or a UnicodeError.
+    except (duckdb.Error, pa.ArrowException, OSError, UnicodeError) as error:
+        if isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno):
+            raise
         text = str(error)
         if any(words in text for words in _DISK_FULL):
             message = f"{text.splitlines()[0].rstrip('.')} (while reading {describe(source)})"

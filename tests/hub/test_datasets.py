@@ -53,7 +53,7 @@ def test_one_commit_of_tables_and_card(hub, benchmark):
         "validation.parquet",
         "test.parquet",
     }
-    assert done.left_behind == ["users.csv"]
+    assert done.left_behind == ["run.json", "users.csv"]
     card = HubCard(files["README.md"].decode())
     assert [config["config_name"] for config in card.data.configs] == ["en"]
     assert 'load_dataset("me/tags", "en")' in card.content

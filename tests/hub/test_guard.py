@@ -142,6 +142,21 @@ def test_numbers_that_json_has_no_word_for(number, trained):
         plan_push(trained, "me/never")
 
 
+def test_baselines_that_are_called_by_their_folders(trained):
+    path = trained / "results.json"
+    results = json.loads(path.read_text())
+    row = {"language": "en", "metric": "HITS@10", "value": 0.1}
+    folders = ("/home/me/a/stage1", "/home/me/b/stage1")
+    results["baselines"] = {folder: [row] for folder in folders}
+    results["options"]["pooling_of_baselines"] = dict.fromkeys(folders, "mean")
+    path.write_text(json.dumps(results))
+    done = plan_push(trained, "me/fine")
+    content = json.loads(done.files["results.json"])
+    assert list(content["baselines"]) == ["stage1", "stage1 (2)"]
+    assert list(content["options"]["pooling_of_baselines"]) == ["stage1", "stage1 (2)"]
+    assert "| stage1 | en |" in done.files["README.md"].decode()
+
+
 def test_headers_of_weights(tmp_path):
     def saved(metadata):
         path = tmp_path / "model.safetensors"

@@ -189,7 +189,7 @@ def test_files_that_are_no_vectors(tmp_path, source):
     with pytest.raises(ValueError, match=r"needed are post_id and embedding"):
         search_vectors(source, np.ones((1, 2), np.float32), 1)
     (tmp_path / "text.parquet").write_text("no")
-    with pytest.raises(ValueError, match="no Parquet file"):
+    with pytest.raises(ValueError, match="Parquet file size is 2 bytes"):
         search_vectors(tmp_path / "text.parquet", np.ones((1, 2), np.float32), 1)
 
 

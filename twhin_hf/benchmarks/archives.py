@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import WRONG_CONTENT, InputError
 from twhin_hf.path_names import relative_path
 from twhin_hf.scratch import scratch_folder
 
 _MOST_TIMES = 100
 _SMALL = 16 << 20
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(*WRONG_CONTENT, OSError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 
 
 @contextmanager
@@ -96,12 +102,16 @@ def _zip_errors(path: Path) -> Iterator[None]:
     """Turns what unpacking raises into an InputError that names the archive."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, FileExistsError) as error:
-        raise InputError(
-            f"{path} is no whole zip archive ({error}): it is cut short, damaged, or unpacks to "
-            "something else than it states. Fetch it again."
-        ) from error
+    except InputError:
+        raise
     except (RuntimeError, NotImplementedError) as error:
         raise InputError(
             f"{path} cannot be unpacked ({error}). Unpack it yourself and give the folder."
+        ) from error
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno and not isinstance(error, FileExistsError):
+            raise
+        raise InputError(
+            f"{path} is no whole zip archive ({error}): it is cut short, damaged, or unpacks to "
+            "something else than it states. Fetch it again."
         ) from error

@@ -6,7 +6,7 @@ as `datasets` runs none any more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 CARD = "README.md"
+_DATA_BEGIN, _DATA_END = "<!-- twhin_hf:begin data -->", "<!-- twhin_hf:end data -->"
 _ROWS_PER_BLOCK = 10_000
 _MASKED = "\n\nIn the texts `@user` stands for names and ids of people."
 
@@ -115,6 +116,39 @@ def write_hub_folder(
     return folder
 
 
+def is_hub_folder(folder: Path) -> bool:
+    """Whether a folder is one that `write_hub_folder` has written."""
+    card = folder / CARD
+    return card.is_file() and _DATA_BEGIN in card.read_text(encoding="utf-8", errors="replace")
+
+
+def refresh_rows(folder: Path) -> None:
+    """Brings the numbers of rows in a card up to date with the files, where they have changed.
+
+    Args:
+        folder: That `write_hub_folder` has written.
+    """
+    import pyarrow.parquet as pq
+    import yaml
+
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8")
+    header = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
+    rows = {
+        config["config_name"]: {
+            file["split"]: pq.read_metadata(folder / file["path"]).num_rows
+            for file in config["data_files"]
+        }
+        for config in header.get("configs", [])
+    }
+    before, begin, rest = text.partition(_DATA_BEGIN)
+    inside, end, after = rest.partition(_DATA_END)
+    kept = [line for line in inside.splitlines() if not line.startswith("|")]
+    fresh = "\n".join([*kept, *_rows_table(rows), ""])
+    if rows and fresh != inside:
+        write_text(card, f"{before}{begin}{fresh}{end}{after}")
+
+
 class _Written(NamedTuple):
     """A config whose files are there, and the rows of its splits."""
 
@@ -165,12 +199,6 @@ def _card(card: DatasetCard, written: dict[str, _Written]) -> str:
         ],
     }
     header = {key: value for key, value in header.items() if value}
-    splits = list(dict.fromkeys(split for config in written.values() for split in config.rows))
-    table = [f"| config | {' | '.join(splits)} |", f"| --- |{' ---: |' * len(splits)}"]
-    table += [
-        f"| `{name}` | {' | '.join(f'{config.rows.get(split, 0):,}' for split in splits)} |"
-        for name, config in written.items()
-    ]
     return "\n".join(
         [
             "---",
@@ -182,7 +210,7 @@ def _card(card: DatasetCard, written: dict[str, _Written]) -> str:
             card.text.strip(),
             "<!-- twhin_hf:end summary -->",
             "",
-            "<!-- twhin_hf:begin data -->",
+            _DATA_BEGIN,
             "```python",
             "from datasets import load_dataset",
             "",
@@ -191,11 +219,24 @@ def _card(card: DatasetCard, written: dict[str, _Written]) -> str:
             "",
             "Rows of each config and split:",
             "",
-            *table,
-            "<!-- twhin_hf:end data -->",
+            *_rows_table({name: config.rows for name, config in written.items()}),
+            _DATA_END,
             "",
             "<!-- twhin_hf:begin privacy -->",
             "<!-- twhin_hf:end privacy -->",
             "",
         ]
     )
+
+
+def _rows_table(rows: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Rows of each config and split, in lines of Markdown."""
+    splits = list(dict.fromkeys(split for config in rows.values() for split in config))
+    return [
+        f"| config | {' | '.join(splits)} |",
+        f"| --- |{' ---: |' * len(splits)}",
+        *(
+            f"| `{name}` | {' | '.join(f'{config.get(split, 0):,}' for split in splits)} |"
+            for name, config in rows.items()
+        ),
+    ]

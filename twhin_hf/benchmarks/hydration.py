@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import ibis
     import ibis.expr.types as ir
 
-_JSON = re.compile(r"\.(?:json|jsonl|ndjson)(?:\.(?:gz|bz2|zst))?$")
+_JSON = re.compile(r"\.(?:json|jsonl|ndjson)(?:\.(?:gz|bz2|xz|zst))?$")
 _PLATFORMS = {
     "Mastodon": {"content", "account"},
     "Bluesky": {"did"},
@@ -45,8 +45,8 @@ def find_texts(
 
     Args:
         source: A file or a folder: JSON lines (`.jsonl`, `.ndjson`, `.json`, also with `.gz`,
-            `.bz2` or `.zst`) of X/Twitter's API v1.1 or v2, or a table (Parquet, CSV, TSV, JSON
-            lines) with columns `post_id` and `text`. Read once, in blocks.
+            `.bz2`, `.xz` or `.zst`) of X/Twitter's API v1.1 or v2, or a table (Parquet, CSV, TSV,
+            JSON lines) with columns `post_id` and `text`. Read once, in blocks.
         ids: Distinct ids, strings.
         memory_limit: Most memory of the engine.
         threads: Threads of the engine; all cores where it is None.

@@ -66,6 +66,10 @@ COMMANDS = {
         "data_privacy_report:privacy_report",
         "Say what a benchmark reveals of the people in it",
     ),
+    "data forget": (
+        "data_forget:forget",
+        "Take people and posts out of data, and name what learned from them",
+    ),
     "embed": ("embed:embed", "Write the vectors of posts to a Parquet file"),
     "search": ("search:search", "Find the posts nearest to a text"),
     "convert": ("convert:convert", "Convert a checkpoint into ours, or ours into a plain encoder"),

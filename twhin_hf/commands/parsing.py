@@ -1,7 +1,8 @@
 """A command is a function, and its options are what the function takes.
 
 A parameter that is a dataclass gives an option for each of its fields; any other parameter is an
-option itself, and one before `/` needs no name on the command line. Names, types, choices, defaults
+option itself, and one before `/` needs no name on the command line (a list of them stands anywhere
+behind the value of another option, or first). Names, types, choices, defaults
 and help (the docstrings' `Args:`) are those of the Python API, so nothing is declared twice.
 Options take precedence over a YAML file (`--config`), and the file over the defaults.
 
@@ -38,6 +39,7 @@ from twhin_hf.commands.declared import (
 )
 from twhin_hf.commands.spelling import nearest, spell_out
 from twhin_hf.errors import InputError
+from twhin_hf.files import read_text, read_yaml
 
 _KINDS: dict[Any, str] = {
     str: "text",
@@ -95,10 +97,16 @@ def parse_command(command: Command, arguments: Sequence[str], program: str) -> d
     options = list(options_of(command))
     parser = command_parser(command, program)
     arguments = list(arguments)
+    kinds = {option.name: option.kind for option in options}
+    several = [name for name in positional_only(command) if list in members_of(kinds[name])]
     for name in positional_only(command):
-        if arguments and not arguments[0].startswith("-"):
+        if name not in several and arguments and not arguments[0].startswith("-"):
             arguments[0] = f"--{name}={arguments[0]}"
     arguments = spell_out(arguments, options)
+    for name in several:
+        if given_ones := [argument for argument in arguments if not argument.startswith("-")]:
+            rest = [argument for argument in arguments if argument.startswith("-")]
+            arguments = spell_out([f"--{name}", *given_ones], options) + rest
     for argument in arguments:
         if argument.startswith("--config="):
             _check_config(Path(argument.partition("=")[2]), options)
@@ -240,19 +248,10 @@ def _check_config(path: Path, options: Sequence[Option]) -> None:
         InputError: Another thing than YAML, an unknown key (the nearest is named), or a value of
             another type; the line is told.
     """
-    text = ""
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        tab = "; indent by blanks, not by tabs" if "'\\t'" in str(error.problem) else ""
-        raise InputError(f"{path}, line {line}: no YAML: {error.problem}{tab}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no `key: value` lines")
-    _check_values(values, yaml.compose(text), options, path, "")
+    _check_values(values, yaml.compose(read_text(path)), options, path, "")
 
 
 def _check_values(

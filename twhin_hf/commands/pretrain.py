@@ -112,11 +112,10 @@ def _train(
     columns: dict[str, str] | None,
     memory_limit: str,
 ) -> None:
-    import pyarrow.parquet as pq
-
     from twhin_hf.data.posts import read_posts
     from twhin_hf.data.translation.pairs import read_translation_pairs
     from twhin_hf.network.folder import load_network
+    from twhin_hf.network.pairs import read_pairs
     from twhin_hf.training.social import SocialPretrainingTrainer
 
     network = load_network(data.network) if data.network else None
@@ -137,7 +136,7 @@ def _train(
         for path in (data.posts, data.validation_posts)
     )
     train_pairs, eval_pairs = (
-        pq.read_table(path) if path else None for path in (data.pairs, data.validation_pairs)
+        read_pairs(path) if path else None for path in (data.pairs, data.validation_pairs)
     )
     train_translations, eval_translations = (
         read_translation_pairs(path, memory_limit=memory_limit) if path else None

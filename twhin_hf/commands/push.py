@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twhin_hf.errors import InputError
+from twhin_hf.files import read_text
 from twhin_hf.hub.card_metadata import CardMetadata
 
 
@@ -42,8 +43,6 @@ def push(
         dry_run: List the files that would be published, and ask no network.
         show_card: Print the card.
     """
-    from pathlib import Path
-
     from rich.table import Table
 
     from twhin_hf.hub.client import CARD
@@ -58,7 +57,7 @@ def push(
         )
     if repo.count("/") != 1:
         raise InputError(f"--repo is {repo!r}; give the owner and the name, such as me/my-model")
-    text = Path(card).read_text(encoding="utf-8") if card else None
+    text = read_text(card) if card else None
     if dataset and files:
         raise InputError("--files goes with --model: of a benchmark all tables go out")
     if dataset and base_model:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from twhin_hf.errors import InputError
-from twhin_hf.files import read_json
-from twhin_hf.loading.places import check_place
-from twhin_hf.path_names import relative_path
+from twhin_hf.files import read_json_object
+from twhin_hf.loading.families import stock_config
+from twhin_hf.loading.fingerprint import indexed_files
+from twhin_hf.loading.places import check_place, reading_model
 
 _FILES = (
     *("*.json", "*.txt", "*.model", "*.codes"),
@@ -79,21 +79,27 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for name, read in (("model.safetensors", load_file), ("pytorch_model.bin", load_tensors)):
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
-            return read(folder / name)
+            return _tensors(read, folder / name)
         if index.is_file():
-            files = sorted(set(read_json(index)["weight_map"].values()))
             weights: dict[str, Tensor] = {}
-            for file in files:
-                relative_path(file, "file of weights")
-                if not (folder / file).is_file():
-                    raise FileNotFoundError(f"{index} names {file}, which is not there")
-                weights |= read(folder / file)
+            for file in indexed_files(index):
+                weights |= _tensors(read, file)
             return weights
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:10])
     raise FileNotFoundError(
         f"{folder} holds no model.safetensors, pytorch_model.bin or model.pt (found: {found}); "
         "weights of TensorFlow or Flax are converted by transformers 4 (from_tf, from_flax)"
     )
+
+
+def _tensors(read: Callable[[Path], Any], path: Path) -> dict[str, Tensor]:
+    with reading_model(path):
+        weights = read(path)
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise InputError(f"{path} holds no weights by their names; fetch the checkpoint again")
+    return weights
 
 
 def load_tensors(path: Path, *more: Any) -> dict[str, Any]:
@@ -106,26 +112,8 @@ def load_tensors(path: Path, *more: Any) -> dict[str, Any]:
     Raises:
         InputError: It holds other objects: to load them would run whatever code the file names.
     """
-    with torch.serialization.safe_globals(list(more)):
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            found = re.search(r"GLOBAL (\S+)", str(error))
-            what = found[1] if found else "objects that are no tensors"
-            raise InputError(
-                f"{path} is a pickle that holds {what}: to load it would run code of the file. "
-                f"{EXPORT.format(name=path.name)}"
-            ) from error
-
-
-EXPORT = (
-    "If you trust where it comes from, write its weights alone, where the library that made it is "
-    "installed: python -c \"import torch; c = torch.load('{name}', map_location='cpu', "
-    "weights_only=False); m = c.get('model', c); a = c.get('args') or c.get('cfg', {{}}).get("
-    "'model'); torch.save({{'model': m, 'args': {{'encoder_attention_heads': "
-    "a.encoder_attention_heads}}}} if a else m, 'weights.pt')\", and give that file, under the "
-    "name of the old one"
-)
+    with torch.serialization.safe_globals(list(more)), reading_model(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def modern_name(name: str) -> str:
@@ -151,13 +139,14 @@ def read_config(folder: Path, names: Iterable[str]) -> Any:
         FileNotFoundError: No config.
         InputError: A family that transformers does not know.
     """
-    from transformers import CONFIG_MAPPING, AutoConfig
+    from transformers import CONFIG_MAPPING
 
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds no config.json")
-    settings = read_json(folder / "config.json")
+    settings = read_json_object(folder / "config.json")
     if "model_type" in settings:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return stock_config(folder)
     # Before transformers 2 no config named its family.
     family = "roberta" if any(name.startswith("roberta.") for name in names) else "bert"
-    return CONFIG_MAPPING[family].from_dict(settings)
+    with reading_model(folder):
+        return CONFIG_MAPPING[family].from_dict(settings)

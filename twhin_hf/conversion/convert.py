@@ -19,6 +19,7 @@ from twhin_hf.files import new_folder, write_json
 from twhin_hf.hub.cards import CONVERSION_NAME
 from twhin_hf.hub.sections import license_of_folder
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
+from twhin_hf.loading.places import reading_model
 from twhin_hf.modeling import apply_settings
 from twhin_hf.modeling.sentence_transformer_settings import adopt_checkpoint_pooling
 from twhin_hf.modeling.settings import HEAD_NAMES, POOLED
@@ -177,7 +178,8 @@ def _read(path: Path) -> _Checkpoint:
     for old, value in read_weights(path).items():
         weights[modern_name(old)], origins[modern_name(old)] = value, old
     config = read_config(path, weights)
-    adopt_checkpoint_pooling(config, str(path))
+    with reading_model(path):
+        adopt_checkpoint_pooling(config, str(path))
     return _Checkpoint(config, weights, origins, [], [])
 
 
@@ -207,7 +209,7 @@ def _fit(source: _Checkpoint) -> tuple[Any, dict[str, str], list[str]]:
     config, notes = source.config, []
     target: Any = model_class(config, PRETRAINING_MODELS)
     prefix = f"{target.base_model_prefix}."
-    with torch.device("meta"):
+    with torch.device("meta"), reading_model("the checkpoint's config"):
         encoder = model_class(config, MODELS)(config).state_dict()
         whole = target(config).state_dict()
     tied = target._tied_weights_keys
@@ -296,7 +298,8 @@ def load_tokenizer(name: str | None, path: Path) -> PreTrainedTokenizerBase:
         )
     if name is not None:
         folder = checkpoint_path(name)
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with reading_model(folder):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def check_output(output: str | Path) -> None:

@@ -22,6 +22,8 @@ from transformers import (
 
 from twhin_hf.conversion.checkpoints import load_tensors
 from twhin_hf.errors import InputError
+from twhin_hf.files import read_text
+from twhin_hf.loading.places import reading_model
 
 TOKEN_TYPES = "roberta.embeddings.token_type_embeddings.weight"
 _BEFORE = re.compile(r"^(?:encoder|decoder)\.(?:sentence_encoder\.)?")
@@ -89,8 +91,17 @@ def read_fairseq(path: Path) -> FairseqCheckpoint:
             of attention heads, or a vocabulary of another size.
     """
     content = load_tensors(path, argparse.Namespace)
-    if "model" not in content:
-        raise InputError(f"{path} holds {sorted(content)[:5]} and no 'model': it is not fairseq's")
+    model = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(model, dict) or not all(isinstance(own, str) for own in model):
+        found = (
+            sorted(map(str, content))[:5] if isinstance(content, dict) else type(content).__name__
+        )
+        raise InputError(f"{path} holds {found} and no 'model': it is not fairseq's")
+    with reading_model(path):
+        return _read(content, path)
+
+
+def _read(content: dict[str, Any], path: Path) -> FairseqCheckpoint:
     options = _options(content)
     weights, renamed, dropped = _in_transformers(content["model"], path)
     embeddings = weights["roberta.embeddings.word_embeddings.weight"]
@@ -171,7 +182,7 @@ def _options(content: dict[str, Any]) -> dict[str, Any]:
 def _tokens(path: Path, size: int) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}; it came with the checkpoint")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).splitlines()
     pieces = [line.removesuffix(" #fairseq:overwrite").rsplit(" ", 1)[0] for line in lines]
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *pieces, "<mask>"]
     if len(tokens) != size:

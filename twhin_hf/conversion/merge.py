@@ -12,7 +12,7 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 from twhin_hf.conversion.checkpoints import checkpoint_path
 from twhin_hf.conversion.convert import Conversion, check_output, compare_weights, load_tokenizer
 from twhin_hf.errors import InputError
-from twhin_hf.files import new_folder, read_json
+from twhin_hf.files import new_folder, read_json_object
 from twhin_hf.loading.auto import is_adapter, load_post_encoder, load_with_heads
 from twhin_hf.training.record import RECORD_NAME
 
@@ -49,7 +49,7 @@ def merge_adapter(
     path = checkpoint_path(adapter, revision)
     if not is_adapter(adapter, revision):
         raise InputError(f"{adapter} is no adapter of peft: it has no adapter_config.json")
-    heads = read_json(path / ADAPTER_CONFIG_NAME).get("modules_to_save") or []
+    heads = read_json_object(path / ADAPTER_CONFIG_NAME).get("modules_to_save") or []
     model: Any = (load_with_heads if heads else load_post_encoder)(adapter, revision)
     if pooling:
         model.config.pooling = pooling

@@ -174,6 +174,7 @@ def load_classifier(
         load_post_encoder,
         load_tokenizer,
     )
+    from twhin_hf.loading.places import reading_model
     from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 
     stock: Any = (
@@ -195,7 +196,7 @@ def load_classifier(
         origin, stock, loaded = None, stock._model_mapping[type(config)], {}
         loaded["state_dict"] = dict(encoder.state_dict())
     set_seed(seed)
-    with quiet_loading():
+    with quiet_loading(), reading_model(name_or_path):
         model, info = stock.from_pretrained(
             origin, config=config, output_loading_info=True, **loaded
         )

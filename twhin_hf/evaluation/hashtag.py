@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import WRONG_CONTENT, InputError, reading
 from twhin_hf.evaluation.classification import (
     ClassificationConfig,
     ClassificationRun,
@@ -218,7 +218,7 @@ def read_curves(path: str | os.PathLike[str]) -> dict[tuple[str, str], dict[int,
 
     Raises:
         FileNotFoundError: There is no such file.
-        InputError: Other columns.
+        InputError: Other columns, or values that are no numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -226,7 +226,11 @@ def read_curves(path: str | os.PathLike[str]) -> dict[tuple[str, str], dict[int,
             f"There is no {path}; `evaluate hashtag --protocols few-shot` writes it."
         )
     found: dict[tuple[str, str], dict[int, list[float]]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
+    advice = "Needed is what `evaluate hashtag` writes: run it again."
+    with (
+        reading(path, advice, (*WRONG_CONTENT, csv.Error)),
+        path.open(encoding="utf-8", newline="") as file,
+    ):
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != _CURVE_COLUMNS:
             raise InputError(

@@ -22,6 +22,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFound
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from twhin_hf.errors import InputError
+from twhin_hf.files import read_text
 from twhin_hf.hub.guard import check_text
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class Repository(NamedTuple):
             ),
             self.repo_id,
         )
-        return Path(path).read_text(encoding="utf-8")
+        return read_text(path)
 
     def holds(self, files: Mapping[str, bytes | Path]) -> bool:
         """Whether all these files are there as they are here."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twhin_hf.errors import InputError
+from twhin_hf.files import read_text
 from twhin_hf.hub.cards import check_card
 from twhin_hf.hub.client import CARD, Push, publish
 from twhin_hf.hub.guard import check_files
@@ -66,7 +67,7 @@ def plan_dataset_push(
         raise InputError(f"{folder} holds no Parquet file; needed is one a split")
     for name in files:
         _check_table(name, names[name], allow_columns)
-    own = (folder / CARD).read_text(encoding="utf-8").replace(_PLACEHOLDER, repo_id)
+    own = read_text(folder / CARD).replace(_PLACEHOLDER, repo_id)
     text = merge_cards(card, own) if card else own
     check_card(text)
     files[CARD] = text.encode()

@@ -12,13 +12,13 @@ from twhin_hf.hub.guard import read_public_json
 from twhin_hf.results import LIBRARIES, Result, Results
 
 _OPTIONS = """
-    allow_unseen_labels batch_size benchmark candidate_seed class compared_with_baselines
-    data_dir device epochs filled_weights hits_at inverse_penalties label_map labels
-    learning_rate left_out max_epochs max_iterations max_length max_pairs max_posts methods
-    neighbours neutral new_weights normalize notes num_candidates num_negatives negative_power
-    pairs patience pooling pooling_of_baselines projected projection_size protocols reads
-    records_per_batch records_per_user seed seeds shots source split_seed standardize steps test
-    train validation warmup_steps weight_decay
+    allow_unseen_labels batch_size before benchmark candidate_seed class classifier_reads
+    compared_with_baselines data_dir device epochs filled_weights hits_at inverse_penalties
+    label_map labels learning_rate left_out max_epochs max_iterations max_length max_pairs
+    max_posts methods negative_power neighbours neutral new_weights normalize notes
+    num_candidates num_negatives pairs patience pooling pooling_of_baselines projected
+    projection_size protocols reads records_per_batch records_per_user seed seeds shots source
+    split_seed standardize steps test train validation warmup_steps weight_decay
 """
 OPTIONS = frozenset(_OPTIONS.split())
 """Options of the evaluations; files and folders among them are told by their names alone."""
@@ -63,8 +63,8 @@ def public_results(path: Path, repo_id: str) -> tuple[dict[str, Any], list[str]]
                 row["details"] = kept(row["details"], DETAILS, "details.")
         return found
 
-    # Its run tells commands and data, which are the owner's.
-    content = kept(results, [item.name for item in fields(Results) if item.name != "run"], "")
+    # Commands and data are the owner's.
+    content = kept(results, {item.name for item in fields(Results)} - {"run"}, "")
     content["results"] = rows(content["results"])
     content["options"] = kept(content["options"], OPTIONS, "options.")
     content["versions"] = kept(content["versions"], ("python", *LIBRARIES), "versions.")
@@ -76,7 +76,12 @@ def public_results(path: Path, repo_id: str) -> tuple[dict[str, Any], list[str]]
 def _by_name(value: Any) -> Any:
     """A value with files and folders by the last part of their paths."""
     if isinstance(value, dict):
-        return {key: _by_name(item) for key, item in value.items()}
+        # Baselines are called by their folders; two of one name are told apart.
+        named: dict[str, Any] = {}
+        for key, item in value.items():
+            name = _by_name(key)
+            named[name if name not in named else f"{name} ({len(named) + 1})"] = _by_name(item)
+        return named
     if isinstance(value, list):
         return [_by_name(item) for item in value]
     if isinstance(value, str) and _ABSOLUTE.match(value):

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from twhin_hf.errors import InputError
+from twhin_hf.files import read_text
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.cards import LOSSES_PLOT, CardFacts, model_card, picture_of, read_facts
 from twhin_hf.hub.client import CARD, Push, publish
@@ -26,6 +27,7 @@ from twhin_hf.hub.folder import (
 from twhin_hf.hub.guard import check_files
 from twhin_hf.hub.public_results import public_results
 from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
+from twhin_hf.results import results_of
 from twhin_hf.scratch import scratch_folder
 
 BASE = "base_model_name_or_path"
@@ -134,14 +136,17 @@ def plan_push(
         going[ADAPTER_CONFIG] = as_json(facts.adapter)
     elif base_model:
         raise InputError(f"{folder} holds no adapter: a base model is that of an adapter alone")
+    results = []
     for path in sorted(folder.glob("results*.json")):
         content, unknown = public_results(path, repo_id)
         going[path.name] = as_json(content)
+        results.append(results_of(content, path))
         left_behind += unknown
+    facts = replace(facts, results=results)
     if picture := picture_of(facts):
         going[picture] = _drawn(facts, picture)
     if card is None and (folder / CARD).exists():
-        own = (folder / CARD).read_text(encoding="utf-8")
+        own = read_text(folder / CARD)
         card = own if "<!-- twhin_hf:begin" in own else None
     going[CARD] = model_card(facts, repo_id, card, metadata).encode()
     check_files(going)

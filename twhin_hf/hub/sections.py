@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from huggingface_hub import CardData, RepoCard
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import WRONG_CONTENT, InputError
+from twhin_hf.files import read_text
 
 _PART = re.compile(
     r"<!-- twhin_hf:begin (?P<name>[\w-]+) -->\n.*?<!-- twhin_hf:end (?P=name) -->", re.DOTALL
@@ -38,7 +39,7 @@ def read_card(text: str) -> RepoCard:
         raise InputError(
             f"the card's metadata are no YAML: {error}; mend the lines between ---"
         ) from error
-    except ValueError as error:
+    except WRONG_CONTENT as error:
         raise InputError("the card's metadata must be `key: value` lines between ---") from error
 
 
@@ -48,7 +49,7 @@ def license_of_folder(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        stated = read_card(path.read_text(encoding="utf-8")).data.get("license")
+        stated = read_card(read_text(path)).data.get("license")
     except ValueError:
         return None
     return stated if isinstance(stated, str) else None
@@ -63,6 +64,9 @@ def merge_cards(existing: str, new: str) -> str:
     Args:
         existing: The card that is there, perhaps edited.
         new: The card as it would be made today.
+
+    Raises:
+        InputError: Metadata that are no YAML mapping of names, or tags that are no words.
 
     Example:
         >>> mark = "<!-- twhin_hf:begin x -->\\n{}\\n<!-- twhin_hf:end x -->\\n"
@@ -80,8 +84,12 @@ def merge_cards(existing: str, new: str) -> str:
     metadata |= {key: made[key] for key in _RENEWED if key in made}
     for key in ("tags", "datasets"):
         both = [*_list(there.get(key)), *_list(made.get(key))]
+        if not all(isinstance(word, str) for word in both):
+            raise InputError(f"the card's {key} are {both}; needed are words")
         if both:
             metadata[key] = list(dict.fromkeys(both))
+    if not all(isinstance(key, str) for key in metadata):
+        raise InputError("the card's metadata must be `key: value` lines between ---")
     card.data = CardData(**metadata)
     return str(card) if metadata else card.text
 

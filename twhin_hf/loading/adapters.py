@@ -23,14 +23,15 @@ from peft import (
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, load_peft_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from twhin_hf.errors import InputError
-from twhin_hf.files import new_file
-from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
+from twhin_hf.files import new_file, read_json_object
+from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class, stock_config
 from twhin_hf.loading.fingerprint import weights_fingerprint
-from twhin_hf.loading.places import check_place
+from twhin_hf.loading.places import check_place, reading_model
 from twhin_hf.loading.quiet import quiet_loading
+from twhin_hf.loading.weights import safe_weights
 from twhin_hf.modeling.sentence_transformer_files import (
     TOKENIZER_CONFIG_NAME,
     write_sentence_transformer_files,
@@ -38,7 +39,6 @@ from twhin_hf.modeling.sentence_transformer_files import (
 from twhin_hf.modeling.sentence_transformer_settings import (
     adopt_checkpoint_pooling,
     checkpoint_file,
-    read_checkpoint_json,
 )
 
 PREFIX = "base_model.model."
@@ -119,7 +119,8 @@ class PretrainingAdapter(PeftModel):
         names = {rf"^(?!({'|'.join(sorted(heads))})\.)": f"{base.base_model_prefix}."}
         if adapter_name in self.peft_config:
             hub = {"revision": kwargs["revision"]} if "revision" in kwargs else {}
-            weights = load_peft_weights(model_id, device="cpu", key_mapping=names, **hub)
+            with safe_weights(model_id):
+                weights = load_peft_weights(model_id, device="cpu", key_mapping=names, **hub)
             check_adapter_weights(self, weights, str(model_id), adapter_name)
         kwargs["key_mapping"] = names
         return super().load_adapter(model_id, adapter_name, *args, **kwargs)
@@ -143,12 +144,35 @@ def load_pretraining_adapter(
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     check_base_weights(name_or_path, revision)
-    config = PeftConfig.from_pretrained(name_or_path, revision=revision)
+    config = adapter_config(name_or_path, revision)
     config.inference_mode = not trainable
-    adapted = PretrainingAdapter(model, config)
     hub = {"revision": revision} if revision else {}
-    adapted.load_adapter(name_or_path, "default", is_trainable=trainable, torch_device="cpu", **hub)
+    with reading_model(name_or_path):
+        adapted = PretrainingAdapter(model, config)
+        adapted.load_adapter(
+            name_or_path, "default", is_trainable=trainable, torch_device="cpu", **hub
+        )
     return adapted
+
+
+def adapter_config(name_or_path: str, revision: str | None = None) -> PeftConfig:
+    """What an adapter says of itself.
+
+    Args:
+        name_or_path: Folder or repository of the adapter.
+        revision: Revision of the repository.
+
+    Raises:
+        InputError: Its config is no adapter's, or names no base model.
+    """
+    with reading_model(name_or_path):
+        config = PeftConfig.from_pretrained(name_or_path, revision=revision)
+    if not isinstance(config.base_model_name_or_path, str):
+        raise InputError(
+            f"{name_or_path} names no base model; write it as base_model_name_or_path in the "
+            "adapter's adapter_config.json"
+        )
+    return config
 
 
 def check_adapter_weights(
@@ -204,11 +228,12 @@ def adapter_origin(
         FileNotFoundError: The base model is not there.
         InputError: An adapter that cannot be merged into the weights.
     """
-    adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
+    adapter = adapter_config(name_or_path, revision)
     base, base_revision = str(adapter.base_model_name_or_path), adapter.revision
     if adapter.is_prompt_learning:
+        kind = getattr(adapter.peft_type, "value", adapter.peft_type)
         raise InputError(
-            f"{name_or_path} is an adapter of the kind {adapter.peft_type.value}, which puts "
+            f"{name_or_path} is an adapter of the kind {kind}, which puts "
             "virtual tokens before a text and cannot be merged into the weights; load it with peft "
             "(PeftModel.from_pretrained), or train one with LoRA"
         )
@@ -220,16 +245,16 @@ def adapter_origin(
             "model there, or name where it is now as base_model_name_or_path in the adapter's "
             "adapter_config.json"
         ) from error
-    config = AutoConfig.from_pretrained(
-        base, revision=base_revision or "main", trust_remote_code=False
-    )
+    config = stock_config(base, base_revision)
     own = checkpoint_file(name_or_path, ENCODER_CONFIG_NAME, revision)
     if own is None:
         # An adapter that sentence-transformers has saved brings modules of its own.
-        adopt_checkpoint_pooling(config, name_or_path, revision)
-        adopt_checkpoint_pooling(config, base, base_revision)
+        for place, of_place in ((name_or_path, revision), (base, base_revision)):
+            with reading_model(place):
+                adopt_checkpoint_pooling(config, place, of_place)
         return base, base_revision, config
-    config = type(config).from_json_file(own)
+    with reading_model(own):
+        config = type(config).from_json_file(own)
     config.__dict__.pop(BASE_FINGERPRINT, None)
     return base, base_revision, config
 
@@ -244,11 +269,11 @@ def check_base_weights(name_or_path: str, revision: str | None = None) -> None:
     Raises:
         InputError: It has other weights.
     """
-    own = read_checkpoint_json(name_or_path, ENCODER_CONFIG_NAME, revision) or {}
-    trained_on = own.get(BASE_FINGERPRINT)
+    own = checkpoint_file(name_or_path, ENCODER_CONFIG_NAME, revision)
+    trained_on = read_json_object(own).get(BASE_FINGERPRINT) if own else None
     if trained_on is None:
         return
-    adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
+    adapter = adapter_config(name_or_path, revision)
     base = str(adapter.base_model_name_or_path)
     if trained_on != weights_fingerprint(base, adapter.revision):
         raise InputError(
@@ -273,13 +298,15 @@ def load_adapted_encoder(
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
     check_base_weights(name_or_path, revision)
-    encoder = model_class(config, MODELS).from_pretrained(
-        base, config=config, revision=base_revision or "main", **kwargs
-    )
-    adapted = PeftModel(encoder, PeftConfig.from_pretrained(name_or_path, revision=revision))
-    weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
-    check_adapter_weights(adapted, weights, name_or_path)
-    set_peft_model_state_dict(adapted, weights)
+    with reading_model(base):
+        encoder = model_class(config, MODELS).from_pretrained(
+            base, config=config, revision=base_revision or "main", **kwargs
+        )
+    with reading_model(name_or_path):
+        adapted = PeftModel(encoder, adapter_config(name_or_path, revision))
+        weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
+        check_adapter_weights(adapted, weights, name_or_path)
+        set_peft_model_state_dict(adapted, weights)
     return _own(merged(adapted).eval(), name_or_path, revision)
 
 
@@ -297,7 +324,7 @@ def load_adapted_model(
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
-    with quiet_loading():
+    with quiet_loading(), reading_model(base):
         model = model_class(config, PRETRAINING_MODELS).from_pretrained(
             base, config=config, revision=base_revision or "main", **kwargs
         )
@@ -309,9 +336,10 @@ def _own(model: PreTrainedModel, name_or_path: str, revision: str | None) -> Pre
     """The model with the adapter's own tokenizer, where it has one."""
     if checkpoint_file(name_or_path, TOKENIZER_CONFIG_NAME, revision) is not None:
         encoder: Any = model.base_model
-        encoder._tokenizer = AutoTokenizer.from_pretrained(
-            name_or_path, revision=revision, trust_remote_code=False
-        )
+        with reading_model(name_or_path):
+            encoder._tokenizer = AutoTokenizer.from_pretrained(
+                name_or_path, revision=revision, trust_remote_code=False
+            )
         encoder.check_tokenizer(encoder._tokenizer)
     return model
 

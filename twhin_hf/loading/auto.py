@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 from transformers import (
-    AutoConfig,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
@@ -15,8 +14,8 @@ from transformers.utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from twhin_hf.errors import InputError
-from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
-from twhin_hf.loading.places import check_place
+from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class, stock_config
+from twhin_hf.loading.places import check_place, reading_model
 from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.modeling.heads import pooled_width
 from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
@@ -38,8 +37,8 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         **kwargs: As `from_pretrained` takes.
 
     Raises:
-        InputError: An encoder of a family that has no class here, an adapter that does not fit its
-            encoder, or an adapter where peft is not installed.
+        InputError: An encoder of a family that has no class here, weights that hold more than
+            tensors, an adapter that does not fit its encoder, or one where peft is not installed.
     """
     revision = revision or "main"
     if is_adapter(name_or_path, revision):
@@ -49,9 +48,9 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         model = load_adapted_encoder(name_or_path, revision, **kwargs)
         logger.info("%s: %s", name_or_path, embedding_sentence(model))
         return model
-    config = AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
+    config = stock_config(name_or_path, revision)
     encoder = model_class(config, MODELS)
-    with quiet_loading():
+    with quiet_loading(), reading_model(name_or_path):
         found = encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
     # With what was loaded and what was not, where `output_loading_info` asks for it.
     model = found[0] if isinstance(found, tuple) else found
@@ -97,8 +96,8 @@ def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: An
         from twhin_hf.loading.adapters import load_adapted_model
 
         return load_adapted_model(name_or_path, revision, **kwargs)
-    config = AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
-    with quiet_loading():
+    config = stock_config(name_or_path, revision)
+    with quiet_loading(), reading_model(name_or_path):
         model, found = model_class(config, PRETRAINING_MODELS).from_pretrained(
             name_or_path, config=config, revision=revision, output_loading_info=True, **kwargs
         )
@@ -125,9 +124,7 @@ def load_config(name_or_path: str, revision: str | None = None) -> PreTrainedCon
         from twhin_hf.loading.adapters import adapter_origin
 
         return adapter_origin(name_or_path, revision)[2]
-    return AutoConfig.from_pretrained(
-        name_or_path, revision=revision or "main", trust_remote_code=False
-    )
+    return stock_config(name_or_path, revision)
 
 
 def load_tokenizer(
@@ -139,11 +136,18 @@ def load_tokenizer(
         name_or_path: Folder or repository.
         revision: Revision of the repository.
         **kwargs: As `AutoTokenizer.from_pretrained` takes.
+
+    Raises:
+        InputError: There is none, or one that cannot be used.
     """
     origin, revision = tokenizer_origin(name_or_path, revision)
-    return AutoTokenizer.from_pretrained(
-        origin, revision=revision, trust_remote_code=False, **kwargs
-    )
+    with reading_model(origin):
+        tokenizer = AutoTokenizer.from_pretrained(
+            origin, revision=revision, trust_remote_code=False, **kwargs
+        )
+        # Much of a tokenizer's files is not looked at before there is a text.
+        tokenizer("a", truncation=True)
+    return tokenizer
 
 
 def tokenizer_origin(name_or_path: str, revision: str | None = None) -> tuple[str, str]:
@@ -166,8 +170,9 @@ def is_adapter(name_or_path: str, revision: str | None = None) -> bool:
         InputError: It does, and peft is not installed.
     """
     check_place(name_or_path, revision)
-    if find_adapter_config_file(str(name_or_path), revision=revision) is None:
-        return False
+    with reading_model(name_or_path):
+        if find_adapter_config_file(str(name_or_path), revision=revision) is None:
+            return False
     if not is_peft_available():
         raise InputError(f"{name_or_path} is an adapter: `pip install 'twhin_hf[peft]'` to load it")
     return True

@@ -23,10 +23,10 @@ from transformers.utils import (
 )
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
-from twhin_hf.files import read_json
-from twhin_hf.loading.places import check_local_path
+from twhin_hf.errors import InputError
+from twhin_hf.files import read_json_object
+from twhin_hf.loading.places import check_local_path, check_place, reading_model
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
-from twhin_hf.path_names import relative_path
 
 WEIGHT_FILES = (
     SAFE_WEIGHTS_NAME,
@@ -67,6 +67,7 @@ def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
     Raises:
         FileNotFoundError: Neither a folder nor a repository that is there.
     """
+    check_place(name_or_path, revision)
     digest = hashlib.blake2b(digest_size=16)
     folder = Path(name_or_path)
     if folder.is_dir():
@@ -74,7 +75,7 @@ def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
             digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
             _add_content(digest, path)
         base = folder / ADAPTER_CONFIG_NAME
-        adapter = read_json(base) if base.is_file() else None
+        adapter = read_json_object(base) if base.is_file() else None
     else:
         check_local_path(name_or_path)
         found = [
@@ -85,9 +86,14 @@ def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
         if commit is None:
             raise FileNotFoundError(f"{name_or_path} is no folder and no repository with a model")
         digest.update(commit.encode())
-        adapter = read_json(found[1]) if found[1] else None
+        adapter = read_json_object(found[1]) if found[1] else None
     if adapter is not None:
-        base_name, base_revision = adapter["base_model_name_or_path"], adapter.get("revision")
+        base_name, base_revision = adapter.get("base_model_name_or_path"), adapter.get("revision")
+        if not isinstance(base_name, str) or Path(base_name) == folder:
+            raise InputError(
+                f"{name_or_path} names no base model; write it as base_model_name_or_path in the "
+                "adapter's adapter_config.json"
+            )
         digest.update(model_fingerprint(base_name, base_revision).encode())
     return digest.hexdigest()
 
@@ -109,15 +115,36 @@ def weights_fingerprint(name_or_path: str, revision: str | None = None) -> str |
         return None
     files = [first]
     if first.suffix == ".json":
-        names = sorted({*read_json(first)["weight_map"].values()})
-        files = [first.parent / relative_path(name, "file of weights") for name in names]
+        files = indexed_files(first)
     digest = hashlib.blake2b(digest_size=16)
     if files[0].suffix == ".safetensors":
-        _add_tensors(digest, files)
+        with reading_model(name_or_path):
+            _add_tensors(digest, files)
     else:
         for path in files:
             _add_content(digest, path)
     return digest.hexdigest()
+
+
+def indexed_files(index: Path) -> list[Path]:
+    """The files of weights that an index names.
+
+    Raises:
+        FileNotFoundError: One is not there.
+        InputError: It is no index, or names a file of another folder.
+    """
+    weight_map = read_json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise InputError(
+            f"{index} has no weight_map, which says where each weight is; fetch it again"
+        )
+    names = {str(name) for name in weight_map.values()}
+    for name in sorted(names):
+        if Path(name).name != name:
+            raise InputError(f"{index} names {name!r}; needed is a file of the same folder")
+        if not (index.parent / name).is_file():
+            raise FileNotFoundError(f"{index} names {name}, which is not there")
+    return [index.parent / name for name in sorted(names)]
 
 
 def _model_files(folder: Path) -> list[Path]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import InputError, reading
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _FILE_ENDINGS = (
@@ -13,6 +15,25 @@ _FILE_ENDINGS = (
     *(".txt", ".yaml", ".yml", ".zip", ".zst"),
 )
 _SECONDS = 10
+
+
+@contextmanager
+def reading_model(name_or_path: str | Path) -> Iterator[None]:
+    """Turns what libraries raise for a folder or repository into an InputError that names it.
+
+    They raise anything: `OSError` for a config that is no JSON, `KeyError` for one that lacks a
+    key, errors of their own for damaged weights; and torch says of a pickle how to open it all the
+    same.
+    """
+    # Late: paths are checked by commands that need no torch.
+    from twhin_hf.loading.weights import safe_weights
+
+    advice = (
+        "Is it whole, and of a version that the transformers installed here can read? Save or "
+        "fetch it again."
+    )
+    with reading(name_or_path, advice, (Exception,)), safe_weights(name_or_path):
+        yield
 
 
 def looks_local(name_or_path: str) -> bool:

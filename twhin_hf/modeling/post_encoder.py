@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -323,6 +324,8 @@ def input_device(module: nn.Module) -> torch.device:
 def list_of_texts(texts: str | Sequence[str]) -> list[str]:
     """The texts as a list, a single one too.
 
+    Half of a character (a lone surrogate), as texts cut by others have it, becomes U+FFFD.
+
     Raises:
         ValueError: One of them is no string.
     """
@@ -330,7 +333,14 @@ def list_of_texts(texts: str | Sequence[str]) -> list[str]:
     wrong = next((i for i, text in enumerate(posts) if not isinstance(text, str)), None)
     if wrong is not None:
         raise ValueError(f"text {wrong} is {posts[wrong]!r}; every text must be a string")
-    return posts
+    return [_with_whole_characters(text) if _HALF.search(text) else text for text in posts]
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def _with_whole_characters(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def batches_of_texts(

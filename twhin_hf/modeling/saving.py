@@ -24,6 +24,7 @@ from transformers.utils import cached_file
 from .heads import pooled_width
 from .sentence_transformer_files import TOKENIZER_CONFIG_NAME, write_sentence_transformer_files
 from .settings import POOLED
+from .weight_files import tensors_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as Backbone
@@ -35,6 +36,23 @@ logger = logging.getLogger(__name__)
 
 class SavingMixin(Backbone):
     """Put before a backbone; a family's file holds a class for each auto class."""
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Loads a checkpoint as every model does.
+
+        Args:
+            pretrained_model_name_or_path: Folder or repository.
+            *args: As `PreTrainedModel.from_pretrained` takes.
+            **kwargs: Likewise.
+
+        Raises:
+            ValueError: Weights that hold more than tensors, or as that of every model.
+        """
+        with tensors_alone(pretrained_model_name_or_path):
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def save_pretrained(  # type: ignore[override] # the rest goes by name
         self,

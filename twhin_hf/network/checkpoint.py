@@ -14,13 +14,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import WRONG_CONTENT, InputError
 from twhin_hf.files import new_file
 
 logger = logging.getLogger(__name__)
 
 _KEY = "twhin_hf"
 _CHECKSUM = "checksum"
+# torch raises RuntimeError for tensors of another shape.
+_UNREADABLE: tuple[type[Exception], ...] = (*WRONG_CONTENT, SafetensorError, RuntimeError)
 
 
 class Position(NamedTuple):
@@ -79,7 +81,7 @@ def load_checkpoint(
             if not (different := [name for name in identity if known.get(name) != identity[name]]):
                 for name, tensor in tensors.items():
                     tensor.copy_(file.get_tensor(name))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except _UNREADABLE as error:
         logger.warning("The checkpoint %s is damaged (%s): training begins anew", path, error)
         return None
     if different:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twhin_hf.errors import InputError
-from twhin_hf.files import new_file, read_json, write_json
+from twhin_hf.errors import WRONG_CONTENT, InputError
+from twhin_hf.files import new_file, read_json_object, write_json
 from twhin_hf.network.engagements import Engagements, Neighbours
 
 METADATA_FILE = "network.json"
@@ -145,18 +145,21 @@ def load_network(directory: str | Path) -> Network:
             f"{folder} is no complete network folder: {', '.join(missing)} missing. "
             "Write it with `twhin-hf network embed` or save_network()."
         )
-    metadata = read_json(folder / METADATA_FILE)
-    users = pq.read_table(folder / "users.parquet", columns=["user_id", "degree"])
-    posts = pq.read_table(folder / "posts.parquet", columns=["post_id", "degree"])
+    metadata = read_json_object(folder / METADATA_FILE)
+    relations = metadata.get("relations")
+    if not isinstance(relations, list) or not all(isinstance(name, str) for name in relations):
+        raise _damaged(folder / METADATA_FILE, "it has no list of names, relations")
+    user_ids, user_degrees = _ids_and_degrees(folder / "users.parquet", "user_id")
+    post_ids, post_degrees = _ids_and_degrees(folder / "posts.parquet", "post_id")
     network = Network(
-        user_ids=users["user_id"].combine_chunks(),
-        post_ids=posts["post_id"].combine_chunks(),
-        relations=list(metadata["relations"]),
+        user_ids=user_ids,
+        post_ids=post_ids,
+        relations=relations,
         user_vectors=_vectors(folder / "users.safetensors"),
         post_vectors=_vectors(folder / "posts.safetensors"),
         relation_vectors=_vectors(folder / "relations.safetensors"),
-        user_degrees=users["degree"].to_numpy(),
-        post_degrees=posts["degree"].to_numpy(),
+        user_degrees=user_degrees,
+        post_degrees=post_degrees,
         metadata=metadata,
         engagements=_engagements(folder / _ENGAGEMENTS_FILE),
     )
@@ -247,6 +250,19 @@ def _check_engagements(network: Network, where: str) -> None:
             )
 
 
+def _ids_and_degrees(path: Path, name: str) -> tuple[pa.Array, np.ndarray]:
+    try:
+        table = pq.read_table(path, columns=[name, "degree"])
+        ids, degrees = (table[column].combine_chunks() for column in (name, "degree"))
+        ids.validate(full=True)
+    except (pa.ArrowException, OSError, *WRONG_CONTENT) as error:
+        raise _damaged(path, " ".join(str(error).split())[:200]) from error
+    kinds = (ids.type, degrees.type)
+    if ids.null_count or degrees.null_count or kinds != (pa.string(), pa.int64()):
+        raise _damaged(path, f"{name} is {ids.type} and degree {degrees.type}, or one is null")
+    return ids, degrees.to_numpy()
+
+
 def _vectors(path: Path) -> np.ndarray:
     tensors = _memory_map(path)
     if set(tensors) != {_TENSOR} or tensors[_TENSOR].dtype != np.float32:
@@ -264,10 +280,14 @@ def _memory_map(path: Path) -> dict[str, np.ndarray]:
             if header_size > size - 8:
                 raise InputError("the header is longer than the file")
             header = json.loads(file.read(header_size))
+        if not isinstance(header, dict):
+            raise InputError("the header is no object")
         header.pop("__metadata__", None)
         for name, tensor in header.items():
             shape, (start, end) = tuple(tensor["shape"]), tensor["data_offsets"]
             dtype = np.dtype(_DTYPES[tensor["dtype"]])
+            if start < 0 or min(shape, default=0) < 0 or not all(type(n) is int for n in shape):
+                raise InputError(f"shape {list(shape)} at {start}")
             if end - start != dtype.itemsize * math.prod(shape):
                 raise InputError(f"dtype {tensor['dtype']}, shape {list(shape)}")
             offset = 8 + header_size + start
@@ -278,7 +298,7 @@ def _memory_map(path: Path) -> dict[str, np.ndarray]:
                 if math.prod(shape)
                 else np.zeros(shape, dtype)
             )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except WRONG_CONTENT as error:
         raise _damaged(path, str(error)) from error
     return found
 

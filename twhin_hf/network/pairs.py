@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import InputError, reading
 from twhin_hf.files import new_file
 from twhin_hf.network.near_duplicates import text_similarity
 from twhin_hf.run_file import run_metadata
@@ -23,6 +23,43 @@ PAIR_SCHEMA = pa.schema(
 )
 # Comparing the k neighbours of the k neighbours of a block takes this many bytes.
 _BLOCK_BYTES = 2**25
+
+
+def read_pairs(path: str | os.PathLike[str]) -> pa.Table:
+    """Pairs that mining wrote, or others of the same columns.
+
+    Args:
+        path: Parquet, `anchor_id` and `positive_id`: strings or integers.
+
+    Returns:
+        Both columns as strings, and `similarity` where it is there.
+
+    Raises:
+        FileNotFoundError: No such file.
+        InputError: No Parquet, a missing column, or one of another type.
+    """
+    advice = "Mine the pairs again (`twhin-hf network mine`)."
+    # Of names that are not UTF-8 Arrow gives a UnicodeError.
+    with reading(path, advice, (pa.ArrowException, OSError, UnicodeError)):
+        table = pq.read_table(path)
+        found = table.column_names
+    for name in PAIR_SCHEMA.names[:2]:
+        if name not in found:
+            raise InputError(
+                f"{path} has the columns {', '.join(found) or 'none'}; needed are "
+                f"anchor_id and positive_id. {advice}"
+            )
+        kind = table.schema.field(name).type
+        if not (
+            pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+        ):
+            raise InputError(
+                f"{path}: column {name!r} is of type {kind}; needed are strings or integers. "
+                f"{advice}"
+            )
+        ids = table[name].cast(pa.string())
+        table = table.set_column(found.index(name), name, ids)
+    return table
 
 
 class NeighbourTable(NamedTuple):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from twhin_hf.errors import InputError
-from twhin_hf.files import read_json
+from twhin_hf.errors import InputError, reading
+from twhin_hf.files import read_json_object
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
 from twhin_hf.modeling.post_encoder import (
@@ -133,7 +133,7 @@ def load_exported(folder: str | Path, trust: bool = False) -> ExportedEncoder:
     folder = Path(folder)
     if not is_exported(folder):
         raise FileNotFoundError(f"There is no {folder / EXPORT_NAME}; `twhin-hf export` makes it.")
-    export = read_json(folder / EXPORT_NAME)
+    export = _read_export(folder / EXPORT_NAME)
     kind = export["format"]
     check_libraries(kind, _RUNTIMES[kind])
     if kind == "torch" and not trust:
@@ -141,10 +141,27 @@ def load_exported(folder: str | Path, trust: bool = False) -> ExportedEncoder:
             f"{folder} holds a graph of PyTorch, which is as good as code; load it with "
             "load_exported(folder, trust=True) if it is yours, or load the model it was made of."
         )
-    run = _OPENERS[kind](folder / MODEL_FILES[kind])
-    return ExportedEncoder(
-        run, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), export
-    )
+    with reading(folder, "Export the model again (`twhin-hf export`).", (Exception,)):
+        run = _OPENERS[kind](folder / MODEL_FILES[kind])
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return ExportedEncoder(run, tokenizer, export)
+
+
+def _read_export(path: Path) -> dict[str, Any]:
+    """What `export.json` says, its types checked."""
+    export = read_json_object(path)
+    kinds = dict.fromkeys(("max_length", "longest", "dimension"), int)
+    for name, kind in {"format": str, "pooling": list, **kinds}.items():
+        if type(export.get(name)) is not kind:
+            raise InputError(
+                f"{path}: {name} is {export.get(name)!r}; needed is what `twhin-hf export` writes. "
+                "Export the model again."
+            )
+    if export["format"] not in MODEL_FILES:
+        raise InputError(
+            f"{path}: format is {export['format']!r}; known are {', '.join(MODEL_FILES)}."
+        )
+    return export
 
 
 def load_encoder(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twhin_hf.devices import pick_device
-from twhin_hf.errors import InputError
+from twhin_hf.errors import InputError, reading
 from twhin_hf.network.neighbours import unit_vectors
 from twhin_hf.run_file import RUN_KEY
 from twhin_hf.serving.exported import load_encoder
@@ -130,7 +130,7 @@ def search_vectors(vectors: str | Path, queries: np.ndarray, k: int) -> Hits:
 
     if k < 1:
         raise InputError(f"k is {k}; it must be 1 or more.")
-    with _open(vectors) as file:
+    with _open(vectors) as file, read_errors(vectors):
         dimension = file.schema_arrow.field("embedding").type.list_size
         if queries.ndim != 2 or queries.shape[1] != dimension:
             raise InputError(
@@ -139,9 +139,13 @@ def search_vectors(vectors: str | Path, queries: np.ndarray, k: int) -> Hits:
                 "vectors."
             )
         k = min(k, file.metadata.num_rows)
+        if k < 1:
+            raise InputError(f"{vectors} holds no vectors. Embed the posts again.")
         nearest = faiss.ResultHeap(len(queries), k, keep_max=True)
         query_units, start = unit_vectors(queries), 0
         for batch in file.iter_batches(_VECTORS_PER_BLOCK, columns=["embedding"]):
+            if batch["embedding"].null_count:
+                raise InputError(f"{vectors} holds posts without a vector. Embed the posts again.")
             values = batch["embedding"].flatten().to_numpy(zero_copy_only=False)
             units = unit_vectors(values.reshape(-1, dimension))
             cosines, rows = faiss.knn(
@@ -150,6 +154,8 @@ def search_vectors(vectors: str | Path, queries: np.ndarray, k: int) -> Hits:
             nearest.add_result(cosines, rows + start)
             start += len(units)
         nearest.finalize()
+        if (nearest.I < 0).any():
+            raise InputError(f"{vectors} holds vectors of NaN or infinity. Embed the posts again.")
         ids = _ids_of_rows(file, np.unique(nearest.I))
     return Hits([[ids[row] for row in rows] for rows in nearest.I.tolist()], nearest.D)
 
@@ -163,7 +169,8 @@ def vectors_made_with(vectors: str | Path) -> dict[str, Any]:
     """
     with _open(vectors) as file:
         metadata = file.schema_arrow.metadata or {}
-    return json.loads(metadata.get(RUN_KEY.encode(), b"{}"))
+    with reading(vectors, "Embed the posts again (`twhin-hf embed`)."):
+        return dict(json.loads(metadata.get(RUN_KEY.encode(), b"{}")))
 
 
 def texts_of(
@@ -200,17 +207,20 @@ def texts_of(
 def _open(vectors: str | Path) -> pq.ParquetFile:
     if not Path(vectors).is_file():
         raise FileNotFoundError(f"There is no {vectors}; `twhin-hf embed` makes it.")
-    try:
+    with read_errors(vectors):
         file = pq.ParquetFile(vectors)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{vectors} is no Parquet file: {error}") from error
-    schema = file.schema_arrow
-    kinds = {name: schema.field(name).type for name in schema.names}
-    if "post_id" not in kinds or not pa.types.is_fixed_size_list(kinds.get("embedding", pa.null())):
+        schema = file.schema_arrow
+        kinds = {field.name: field.type for field in schema}
+    embedding = kinds.get("embedding", pa.null())
+    is_vector = pa.types.is_fixed_size_list(embedding) and pa.types.is_floating(
+        embedding.value_type
+    )
+    if kinds.get("post_id") not in (pa.string(), pa.large_string()) or not is_vector:
         file.close()
         raise InputError(
             f"{vectors} has the columns {', '.join(f'{n} ({t})' for n, t in kinds.items())}; "
-            "needed are post_id and embedding, a list of fixed size, as `twhin-hf embed` writes."
+            "needed are post_id and embedding, strings and lists of numbers of a fixed size, as "
+            "`twhin-hf embed` writes."
         )
     return file
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import distributed, nn
 from transformers import (
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -31,6 +30,7 @@ from twhin_hf.training.checkpoints import (
     rotate_checkpoints,
     write_manifest,
 )
+from twhin_hf.training.resuming import SafeResumingMixin
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ STAGING_NAME = ".saving"
 """Where files stand until they are whole, in the folder that they are for."""
 
 
-class CheckpointingMixin(Trainer):
+class CheckpointingMixin(SafeResumingMixin):
     """Put before `Trainer`: what it saves is whole, and what it resumes from is.
 
     A checkpoint is written under a temporary name, with a manifest of sizes and hashes, and renamed
@@ -144,6 +144,9 @@ class CheckpointingMixin(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Saves each file of the model whole or not at all."""
         folder = Path(output_dir or str(self.args.output_dir))
+        if not self.args.should_save:  # it takes part, and writes nothing
+            self._save_files(str(folder), state_dict)
+            return
         staging = folder / STAGING_NAME
         remove(staging)
         try:

@@ -9,15 +9,14 @@ from typing import Any
 
 from transformers import (
     CONFIG_MAPPING,
-    AutoConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from twhin_hf.errors import InputError
 from twhin_hf.loading.auto import embedding_sentence, is_adapter
-from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
-from twhin_hf.loading.places import check_place
+from twhin_hf.loading.families import PRETRAINING_MODELS, model_class, stock_config
+from twhin_hf.loading.places import check_place, reading_model
 from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 from twhin_hf.modeling import apply_settings
 from twhin_hf.modeling.settings import HEAD_NAMES
@@ -85,12 +84,12 @@ def load_pretraining_model(
 
         base, revision, config = adapter_origin(name_or_path)
     else:
-        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+        config = stock_config(name_or_path)
     pretraining_model = model_class(config, PRETRAINING_MODELS)
     config.pad_token_id = tokenizer.pad_token_id
     if dropout is not None:
         _set_dropout(config, dropout)
-    with quiet_loading():
+    with quiet_loading(), reading_model(base):
         model, info = pretraining_model.from_pretrained(
             base,
             config=apply_settings(config, **settings),
@@ -138,9 +137,9 @@ def _lacks_mlm_head(model: PreTrainedModel, info: Mapping[str, Any]) -> bool:
 
 def _adapter_heads(name_or_path: str) -> list[str]:
     """The heads that an adapter brings, trained in full."""
-    from peft import PeftConfig
+    from twhin_hf.loading.adapters import adapter_config
 
-    return list(PeftConfig.from_pretrained(name_or_path).modules_to_save or ())
+    return list(getattr(adapter_config(name_or_path), "modules_to_save", None) or ())
 
 
 def _with_adapter(model: PreTrainedModel, name_or_path: str, trainable: bool) -> Any:
@@ -187,7 +186,7 @@ def new_pretraining_model(
         config = CONFIG_MAPPING[config_name]()
     else:
         check_place(config_name)
-        config = AutoConfig.from_pretrained(config_name, trust_remote_code=False)
+        config = stock_config(config_name)
     unknown = sorted(key for key in overrides if not hasattr(config, key))
     if unknown:
         raise InputError(

@@ -5,7 +5,6 @@ Every reader gives texts and their labels' names, one each, and says where a fil
 
 from __future__ import annotations
 
-import bz2
 import csv
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from twhin_hf.benchmarks.hydration import find_texts
-from twhin_hf.errors import InputError
-from twhin_hf.lines import iterate_lines
+from twhin_hf.errors import InputError, reading
+from twhin_hf.lines import UNREADABLE, damaged, iterate_lines, open_unpacked
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import column_names, has_text, open_engine, read_errors, read_table
@@ -118,8 +117,9 @@ def is_label_list(path: Path) -> bool:
 
 def read_label_list(path: Path) -> dict[str, str]:
     """Labels by id: `Uid,Sentiment` and a line each."""
-    rows = islice(csv.reader(iterate_lines(path)), 1, None)
-    return dict(row[:2] for row in rows if len(row) >= 2)
+    with reading(path, "Needed are lines of an id, a comma and a label.", (csv.Error,)):
+        rows = islice(csv.reader(iterate_lines(path)), 1, None)
+        return dict(row[:2] for row in rows if len(row) >= 2)
 
 
 def read_sentimix(path: Path, labels: Mapping[str, str]) -> Labelled:
@@ -135,11 +135,12 @@ def read_sentimix(path: Path, labels: Mapping[str, str]) -> Labelled:
     Raises:
         InputError: A tweet that begins otherwise, or one without a sentiment.
     """
-    texts, found, tokens = [], list[str](), list[str]()
+    texts, found, tokens = list[str](), list[str](), list[str]()
     for number, line in enumerate(chain(iterate_lines(path), [""]), start=1):
         columns = line.split("\t")
         if not line.strip():
-            if tokens:
+            # A tweet without a word is a blank text, which is left out and counted.
+            if len(texts) < len(found):
                 texts.append(" ".join(tokens))
             tokens = []
         elif len(texts) < len(found):
@@ -302,10 +303,8 @@ def _unpacked(path: Path) -> Iterator[Path]:
     with scratch_folder() as folder:
         plain = folder / path.stem
         try:
-            with bz2.open(path) as packed, plain.open("wb") as target:
+            with open_unpacked(path) as packed, plain.open("wb") as target:
                 shutil.copyfileobj(packed, target)
-        except (OSError, EOFError) as error:
-            if getattr(error, "errno", None):  # of the system, such as a full disk
-                raise
-            raise InputError(f"{path} cannot be unpacked: {error}. Fetch it again.") from error
+        except UNREADABLE as error:
+            raise damaged(path, 0, error) from error
         yield plain

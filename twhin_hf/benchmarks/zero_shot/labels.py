@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import yaml
-
 from twhin_hf.errors import InputError
+from twhin_hf.files import read_yaml
 
 SENTIMENTS = {"0": "negative", "1": "neutral", "2": "positive"}
 """What the numbers mean in the label files of UMSAB and TweetEval."""
@@ -44,7 +43,7 @@ def read_label_map(entries: Iterable[str]) -> dict[str, str]:
         elif not Path(entry).is_file():
             raise FileNotFoundError(f"--label_map: there is no {entry}")
         else:
-            content = yaml.safe_load(Path(entry).read_text(encoding="utf-8"))
+            content = read_yaml(entry)
             if not isinstance(content, dict):
                 raise InputError(f"{entry} holds no `OLD: NEW` lines")
             found |= {str(name): str(new_name) for name, new_name in content.items()}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from twhin_hf.benchmarks.zero_shot.sentences import Sentence, numbered_lines
 from twhin_hf.benchmarks.zero_shot.tags import check_tag
-from twhin_hf.errors import InputError
+from twhin_hf.errors import InputError, reading
 from twhin_hf.lines import iterate_lines
 from twhin_hf.tables import read_errors
 
@@ -165,8 +165,10 @@ def _parquet_rows(file: Path) -> Iterator[_Row]:
     with read_errors(file):
         table = pq.read_table(file)
     told = (table.schema.metadata or {}).get(b"huggingface")
-    features = json.loads(told)["info"].get("features", {}) if told else {}
-    for number, value in enumerate(table.to_pylist(), start=1):
+    with reading(file, "Write it again, or take its metadata out."):
+        features = dict(json.loads(told)["info"].get("features") or {}) if told else {}
+        rows = table.to_pylist()
+    for number, value in enumerate(rows, start=1):
         names: dict[str, str] = {}
         for key in filter(features.__contains__, _TAG_KEYS):
             names = names or _feature_names(features[key])

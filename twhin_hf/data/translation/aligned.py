@@ -20,7 +20,7 @@ from twhin_hf.lines import read_blocks
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"(.+?)\.([A-Za-z]{2,3}(?:[-_][A-Za-z]+)*)(?:\.gz|\.bz2|\.zst)?")
+_NAME = re.compile(r"(.+?)\.([A-Za-z]{2,3}(?:[-_][A-Za-z]+)*)(?:\.gz|\.bz2|\.xz|\.zst)?")
 _PAIR = re.compile(r"(?:^|[^A-Za-z])([a-z]{2,3}(?:_[A-Za-z]+)*)-([a-z]{2,3}(?:_[A-Za-z]+)*)$")
 # What of a set is in a file: opus.ar-en-test.ar (OPUS-100), valid.de-en.de.
 _PART = re.compile(r"(?:^|[._-])(train|dev|devtest|valid|validation|val|test)(?=[._-]|$)")
@@ -41,8 +41,8 @@ def moses_pairs(
     """Aligned files: line n of `corpus.ar-en.en` translates line n of `corpus.ar-en.ar`.
 
     Args:
-        path: A folder, or one of the files; packed (`.gz`, `.bz2`, `.zst`) or not. Files of one
-            name that end in their languages belong together: `Tatoeba.ar-en.ar` (OPUS),
+        path: A folder, or one of the files; packed (`.gz`, `.bz2`, `.xz`, `.zst`) or not. Files of
+            one name that end in their languages belong together: `Tatoeba.ar-en.ar` (OPUS),
             `tatoeba.ara-eng.ara` (LASER), `train.en` (Moses). Of a set that has a part to train on
             (`opus.ar-en-train.ar`), the held-out parts beside it are left out, with a warning; a
             file of them is read where it is the path.

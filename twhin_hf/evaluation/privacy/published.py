@@ -15,6 +15,7 @@ from twhin_hf.errors import InputError
 from twhin_hf.files import list_files
 from twhin_hf.privacy.keys import HASH_PATTERN
 from twhin_hf.privacy.people import names_people
+from twhin_hf.privacy.vectors import row_bytes, vector_column
 from twhin_hf.tables import read_errors
 
 _ROWS_PER_BLOCK = 10_000
@@ -139,10 +140,10 @@ def _sum(values: pa.Array) -> int:
 
 
 def _matrix(column: pa.Array, path: Path) -> np.ndarray:
-    values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    if len(values) % len(column) or column.null_count:
-        raise InputError(f"{path} holds vectors of users of different lengths, or none of some.")
-    return values.reshape(len(column), -1)
+    try:
+        return vector_column(column)
+    except ValueError as error:
+        raise InputError(f"{path} holds {error}; needed is one of a user in each row.") from error
 
 
 def _records(parts: list[tuple[np.ndarray, pa.Array, int]]) -> PublishedRecords:
@@ -156,9 +157,3 @@ def _records(parts: list[tuple[np.ndarray, pa.Array, int]]) -> PublishedRecords:
         configs=np.repeat([part[2] for part in parts], [len(part[0]) for part in parts]),
         post_ids=encoded.dictionary,
     )
-
-
-def row_bytes(vectors: np.ndarray) -> np.ndarray:
-    """Each row as one value of bytes, so that equal rows can be found; −0 is 0."""
-    rows = np.ascontiguousarray(np.asarray(vectors, np.float32) + np.float32(0))
-    return rows.view(f"V{rows.shape[1] * 4}")[:, 0]

@@ -28,13 +28,13 @@ from twhin_hf.evaluation.privacy.published import (
     PublishedRecords,
     describe_records,
     read_published,
-    row_bytes,
 )
 from twhin_hf.files import write_json, write_text
 from twhin_hf.network.folder import Network
 from twhin_hf.network.holdout import hold_out
 from twhin_hf.network.log import EngagementGraph
 from twhin_hf.privacy.keys import hash_ids
+from twhin_hf.privacy.vectors import row_bytes
 from twhin_hf.report import in_words
 
 REPORT_NAME = "privacy.json"
@@ -325,8 +325,10 @@ def _network_edges(graph: EngagementGraph, network: Network) -> tuple[Engagement
         relations=network.relations,
     )
     metadata = network.metadata
+    # Where some of it was forgotten since, other edges would be drawn.
+    was_whole = not metadata.get("forgotten")
     share = metadata.get("options", {}).get("holdout", 0.0)
-    if share and metadata.get("num_edges") == inside.num_edges:
+    if share and was_whole and metadata.get("num_edges") == inside.num_edges:
         return inside, hold_out(inside, share, metadata["seed"])
     return inside, np.zeros(inside.num_edges, bool)
 

@@ -128,6 +128,7 @@ def markdown_table(table: SuiteTable) -> str:
 
 def screen_tables(table: SuiteTable) -> list[Table]:
     """The table for the screen; one that is wider has its columns in several tables."""
+    from rich.markup import escape
     from rich.table import Table
 
     rows = _shown(table, lambda text: f"[bold]{text}[/bold]")
@@ -144,13 +145,13 @@ def screen_tables(table: SuiteTable) -> list[Table]:
     found = []
     for number, part in enumerate(parts, start=1):
         title = table.title if len(parts) == 1 else f"{table.title} ({number} of {len(parts)})"
-        shown = Table(title=title)
+        shown = Table(title=escape(title))
         shown.add_column("model", overflow="fold")
         for place in part:
             shown.add_column(columns[place], justify="right")
         for row, (name, cells) in enumerate(rows):
             style = "dim" if row < len(table.published) else ""
-            shown.add_row(name, *(cells[place] for place in part), style=style)
+            shown.add_row(escape(name), *(cells[place] for place in part), style=style)
         found.append(shown)
     return found
 

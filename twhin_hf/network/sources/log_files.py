@@ -23,7 +23,7 @@ _HEAD_SIZE = 2**20
 _ITEMS_PER_BLOCK = 10_000
 _LINES_LOOKED_AT = 100
 _ARCHIVES = {b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z", b"PAR1": "Parquet"}
-_JSON_NAME = re.compile(r"\.(?:jsonl?|ndjson|js)(?:\.(?:gz|bz2|zst))?$", re.IGNORECASE)
+_JSON_NAME = re.compile(r"\.(?:jsonl?|ndjson|js)(?:\.(?:gz|bz2|xz|zst))?$", re.IGNORECASE)
 NO_JSON = "?"
 """Stands for a line that is not UTF-8, so that it counts as one that is no JSON."""
 # X's archives hold JSON as JavaScript.

@@ -225,7 +225,7 @@ def _check_network(path: Path, head: Head, log: LogFormat) -> None:
     """Raises where the beginning of a file holds nothing of the network."""
     if head.document == [] or _holds_events(head, log, path):
         return
-    first = head.objects[0]
+    first = next(iter(head.objects), None)
     keys = ", ".join(map(str, list(first)[:12])) if isinstance(first, dict) else "no object"
     others = [
         other for other in FORMATS.values() if other != log and _holds_events(head, other, path)

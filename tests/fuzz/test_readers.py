@@ -1,0 +1,153 @@
+"""Whatever the bytes of a file are, a reader gives a value or an error of ours."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from readers import READERS, is_ours
+
+from twhin_hf.errors import InputError
+
+SOME_SEEDS_ARE_OF_ANOTHER_KIND = {"csv", "csv-rows", "csv-gz", "posts", "classification", "export"}
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([10**400, "\ud83d", "\x00", "[/x]", "1e999", -1, ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(scope="module", params=READERS, ids=lambda reader: reader.name)
+def opened(request, tmp_path_factory):
+    """A reader, the file that it reads and its seeds."""
+    logging.disable(logging.CRITICAL)
+    reader = request.param
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield reader, *reader.open(tmp_path_factory.mktemp("reader"))
+    logging.disable(logging.NOTSET)
+
+
+def read(opened, content):
+    """Reads bytes; an error that is not ours goes on."""
+    reader, path, _ = opened
+    path.write_bytes(content)
+    error = None
+    try:
+        reader.read(path)
+    except Exception as raised:
+        if not is_ours(raised):
+            raise
+        error = str(raised)
+    assert error is None or path.parent.name in error or "card" in error, "no file is named"
+
+
+def test_seeds_are_read(opened):
+    reader, path, seeds = opened
+    for seed in seeds:
+        path.write_bytes(seed)
+        if reader.name in SOME_SEEDS_ARE_OF_ANOTHER_KIND:
+            read(opened, seed)
+        else:
+            reader.read(path)
+
+
+@given(content=st.binary(max_size=60))
+def test_any_bytes(opened, content):
+    read(opened, content)
+
+
+@st.composite
+def changed(draw, content):
+    """Bytes with some of them replaced, taken out, repeated or cut off."""
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(content)))
+        end = start + draw(st.integers(0, 8))
+        part = draw(
+            st.binary(max_size=4)
+            | st.sampled_from(
+                [b"\xff", b"\x00", b"\r", b"\n", b'"', b"\t", b",", b"-1", b"{", b"["]
+            )
+        )
+        content = content[:start] + part + content[end:]
+    return content[: draw(st.just(len(content)) | st.integers(0, len(content)))]
+
+
+@given(data=st.data())
+def test_changed_files(opened, data):
+    content = data.draw(st.sampled_from(opened[2]))
+    read(opened, data.draw(changed(content)))
+
+
+@given(data=st.data())
+def test_changed_json(opened, data):
+    """A value anywhere inside is replaced by any other."""
+    values = json_of(data.draw(st.sampled_from(opened[2])))
+    if values is None:
+        pytest.skip("no JSON")
+    is_document, value = values
+    shown = data.draw(replaced(value))
+    lines = [shown] if is_document else shown if isinstance(shown, list) else [shown]
+    read(opened, "\n".join(json.dumps(line) for line in lines).encode())
+
+
+def json_of(content):
+    """Whether bytes are one JSON document, and its value or those of its lines."""
+    try:
+        return True, json.loads(content)
+    except ValueError:
+        try:
+            return False, [json.loads(line) for line in content.splitlines()]
+        except ValueError:
+            return None
+
+
+@st.composite
+def replaced(draw, value):
+    """A JSON value with one of the values in it, or itself, replaced or left out."""
+    is_list = isinstance(value, list)
+    keys = list(value) if isinstance(value, dict) else list(range(len(value))) if is_list else []
+    if not keys or draw(st.integers(0, 5)) == 0:
+        return draw(VALUES)
+    key = draw(st.sampled_from(keys))
+    copy = value.copy()
+    if draw(st.integers(0, 7)) == 0:
+        del copy[key]
+    else:
+        copy[key] = draw(replaced(copy[key]))
+    return copy
+
+
+@pytest.mark.parametrize("depth", [3_000, 200_000])
+def test_deep_json(opened, depth):
+    """Python's reader of JSON has no end of recursion of its own."""
+    if not opened[0].file.endswith((".json", ".jsonl", ".yaml")):
+        pytest.skip("no JSON")
+    read(opened, b"[" * depth)
+    read(opened, b'{"a":' * depth + b"1" + b"}" * depth)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (InputError("a"), True),
+        (FileNotFoundError("b"), True),
+        (OSError(28, "No space left on device"), True),
+        (OSError("Invalid flatbuffers message"), False),
+        (ValueError("c"), False),
+    ],
+)
+def test_what_is_ours(error, expected):
+    assert is_ours(error) is expected

@@ -1,0 +1,62 @@
+"""`twhin-hf data forget`."""
+
+from __future__ import annotations
+
+from twhin_hf.table_format import TableFormat
+
+
+def forget(
+    paths: list[str],
+    /,
+    *,
+    table_format: TableFormat,
+    users: str | None = None,
+    posts: str | None = None,
+    columns: dict[str, str] | None = None,
+    key_file: str | None = None,
+    memory_limit: str = "1GB",
+    dry_run: bool = False,
+) -> None:
+    """Take people and posts out of logs, posts, networks, pairs, vectors and benchmarks.
+
+    Changes them in place, and each whole or not at all; all is looked through before. Models keep
+    what they learned: those made of what was taken out, by the records of their runs, are named.
+
+    Args:
+        paths: Files and folders to look through, and folders of the models that learned from them.
+            Give the log and the posts too: what a run read is what its record names.
+        table_format: How text tables are written.
+        users: File of the users to forget: a table with user_id, or .txt with an id a line. Posts
+            whose ids name such a user (Bluesky) go too.
+        posts: File of the posts to forget: a table with post_id, or .txt with an id a line.
+        columns: Rename columns of the tables, user_id and post_id: NAME=COLUMN.
+        key_file: File with the secret key of a benchmark's ids (default: BENCHMARK.key).
+        memory_limit: Memory limit of the readers.
+        dry_run: Count what would go, and change nothing.
+    """
+    from twhin_hf.forgetting.forget import forget as take_out
+    from twhin_hf.forgetting.forgotten import read_forgotten
+    from twhin_hf.report import report
+
+    done = take_out(
+        paths,
+        read_forgotten(users, posts, table_format, memory_limit),
+        columns=columns,
+        table_format=table_format,
+        key_file=key_file,
+        memory_limit=memory_limit,
+        dry_run=dry_run,
+    )
+    looked = f"{done.looked_through:,} files and networks were looked through"
+    if done.removed:
+        counts = {str(path): count for path, count in done.removed.items()}
+        report(f"{'Would be taken out' if dry_run else 'Taken out'} ({looked})", counts)
+    else:
+        report(f"Nothing matches: {looked}, and nothing was changed")
+    if done.users_without_vector:
+        report(
+            f"{done.users_without_vector:,} users are in none of the networks: whether a benchmark "
+            "holds vectors of theirs cannot be told"
+        )
+    for place, options in done.trained:
+        report(f"Made of what was taken out: {place} (by {', '.join(options)}). Make it anew")

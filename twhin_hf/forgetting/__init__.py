@@ -1,0 +1,1 @@
+"""Takes people and posts out of logs, networks, pairs, vectors and benchmarks."""

@@ -1,0 +1,37 @@
+"""Going on from a checkpoint without running code that somebody may have put into it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import Trainer
+
+from twhin_hf.loading.weights import safe_weights
+
+
+class SafeResumingMixin(Trainer):
+    """Put before `Trainer`: a checkpoint's files hold tensors alone, or an `InputError` is raised.
+
+    Weights, the optimizer's and scheduler's states and those of the random numbers are pickles
+    that Trainer opens for tensors alone; its refusal says how to open them all the same.
+    """
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: Any, model: Any = None) -> None:
+        with safe_weights(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+        with safe_weights(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: Any) -> None:
+        with safe_weights(checkpoint):
+            super()._load_rng_state(checkpoint)
+
+    def _load_scaler(self, checkpoint: Any) -> None:
+        with safe_weights(checkpoint):
+            super()._load_scaler(checkpoint)
+
+    def _load_best_model(self) -> None:
+        with safe_weights(self.state.best_model_checkpoint):
+            super()._load_best_model()
