@@ -32,6 +32,7 @@ def run_engagement(
     encoder: EncoderOptions,
     config: EngagementConfig,
     languages: list[str] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Predict who engages with posts of a benchmark: HITS@10 and MRR.
 
@@ -41,14 +42,27 @@ def run_engagement(
         encoder: Encoder to judge.
         config: Options of the predictor.
         languages: Languages to judge (default: all).
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
-    from twhin_hf.commands.options import save_results
+    from twhin_hf.commands.options import options_of_result, results_run, save_results
     from twhin_hf.evaluation.engagement import engagement_rows
     from twhin_hf.results import Results
 
+    is_here = Path(benchmark).exists()
+    models = {"model": encoder.identity()}
+    run = results_run(
+        output,
+        "run_engagement.py",
+        options_of_result(config, languages=languages, **encoder.of_vectors()),
+        data={"benchmark": benchmark if is_here else None},
+        fingerprints=models if is_here else models | {"benchmark": benchmark},
+        overwrite=overwrite,
+    )
+    if run.is_finished:
+        return
     state = PartialState()
     config = replace(config, device=config.device or str(state.device))
     loaded = replace(encoder, device=encoder.device or str(state.device)).load()
@@ -63,7 +77,7 @@ def run_engagement(
             results=engagement_rows(by_language, config),
             options={"benchmark": benchmark, "pooling": loaded.pooling},
         )
-        save_results(results, output, "Engagement prediction on posts never seen")
+        save_results(results, output, "Engagement prediction on posts never seen", run.record)
 
 
 def judge(encoder: Any, benchmark: str, language: str, config: EngagementConfig) -> Any:

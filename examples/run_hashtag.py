@@ -47,16 +47,42 @@ class HashtagTraining(TrainingArguments):
     """Training."""
 
 
-def run_hashtag(data: HashtagData, training: HashtagTraining) -> dict[str, float]:
+def run_hashtag(
+    data: HashtagData, training: HashtagTraining, overwrite: bool = False
+) -> dict[str, float]:
     """Fine-tune an encoder to predict the hashtag of a post, and keep the classifier.
 
     Args:
         data: What is fine-tuned, and on what.
         training: Options of the training.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
 
     Returns:
         The figures on the test split.
     """
+    from twhin_hf.commands.options import model_identity
+    from twhin_hf.files import read_json
+    from twhin_hf.training.runs import training_options, training_run
+
+    paths = (name for name in ("benchmark", "hydration") if getattr(data, name))
+    files = {name: getattr(data, name) for name in paths if Path(getattr(data, name)).exists()}
+    with training_run(
+        training,
+        "run_hashtag.py",
+        training_options(training, data, leave_out={*files, "model_name_or_path"}),
+        data=files,
+        fingerprints={"model_name_or_path": model_identity(data.model_name_or_path)},
+        overwrite=overwrite,
+    ) as run:
+        if run.is_finished:
+            return read_json(Path(training.output_dir) / "test_results.json")
+        return train_and_test(data, training, run.checkpoint)
+
+
+def train_and_test(
+    data: HashtagData, training: HashtagTraining, checkpoint: str | None
+) -> dict[str, float]:
+    """Trains, from a checkpoint on if there is one, and returns the figures on the test split."""
     from transformers import (
         AutoModelForSequenceClassification,
         AutoTokenizer,
@@ -68,6 +94,10 @@ def run_hashtag(data: HashtagData, training: HashtagTraining) -> dict[str, float
     from twhin_hf.evaluation.classification import check_splits
     from twhin_hf.evaluation.classification_metrics import macro_f1
     from twhin_hf.hub.folder import complete_folder
+    from twhin_hf.training.checkpointing import CheckpointingMixin
+
+    class HashtagTrainer(CheckpointingMixin, Trainer):
+        """Whose checkpoints are whole, and which saves and ends at SIGTERM."""
 
     splits = check_splits(load_benchmark(data))
     labels = sorted(set(splits["train"]["label"]))
@@ -90,7 +120,7 @@ def run_hashtag(data: HashtagData, training: HashtagTraining) -> dict[str, float
         name: split.map(tokenize, batched=True, remove_columns=split.column_names)
         for name, split in splits.items()
     }
-    trainer = Trainer(
+    trainer = HashtagTrainer(
         model=model,
         args=training,
         train_dataset=tokenized["train"],
@@ -101,7 +131,7 @@ def run_hashtag(data: HashtagData, training: HashtagTraining) -> dict[str, float
             "macro_f1": macro_f1(found.label_ids, found.predictions.argmax(axis=-1))
         },
     )
-    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=checkpoint)
     metrics = trainer.predict(tokenized["test"]).metrics
     trainer.log_metrics("test", metrics)
     trainer.save_metrics("test", metrics)

@@ -171,6 +171,10 @@ def test_hashtag(files, hashtags, texts, monkeypatch):
     assert 0 <= found["test_macro_f1"] <= 1
     folder = files / "classifier"
     assert json.loads((folder / "test_results.json").read_text()) == found
+    monkeypatch.setattr("transformers.Trainer.train", pytest.fail)
+    assert main(options(files, "hashtag.yaml", **tiny, **data)) == found  # it is finished
+    with pytest.raises(ValueError, match="language was None and is 'es'"):
+        main(options(files, "hashtag.yaml", **tiny, **data, language="es"))
     assert not (folder / "training_args.bin").exists()
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     assert model.config.id2label == {0: "tag0", 1: "tag1", 2: "tag2"}
@@ -215,6 +219,10 @@ def test_engagement_by_hand(files, engagements, monkeypatch, capsys):
     main(arguments)
     results = json.loads((files / "results" / "results.json").read_text())["results"]
     assert [row["language"] for row in results] == ["es", "es"]
+    monkeypatch.setattr("twhin_hf.commands.options.save_results", pytest.fail)
+    main(arguments)
+    with pytest.raises(ValueError, match="max_epochs was 1 and is 2"):
+        main([*arguments, "--max_epochs", "2"])
     with pytest.raises(ValueError, match="missing: --benchmark, --output"):
         main(["--model", "m"])
 
