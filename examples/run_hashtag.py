@@ -68,6 +68,7 @@ def run_hashtag(data: HashtagData, training: HashtagTraining) -> dict[str, float
     from twhin_hf.evaluation.classification import check_splits
     from twhin_hf.evaluation.classification_metrics import macro_f1
     from twhin_hf.hub.folder import complete_folder
+    from twhin_hf.loading.weights import safe_weights
 
     splits = check_splits(load_benchmark(data))
     labels = sorted(set(splits["train"]["label"]))
@@ -101,7 +102,8 @@ def run_hashtag(data: HashtagData, training: HashtagTraining) -> dict[str, float
             "macro_f1": macro_f1(found.label_ids, found.predictions.argmax(axis=-1))
         },
     )
-    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    with safe_weights(training.resume_from_checkpoint):
+        trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     metrics = trainer.predict(tokenized["test"]).metrics
     trainer.log_metrics("test", metrics)
     trainer.save_metrics("test", metrics)
