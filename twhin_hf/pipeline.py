@@ -47,7 +47,7 @@ from twhin_hf.evaluation.text_encoders import (
     load_text_encoder,
     side_by_side,
 )
-from twhin_hf.files import read_json, write_text
+from twhin_hf.files import read_json, read_text, write_text
 from twhin_hf.loading.auto import load_tokenizer
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
@@ -166,7 +166,7 @@ def _claim(output: Path, config: PipelineConfig) -> None:
     free = ("seeds", "evaluation", "records_per_user", "max_posts", "output")
     kept = {key: value for key, value in asdict(config).items() if key not in free}
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
-    if note.exists() and note.read_text(encoding="utf-8") != text:
+    if note.exists() and read_text(note) != text:
         raise InputError(
             f"{output} holds a run with other options (see {note}); choose another output, or "
             "remove the folder"

@@ -40,6 +40,8 @@ _FORMATS = {
     ".json": "JSON lines",
 }
 _LINES_LOOKED_AT = 100
+_FEW_VALUES = 2**24
+_MOST_VALUES_A_BYTE = 200
 _VISIBLE = r"[^\s\p{Z}\p{C}]"
 _FILE_IN_ERROR = re.compile(r"""(?:[Ff]ile (?:= )?["']?)(/.+?|\w:.+?)["'\n]""")
 
@@ -204,6 +206,33 @@ def table_batches(
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(rows_per_batch):
                 yield pa.Table.from_batches([batch])
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, whole in memory.
+
+    Args:
+        path: The file.
+        columns: Which; all where it is None.
+
+    Raises:
+        FileNotFoundError: No such file.
+        InputError: The file is damaged, or of far more values than its size lets expect.
+    """
+    import pyarrow.parquet as pq
+
+    with read_errors(path, has_memory_limit=False), pq.ParquetFile(path) as file:
+        groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+        values = sum(
+            group.column(i).num_values for group in groups for i in range(group.num_columns)
+        )
+        most = max(_FEW_VALUES, _MOST_VALUES_A_BYTE * path.stat().st_size)
+        if values > most:
+            raise InputError(
+                f"{path} has {path.stat().st_size:,} bytes and holds {values:,} values, more than "
+                f"{most:,}: they would fill the memory. Write it again in several files."
+            )
+        return file.read(None if columns is None else list(columns))
 
 
 def column_names(path: Path, table_format: TableFormat | None = None) -> list[str]:

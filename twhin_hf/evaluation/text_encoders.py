@@ -20,6 +20,7 @@ from twhin_hf.loading.auto import (
 )
 from twhin_hf.loading.families import MODELS
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
+from twhin_hf.loading.places import reading_model
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 
 logger = logging.getLogger(__name__)
@@ -185,9 +186,10 @@ def _sentence_transformer(
             f"{name_or_path} is read by sentence-transformers; install it: "
             "pip install sentence-transformers"
         ) from error
-    model: Any = SentenceTransformer(
-        name_or_path, revision=revision, device=device, trust_remote_code=False
-    )
+    with reading_model(name_or_path):
+        model: Any = SentenceTransformer(
+            name_or_path, revision=revision, device=device, trust_remote_code=False
+        )
     if max_length is not None:
         model.max_seq_length = max_length
 

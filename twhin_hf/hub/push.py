@@ -12,7 +12,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from twhin_hf.errors import InputError
-from twhin_hf.files import read_json, read_text
+from twhin_hf.files import read_json_object, read_text
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.cards import LOSSES_PLOT, CardFacts, model_card, picture_of, read_facts
 from twhin_hf.hub.client import CARD, Push, publish
@@ -198,7 +198,7 @@ def push_model(
 
 def public_results(path: Path, repo_id: str) -> bytes:
     """Results as they may be seen: the model by its name, places by their last part."""
-    content = read_json(path)
+    content = read_json_object(path)
     content = _without_places(content) | {"model": repo_id}
     return as_json(content)
 

@@ -261,9 +261,17 @@ class PostEncoderMixin(SavingMixin):
             name = self.config._name_or_path
             if not name:
                 raise ValueError("this model was not loaded from a folder: pass tokenizer=")
-            self._tokenizer = AutoTokenizer.from_pretrained(
-                name, revision=getattr(self.config, "_commit_hash", None), trust_remote_code=False
-            )
+            revision = getattr(self.config, "_commit_hash", None)
+            try:
+                self._tokenizer = AutoTokenizer.from_pretrained(
+                    name, revision=revision, trust_remote_code=False
+                )
+            # Of a damaged file the library raises whatever comes, bare `Exception` among it.
+            except Exception as error:
+                raise ValueError(
+                    f"the tokenizer of {name} cannot be used ({error}); save it there again, or "
+                    "pass tokenizer="
+                ) from error
         return self._tokenizer
 
     def check_tokenizer(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twhin_hf.errors import InputError
+from twhin_hf.loading.places import reading_model
 from twhin_hf.modeling.sentence_transformer_settings import (
     checkpoint_file,
     checkpoint_length,
@@ -61,6 +62,11 @@ def embedding_settings(
     Raises:
         InputError: Modules of sentence-transformers that do more than to pool and to normalize.
     """
+    with reading_model(name_or_path):
+        return _settings(name_or_path, encoder, revision)
+
+
+def _settings(name_or_path: str, encoder: Any, revision: str | None) -> VectorSettings:
     pooling = OF_CONFIG[encoder.config.pooling]
     modules = read_checkpoint_json(name_or_path, "modules.json", revision)
     if modules is None:
@@ -94,10 +100,11 @@ def sentence_transformer_paths(name_or_path: str, revision: str | None = None) -
     Returns:
         None where there are no such files, and none for a model that itself pools.
     """
-    modules = read_checkpoint_json(name_or_path, "modules.json", revision)
-    if modules is None or "Pooling" not in module_kinds(modules):
-        return {}
-    names = ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"]
-    names += [f"{module['path']}/config.json" for module in modules if module["path"]]
+    with reading_model(name_or_path):
+        modules = read_checkpoint_json(name_or_path, "modules.json", revision)
+        if modules is None or "Pooling" not in module_kinds(modules):
+            return {}
+        names = ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"]
+        names += [f"{module['path']}/config.json" for module in modules if module["path"]]
     found = {name: checkpoint_file(name_or_path, name, revision) for name in names}
     return {name: path for name, path in found.items() if path is not None}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from twhin_hf.errors import InputError
-from twhin_hf.files import read_json, write_json
+from twhin_hf.files import read_json_object, write_json
 from twhin_hf.training.record import changed_options
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def _check_stage(folder: Path, options: dict[str, Any]) -> None:
     if not path.exists():
         logger.warning("%s has no %s: nobody can tell how it was trained", folder, STAGE_NAME)
         return
-    earlier = read_json(path)
+    earlier = read_json_object(path)
     changes = [
         f"{name} was {earlier.get(name)!r} and is {options.get(name)!r}"
         for name in sorted(earlier.keys() | options.keys())

@@ -14,7 +14,7 @@ from twhin_hf.benchmarks.zero_shot.sentences import Sentence, numbered_lines
 from twhin_hf.benchmarks.zero_shot.tags import check_tag
 from twhin_hf.errors import InputError, reading
 from twhin_hf.lines import iterate_lines
-from twhin_hf.tables import read_errors
+from twhin_hf.tables import read_parquet
 
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 NAME_FILES = ("label.json", "labels.json", "label2id.json", "id2label.json", "dataset_info.json")
@@ -160,10 +160,7 @@ def _loads(file: Path, text: str, first: int = 1) -> Any:
 
 
 def _parquet_rows(file: Path) -> Iterator[_Row]:
-    import pyarrow.parquet as pq
-
-    with read_errors(file):
-        table = pq.read_table(file)
+    table = read_parquet(file)
     told = (table.schema.metadata or {}).get(b"huggingface")
     with reading(file, "Write it again, or take its metadata out."):
         features = dict(json.loads(told)["info"].get("features") or {}) if told else {}
