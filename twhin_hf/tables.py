@@ -8,7 +8,6 @@ formats are written there once, as Parquet.
 from __future__ import annotations
 
 import glob
-import json
 import re
 import tempfile
 import uuid
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, Union
 
 from twhin_hf.errors import InputError
-from twhin_hf.files import list_files
+from twhin_hf.files import list_files, parse_json
 from twhin_hf.lines import BLOCK_SIZE, iterate_lines
 from twhin_hf.table_format import TableFormat
 from twhin_hf.text_tables import Columns, csv_header, json_keys, read_csv, read_json_lines
@@ -266,11 +265,11 @@ def first_objects(path: Path) -> Iterator[dict[str, Any]]:
     """
     try:
         for line in filter(str.strip, islice(iterate_lines(path), _LINES_LOOKED_AT)):
-            value = json.loads(line)
+            value = parse_json(line)
             if not isinstance(value, dict):
                 raise InputError(f"a line holds {type(value).__name__}, not an object")
             yield value
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(
             f"{path} is not JSON lines ({error}). Needed is one JSON object a line; write a JSON "
             "array as lines first (`jq -c '.[]'`)."

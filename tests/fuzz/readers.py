@@ -338,7 +338,8 @@ def read_tag_rows(path: Path) -> None:
     """Named entities, a sentence a row."""
     from twhin_hf.benchmarks.zero_shot.tag_rows import parse_tag_rows
 
-    exhaust(parse_tag_rows(path))
+    # As strings of Arrow, which a data set holds: no halves of characters.
+    exhaust(pa.array(tokens, pa.string()) for tokens, _ in parse_tag_rows(path))
 
 
 def read_conllu(path: Path) -> None:
