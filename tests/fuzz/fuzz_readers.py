@@ -114,6 +114,9 @@ def fuzz(name: str, corpus: Path) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     # What readers unpack and spill for a moment is in memory too.
     os.environ["TMPDIR"] = memory_folder()
+    # What libraries print goes nowhere.
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     import atheris
@@ -125,6 +128,7 @@ def fuzz(name: str, corpus: Path) -> None:
         reader = next(reader for reader in READERS if reader.name == name)
         scratch = tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=memory_folder())
         path, seeds = reader.open(Path(scratch.name))
+        flags["max_len"] = max(flags["max_len"], 2 * max(map(len, seeds)))
         for number, seed in enumerate(seeds):
             # Whatever is imported late is imported, and measured, here.
             path.write_bytes(seed)

@@ -51,6 +51,7 @@ class Reader(NamedTuple):
 
     def open(self, folder: Path) -> tuple[Path, tuple[bytes, ...]]:
         """Prepares a folder; gives the path of the file and the seeds."""
+        folder.mkdir(parents=True, exist_ok=True)
         self.prepare(folder)
         path = folder / self.file
         path.parent.mkdir(parents=True, exist_ok=True)

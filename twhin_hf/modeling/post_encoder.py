@@ -266,6 +266,8 @@ class PostEncoderMixin(SavingMixin):
                 self._tokenizer = AutoTokenizer.from_pretrained(
                     name, revision=revision, trust_remote_code=False
                 )
+                # Some damage shows only where there is a text, with a word that is not known.
+                self._tokenizer("a \uf8ff", truncation=True)
             # Of a damaged file the library raises whatever comes, bare `Exception` among it.
             except Exception as error:
                 raise ValueError(
