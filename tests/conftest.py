@@ -23,25 +23,37 @@ LANGUAGES = ("en", "es", "ar", "ja")
 ALPHABETS = ("abcdefghij", "klmnopqrst", "ابتثجحخدذر", "あいうえおかきくけこ")
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """Makes file systems of so many KiB; a test is skipped where nobody may mount one."""
-    mounted = []
+class SmallDisks:
+    """File systems of so many KiB."""
 
-    def make(kibibytes):
-        folder = tmp_path / f"disk-{len(mounted)}"
-        folder.mkdir()
-        size = ["-t", "tmpfs", "-o", f"size={kibibytes}k", "none", str(folder)]
+    def __init__(self, folder):
+        self.folder, self.mounted = folder, []
+
+    def __call__(self, kibibytes):
+        disk = self.folder / f"disk-{len(self.mounted)}"
+        disk.mkdir()
         try:
-            subprocess.run(["mount", *size], check=True, capture_output=True)
+            self._mount(disk, f"size={kibibytes}k")
         except (OSError, subprocess.CalledProcessError):
             pytest.skip("no right to mount a file system")
-        mounted.append(folder)
-        return folder
+        self.mounted.append(disk)
+        return disk
 
-    yield make
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    def enlarge(self, disk):
+        self._mount(disk, "remount,size=64m")
+
+    def _mount(self, disk, options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(disk)]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Makes small file systems; a test is skipped where nobody may mount one."""
+    disks = SmallDisks(tmp_path)
+    yield disks
+    for disk in disks.mounted:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from twhin_hf.errors import InputError
 from twhin_hf.stopping import ending_on_signals
 from twhin_hf.version import __version__
 
@@ -103,10 +104,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             disable_progress_bars()
         with ending_on_signals():
             call(command, values)
-    except (ValueError, OSError) as error:
-        if debug:
+    except Exception as error:
+        text = _in_a_line(error)
+        if debug or text is None:
             raise
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted; the same command goes on where it can", file=sys.stderr)
@@ -117,6 +119,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{PROGRAM}: ended by SIGTERM; the same command goes on", file=sys.stderr)
         return code
     return 0
+
+
+def _in_a_line(error: Exception) -> str | None:
+    """What a person reads of an error; None of one that is a mistake of the package."""
+    from twhin_hf.commands.failures import advice
+
+    if isinstance(error, InputError):
+        return str(error)
+    how_to_go_on = advice(error)
+    if how_to_go_on is not None:
+        what = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
+        return f"{what}. {how_to_go_on}"
+    return str(error) if isinstance(error, (ValueError, OSError)) else None
 
 
 def find_command(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -25,7 +25,7 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from twhin_hf.errors import InputError, reading
 from twhin_hf.files import read_json_object
-from twhin_hf.loading.places import check_place, reading_model
+from twhin_hf.loading.places import check_local_path, check_place, reading_model
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 
 WEIGHT_FILES = (
@@ -77,6 +77,7 @@ def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
         base = folder / ADAPTER_CONFIG_NAME
         adapter = read_json_object(base) if base.is_file() else None
     else:
+        check_local_path(name_or_path)
         found = [
             checkpoint_file(name_or_path, name, revision)
             for name in ("config.json", ADAPTER_CONFIG_NAME, "modules.json")

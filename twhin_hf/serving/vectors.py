@@ -11,7 +11,11 @@ import hashlib
 import json
 import logging
 import multiprocessing
+import os
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -184,8 +188,18 @@ _embedder: _Embedder | None = None
 
 def _start_worker(config: PostVectorsConfig, posts: str, devices: Any) -> None:
     global _embedder
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, torch.get_num_threads() // config.processes))
     _embedder = _Embedder(config, posts, devices.get())
+
+
+def _end_with_parent() -> None:
+    """Ends a worker whose parent was killed: it would wait for more work for ever."""
+    parent = multiprocessing.parent_process()
+    while parent is not None and os.getppid() == parent.pid:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _write_part(part: _Part) -> _Part:
@@ -205,10 +219,17 @@ def _embed_parts(parts: list[_Part], posts: str, config: PostVectorsConfig) -> I
     devices = context.Queue()
     for number in range(config.processes):
         devices.put(_device(device, number))
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(
         config.processes, context, _start_worker, (config, posts, devices)
     ) as workers:
-        yield from workers.map(_write_part, parts)
+        try:
+            yield from workers.map(_write_part, parts)
+        except BaseException:
+            # A signal does not wait for parts under way: they are written whole, or made again.
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+            raise
 
 
 def _device(device: str, number: int) -> str:
