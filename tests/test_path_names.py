@@ -11,6 +11,7 @@ from datasets import Dataset, DatasetDict
 from twhin_hf.benchmarks.archives import open_folder
 from twhin_hf.benchmarks.hub_folder import DatasetCard, HubConfig, write_hub_folder
 from twhin_hf.commands.cli import main
+from twhin_hf.commands.tpp import plan_stages
 from twhin_hf.conversion.checkpoints import read_weights
 from twhin_hf.data.language_codes import check_language_code
 from twhin_hf.data.translation.sources import PairSource
@@ -189,6 +190,12 @@ def test_files_of_a_checkpoint(outside, file):
 def test_families():
     with pytest.raises(InputError, match="the model type"):
         family_file("../../../keep")
+
+
+@pytest.mark.parametrize("folder", [KEEP, "/keep", "a/../../keep", "CON"])
+def test_folders_of_stages(folder):
+    with pytest.raises(InputError, match="the output_dir of a stage"):
+        plan_stages(None, [{"output_dir": "fine"}, {"output_dir": folder}])
 
 
 def test_folders_of_objectives():

@@ -296,6 +296,14 @@ def test_a_cut_gzip_file_tells_how_far_it_can_be_read(tmp_path):
         read(path)
 
 
+def test_a_gzip_file_cut_in_its_only_part_tells_it_too(tmp_path):
+    rows = "".join(f"{i},{i * 7919}\n" for i in range(20_000))
+    packed = gzip.compress(f"post_id,text\n{rows}".encode())
+    path = write(tmp_path / "a.csv.gz", packed[: len(packed) // 2])
+    with pytest.raises(ValueError, match=r"cut off or damaged somewhere after line [1-9]\d,\d{3}"):
+        read(path)
+
+
 def test_half_characters_are_replaced_and_counted(tmp_path, caplog):
     content = '{"post_id": 1, "text": "a\\ud83d"}\n{"post_id": 2, "text": "a\tb"}\n{"post_id": 3}\n'
     with caplog.at_level(logging.WARNING):

@@ -13,6 +13,7 @@ import functools
 import glob
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from twhin_hf.errors import WRONG_CONTENT, InputError, reading
 from twhin_hf.scratch import is_abandoned, owner, remove_abandoned, scratch_folder
 
 _MOST_VALUES = 100_000
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _HIDDEN = (".", "_")
 
 
@@ -129,9 +131,29 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         InputError: The file is not JSON in UTF-8, or nested too deep.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        return parse_json(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text, halves of characters (lone surrogates) in it replaced by U+FFFD.
+
+    Raises:
+        json.JSONDecodeError: It is not JSON, or nested too deep.
+
+    Example:
+        >>> parse_json('["a\\\\ud83d", "\\\\ud83c\\\\udf0b"]')
+        ['a�', '🌋']
+    """
+    try:
+        value = json.loads(text)
+        if _HALF.search(text):
+            halved = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass")
+            value = json.loads(halved.decode("utf-16", "replace"))
+    except RecursionError as error:
+        raise json.JSONDecodeError("it is nested too deep", text, 0) from error
+    return value
 
 
 def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -247,7 +247,7 @@ def _unpack(path: Path, file: pa.NativeFile, decompress: Callable[..., Any]) -> 
     if codec:
         stream = _Bounded(path, stream, max(_SMALL, _MOST_TIMES * file.size()))
     with _damage(path, 0):
-        if not _is_tar(path, codec):
+        if not _is_tar(path, codec, decompress):
             return stream
         archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 - read as long as `file`
         member = next(filter(None, map(archive.extractfile, archive)), None)
@@ -333,8 +333,8 @@ class _Bytes(io.RawIOBase):
         return len(data)
 
 
-def _is_tar(path: Path, codec: str | None) -> bool:
-    with pa.OSFile(str(path)) as file, _decompress(file, codec) as stream:
+def _is_tar(path: Path, codec: str | None, decompress: Callable[..., Any]) -> bool:
+    with pa.OSFile(str(path)) as file, decompress(file, codec) as stream:
         return stream.read(262)[257:] == b"ustar"
 
 

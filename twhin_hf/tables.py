@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import glob
-import json
 import os
 import re
 import uuid
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, Union
 
 from twhin_hf.data_fingerprint import RUN_RECORD
 from twhin_hf.errors import InputError
-from twhin_hf.files import list_files
+from twhin_hf.files import list_files, parse_json
 from twhin_hf.lines import BLOCK_SIZE, iterate_lines
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
@@ -45,6 +44,8 @@ _FORMATS = {
 _DISK_FULL = (os.strerror(errno.ENOSPC), "max_temp_directory_size")
 """What the engine says of a disk that is full, or nearly."""
 _LINES_LOOKED_AT = 100
+_FEW_VALUES = 2**24
+_MOST_VALUES_A_BYTE = 200
 _VISIBLE = r"[^\s\p{Z}\p{C}]"
 _FILE_IN_ERROR = re.compile(r"""(?:[Ff]ile (?:= )?["']?)(/.+?|\w:.+?)["'\n]""")
 
@@ -211,6 +212,33 @@ def table_batches(
                 yield pa.Table.from_batches([batch])
 
 
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, whole in memory.
+
+    Args:
+        path: The file.
+        columns: Which; all where it is None.
+
+    Raises:
+        FileNotFoundError: No such file.
+        InputError: The file is damaged, or of far more values than its size lets expect.
+    """
+    import pyarrow.parquet as pq
+
+    with read_errors(path, has_memory_limit=False), pq.ParquetFile(path) as file:
+        groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+        values = sum(
+            group.column(i).num_values for group in groups for i in range(group.num_columns)
+        )
+        most = max(_FEW_VALUES, _MOST_VALUES_A_BYTE * path.stat().st_size)
+        if values > most:
+            raise InputError(
+                f"{path} has {path.stat().st_size:,} bytes and holds {values:,} values, more than "
+                f"{most:,}: they would fill the memory. Write it again in several files."
+            )
+        return file.read(None if columns is None else list(columns))
+
+
 def column_names(path: Path, table_format: TableFormat | None = None) -> list[str]:
     """The columns of a file: those of its header or schema, or the keys of all its objects.
 
@@ -247,11 +275,11 @@ def first_objects(path: Path) -> Iterator[dict[str, Any]]:
     """
     try:
         for line in filter(str.strip, islice(iterate_lines(path), _LINES_LOOKED_AT)):
-            value = json.loads(line)
+            value = parse_json(line)
             if not isinstance(value, dict):
                 raise InputError(f"a line holds {type(value).__name__}, not an object")
             yield value
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(
             f"{path} is not JSON lines ({error}). Needed is one JSON object a line; write a JSON "
             "array as lines first (`jq -c '.[]'`)."

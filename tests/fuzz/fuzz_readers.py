@@ -112,6 +112,11 @@ def fuzz(name: str, corpus: Path) -> None:
     flags = json.loads(os.environ["TWHIN_HF_FUZZ"])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["HF_HUB_OFFLINE"] = "1"
+    # What readers unpack and spill for a moment is in memory too.
+    os.environ["TMPDIR"] = memory_folder()
+    # What libraries print goes nowhere.
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     import atheris
@@ -123,6 +128,7 @@ def fuzz(name: str, corpus: Path) -> None:
         reader = next(reader for reader in READERS if reader.name == name)
         scratch = tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=memory_folder())
         path, seeds = reader.open(Path(scratch.name))
+        flags["max_len"] = max(flags["max_len"], 2 * max(map(len, seeds)))
         for number, seed in enumerate(seeds):
             # Whatever is imported late is imported, and measured, here.
             path.write_bytes(seed)
@@ -187,9 +193,9 @@ def report(name: str, error: Exception, data: bytes, places: set[tuple[Any, ...]
     print("".join(traceback.format_exception(error)[-6:])[-3000:], flush=True)
 
 
-def memory_folder() -> str | None:
+def memory_folder() -> str:
     """A folder in memory where the system has one: an input is a file of some bytes."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
 
 
 def table(rows: list[dict[str, Any]]) -> str:

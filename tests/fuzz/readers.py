@@ -51,6 +51,7 @@ class Reader(NamedTuple):
 
     def open(self, folder: Path) -> tuple[Path, tuple[bytes, ...]]:
         """Prepares a folder; gives the path of the file and the seeds."""
+        folder.mkdir(parents=True, exist_ok=True)
         self.prepare(folder)
         path = folder / self.file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -338,7 +339,8 @@ def read_tag_rows(path: Path) -> None:
     """Named entities, a sentence a row."""
     from twhin_hf.benchmarks.zero_shot.tag_rows import parse_tag_rows
 
-    exhaust(parse_tag_rows(path))
+    # As strings of Arrow, which a data set holds: no halves of characters.
+    exhaust(pa.array(tokens, pa.string()) for tokens, _ in parse_tag_rows(path))
 
 
 def read_conllu(path: Path) -> None:
@@ -541,6 +543,12 @@ def load_checkpoint(path: Path) -> None:
     load_checkpoint(path, {"users": torch.ones(2, 2)}, {"graph": "a"})
 
 
+SIZES = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size"),
+    "max_position_embeddings",
+)
+
+
 def model(folder: Path) -> None:
     """A tiny model with its tokenizer."""
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -565,6 +573,64 @@ def model(folder: Path) -> None:
         max_position_embeddings=16,
     )
     TwhinBertModel(apply_settings(config)).save_pretrained(folder)
+
+
+def stock_model(folder: Path) -> None:
+    """A plain encoder with the modules of a SentenceTransformer."""
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    from twhin_hf.modeling.sentence_transformer_files import plain_sentence_transformer_files
+
+    model(folder)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
+    settings = json.loads((folder / "config.json").read_text())
+    config = BertConfig(**{key: settings[key] for key in SIZES}, num_attention_heads=1)
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    for name, content in plain_sentence_transformer_files(config, "mean", 16, True).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def load_modules(path: Path) -> None:
+    """The modules of a SentenceTransformer, as training and export read them."""
+    from twhin_hf.loading.auto import load_post_encoder
+    from twhin_hf.serving.embedding_settings import embedding_settings, sentence_transformer_paths
+
+    folder = str(path.parent.parent if path.parent.name == "1_Pooling" else path.parent)
+    embedding_settings(folder, load_post_encoder(folder))
+    sentence_transformer_paths(folder)
+
+
+def trained_model(folder: Path) -> None:
+    """A model with the records of a training."""
+    model(folder)
+    record = {
+        "trainer": "SocialPretrainingTrainer",
+        "base_model": ["bert"],
+        "objectives": ["social"],
+        "earlier_objectives": [["mlm"]],
+        "license": "mit",
+        "languages": {"en": 1.0},
+        "data": {"posts": 3},
+        "steps": 2,
+        "epochs": 1.0,
+        "tokens": 100,
+        "seconds": 1.0,
+        "hyper_parameters": {"seed": 0},
+        "hardware": "CPU",
+        "processes": 1,
+        "versions": {"torch": "2"},
+    }
+    (folder / "training_record.json").write_bytes(document(record))
+    history = [{"step": 1, "loss": 2.0}, {"step": 2, "eval_loss": 1.0}]
+    (folder / "trainer_state.json").write_bytes(document({"log_history": history}))
+
+
+def make_card(path: Path) -> None:
+    """The card of a model's folder."""
+    from twhin_hf.hub.cards import model_card, read_facts
+
+    model_card(read_facts(path.parent), "me/name")
 
 
 def pickled_model(folder: Path) -> None:
@@ -947,7 +1013,15 @@ READERS = (
     ),
     *(
         Reader(f"model-{name}", name, load_model, prepare=model)
-        for name in ("config.json", "model.safetensors", "modules.json")
+        for name in ("config.json", "model.safetensors")
+    ),
+    *(
+        Reader(f"modules-{Path(name).stem}", name, load_modules, prepare=stock_model)
+        for name in ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json")
+    ),
+    *(
+        Reader(f"card-{name}", name, make_card, prepare=trained_model)
+        for name in ("config.json", "training_record.json", "trainer_state.json")
     ),
     Reader("model-bin", "pytorch_model.bin", load_model, prepare=pickled_model),
     *(

@@ -10,6 +10,7 @@ import tracemalloc
 import zipfile
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from twhin_hf import lines, text_tables
@@ -19,6 +20,7 @@ from twhin_hf.data.posts import read_posts
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_yaml
 from twhin_hf.lines import iterate_lines, open_text, read_blocks, whole_lines
+from twhin_hf.tables import read_parquet
 
 MIB = 2**20
 PACKINGS = {
@@ -162,3 +164,13 @@ def test_yaml_that_holds_itself(tmp_path):
     (tmp_path / "a.yaml").write_text("a: &a [*a]\n")
     with pytest.raises(InputError, match=r"a\.yaml cannot be used \(RecursionError"):
         read_yaml(tmp_path / "a.yaml")
+
+
+def test_parquet_whose_lists_have_no_end(tmp_path):
+    """A list of thirty million equal words takes some kilobytes."""
+    words = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), 30_000_000), ["a"])
+    tokens = pa.ListArray.from_arrays([0, len(words)], words)
+    pq.write_table(pa.table({"tokens": tokens}), tmp_path / "a.parquet")
+    assert (tmp_path / "a.parquet").stat().st_size < 50_000
+    with pytest.raises(InputError, match=r"holds 30,000,000 values, more than 16,777,216"):
+        read_parquet(tmp_path / "a.parquet")

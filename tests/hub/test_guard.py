@@ -330,6 +330,16 @@ def test_an_adapters_too(saved_adapters):
     assert shown(model_card(CardFacts(fine.config, adapter=adapter), "me/x")) == expected
 
 
+def test_no_adapters_card_trusts_code_of_its_base(saved_adapters):
+    """sentence-transformers would take the newest of the base, whatever commit is named."""
+    fine = read_facts(saved_adapters["roberta"])
+    assert fine.config["pooling"] == "combined"
+    adapter = fine.adapter | {"base_model_name_or_path": "me/base"}
+    text = model_card(CardFacts(fine.config, adapter=adapter), "me/x")
+    assert "trust_remote_code" not in text
+    assert text.count('load_post_encoder("me/x", revision="COMMIT")') == 2
+
+
 def test_words_and_code():
     assert as_text("a_b <i>") == "a\\_b &lt;i&gt;"
     assert as_text("x@y.z www.a https://b") == "x&#64;y.z www&#46;a https&#58;//b"

@@ -95,6 +95,20 @@ def test_nor_do_the_classes(folder, mark, model_class):
     refused(error, mark)
 
 
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda folder: load_post_encoder(str(folder), weights_only=False),
+        lambda folder: load_with_heads(str(folder), weights_only=False),
+        lambda folder: TwhinBertModel.from_pretrained(folder, weights_only=False),
+    ],
+)
+def test_who_asks_for_it_is_refused(folder, mark, load):
+    with pytest.raises(ValueError, match="weights_only is False, which would run code"):
+        load(folder)
+    assert not mark.exists()
+
+
 def test_a_plain_encoder_by_sentence_transformers(folder, mark, monkeypatch):
     pytest.importorskip("sentence_transformers")
     from twhin_hf.evaluation import text_encoders

@@ -8,7 +8,9 @@ import pytest
 from huggingface_hub import constants
 
 from twhin_hf.commands.cli import main
+from twhin_hf.errors import InputError
 from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.places import check_place, looks_local
 
 _PATH = "/{repo_id}/resolve/{revision}/{filename}"
@@ -102,3 +104,13 @@ def test_a_folder_of_old_sentence_transformers_is_named(tmp_path):
         load_post_encoder(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
     check_place(str(tmp_path))
+
+
+def test_adapters_that_stand_on_each_other(tmp_path):
+    for name, base in (("a", "b"), ("b", "a"), ("c", "c")):
+        (tmp_path / name).mkdir()
+        content = f'{{"base_model_name_or_path": "{(tmp_path / base).as_posix()}"}}'
+        (tmp_path / name / "adapter_config.json").write_text(content)
+    for name in "abc":
+        with pytest.raises(InputError, match="stand on each other in a circle"):
+            model_fingerprint(str(tmp_path / name))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
@@ -75,6 +76,9 @@ def make_data(folder: Path, main: Callable[[list[str]], int]) -> None:
         str(data / "pairs.parquet"), "--threads", "1", "--no_progress")  # fmt: skip
     run("tokenizer", "--posts", posts, "--output", str(data / "tokenizer"), "--vocab_size", "500",
         "--no_progress")  # fmt: skip
+    repeated = pq.read_table(posts).to_pylist() * 14
+    rows = [row | {"post_id": str(number)} for number, row in enumerate(repeated)]
+    pq.write_table(pa.Table.from_pylist(rows), data / "many.parquet")  # three parts
     config = data / "encoder.yaml"
     config.write_text(
         yaml.safe_dump(TRAINING | {"config_name": "bert", "config_overrides": TINY, "max_steps": 2})
@@ -152,9 +156,10 @@ def jobs(folder: Path) -> list[Job]:
         Job("tpp", ["tpp", "--config", "data/tpp.yaml", "--output_dir", "out"], "out"),
         Job(
             "embed",
-            ["embed", "--input", "data/posts.parquet", "--output", "out/vectors.parquet",
-             "--model", "data/encoder", "--device", "cpu", "--no_progress"],
+            ["embed", "--input", "data/many.parquet", "--output", "out/vectors.parquet",
+             "--model", "data/encoder", "--device", "cpu", "--no_progress", "--processes", "2"],
             "out/vectors.parquet",
+            workers=True,
         ),
         Job(
             "evaluate suite",

@@ -6,15 +6,20 @@
 A command is started again, the same one, until it ends; nobody helps it. Half of the kills come in
 the middle of a save: as soon as a temporary file or folder of one is seen. A seventh are SIGTERM
 and a seventh SIGINT, which the command answers by saving; the others are SIGKILL.
+
+Then each command is run on disks too small for it, which get room afterwards, and those that start
+processes have one of them killed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -211,6 +216,116 @@ def _end(log: Path) -> str:
     return " | ".join(lines[-3:])[-400:]
 
 
+@dataclass
+class Injection:
+    """What became of a job in a place that fails it."""
+
+    name: str
+    tried: int = 0
+    told: int = 0
+    """Ended with status 2 and a message, not with a traceback."""
+    recovered: int = 0
+    """The same command then ended as the run never broken."""
+    notes: list[str] = field(default_factory=list)
+
+
+def fill_disks(job: Job, folder: Path, expected: dict[str, str]) -> Injection:
+    """Runs a job on disks too small for it, then makes room and runs it again."""
+    found = Injection(f"{job.name}: full disk")
+    out = folder / "out"
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    for share in (0.2, 0.5, 0.8):
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        kilobytes = max(8, int(size * share / 1024))
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(out)],
+            capture_output=True,
+        ).returncode:
+            found.notes.append("not tried: no disk can be mounted here")
+            return found
+        try:
+            process = Process(job.arguments, folder)
+            mark = process.log.stat().st_size if process.log.exists() else 0
+            code = process.wait()
+            if code == 0:
+                found.notes.append(f"{kilobytes} kB were enough")
+                continue
+            found.tried += 1
+            found.told += _is_told(process.log, mark, code, found)
+            room = ["mount", "-o", "remount,size=2g", str(out)]
+            subprocess.run(room, check=True, capture_output=True)
+            found.recovered += _recovers(job, folder, expected, found)
+        finally:
+            subprocess.run(["umount", "-l", str(out)], check=True, capture_output=True)
+    return found
+
+
+def kill_workers(job: Job, folder: Path, expected: dict[str, str], rng: random.Random) -> Injection:
+    """Kills one of the processes that a job has started, then runs it again."""
+    found = Injection(f"{job.name}: dead worker")
+    for _ in range(5):
+        shutil.rmtree(folder / "out", ignore_errors=True)
+        process = Process(job.arguments, folder)
+        mark = process.log.stat().st_size if process.log.exists() else 0
+        time.sleep(rng.random())
+        while process.poll() is None:
+            workers = children(process.pid)
+            if workers:
+                time.sleep(rng.random() * 0.5)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(rng.choice(workers), signal.SIGKILL)
+                break
+            time.sleep(0.005)
+        code = process.wait()
+        if code == 0:
+            continue
+        found.tried += 1
+        found.told += _is_told(process.log, mark, code, found)
+        found.recovered += _recovers(job, folder, expected, found)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started, but for the one that tracks shared memory."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(word) for word in task.read_text().split()]
+    names = {}
+    for child in found:
+        with contextlib.suppress(OSError):
+            names[child] = Path(f"/proc/{child}/cmdline").read_text()
+    return [child for child, name in names.items() if "resource_tracker" not in name]
+
+
+def _is_told(log: Path, mark: int, code: int, found: Injection) -> bool:
+    text = log.read_text(errors="replace")[mark:]
+    told = code == 2 and "twhin-hf: " in text and "Traceback" not in text
+    if not told:
+        found.notes.append(f"ended with {code}: {_end(log)}")
+    return told
+
+
+def _recovers(job: Job, folder: Path, expected: dict[str, str], found: Injection) -> bool:
+    process = Process(job.arguments, folder)
+    code = process.wait()
+    made = contents(folder / job.product)
+    if code == 0 and made == expected:
+        return True
+    names = [name for name in expected.keys() | made.keys() if expected.get(name) != made.get(name)]
+    found.notes.append(f"again: ended with {code}, {_end(process.log)}, other: {names}")
+    return False
+
+
+def injections_table(injections: list[Injection]) -> str:
+    """The figures as Markdown."""
+    lines = ["| what | tried | told in a line | the same command then ended alike |"]
+    lines.append("|---|--:|--:|--:|")
+    lines += [f"| `{i.name}` | {i.tried} | {i.told} | {i.recovered} |" for i in injections]
+    return "\n".join(lines)
+
+
 def table(tallies: list[Tally]) -> str:
     """The figures as Markdown."""
     lines = [
@@ -226,6 +341,18 @@ def table(tallies: list[Tally]) -> str:
             f"{tally.seconds:.1f} | {quantile(tally.extra, 0.5):.1f} × |"
         )
     return "\n".join(lines)
+
+
+def break_places(job: Job, folder: Path, rng: random.Random) -> list[Injection]:
+    """A full disk for every job, and a dead worker where there are any."""
+    first = folder.with_name(f"{folder.name}-0")
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    shutil.copytree(first / "out", folder / "out")
+    expected = contents(folder / job.product)
+    found = [fill_disks(job, folder, expected)]
+    if job.workers:
+        found.append(kill_workers(job, folder, expected, rng))
+    return found
 
 
 def prepare(folder: Path) -> None:
@@ -271,19 +398,26 @@ def main() -> int:
         prepare(folder)
         chosen = [job for job in jobs(folder) if not options.jobs or job.name in options.jobs]
         end = time.monotonic() + 60 * options.minutes
-        tallies = []
+        tallies: list[Tally] = []
+        injections: list[Injection] = []
         for number, job in enumerate(chosen):
             own = folder / job.name.replace(" ", "-")
             own.mkdir()
             (own / "data").symlink_to(folder / "data")
             share = (end - time.monotonic()) / (len(chosen) - number)
             rng = random.Random(f"{options.seed} {job.name}")
-            tallies.append(soak(job, own, options.kills, time.monotonic() + share, rng))
+            tallies.append(soak(job, own, options.kills, time.monotonic() + 0.7 * share, rng))
             print(table(tallies[-1:]).splitlines()[-1], flush=True)
             for what in (*tallies[-1].differences, *tallies[-1].failures):
                 print(f"  {job.name}: {what}", flush=True)
-        print("\n" + table(tallies))
+            injections += break_places(job, own, rng)
+            for injection in injections:
+                for note in injection.notes:
+                    print(f"  {injection.name}: {note}", flush=True)
+                injection.notes.clear()
+        print(f"\n{table(tallies)}\n\n{injections_table(injections)}")
         lost = [t.name for t in tallies if t.differences or t.failures]
+        lost += [i.name for i in injections if i.told < i.tried or i.recovered < i.tried]
         print("Nothing was lost." if not lost else f"Lost: {', '.join(lost)}")
     return bool(lost)
 

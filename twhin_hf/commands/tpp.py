@@ -20,6 +20,7 @@ from twhin_hf.commands.training_options import (
 )
 from twhin_hf.data_fingerprint import data_fingerprint
 from twhin_hf.errors import InputError
+from twhin_hf.path_names import relative_path
 from twhin_hf.training.translation_pair import TPPConfig
 
 SETTINGS = {"tpp_weight": 1.0, "social_weight": 0.0, "mlm_weight": 0.0}
@@ -112,13 +113,15 @@ def plan_stages(run: Stage, stages: list[dict[str, Any]] | None) -> list[Stage]:
     """The stages of a run, all checked before the first begins; the run itself without any.
 
     Raises:
-        InputError: A stage without an output_dir of its own, an unknown key, no data, or LoRA
-            without a model to adapt.
+        InputError: A stage without an output_dir of its own below the run's, an unknown key, no
+            data, or LoRA without a model to adapt.
         FileNotFoundError: A file that is not there.
     """
     folders = [stage.get("output_dir") for stage in stages or []]
     if not all(folders) or len(set(folders)) < len(folders):
         raise InputError(f"each stage needs an output_dir of its own; they are {folders}")
+    for folder in folders:
+        relative_path(str(folder), "output_dir of a stage")
     planned: list[Stage] = []
     for values in stages or [{}]:
         stage = Stage(*updated(run, values, "a stage")) if values else run

@@ -19,6 +19,7 @@ from twhin_hf.conversion.convert import (
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, read_json, write_json
 from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.places import reading_model
 from twhin_hf.modeling.sentence_transformer_files import plain_sentence_transformer_files
 from twhin_hf.modeling.settings import DEFAULTS
 
@@ -127,6 +128,7 @@ def _keys_of_transformers_4(config: Any) -> dict[str, Any]:
 def _left_out(path: Path, encoder_names: Iterable[str]) -> list[str]:
     """The tensors of a checkpoint that are neither the encoder's nor merged into it."""
     adapter = path / "adapter_model.safetensors"
-    names = load_file(adapter) if adapter.is_file() else read_weights(path)
+    with reading_model(path):
+        names = load_file(adapter) if adapter.is_file() else read_weights(path)
     kept = tuple(encoder_names)
     return [name for name in names if "lora_" not in name and not modern_name(name).endswith(kept)]

@@ -18,7 +18,7 @@ from twhin_hf.evaluation.engagement import evaluate_engagement, evaluate_post_fe
 from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.evaluation.engagement_results import EngagementResult, EngagementResults, chance
 from twhin_hf.evaluation.text_encoders import TextEncoder
-from twhin_hf.files import read_json
+from twhin_hf.files import read_json_object
 from twhin_hf.results import CHANCE
 from twhin_hf.training.record import RECORD_NAME
 
@@ -178,13 +178,15 @@ def find_stock_encoder(model: str) -> tuple[str | None, str]:
     """
     folder = Path(model)
     records = [folder / RECORD_NAME, folder / "adapter_config.json"]
-    named = [read_json(record) for record in records if record.is_file()]
+    named = [read_json_object(record) for record in records if record.is_file()]
     if not named:
         return None, (
             f"{model} has no record of what its training began from; --base_model PATH compares it."
         )
     adapter = named[-1].get("base_model_name_or_path")
-    began = [*([adapter] if adapter else []), *named[0].get("base_model", [])]
+    began = [*([adapter] if adapter else []), *(named[0].get("base_model") or [])]
+    if not all(isinstance(name, str) for name in began):
+        raise InputError(f"the record of {model} names {began} as what its training began from")
     if not began:
         return None, f"{model} was trained from scratch: there is no stock encoder to compare."
     # The record tells a base by its name alone, the adapter where it lies.

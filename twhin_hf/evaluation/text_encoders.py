@@ -20,7 +20,7 @@ from twhin_hf.loading.auto import (
 )
 from twhin_hf.loading.families import MODELS
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
-from twhin_hf.loading.weights import safe_weights
+from twhin_hf.loading.places import reading_model
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 
 logger = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ def _sentence_transformer(
             f"{name_or_path} is read by sentence-transformers; install it: "
             "pip install sentence-transformers"
         ) from error
-    with safe_weights(name_or_path):
+    with reading_model(name_or_path):
         model: Any = SentenceTransformer(
             name_or_path, revision=revision, device=device, trust_remote_code=False
         )

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from twhin_hf.errors import InputError
-from twhin_hf.files import read_json
+from twhin_hf.errors import WRONG_CONTENT, InputError, reading
+from twhin_hf.files import read_json_object
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.client import COMMIT
 from twhin_hf.hub.folder import auto_classes, family_file
@@ -167,10 +168,22 @@ def model_card(
         metadata: What no folder tells.
 
     Raises:
-        InputError: Metadata that the Hub's library does not read back as they were written.
+        InputError: Records of another form than ours, or metadata that the Hub's library does not
+            read back as they were written.
     """
+    advice = (
+        "Mend its config or records (training_record.json, trainer_state.json), or train again."
+    )
+    errors = (*WRONG_CONTENT, jinja2.TemplateError, yaml.YAMLError)
+    with reading(f"what the model's folder says of {repo_id}", advice, errors):
+        text = _text(facts, repo_id, metadata or CardMetadata())
+    text = merge_cards(existing, text) if existing else text
+    check_card(text)
+    return text
+
+
+def _text(facts: CardFacts, repo_id: str, given: CardMetadata) -> str:
     settings, name = facts.config, repo_id.rpartition("/")[2]
-    given = metadata or CardMetadata()
     data = ModelCardData(
         model_name=name,
         library_name="peft" if facts.adapter else "transformers",
@@ -210,10 +223,7 @@ def model_card(
         citations=[text for key, text in _CITATIONS.items() if key in facts.objectives]
         or [_CITATIONS["social"]],
     )
-    text = f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n"
-    text = merge_cards(existing, text) if existing else text
-    check_card(text)
-    return text
+    return f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n"
 
 
 def check_card(text: str) -> None:
@@ -423,4 +433,4 @@ def _template(name: str) -> jinja2.Template:
 def _read(path: Path, needed: bool = False) -> dict[str, Any]:
     if not path.exists() and not needed:
         return {}
-    return read_json(path)
+    return read_json_object(path)

@@ -230,7 +230,7 @@ def _pin(files: dict[str, bytes | Path], commit: str | None) -> dict[str, bytes 
 
 def _state(sibling: Any) -> tuple[int, str] | None:
     """Bytes and hash of a file on the Hub."""
-    found = sibling.lfs["sha256"] if sibling.lfs else sibling.blob_id
+    found = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
     return (sibling.size, found) if found and sibling.size is not None else None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twhin_hf.errors import InputError
-from twhin_hf.files import new_file, read_json
+from twhin_hf.files import new_file, read_json_object
 from twhin_hf.hub.guard import check_link
 from twhin_hf.path_names import path_name, relative_path
 
@@ -163,7 +163,7 @@ def missing_files(folder: Path) -> dict[str, bytes]:
     """
     if (folder / ADAPTER_CONFIG).exists():
         return {}
-    config = read_json(folder / "config.json")
+    config = read_json_object(folder / "config.json")
     family = family_file(str(config.get("model_type")))
     if not family.exists() or "pooling" not in config:
         raise InputError(
@@ -240,20 +240,21 @@ def _has_its_code(file: Path) -> bool:
 
 def _sentence_transformer(folder: Path) -> dict[str, bytes]:
     import torch
-    from transformers import AutoConfig
 
-    from twhin_hf.loading.families import MODELS, model_class
+    from twhin_hf.loading.families import MODELS, model_class, stock_config
+    from twhin_hf.loading.places import reading_model
     from twhin_hf.modeling.sentence_transformer_files import (
         head_layers,
         sentence_transformer_files,
         special_tokens_of,
     )
 
-    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with torch.device("meta"):
-        length = model_class(config, MODELS)(config).max_seq_length
-    tokens, layers = special_tokens_of(folder), head_layers(folder, config)
-    return sentence_transformer_files(config, length, tokens, layers)
+    config: Any = stock_config(folder)
+    with reading_model(folder):
+        with torch.device("meta"):
+            length = model_class(config, MODELS)(config).max_seq_length
+        tokens, layers = special_tokens_of(folder), head_layers(folder, config)
+        return sentence_transformer_files(config, length, tokens, layers)
 
 
 def as_json(value: Any) -> bytes:

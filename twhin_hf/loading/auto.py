@@ -145,8 +145,8 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(
             origin, revision=revision, trust_remote_code=False, **kwargs
         )
-        # Much of a tokenizer's files is not looked at before there is a text.
-        tokenizer("a", truncation=True)
+        # Much of a tokenizer's files is not looked at before there is a text, and a word unknown.
+        tokenizer("a \uf8ff", truncation=True)
     return tokenizer
 
 

@@ -23,7 +23,7 @@ from transformers.utils import (
 )
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import InputError, reading
 from twhin_hf.files import read_json_object
 from twhin_hf.loading.places import check_place, reading_model
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
@@ -88,12 +88,13 @@ def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
         adapter = read_json_object(found[1]) if found[1] else None
     if adapter is not None:
         base_name, base_revision = adapter.get("base_model_name_or_path"), adapter.get("revision")
-        if not isinstance(base_name, str) or Path(base_name) == folder:
+        if not isinstance(base_name, str):
             raise InputError(
                 f"{name_or_path} names no base model; write it as base_model_name_or_path in the "
                 "adapter's adapter_config.json"
             )
-        digest.update(model_fingerprint(base_name, base_revision).encode())
+        with reading(name_or_path, "Adapters stand on each other in a circle.", (RecursionError,)):
+            digest.update(model_fingerprint(base_name, base_revision).encode())
     return digest.hexdigest()
 
 

@@ -261,9 +261,19 @@ class PostEncoderMixin(SavingMixin):
             name = self.config._name_or_path
             if not name:
                 raise ValueError("this model was not loaded from a folder: pass tokenizer=")
-            self._tokenizer = AutoTokenizer.from_pretrained(
-                name, revision=getattr(self.config, "_commit_hash", None), trust_remote_code=False
-            )
+            revision = getattr(self.config, "_commit_hash", None)
+            try:
+                self._tokenizer = AutoTokenizer.from_pretrained(
+                    name, revision=revision, trust_remote_code=False
+                )
+                # Some damage shows only where there is a text, with a word that is not known.
+                self._tokenizer("a \uf8ff", truncation=True)
+            # Of a damaged file the library raises whatever comes, bare `Exception` among it.
+            except Exception as error:
+                raise ValueError(
+                    f"the tokenizer of {name} cannot be used ({error}); save it there again, or "
+                    "pass tokenizer="
+                ) from error
         return self._tokenizer
 
     def check_tokenizer(

@@ -24,7 +24,7 @@ from transformers.utils import cached_file
 from .heads import pooled_width
 from .sentence_transformer_files import TOKENIZER_CONFIG_NAME, write_sentence_transformer_files
 from .settings import POOLED
-from .weight_files import tensors_alone
+from .weight_files import UnsafeWeightsError, tensors_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as Backbone
@@ -49,8 +49,13 @@ class SavingMixin(Backbone):
             **kwargs: Likewise.
 
         Raises:
-            ValueError: Weights that hold more than tensors, or as that of every model.
+            ValueError: Weights that hold more than tensors, `weights_only=False`, which would run
+                what they hold, or as that of every model.
         """
+        if kwargs.get("weights_only") is False:
+            raise UnsafeWeightsError(
+                "weights_only is False, which would run code of a file of weights; leave it out"
+            )
         with tensors_alone(pretrained_model_name_or_path):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from .heads import NORMALIZING_HEADS
-from .sentence_transformer_settings import TOKENIZER_CONFIG_NAME, TRANSFORMER_CONFIG
+from .sentence_transformer_settings import TOKENIZER_CONFIG_NAME, TRANSFORMER_CONFIG, read_json
 from .settings import POOLED
 
 logger = logging.getLogger(__name__)
@@ -227,7 +227,7 @@ def special_tokens_of(folder: Path) -> list[str]:
     path = folder / TOKENIZER_CONFIG_NAME
     if not path.is_file():
         return []
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     found = [content.get(key) for key in ("cls_token", "sep_token")]
     # A token with options of its own is written as a mapping.
     tokens = [token["content"] if isinstance(token, dict) else token for token in found]

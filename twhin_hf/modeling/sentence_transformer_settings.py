@@ -147,9 +147,25 @@ def pooling_modes(options: dict[str, Any]) -> list[str]:
 
 
 def read_checkpoint_json(name_or_path: str, file: str, revision: str | None = None) -> Any:
-    """The content of a JSON file of a folder or repository; None where there is none."""
+    """The content of a JSON file of a folder or repository; None where there is none.
+
+    Raises:
+        ValueError: The file is not JSON, or nested too deep.
+    """
     path = checkpoint_file(name_or_path, file, revision)
-    return None if path is None else json.loads(path.read_text(encoding="utf-8"))
+    return None if path is None else read_json(path)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: It is not JSON, or nested too deep.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
 
 
 def checkpoint_file(name_or_path: str, file: str, revision: str | None = None) -> Path | None:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from twhin_hf.errors import WRONG_CONTENT, InputError
 from twhin_hf.files import new_file, read_json_object, write_json
 from twhin_hf.network.engagements import Engagements, Neighbours
+from twhin_hf.tables import read_parquet
 
 METADATA_FILE = "network.json"
 """Written last: a folder without it is no network."""
@@ -252,7 +253,7 @@ def _check_engagements(network: Network, where: str) -> None:
 
 def _ids_and_degrees(path: Path, name: str) -> tuple[pa.Array, np.ndarray]:
     try:
-        table = pq.read_table(path, columns=[name, "degree"])
+        table = read_parquet(path, [name, "degree"])
         ids, degrees = (table[column].combine_chunks() for column in (name, "degree"))
         ids.validate(full=True)
     except (pa.ArrowException, OSError, *WRONG_CONTENT) as error:

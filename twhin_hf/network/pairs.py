@@ -17,6 +17,7 @@ from twhin_hf.errors import InputError, reading
 from twhin_hf.files import new_file
 from twhin_hf.network.near_duplicates import text_similarity
 from twhin_hf.run_file import run_metadata
+from twhin_hf.tables import read_parquet
 
 PAIR_SCHEMA = pa.schema(
     {"anchor_id": pa.string(), "positive_id": pa.string(), "similarity": pa.float32()}
@@ -39,9 +40,9 @@ def read_pairs(path: str | os.PathLike[str]) -> pa.Table:
         InputError: No Parquet, a missing column, or one of another type.
     """
     advice = "Mine the pairs again (`twhin-hf network mine`)."
+    table = read_parquet(Path(path))
     # Of names that are not UTF-8 Arrow gives a UnicodeError.
-    with reading(path, advice, (pa.ArrowException, OSError, UnicodeError)):
-        table = pq.read_table(path)
+    with reading(path, advice, (UnicodeError,)):
         found = table.column_names
     for name in PAIR_SCHEMA.names[:2]:
         if name not in found:

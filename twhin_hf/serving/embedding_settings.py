@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twhin_hf.errors import InputError
+from twhin_hf.loading.places import reading_model
 from twhin_hf.modeling.sentence_transformer_settings import (
     checkpoint_file,
     checkpoint_length,
@@ -62,6 +63,11 @@ def embedding_settings(
     Raises:
         InputError: Modules of sentence-transformers that do more than to pool and to normalize.
     """
+    with reading_model(name_or_path):
+        return _settings(name_or_path, encoder, revision)
+
+
+def _settings(name_or_path: str, encoder: Any, revision: str | None) -> VectorSettings:
     pooling = OF_CONFIG[encoder.config.pooling]
     modules = read_checkpoint_json(name_or_path, "modules.json", revision)
     if modules is None:
@@ -98,11 +104,12 @@ def sentence_transformer_paths(name_or_path: str, revision: str | None = None) -
     Raises:
         InputError: A module whose path is no `relative_path`.
     """
-    modules = read_checkpoint_json(name_or_path, "modules.json", revision)
-    if modules is None or "Pooling" not in module_kinds(modules):
-        return {}
-    names = ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"]
-    paths = filter(None, (module["path"] for module in modules))
-    names += [f"{relative_path(path, 'module')}/config.json" for path in paths]
+    with reading_model(name_or_path):
+        modules = read_checkpoint_json(name_or_path, "modules.json", revision)
+        if modules is None or "Pooling" not in module_kinds(modules):
+            return {}
+        names = ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"]
+        paths = filter(None, (module["path"] for module in modules))
+        names += [f"{relative_path(path, 'module')}/config.json" for path in paths]
     found = {name: checkpoint_file(name_or_path, name, revision) for name in names}
     return {name: path for name, path in found.items() if path is not None}

@@ -14,7 +14,7 @@ import transformers
 from datasets import Dataset
 from transformers import PreTrainedModel, TrainerState, TrainingArguments
 
-from twhin_hf.files import read_json, write_json
+from twhin_hf.files import read_json_object, write_json
 from twhin_hf.hub.sections import license_of_folder
 from twhin_hf.modeling.settings import OBJECTIVES
 
@@ -117,7 +117,7 @@ def _earlier_record(model: PreTrainedModel) -> dict[str, Any]:
     """The record beside the model that this one began from; empty where there is none."""
     folder = _base_folder(model)
     path = folder and folder / RECORD_NAME
-    return read_json(path) if path and path.exists() else {}
+    return read_json_object(path) if path and path.exists() else {}
 
 
 def _license_of_base(model: PreTrainedModel) -> str | None:

@@ -19,7 +19,7 @@ _SCALES = (
     (SIGNED_SENTIMENTS, ({"-1", "0", "1"}, {"-1", "1"}, {"-1", "0"}, {"-1"})),
     (_SENTIMENT140, ({"0", "2", "4"}, {"0", "4"})),
 )
-_INTEGER = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?")
+_INTEGER = re.compile(r"([+-]?)0*(\d{1,18})(?:\.0*)?")
 _SCORE = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
 
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from twhin_hf.benchmarks.zero_shot.sentences import Sentence, numbered_lines
 from twhin_hf.benchmarks.zero_shot.tags import check_tag
 from twhin_hf.errors import InputError, reading
+from twhin_hf.files import parse_json
 from twhin_hf.lines import iterate_lines
-from twhin_hf.tables import read_errors
+from twhin_hf.tables import read_parquet
 
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 NAME_FILES = ("label.json", "labels.json", "label2id.json", "id2label.json", "dataset_info.json")
@@ -130,7 +131,7 @@ def _json_rows(file: Path) -> Iterator[_Row]:
 def _is_document(first: str) -> bool:
     try:
         value = json.loads(first)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return True
     return isinstance(value, list) or (isinstance(value, dict) and _has_rows(value))
 
@@ -151,19 +152,16 @@ def _document_rows(file: Path) -> Iterator[_Row]:
 
 def _loads(file: Path, text: str, first: int = 1) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         number = first + error.lineno - 1
         raise InputError(f"{file}, line {number} is not JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise InputError(f"{file}, line {first}: this JSON is nested too deep") from error
+    except ValueError as error:
+        raise InputError(f"{file}, line {first} is not JSON: {error}") from error
 
 
 def _parquet_rows(file: Path) -> Iterator[_Row]:
-    import pyarrow.parquet as pq
-
-    with read_errors(file):
-        table = pq.read_table(file)
+    table = read_parquet(file)
     told = (table.schema.metadata or {}).get(b"huggingface")
     with reading(file, "Write it again, or take its metadata out."):
         features = dict(json.loads(told)["info"].get("features") or {}) if told else {}

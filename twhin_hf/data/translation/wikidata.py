@@ -23,7 +23,8 @@ from twhin_hf.data.translation.sources import (
     json_values,
 )
 from twhin_hf.data.translation.tab_columns import split_columns
-from twhin_hf.errors import InputError
+from twhin_hf.errors import WRONG_CONTENT, InputError, reading
+from twhin_hf.files import parse_json
 from twhin_hf.lines import NumberedLines, first_line, iterate_lines, read_lines
 from twhin_hf.tables import has_text, open_engine, read_errors, read_table, table_batches
 
@@ -207,21 +208,22 @@ def _read_sparql_json(file: Path, answer: dict[str, Any], names: list[str]) -> p
         raise InputError(
             f"{file} is no answer of a SELECT query: head.vars and results.bindings are not there."
         ) from None
-    _check_names(file, variables, names)
-    columns = [[row.get(name, {}).get("value") for row in rows] for name in names]
-    return pa.table([pa.array(column, pa.string()) for column in columns], names=names)
+    with reading(file, "Ask the query service again.", (*WRONG_CONTENT, pa.ArrowException)):
+        _check_names(file, list(map(str, variables)), names)
+        columns = [[row.get(name, {}).get("value") for row in rows] for name in names]
+        return pa.table([pa.array(column, pa.string()) for column in columns], names=names)
 
 
 def _load(file: Path) -> Any:
     lines = (block.lines.to_pylist() for block in read_lines(file, progress=False))
     try:
-        return json.loads("\n".join(itertools.chain.from_iterable(lines)))
+        return parse_json("\n".join(itertools.chain.from_iterable(lines)))
     except json.JSONDecodeError as error:
         raise InputError(
             f"{file}, line {error.lineno:,}: this is not JSON ({error.msg})."
         ) from None
-    except RecursionError:
-        raise InputError(f"{file}: this JSON is nested too deep.") from None
+    except ValueError as error:
+        raise InputError(f"{file}: this is not JSON ({error}).") from None
 
 
 def _check_names(file: Path, found: Sequence[str], needed: Sequence[str]) -> None:

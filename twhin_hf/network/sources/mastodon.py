@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from twhin_hf.errors import InputError
-from twhin_hf.files import read_json
+from twhin_hf.files import read_json_object
 from twhin_hf.network.sources.log_files import is_media
 from twhin_hf.network.sources.log_format import ISO_SECONDS, Found, LogFormat, Origin
 
@@ -246,7 +246,10 @@ def _find_owner(path: Path) -> str:
             f"{path} does not say whose favourites or bookmarks these are: actor.json of the "
             "archive is not beside it. Put it there, or give the account's URI (`--user_id`)."
         )
-    return str(read_json(actor)["id"])
+    found = read_json_object(actor).get("id")
+    if not isinstance(found, str):
+        raise InputError(f"{actor} has no id; give the account's URI (`--user_id`).")
+    return found
 
 
 def explain(item: Mapping[str, Any], path: Path) -> str:
