@@ -63,8 +63,8 @@ def public_results(path: Path, repo_id: str) -> tuple[dict[str, Any], list[str]]
                 row["details"] = kept(row["details"], DETAILS, "details.")
         return found
 
-    # Commands and data are the owner's.
-    content = kept(results, {item.name for item in fields(Results)} - {"run"}, "")
+    results.pop("run", None)  # its command and data are the owner's
+    content = kept(results, [item.name for item in fields(Results)], "")
     content["results"] = rows(content["results"])
     content["options"] = kept(content["options"], OPTIONS, "options.")
     content["versions"] = kept(content["versions"], ("python", *LIBRARIES), "versions.")
