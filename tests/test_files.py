@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from twhin_hf import files
+from twhin_hf.errors import InputError
 from twhin_hf.files import list_files, new_file, new_folder, read_json, write_json, write_text
 from twhin_hf.scratch import owner
 
@@ -224,3 +225,14 @@ def test_the_folder_of_a_process_goes_away_with_it():
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not os.path.exists(done.stdout.strip())
     assert files.process_folder().is_dir()
+
+
+def test_a_mounted_disk_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os.path, "ismount", lambda path: str(path) == str(tmp_path / "disk"))
+    with (
+        pytest.raises(InputError, match="give the name of a folder in it"),
+        new_folder(tmp_path / "disk"),
+    ):
+        pass
+    with new_folder(tmp_path / "disk" / "inside"):
+        pass

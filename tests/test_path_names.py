@@ -170,7 +170,7 @@ def test_members_of_archives(outside, name):
 def test_files_of_weights_that_an_index_names(outside, read):
     index = {"weight_map": {"a": f"{KEEP}/mine"}}
     (outside / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(InputError, match="the file of weights"):
+    with pytest.raises(InputError, match="needed is a file of the same folder"):
         read(outside)
 
 

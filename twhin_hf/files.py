@@ -76,10 +76,16 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         FileExistsError: A file has the name.
+        InputError: A disk is mounted there.
     """
     path = Path(path)
     if path.is_file():
         raise FileExistsError(f"{path} is a file; give the name of a folder.")
+    if os.path.ismount(path):
+        raise InputError(
+            f"{path} is where a disk is mounted, and cannot be replaced as a whole; give the name "
+            "of a folder in it"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     _restore(path)
     remove_abandoned(path.parent, f".{glob.escape(path.name)}.*.partial")

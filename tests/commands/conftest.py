@@ -11,8 +11,8 @@ def results_may_be_published(monkeypatch):
 
     save = options.save_results
 
-    def save_and_look(results, output, title, record=None):
-        save(results, output, title, record)
+    def save_and_look(results, output, *others):
+        save(results, output, *others)
         assert public_results(Path(output) / "results.json", "me/name")[1] == []
 
     monkeypatch.setattr(options, "save_results", save_and_look)

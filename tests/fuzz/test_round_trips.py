@@ -25,7 +25,7 @@ from twhin_hf.evaluation.hashtag import read_curves, write_curves
 from twhin_hf.files import read_json, read_yaml, write_json
 from twhin_hf.hub.sections import merge_cards, read_card
 from twhin_hf.lines import iterate_lines, read_blocks
-from twhin_hf.network.checkpoint import load_checkpoint, save_checkpoint
+from twhin_hf.network.checkpoint import Position, load_checkpoint, save_checkpoint
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.pairs import PAIR_SCHEMA, read_pairs
 from twhin_hf.results import Result, Results, read_results, write_results
@@ -165,9 +165,9 @@ def test_networks(folder, users, posts, relations, dimension, metadata):
 def test_checkpoints_of_embeddings(folder, rows, epoch, identity):
     identity = json.loads(json.dumps(identity))
     tensors = {"users": torch.randn(rows, 3), "posts": torch.randn(2, 3)}
-    save_checkpoint(folder / "a.safetensors", tensors, (epoch, 1), identity)
+    save_checkpoint(folder / "a.safetensors", tensors, Position(epoch, 1, [0.5]), identity)
     found = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
-    assert load_checkpoint(folder / "a.safetensors", found, identity) == (epoch, 1)
+    assert load_checkpoint(folder / "a.safetensors", found, identity) == (epoch, 1, [0.5])
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
 
 

@@ -135,39 +135,39 @@ def jobs(folder: Path) -> list[Job]:
     return [
         Job(
             "network embed",
-            ["network", "embed", *log, "--output", "out", "--dimension", "64", "--epochs", "60",
+            ["network", "embed", *log, "--output", "box/out", "--dimension", "64", "--epochs", "60",
              "--threads", "1", "--checkpoint_minutes", "0.005", "--no_progress"],
-            "out",
+            "box/out",
         ),
         Job(
             "network mine",
             ["network", "mine", "--network", "data/network", "--posts", "data/posts.parquet",
-             "--output", "out/pairs.parquet", "--threads", "1", "--no_progress", "--k", "50"],
-            "out/pairs.parquet",
+             "--output", "box/out/pairs.parquet", "--threads", "1", "--no_progress", "--k", "50"],
+            "box/out/pairs.parquet",
         ),
         Job(
             "tokenizer",
-            ["tokenizer", "--posts", "data/posts.parquet", "--output", "out", "--vocab_size",
+            ["tokenizer", "--posts", "data/posts.parquet", "--output", "box/out", "--vocab_size",
              "800", "--no_progress"],
-            "out",
+            "box/out",
         ),
-        Job("pretrain", ["pretrain", "--config", "data/pretrain.yaml", "--output_dir", "out"],
-            "out", workers=True),
-        Job("tpp", ["tpp", "--config", "data/tpp.yaml", "--output_dir", "out"], "out"),
+        Job("pretrain", ["pretrain", "--config", "data/pretrain.yaml", "--output_dir", "box/out"],
+            "box/out", workers=True),
+        Job("tpp", ["tpp", "--config", "data/tpp.yaml", "--output_dir", "box/out"], "box/out"),
         Job(
             "embed",
-            ["embed", "--input", "data/many.parquet", "--output", "out/vectors.parquet",
+            ["embed", "--input", "data/many.parquet", "--output", "box/out/vectors.parquet",
              "--model", "data/encoder", "--device", "cpu", "--no_progress", "--processes", "2"],
-            "out/vectors.parquet",
+            "box/out/vectors.parquet",
             workers=True,
         ),
         Job(
             "evaluate suite",
             ["evaluate", "suite", "--suite", "twhin", "--model", "data/encoder", "--data_dir",
-             "data/suite", "--output", "out", "--device", "cpu", "--seeds", "0", "1", "2"],
-            "out",
+             "data/suite", "--output", "box/out", "--device", "cpu", "--seeds", "0", "1", "2"],
+            "box/out",
         ),
-        Job("run", ["run", "--config", "data/run.yaml", "--output", "out"], "out"),
+        Job("run", ["run", "--config", "data/run.yaml", "--output", "box/out"], "box/out"),
     ]  # fmt: skip
 
 

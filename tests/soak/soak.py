@@ -165,7 +165,7 @@ def soak(job: Job, folder: Path, kills: int, deadline: float, rng: random.Random
         raise RuntimeError(f"{job.name} has made nothing")
     _keep(folder, tally)
     while sum(tally.kills.values()) < kills and time.monotonic() < deadline:
-        shutil.rmtree(folder / "out", ignore_errors=True)
+        shutil.rmtree(folder / "box" / "out", ignore_errors=True)
         began = time.monotonic()
         most = 2 + rng.randrange(6)
         for number in range(most + 1):
@@ -192,7 +192,9 @@ def soak(job: Job, folder: Path, kills: int, deadline: float, rng: random.Random
         tally.files += len(expected)
         names = sorted(expected.keys() | found.keys())
         differ = [name for name in names if expected.get(name) != found.get(name)]
-        left = [path.name for path in (folder / "out").rglob("*") if _is_left_over(path.name)]
+        left = [
+            path.name for path in (folder / "box" / "out").rglob("*") if _is_left_over(path.name)
+        ]
         differ += [f"left over: {name}" for name in left]
         if differ:
             tally.differences += differ
@@ -232,32 +234,32 @@ class Injection:
 def fill_disks(job: Job, folder: Path, expected: dict[str, str]) -> Injection:
     """Runs a job on disks too small for it, then makes room and runs it again."""
     found = Injection(f"{job.name}: full disk")
-    out = folder / "out"
+    out = folder / "box" / "out"
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    box = out.parent
     for share in (0.2, 0.5, 0.8):
         shutil.rmtree(out, ignore_errors=True)
-        out.mkdir()
         kilobytes = max(8, int(size * share / 1024))
         if subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(out)],
+            ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(box)],
             capture_output=True,
         ).returncode:
             found.notes.append("not tried: no disk can be mounted here")
             return found
         try:
+            mark = _length(folder)
             process = Process(job.arguments, folder)
-            mark = process.log.stat().st_size if process.log.exists() else 0
             code = process.wait()
             if code == 0:
                 found.notes.append(f"{kilobytes} kB were enough")
                 continue
             found.tried += 1
             found.told += _is_told(process.log, mark, code, found)
-            room = ["mount", "-o", "remount,size=2g", str(out)]
+            room = ["mount", "-o", "remount,size=2g", str(box)]
             subprocess.run(room, check=True, capture_output=True)
             found.recovered += _recovers(job, folder, expected, found)
         finally:
-            subprocess.run(["umount", "-l", str(out)], check=True, capture_output=True)
+            subprocess.run(["umount", "-l", str(box)], check=True, capture_output=True)
     return found
 
 
@@ -265,9 +267,9 @@ def kill_workers(job: Job, folder: Path, expected: dict[str, str], rng: random.R
     """Kills one of the processes that a job has started, then runs it again."""
     found = Injection(f"{job.name}: dead worker")
     for _ in range(5):
-        shutil.rmtree(folder / "out", ignore_errors=True)
+        shutil.rmtree(folder / "box" / "out", ignore_errors=True)
+        mark = _length(folder)
         process = Process(job.arguments, folder)
-        mark = process.log.stat().st_size if process.log.exists() else 0
         time.sleep(rng.random())
         while process.poll() is None:
             workers = children(process.pid)
@@ -297,6 +299,10 @@ def children(pid: int) -> list[int]:
         with contextlib.suppress(OSError):
             names[child] = Path(f"/proc/{child}/cmdline").read_text()
     return [child for child, name in names.items() if "resource_tracker" not in name]
+
+
+def _length(folder: Path) -> int:
+    return (folder / "log.txt").stat().st_size
 
 
 def _is_told(log: Path, mark: int, code: int, found: Injection) -> bool:
@@ -346,8 +352,8 @@ def table(tallies: list[Tally]) -> str:
 def break_places(job: Job, folder: Path, rng: random.Random) -> list[Injection]:
     """A full disk for every job, and a dead worker where there are any."""
     first = folder.with_name(f"{folder.name}-0")
-    shutil.rmtree(folder / "out", ignore_errors=True)
-    shutil.copytree(first / "out", folder / "out")
+    shutil.rmtree(folder / "box" / "out", ignore_errors=True)
+    shutil.copytree(first / "box" / "out", folder / "box" / "out")
     expected = contents(folder / job.product)
     found = [fill_disks(job, folder, expected)]
     if job.workers:
@@ -402,7 +408,7 @@ def main() -> int:
         injections: list[Injection] = []
         for number, job in enumerate(chosen):
             own = folder / job.name.replace(" ", "-")
-            own.mkdir()
+            (own / "box").mkdir(parents=True)
             (own / "data").symlink_to(folder / "data")
             share = (end - time.monotonic()) / (len(chosen) - number)
             rng = random.Random(f"{options.seed} {job.name}")

@@ -134,6 +134,16 @@ def _in_a_line(error: Exception) -> str | None:
     return str(error) if isinstance(error, (ValueError, OSError)) else None
 
 
+def in_a_line(error: Exception) -> str | None:
+    """What to say of an error that is no mistake of the package; None of one that is."""
+    from twhin_hf.commands.failures import advice
+
+    if told := advice(error):
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return f"{told}. ({first[:300]})"
+    return str(error) if isinstance(error, (ValueError, OSError)) else None
+
+
 def find_command(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """The command that a line begins with, and what follows it."""
     for length in (2, 1):

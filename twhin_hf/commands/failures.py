@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 _KEPT = "What was finished is kept, and the same command goes on where it stopped"
 _DISK_FULL = (
@@ -63,6 +65,7 @@ def _is_disk_full(error: BaseException) -> bool:
         "Disk quota exceeded",
         "max_temp_directory_size",
         "PytorchStreamWriter failed writing file",
+        "inline_container.cc",
     )
 
 
@@ -79,9 +82,17 @@ def _is_no_memory(error: BaseException) -> bool:
 
 
 def _is_dead_worker(error: BaseException) -> bool:
+    if isinstance(error, (EOFError, ConnectionError)) and _is_from_multiprocessing(error):
+        return True
     return type(error).__name__ == "BrokenProcessPool" or _says(
         error, "DataLoader worker (pid", "One of the subprocesses has abruptly died"
     )
+
+
+def _is_from_multiprocessing(error: BaseException) -> bool:
+    """Whether the other end of a pipe to a worker is gone."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any("multiprocessing" in Path(frame.filename).parts for frame in frames)
 
 
 def _says(error: BaseException, *words: str) -> bool:

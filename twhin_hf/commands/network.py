@@ -160,6 +160,7 @@ def embed(
     from dataclasses import asdict
     from pathlib import Path
 
+    from twhin_hf.files import read_json_object, write_json
     from twhin_hf.network.embedding import embed_network
     from twhin_hf.network.folder import (
         CHECKPOINT_FILE,
@@ -173,11 +174,13 @@ def embed(
     from twhin_hf.run_folder import run_folder
     from twhin_hf.tables import read_ids
 
-    kept = (METADATA_FILE, CHECKPOINT_FILE)
+    made = Path(output) / METADATA_FILE
+    outdated = "outdated"
 
     def discard(folder: Path) -> None:
-        for name in kept:
-            (folder / name).unlink(missing_ok=True)
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        if made.exists():  # the older network stays until the new one is whole
+            write_json(made, read_json_object(made) | {outdated: True})
 
     with run_folder(
         output,
@@ -185,13 +188,13 @@ def embed(
         options_of_result(log, config, table_format),
         data={"engagements": engagements, "posts": posts, "exclude_posts": exclude_posts},
         seed=config.seed,
-        results=kept,
+        results=(METADATA_FILE, CHECKPOINT_FILE),
         overwrite=overwrite,
         discard=discard,
     ) as run:
         if run.is_finished:
             return
-        if run.is_resumed and (Path(output) / METADATA_FILE).exists():
+        if run.is_resumed and made.exists() and outdated not in read_json_object(made):
             network = load_network(output)  # broken off between its last file and the record's
         else:
             excluded = None

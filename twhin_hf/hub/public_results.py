@@ -50,7 +50,6 @@ def public_results(path: Path, repo_id: str) -> tuple[dict[str, Any], list[str]]
     """
     left_out: set[str] = set()
     results = read_public_json(path.name, path.read_bytes())
-    results.pop("run", None)  # commands and data are the owner's
 
     def kept(value: Mapping[str, Any], known: Any, at: str) -> dict[str, Any]:
         left_out.update(f"{at}{key}" for key in value if key not in known)
@@ -64,6 +63,7 @@ def public_results(path: Path, repo_id: str) -> tuple[dict[str, Any], list[str]]
                 row["details"] = kept(row["details"], DETAILS, "details.")
         return found
 
+    results.pop("run", None)  # its command and data are the owner's
     content = kept(results, [item.name for item in fields(Results)], "")
     content["results"] = rows(content["results"])
     content["options"] = kept(content["options"], OPTIONS, "options.")
