@@ -306,7 +306,7 @@ def _length(folder: Path) -> int:
 
 
 def _is_told(log: Path, mark: int, code: int, found: Injection) -> bool:
-    text = log.read_text(errors="replace")[mark:]
+    text = log.read_bytes()[mark:].decode(errors="replace")
     told = code == 2 and "twhin-hf: " in text and "Traceback" not in text
     if not told:
         found.notes.append(f"ended with {code}: {_end(log)}")
@@ -379,6 +379,8 @@ def prepare(folder: Path) -> None:
 
 def import_all() -> None:
     """Imports what the commands do, so that a kill falls into their work."""
+    import duckdb  # noqa: F401
+
     import twhin_hf.commands.pretrain
     import twhin_hf.commands.tpp
     import twhin_hf.evaluation.suite.tasks
