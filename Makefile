@@ -73,7 +73,7 @@ lock: ## Write both lock files anew, with the newest versions that setup.cfg and
 	$(VENV)-tools/bin/pip install --quiet uv
 	$(VENV)-tools/bin/uv $(COMPILE) setup.cfg --extra dev -c constraints.txt \
 	    --no-emit-package torch --upgrade --output-file requirements.lock
-	printf 'pip\nsetuptools\nwheel\n' | $(VENV)-tools/bin/uv $(COMPILE) - -c requirements.lock \
+	printf 'pip\nsetuptools\nsetuptools-scm\nwheel\n' | $(VENV)-tools/bin/uv $(COMPILE) - -c requirements.lock \
 	    --upgrade --output-file requirements-build.lock
 
 COMPILE := pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
