@@ -6,9 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerState
 
 from twhin_hf.errors import InputError
+from twhin_hf.training.settled_log import SettledLog
 
 logger = logging.getLogger(__name__)
 
@@ -16,12 +17,10 @@ TIMES_CHANCE = 3
 """An accuracy of no more than this many times chance counts as nothing learnt."""
 
 
-class ChanceWarning(TrainerCallback):
+class ChanceWarning(SettledLog):
     """Warns, once per metric, where an accuracy is within three times chance after warm-up.
 
-    A log entry is judged if all of its steps come after the warm-up, and after a tenth of all
-    steps: without warm-up the first entries would say nothing. Batches of so few keys that three
-    times chance is more than one half are not judged.
+    Batches of so few keys that three times chance is more than one half are not judged.
 
     Args:
         num_keys: Keys among which the right one is to be found in a batch, by the metric's name in
@@ -38,34 +37,9 @@ class ChanceWarning(TrainerCallback):
         self._limits = {
             name: TIMES_CHANCE / keys for name, keys in num_keys.items() if keys >= 2 * TIMES_CHANCE
         }
-        self._first_step = 0
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
-        """Notes where the first log entry begins."""
-        self._first_step = state.global_step
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Judges a log entry of training."""
-        logs = logs or {}
-        if "loss" not in logs:
-            return
-        first_step, self._first_step = self._first_step, state.global_step
-        settled = max(args.get_warmup_steps(state.max_steps), state.max_steps / 10)
-        if first_step < settled or not state.is_world_process_zero:
-            return
+    def judge(self, state: TrainerState, logs: dict[str, Any]) -> None:
+        """Warns of what is no better than guessing."""
         for name in [name for name, limit in self._limits.items() if logs.get(name, 1) <= limit]:
             limit = self._limits.pop(name)
             logger.warning(

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerState
+
+from twhin_hf.training.settled_log import SettledLog
 
 logger = logging.getLogger(__name__)
 
@@ -66,51 +68,23 @@ def _pair_cosines(vectors: Tensor) -> Tensor:
     return (units @ units.T)[rows, columns]
 
 
-class CollapseWarning(TrainerCallback):
-    """Warns, once per head, where its vectors have collapsed into one direction.
-
-    As in `ChanceWarning`, a log entry is judged if all of its steps come after the warm-up, and
-    after a tenth of all steps: the vectors of a new head lie close together.
-    """
+class CollapseWarning(SettledLog):
+    """Warns, once per head, where its vectors have collapsed into one direction."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
-        self._first_step = 0
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
-        """Notes where the first log entry begins."""
-        self._first_step = state.global_step
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Judges a log entry of training."""
-        if "loss" not in (logs or {}):
-            return
-        first_step, self._first_step = self._first_step, state.global_step
-        if first_step < max(args.get_warmup_steps(state.max_steps), state.max_steps / 10):
-            return
-        for name, value in (logs or {}).items():
+    def judge(self, state: TrainerState, logs: dict[str, Any]) -> None:
+        """Warns of vectors that have become one."""
+        for name, value in logs.items():
             if not name.endswith("_mean_cosine") or name in self._told or value <= COLLAPSED:
                 continue
             self._told.add(name)
-            if state.is_world_process_zero:
-                logger.warning(
-                    "%s is %.3f at step %d: the vectors of this head point in one direction, so "
-                    "that posts cannot be told apart. Lower the learning rate, or raise the "
-                    "objective's temperature",
-                    name,
-                    value,
-                    state.global_step,
-                )
+            logger.warning(
+                "%s is %.3f at step %d: the vectors of this head point in one direction, so that "
+                "posts cannot be told apart. Lower the learning rate, or raise the objective's "
+                "temperature",
+                name,
+                value,
+                state.global_step,
+            )
