@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 import numpy as np
@@ -53,11 +52,19 @@ from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.modeling.settings import OBJECTIVES
 from twhin_hf.network.embedding import embed_network
-from twhin_hf.network.folder import CHECKPOINT_FILE, Network, load_network, save_network
+from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
 from twhin_hf.network.mining import mine_pairs
 from twhin_hf.network.pairs import read_pairs
 from twhin_hf.pipeline_config import PipelineConfig, folder_name
+from twhin_hf.pipeline_stages import (
+    StageInputs,
+    forget_stages,
+    options_of,
+    options_of_log,
+    options_of_network,
+    stage_run,
+)
 from twhin_hf.plots import plot_losses, plot_results
 from twhin_hf.results import (
     Result,
@@ -67,8 +74,8 @@ from twhin_hf.results import (
     write_model_results,
     write_results,
 )
-from twhin_hf.run_folder import RUN_NAME, recorded_run, run_folder
-from twhin_hf.training.checkpoints import newest_checkpoint, remove_checkpoints
+from twhin_hf.run_folder import run_folder
+from twhin_hf.training.checkpoints import newest_checkpoint
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
@@ -103,7 +110,7 @@ def run_pipeline(
         check_place(config.model_name_or_path)
     console = console or Console()
     datasets.disable_progress_bars()
-    options = _options(config)
+    options = options_of(config)
     with run_folder(
         output,
         "run",
@@ -114,7 +121,7 @@ def run_pipeline(
         seed=config.split_seed,
         results=("pipeline.yaml", "network.json", "results.json", "pairs.parquet", "seed*"),
         overwrite=overwrite,
-        discard=_forget_stages,
+        discard=forget_stages,
     ) as run:
         if run.is_finished:
             results = read_results(output)
@@ -130,8 +137,8 @@ def run_pipeline(
 def _run_stages(config: PipelineConfig, output: Path, console: Console) -> Results:
     console.rule("1 · posts and engagements")
     config = _with_data(config, output / "data")
-    begin = _Stage(
-        {"split_seed": config.split_seed, "log": _of_log(config)},
+    begin = StageInputs(
+        {"split_seed": config.split_seed, "log": options_of_log(config)},
         {name: data_fingerprint(str(getattr(config, name))) for name in ("engagements", "posts")},
     )
     posts, _ = read_posts(
@@ -149,7 +156,7 @@ def _run_stages(config: PipelineConfig, output: Path, console: Console) -> Resul
     ]
 
     console.rule("2 · network of users and posts")
-    made_from = begin.then(network=_of_network(config))
+    made_from = begin.then(network=options_of_network(config))
     network = _network(config, held_out, output / "network", made_from)
     check_no_leak(network.post_ids, held_out, what="The network")
 
@@ -211,85 +218,23 @@ def _run_stages(config: PipelineConfig, output: Path, console: Console) -> Resul
     return results
 
 
-def _options(config: PipelineConfig) -> dict[str, Any]:
-    """What decides about the result: all but the places."""
-    places = ("output", "engagements", "posts")
-    return {name: value for name, value in asdict(config).items() if name not in places}
-
-
-def _of_log(config: PipelineConfig) -> dict[str, Any]:
-    """Options of the reader that decide about what is read."""
-    free = ("memory_limit", "threads", "temp_directory")
-    log = {name: value for name, value in asdict(config.log).items() if name not in free}
-    return log | {"table_format": asdict(config.table_format)}
-
-
-def _of_network(config: PipelineConfig) -> dict[str, Any]:
-    """Options of the embedding that decide about the vectors."""
-    free = ("threads", "device", "checkpoint_minutes", "num_candidates")
-    return {name: value for name, value in config.network.options().items() if name not in free}
-
-
-def _forget_stages(output: Path) -> None:
-    """Removes what a run that begins anew must not go on with; results stay till there are new."""
-    for record in output.rglob(RUN_NAME):
-        record.unlink()
-    (output / "pairs.json").unlink(missing_ok=True)
-    for name in ("network", "seed*/*"):
-        for folder in output.glob(name):
-            remove_checkpoints(folder)
-            (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-
-
-class _Stage(NamedTuple):
-    """What a stage is made from: its own options and those of the stages before, as they count.
-
-    Args:
-        options: JSON values, by the stage's name.
-        data: Fingerprints.
-    """
-
-    options: dict[str, Any]
-    data: dict[str, str]
-
-    def then(self, **options: Any) -> _Stage:
-        """A stage that goes on from this one."""
-        return self._replace(options=self.options | options)
-
-
-@contextmanager
-def _stage(product: Path, name: str, stage: _Stage, seed: int | None = None) -> Iterator[bool]:
-    """Whether a stage is still to be run; its record is beside its file, or in its folder."""
-    record = product.with_suffix(".json") if product.suffix else product / RUN_NAME
-    if not product.exists():  # a person has removed it, to have it made anew
-        record.unlink(missing_ok=True)
-
-    def is_begun() -> bool:
-        return any(path != record for path in product.glob("[!.]*"))
-
-    with recorded_run(
-        record, name, stage.options, is_begun=is_begun, fingerprints=stage.data, seed=seed
-    ) as run:
-        if run.is_finished:
-            logger.info("%s is finished", product)
-        yield not run.is_finished
-
-
 def _with_data(config: PipelineConfig, folder: Path) -> PipelineConfig:
     """The config with generated data where none is given."""
     if config.engagements:
         return config
     assert config.synthetic is not None
     files = {name: folder / f"{name}.parquet" for name in ("engagements", "posts")}
-    stage = _Stage({"synthetic": asdict(config.synthetic)}, {})
-    with _stage(folder, "synthesize", stage, config.synthetic.seed) as is_due:
+    stage = StageInputs({"synthetic": asdict(config.synthetic)}, {})
+    with stage_run(folder, "synthesize", stage, config.synthetic.seed) as is_due:
         if is_due:
             generate_network(config.synthetic).save(folder)
     return replace(config, engagements=str(files["engagements"]), posts=str(files["posts"]))
 
 
-def _network(config: PipelineConfig, held_out: list[str], folder: Path, stage: _Stage) -> Network:
-    with _stage(folder, "network", stage, config.network.seed) as is_due:
+def _network(
+    config: PipelineConfig, held_out: list[str], folder: Path, stage: StageInputs
+) -> Network:
+    with stage_run(folder, "network", stage, config.network.seed) as is_due:
         if is_due:
             graph = read_log(
                 str(config.engagements),
@@ -303,17 +248,17 @@ def _network(config: PipelineConfig, held_out: list[str], folder: Path, stage: _
 
 
 def _pairs(
-    config: PipelineConfig, network: Network, posts: Dataset, path: Path, stage: _Stage
+    config: PipelineConfig, network: Network, posts: Dataset, path: Path, stage: StageInputs
 ) -> pa.Table:
-    with _stage(path, "pairs", stage, config.mining.seed) as is_due:
+    with stage_run(path, "pairs", stage, config.mining.seed) as is_due:
         if is_due:
             mine_pairs(network, posts, path, config.mining)
     return read_pairs(path)
 
 
-def _tokenizer(config: PipelineConfig, posts: Dataset, folder: Path, stage: _Stage) -> Any:
+def _tokenizer(config: PipelineConfig, posts: Dataset, folder: Path, stage: StageInputs) -> Any:
     if not config.model_name_or_path:
-        with _stage(folder, "tokenizer", stage) as is_due:
+        with stage_run(folder, "tokenizer", stage) as is_due:
             if is_due:
                 trained = train_unigram_tokenizer(
                     posts["text"],
@@ -335,7 +280,7 @@ def _encoders(
     network: Network,
     tokenizer: Any,
     folder: Path,
-    before: _Stage,
+    before: StageInputs,
 ) -> dict[str, list[dict]]:
     """The encoders of a seed, which differ in their objectives alone.
 
@@ -359,11 +304,11 @@ def _encoders(
         name: str,
         model: Callable[[], Any],
         stage: dict,
-        made_from: _Stage,
+        made_from: StageInputs,
         pairs: pa.Table | None = None,
     ) -> list:
         target = folder / name
-        with _stage(target, "pretrain", made_from, seed) as is_due:
+        with stage_run(target, "pretrain", made_from, seed) as is_due:
             if not is_due:
                 return read_json(target / "trainer_state.json")["log_history"]
             set_seed(seed)
@@ -399,7 +344,7 @@ def _encoders(
     began = config.model_name_or_path
     if not began:
         began = str(folder / "untrained")
-        with _stage(folder / "untrained", "initialize", made_from, seed) as is_due:
+        with stage_run(folder / "untrained", "initialize", made_from, seed) as is_due:
             if is_due:
                 with new_folder(folder / "untrained") as partial:
                     start().save_pretrained(partial)
