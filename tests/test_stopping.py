@@ -10,7 +10,7 @@ import time
 import pytest
 
 from twhin_hf import stopping
-from twhin_hf.stopping import ending_on_signals, stop_requests
+from twhin_hf.stopping import ending_on_signals, leave_children, stop_requests
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,17 @@ def test_within_another_thread_signals_stay_as_they_are():
     thread.join()
     assert found == [False]
     assert stopping._ONE_SIGNAL_SECONDS > 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="no such signal")
+def test_after_an_error_children_that_end_raise_no_other():
+    def complain(signum, frame):
+        raise RuntimeError("a worker is gone")
+
+    before = signal.signal(signal.SIGCHLD, complain)
+    try:
+        leave_children()
+        os.kill(os.getpid(), signal.SIGCHLD)
+        time.sleep(0.05)
+    finally:
+        signal.signal(signal.SIGCHLD, before)

@@ -86,6 +86,12 @@ def ending_on_signals() -> Iterator[None]:
         yield
 
 
+def leave_children() -> None:
+    """Takes no more notice of processes of ours that end: torch would raise an error for each."""
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 @contextmanager
 def _handled(handler: object) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():

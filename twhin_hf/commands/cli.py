@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from twhin_hf.errors import InputError
-from twhin_hf.stopping import ending_on_signals
+from twhin_hf.stopping import ending_on_signals, leave_children
 from twhin_hf.version import __version__
 
 PROGRAM = "twhin-hf"
@@ -105,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ending_on_signals():
             call(command, values)
     except Exception as error:
+        leave_children()
         text = _in_a_line(error)
         if debug or text is None:
             raise
@@ -131,16 +132,6 @@ def _in_a_line(error: Exception) -> str | None:
     if how_to_go_on is not None:
         what = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
         return f"{what}. {how_to_go_on}"
-    return str(error) if isinstance(error, (ValueError, OSError)) else None
-
-
-def in_a_line(error: Exception) -> str | None:
-    """What to say of an error that is no mistake of the package; None of one that is."""
-    from twhin_hf.commands.failures import advice
-
-    if told := advice(error):
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"{told}. ({first[:300]})"
     return str(error) if isinstance(error, (ValueError, OSError)) else None
 
 
