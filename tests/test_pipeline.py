@@ -196,6 +196,12 @@ def test_a_mistake_in_a_later_stage_does_not_cost_the_earlier_ones(finished, tmp
     changed = replace(config, vocab_size=400)
     with pytest.raises(InputError, match="vocab_size was 500 and is 400"):
         run_pipeline(changed)
+    assert "vocab_size: 500" in (tmp_path / "run" / "pipeline.yaml").read_text()
+    # How it is run, or how often it logs, makes no other model; lost results are made again.
+    (tmp_path / "run" / "results.json").unlink()
+    run_pipeline(replace(config, training=config.training | {"logging_steps": 1}))
+    assert (tmp_path / "run" / "results.json").exists()
+    assert model.stat().st_mtime_ns == before
     run_pipeline(changed, overwrite=True)
     assert model.stat().st_mtime_ns > before
     run = read_run(tmp_path / "run")

@@ -62,6 +62,7 @@ from twhin_hf.pipeline_stages import (
     forget_stages,
     options_of,
     options_of_log,
+    options_of_mining,
     options_of_network,
     stage_run,
 )
@@ -70,16 +71,21 @@ from twhin_hf.results import (
     Result,
     Results,
     read_results,
+    results_path,
     results_table,
     write_model_results,
     write_results,
 )
 from twhin_hf.run_folder import run_folder
-from twhin_hf.training.checkpoints import newest_checkpoint
+from twhin_hf.training.checkpoints import newest_checkpoint, remove_checkpoints
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
+from twhin_hf.training.runs import with_effect
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
 logger = logging.getLogger(__name__)
+
+_SAVING = {"report_to": [], "save_strategy": "epoch", "save_total_limit": 1}
+"""A training that is killed goes on after its last epoch."""
 
 
 @quiet_loading()  # the heads that a stage adds are no news here
@@ -123,15 +129,14 @@ def run_pipeline(
         overwrite=overwrite,
         discard=forget_stages,
     ) as run:
-        if run.is_finished:
+        if run.is_finished and results_path(output).exists():
             results = read_results(output)
             console.print(_table(results))
             return results
-        write_text(
-            output / "pipeline.yaml",
-            yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True),
-        )
-        return _run_stages(config, output, console)
+        results = _run_stages(config, output, console)
+        text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+        write_text(output / "pipeline.yaml", text)
+        return results
 
 
 def _run_stages(config: PipelineConfig, output: Path, console: Console) -> Results:
@@ -163,7 +168,7 @@ def _run_stages(config: PipelineConfig, output: Path, console: Console) -> Resul
     pairs = None
     if config.needs_pairs:
         console.rule("3 · pairs of socially similar posts")
-        made_from = made_from.then(mining=asdict(config.mining))
+        made_from = made_from.then(mining=options_of_mining(config))
         pairs = _pairs(config, network, training_posts, output / "pairs.parquet", made_from)
         for column in ("anchor_id", "positive_id"):
             check_no_leak(pairs[column], held_out, what="The set of pairs")
@@ -315,7 +320,7 @@ def _encoders(
             options = SocialPretrainingConfig(
                 output_dir=str(target),
                 seed=seed,
-                **{"report_to": [], "save_strategy": "no"} | config.training | stage,
+                **_SAVING | config.training | stage,
             )
             loaded = model()
             learns = loaded.config.engagement_weight + loaded.config.distillation_weight > 0
@@ -332,6 +337,8 @@ def _encoders(
             trainer.train(resume_from_checkpoint=newest_checkpoint(target))
             trainer.save_model()
             trainer.save_state()
+            if "save_strategy" not in config.training | stage:
+                remove_checkpoints(target)
             del trainer, loaded
             gc.collect()
         return read_json(target / "trainer_state.json")["log_history"]
@@ -349,9 +356,9 @@ def _encoders(
                 with new_folder(folder / "untrained") as partial:
                     start().save_pretrained(partial)
                     tokenizer.save_pretrained(partial)
-    made_from = made_from.then(training=config.training)
+    made_from = made_from.then(training=with_effect(config.training))
     if config.stage1 is not None:
-        made_from = made_from.then(stage1=config.stage1)
+        made_from = made_from.then(stage1=with_effect(config.stage1))
         histories["stage 1: MLM"] = train("stage1", start, config.stage1, made_from)
         began = str(folder / "stage1")
     for name, given in config.objectives.items():
@@ -372,7 +379,7 @@ def _encoders(
             folder_name(name),
             checkpoint,
             config.stage2,
-            made_from.then(stage2=config.stage2, objective=given),
+            made_from.then(stage2=with_effect(config.stage2), objective=given),
             pairs,
         )
     return histories

@@ -13,6 +13,7 @@ from twhin_hf.network.folder import CHECKPOINT_FILE
 from twhin_hf.pipeline_config import PipelineConfig
 from twhin_hf.run_folder import RUN_NAME, recorded_run
 from twhin_hf.training.checkpoints import remove_checkpoints
+from twhin_hf.training.runs import with_effect
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,14 @@ def forget_stages(output: Path) -> None:
 def options_of(config: PipelineConfig) -> dict[str, Any]:
     """What decides about the result: all but the places."""
     places = ("output", "engagements", "posts")
-    return {name: value for name, value in asdict(config).items() if name not in places}
+    given = {name: value for name, value in asdict(config).items() if name not in places}
+    for name in ("training", "stage1", "stage2"):
+        given[name] = with_effect(given[name]) if given[name] is not None else None
+    return given | {
+        "log": options_of_log(config),
+        "network": options_of_network(config),
+        "mining": options_of_mining(config),
+    }
 
 
 def options_of_log(config: PipelineConfig) -> dict[str, Any]:
@@ -93,3 +101,8 @@ def options_of_network(config: PipelineConfig) -> dict[str, Any]:
     """Options of the embedding that decide about the vectors."""
     free = ("threads", "device", "checkpoint_minutes", "num_candidates")
     return {name: value for name, value in config.network.options().items() if name not in free}
+
+
+def options_of_mining(config: PipelineConfig) -> dict[str, Any]:
+    """Options of the mining that decide about the pairs."""
+    return {name: value for name, value in asdict(config.mining).items() if name != "threads"}

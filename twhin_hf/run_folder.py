@@ -59,6 +59,7 @@ def run_folder(
     fingerprints: Mapping[str, str] | None = None,
     seed: int | None = None,
     results: Iterable[str] = (),
+    product: Iterable[str] = (),
     overwrite: bool = False,
     discard: Callable[[Path], None] | None = None,
 ) -> Iterator[Run]:
@@ -76,6 +77,8 @@ def run_folder(
         seed: Seed of the run.
         results: Patterns of the files that the command writes: where there are such files and no
             `run.json`, the folder is refused.
+        product: Patterns of which a finished run has left files; where there are none, somebody
+            has removed them, and it is not finished.
         overwrite: Begin anew where the folder holds a finished run or one of other options. One of
             the same options that was broken off goes on all the same.
         discard: Called before a run begins anew: removes what it must not go on with.
@@ -123,6 +126,7 @@ def run_folder(
             is_begun=lambda: any(
                 not found.name.startswith(".") and found != record for found in folder.iterdir()
             ),
+            is_whole=lambda: not product or any(any(folder.glob(name)) for name in product),
             overwrite=overwrite,
             discard=None if discard is None else partial(discard, folder),
         ) as run:
@@ -140,6 +144,7 @@ def recorded_run(
     options: Mapping[str, Any],
     *,
     is_begun: Callable[[], bool],
+    is_whole: Callable[[], bool] = lambda: True,
     free: Iterable[str] = (),
     fingerprints: Mapping[str, str] | None = None,
     seed: int | None = None,
@@ -154,6 +159,7 @@ def recorded_run(
         options: What decides about the result.
         is_begun: Whether an unfinished run has left anything: one that has not, such as one that
             ended by a mistake in its options, may be followed by a run of any other.
+        is_whole: Whether what a finished run has made is still there.
         free: Names of options that may change.
         fingerprints: Of what the result is made of, by the option that names it.
         seed: Seed of the run.
@@ -168,6 +174,8 @@ def recorded_run(
     """
     wanted = describe_run(command, options, fingerprints or {}, seed)
     earlier = read_run(record)
+    if earlier and earlier.get("finished") and not is_whole():
+        earlier["finished"] = False
     if earlier and not earlier.get("finished") and not is_begun():
         earlier = None
     differ = {} if earlier is None else differences(earlier, wanted)
@@ -186,7 +194,7 @@ def recorded_run(
         yield Run(is_resumed=is_resumed)
     except InputError:
         # A mistake that shows itself later has made nothing: the folder's run is what it was.
-        if is_resumed and earlier is not None:
+        if earlier is not None:
             write_json(record, earlier)
         raise
     write_json(record, wanted | {"finished": True})

@@ -236,3 +236,34 @@ def test_a_network_brings_its_objectives(files, posts, capsys):
     other = [*command, "--config", config, "--network", str(files / "gone")]
     assert main([*other, "--model_name_or_path", stage1, "--output_dir", "x"]) == 2
     assert "network: there is no" in capsys.readouterr().err
+
+
+def test_the_same_command_goes_on_and_loses_nothing(files, capsys):
+    config = write_config(
+        files, **TINY | {"save_strategy": "steps", "save_steps": 1, "max_steps": 3},
+        config_name="bert", config_overrides=TINY_BERT, tokenizer_name=str(files / "tokenizer"),
+        social_weight=0, mlm_weight=1, posts=str(files / "posts.parquet"),
+        output_dir=str(files / "out"),
+    )  # fmt: skip
+    command = ["pretrain", "--config", config]
+    assert main(command) == 0
+    model = files / "out" / "model.safetensors"
+    whole, first = model.read_bytes(), model.stat().st_mtime_ns
+    # How it is run makes no other model.
+    free = ["--logging_steps", "1", "--log_level", "info", "--dataset_num_proc", "1"]
+    assert main([*command, *free]) == 0
+    assert model.stat().st_mtime_ns == first
+    assert main([*command, "--learning_rate", "1e-5"]) == 2
+    assert "learning_rate was None and is 1e-05" in capsys.readouterr().err
+    assert main([*command, "--lr_scheduler_kwargs", '{"num_cycles": 3}']) == 2
+    # A mistake beside --overwrite costs the finished model nothing.
+    assert main([*command, "--overwrite", "--per_device_train_batch_size", "99999"]) == 2
+    assert main(command) == 0
+    assert model.stat().st_mtime_ns == first
+    inside = ["--resume_from_checkpoint", str(files / "out" / "checkpoint-1")]
+    assert main([*command, "--overwrite", *inside]) == 2
+    assert "--overwrite would remove" in capsys.readouterr().err
+    # A model that somebody has removed is made again.
+    model.unlink()
+    assert main(command) == 0
+    assert model.read_bytes() == whole

@@ -176,6 +176,23 @@ def test_a_broken_off_stage_goes_on_from_its_checkpoint(files):
     assert after["global_step"] == 3
 
 
+def test_all_stages_are_trained_anew_where_that_is_asked_for(files, capsys):
+    stages = [
+        {"translation_pairs": str(files / "translations.parquet"), "output_dir": name}
+        for name in ("one", "two")
+    ]
+    command = ["tpp", "--config", write_config(files, stages=stages)]
+    assert main(command) == 0
+    folders = [files / "out" / name for name in ("one", "two")]
+    before = [(folder / "model.safetensors").stat().st_mtime_ns for folder in folders]
+    assert main([*command, "--seed", "3", "--overwrite"]) == 0
+    after = [(folder / "model.safetensors").stat().st_mtime_ns for folder in folders]
+    assert all(new > old for new, old in zip(after, before, strict=True))
+    assert main([*command, "--seed", "3"]) == 0
+    assert main([*command, "--seed", "3", "--resume_from_checkpoint", "x"]) == 2
+    assert "goes with one stage" in capsys.readouterr().err
+
+
 def test_joint_run_by_pretrain(files):
     config = write_config(files, logging_steps=1, max_steps=4)
     options = [

@@ -194,7 +194,7 @@ def test_command(checkpoint, benchmark, tmp_path, capsys):
 
     gone = [*arguments, "--output", str(tmp_path / "out"), "--beside", str(tmp_path / "no.csv")]
     assert main(gone) == 2
-    assert "There is no" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
     # The second language is missing; nothing was trained on the first.
     assert main([*arguments, "--output", str(tmp_path / "out"), "--languages", "en", "xx"]) == 2
     told = capsys.readouterr()

@@ -210,7 +210,8 @@ def test_the_oldest_go_first_and_the_best_stays(tmp_path):
     for step in (2, 10, 4, 6):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
-        (folder / "trainer_state.json").write_text("{}")
+        for name in ("trainer_state.json", "rng_state.pth"):
+            (folder / name).write_text("{}")
         write_manifest(folder)
         assert damage(folder) is None
     (tmp_path / "checkpoint-x").mkdir()
@@ -235,3 +236,56 @@ def test_weights_of_another_save_do_not_stay_beside_new_ones(make, tmp_path):
     assert [path.name for path in folder.glob("model*.safetensors*")] == ["model.safetensors"]
     assert load_file(folder / "model.safetensors")
     assert not (folder / ".saving").exists()
+
+
+def test_a_model_alone_is_nothing_to_go_on_from(make, tmp_path, caplog):
+    make("run", max_steps=2, save_only_model=True).train()
+    assert newest_checkpoint(tmp_path / "run") is None
+    assert "no state to go on from" in caplog.text
+
+
+def test_an_adapter_does_not_stay_beside_a_whole_model(make, tmp_path):
+    trainer = make("run", max_steps=1)
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / name).write_text("{}")
+    trainer.save_model()
+    assert not list((tmp_path / "run").glob("adapter*"))
+
+
+def test_the_best_checkpoint_is_found_where_the_output_is_now(
+    tiny_config, posts, tokenizer, tmp_path
+):
+    def trainer(folder):
+        config = SocialPretrainingConfig(
+            output_dir=str(tmp_path / folder), max_steps=4, save_steps=2, eval_steps=2,
+            eval_strategy="steps", load_best_model_at_end=True, per_device_train_batch_size=8,
+            max_length=32, report_to=[], use_cpu=True, disable_tqdm=True, learning_rate=0.0,
+        )  # fmt: skip
+        model = new_model(tiny_config, social_weight=0, mlm_weight=1)
+        return SocialPretrainingTrainer(
+            model, config, posts, eval_dataset=posts, processing_class=tokenizer
+        )
+
+    trainer("here").train()
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    shutil.rmtree(tmp_path / "there" / "checkpoint-4")
+    moved = trainer("there")
+    moved.train(resume_from_checkpoint=True)
+    assert moved.state.best_model_checkpoint == str(tmp_path / "there" / "checkpoint-2")
+    shutil.rmtree(tmp_path / "there" / "checkpoint-2")
+    with pytest.raises(InputError, match="the best checkpoint so far, is gone"):
+        trainer("there").train(resume_from_checkpoint=True)
+
+
+def test_a_signal_after_the_last_step_saves_it(make, tmp_path):
+    trainer = make("run", max_steps=2, save_strategy="no")
+
+    class AtTheEnd(TrainerCallback):
+        def on_train_end(self, args, state, control, **kwargs):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer.add_callback(AtTheEnd())
+    with pytest.raises(SystemExit):
+        trainer.train()
+    assert newest_checkpoint(tmp_path / "run") == tmp_path / "run" / "checkpoint-2"

@@ -152,3 +152,12 @@ def test_figures_of_vectors_are_logged_and_a_collapse_is_told(make, caplog):
         trainer.state.global_step = step
         callback.on_log(trainer.args, trainer.state, None, entry)
         assert caplog.text.count("point in one direction") == told
+
+
+def test_an_overflow_of_float16_does_not_stand_in_the_way_of_saving(make, monkeypatch):
+    trainer = make({})
+    trainer.args.fp16 = True
+    for norm in (math.inf, 2.0):
+        trainer._grad_norm, trainer._loss_is_finite = torch.tensor(norm), True
+        trainer._check_step(trainer.model)
+    assert trainer._log_state()["norms"] == [2.0]

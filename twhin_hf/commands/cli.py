@@ -92,10 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name is None:
         return _overview(arguments)
     configure_logging(logging.DEBUG if debug else logging.INFO)
-    # Late: the parser, and whatever the command imports, are for one command alone.
-    from twhin_hf.commands.parsing import call, parse_command
-
     try:
+        # Late: the parser, and whatever the command imports, are for one command alone.
+        from twhin_hf.commands.parsing import call, parse_command
+
         command = load_command(name)
         values = parse_command(command, rest, f"{PROGRAM} {name}")
         if values.get("progress") is False:

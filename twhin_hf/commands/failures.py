@@ -17,8 +17,9 @@ _FORBIDDEN = (
     f"{_KEPT}"
 )
 _NO_MEMORY = (
-    f"The memory does not suffice. {_KEPT}: with a smaller batch size, fewer processes or threads, "
-    "a smaller --memory_limit of the readers, or on a larger machine"
+    f"The memory does not suffice. {_KEPT}: with fewer processes or threads, --cached_rows or "
+    "--gradient_checkpointing in training, a smaller --memory_limit of the readers, or on a larger "
+    "machine; a smaller batch is another training, which begins anew"
 )
 _DEAD_WORKER = (
     "A worker process was ended from outside, most often because the memory did not suffice. "

@@ -92,8 +92,13 @@ def tpp(
     for stage in planned:
         records.append(_record(stage, records[-1] if records else None))
     if not stages:
-        _train_in_folder(planned[0], records[0], overwrite)
+        _train_in_folder(planned[0], records[0], overwrite=overwrite)
         return
+    if config.resume_from_checkpoint:
+        raise InputError(
+            "--resume_from_checkpoint goes with one stage; of several each goes on from its own "
+            "newest checkpoint"
+        )
     folders = [Path(str(stage.config.output_dir)) for stage in planned]
     whole = {"stages": [record["options"] for record in records]}
     with training_run(
@@ -106,7 +111,7 @@ def tpp(
     ):
         check_stages(list(zip(folders, records, strict=True)))
         for stage, record in zip(planned, records, strict=True):
-            _train_in_folder(stage, record)
+            _train_in_folder(stage, record, is_one_of_several=True)
 
 
 def plan_stages(run: Stage, stages: list[dict[str, Any]] | None) -> list[Stage]:
@@ -156,11 +161,23 @@ def _record(stage: Stage, before: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _train_in_folder(stage: Stage, record: dict[str, Any], overwrite: bool = False) -> None:
-    from twhin_hf.training.runs import training_run
+def _train_in_folder(
+    stage: Stage,
+    record: dict[str, Any],
+    *,
+    overwrite: bool = False,
+    is_one_of_several: bool = False,
+) -> None:
+    from twhin_hf.training.runs import RESULTS, training_run
 
     with training_run(
-        stage.config, "tpp", record["options"], fingerprints=record["data"], overwrite=overwrite
+        stage.config,
+        "tpp",
+        record["options"],
+        fingerprints=record["data"],
+        # Of several stages the run's own record vouches for what their folders hold.
+        results=() if is_one_of_several else RESULTS,
+        overwrite=overwrite,
     ) as run:
         if not run.is_finished:
             stage.config.resume_from_checkpoint = run.checkpoint

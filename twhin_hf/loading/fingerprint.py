@@ -149,7 +149,8 @@ def indexed_files(index: Path) -> list[Path]:
 
 def _model_files(folder: Path) -> list[Path]:
     """Those of a folder and of the folders of its modules, but not of checkpoints of a training."""
-    inner = [path for path in folder.iterdir() if path.is_dir()]
+    # A folder that holds a run of its own is no module of the model.
+    inner = [p for p in folder.iterdir() if p.is_dir() and not (p / "run.json").exists()]
     folders = [folder, *(path for path in inner if not path.name.startswith(("checkpoint-", ".")))]
     files = [path for place in folders for path in place.iterdir()]
     return sorted(

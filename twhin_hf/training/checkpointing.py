@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import distributed, nn
@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 STAGING_NAME = ".saving"
 """Where files stand until they are whole, in the folder that they are for."""
+
+_WEIGHTS = ("model*.safetensors*", "adapter_model.safetensors", "adapter_config.json")
+"""What says which weights a folder's model has: all of one save, and nothing of another."""
 
 
 class CheckpointingMixin(SafeResumingMixin):
@@ -84,9 +87,17 @@ class CheckpointingMixin(SafeResumingMixin):
             finally:
                 self.remove_callback(callback)
         if request:
+            self._save_last_step()
             logger.info("Saved step %s; the same command goes on", f"{self.state.global_step:,}")
             request.leave()
         return result
+
+    def _save_last_step(self) -> None:
+        """Saves a checkpoint where a signal came after the last step, when none was due."""
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        there = (Path(str(self.args.output_dir)) / name).is_dir()
+        if not there and not self.args.load_best_model_at_end:
+            self._save_checkpoint(cast(nn.Module, self.model), None)
 
     def save_state(self) -> None:
         """Saves the trainer's state, whole or not at all."""
@@ -181,6 +192,24 @@ class CheckpointingMixin(SafeResumingMixin):
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             self._load_best_model()
 
+    def _find_best(self) -> None:
+        """Takes the best checkpoint of this output, which may have another path than it had.
+
+        Raises:
+            InputError: It is gone, and is to be loaded at the end.
+        """
+        step = self.state.best_global_step
+        if not step:
+            return
+        best = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+        if best.is_dir():
+            self.state.best_model_checkpoint = str(best)
+        elif self.args.load_best_model_at_end:
+            raise InputError(
+                f"{best}, the best checkpoint so far, is gone, and load_best_model_at_end asks for "
+                "it; put it back, or begin anew with --overwrite"
+            )
+
     def _log_state_name(self) -> str:
         return f"log_state_{self.args.process_index}.json"
 
@@ -212,6 +241,7 @@ class CheckpointingMixin(SafeResumingMixin):
         if self._resumed_from is None:
             return
         self._steps_before = self.state.global_step
+        self._find_best()
         path = self._resumed_from / self._log_state_name()
         if path.is_file():  # of another program, or of another number of processes, it is not
             self._take_log_state(read_json(path))
@@ -239,9 +269,10 @@ def _move_files(staging: Path, folder: Path) -> None:
     for name, path in names.items():
         (folder / name).parent.mkdir(exist_ok=True)
         os.replace(path, folder / name)
-    for path in folder.glob("model*.safetensors*"):
-        if path.relative_to(folder) not in names:
-            path.unlink()
+    for pattern in _WEIGHTS:
+        for path in folder.glob(pattern):
+            if path.relative_to(folder) not in names:
+                path.unlink()
     flush_folder(folder)
 
 

@@ -52,6 +52,8 @@ def damage(checkpoint: str | os.PathLike[str]) -> str | None:
         return f"its {MANIFEST_NAME} is damaged"
     if TRAINER_STATE_NAME not in wanted:
         return f"its {MANIFEST_NAME} does not name {TRAINER_STATE_NAME}"
+    if not any(name.startswith("rng_state") for name in wanted):
+        return "it holds a model alone (save_only_model), and no state to go on from"
     for name, (size, digest) in wanted.items():
         path = folder / name
         if not path.is_file():

@@ -23,11 +23,14 @@ from twhin_hf.training.record import changed_options
 RESULTS = ("model*.safetensors", "adapter_model.safetensors", "checkpoint-*", "trainer_state.json")
 """What a training leaves in its folder."""
 
+MODEL_FILES = ("model*.safetensors", "adapter_model.safetensors")
+
 _WITHOUT_EFFECT = (
-    *("logging", "save", "eval", "per_device_eval", "validation", "dataloader_num"),
-    *("on_bad_step", "dataset_num_proc"),
+    *("log", "save", "eval", "per_device_eval", "validation", "dataloader_num", "dataloader_p"),
+    *("on_bad_step", "dataset_num_proc", "cached_rows", "gradient_checkpointing", "disable_tqdm"),
+    *("ddp_timeout", "ddp_bucket", "skip_memory", "torch_empty_cache"),
 )
-"""Options whose name begins so leave the model as it is."""
+"""Options whose name begins so leave the model as it is, but for the order of its sums."""
 
 
 class TrainingRun(NamedTuple):
@@ -51,8 +54,9 @@ def training_run(
     data: Mapping[str, str | None] | None = None,
     fingerprints: Mapping[str, str] | None = None,
     free: Iterable[str] = (),
+    results: Iterable[str] = RESULTS,
     overwrite: bool = False,
-    discard: Callable[[Path], None] = remove_checkpoints,
+    discard: Callable[[Path], None] | None = None,
 ) -> Iterator[TrainingRun]:
     """Makes `config.output_dir` this run's; see `run_folder`. The first process speaks for all.
 
@@ -63,17 +67,25 @@ def training_run(
         data: Files that it learns from, by their options.
         fingerprints: Of the model that it starts from, by its option.
         free: Options that may change.
+        results: Patterns of files that no unknown run may have left.
         overwrite: Begin anew where the folder holds a finished run, or one of other options.
-        discard: Removes what a run that begins anew must not go on with.
+        discard: Removes what a run that begins anew must not go on with; checkpoints by default.
 
     Yields:
-        Whether it is finished, and the checkpoint to go on from: the one that the config names,
-        else the newest whole one of a run that was broken off.
+        Whether it is finished, and the checkpoint to go on from: the newest whole one of a run that
+        was broken off, else the one that the config names.
 
     Raises:
-        InputError: As `run_folder`.
+        InputError: As `run_folder`; or it is to begin anew from a checkpoint of its own folder.
     """
     folder = Path(str(config.output_dir))
+    named = config.resume_from_checkpoint
+    if overwrite and named and Path(str(named)).resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"--overwrite would remove {named}, which --resume_from_checkpoint names; copy it "
+            "elsewhere, or choose another output"
+        )
+    is_one_model = discard is None
     with ExitStack() as stack:
         said: list[Any] = [None, None]
         failure: Exception | None = None
@@ -88,14 +100,15 @@ def training_run(
                         fingerprints=fingerprints,
                         free=free,
                         seed=config.seed,
-                        results=RESULTS,
+                        results=results,
+                        product=MODEL_FILES if is_one_model else (),
                         overwrite=overwrite,
-                        discard=discard,
+                        discard=_discard if is_one_model else discard,
                     )
                 )
                 found = newest_checkpoint(folder) if run.is_resumed else None
-                named = config.resume_from_checkpoint or found
-                said = [TrainingRun(run.is_finished, str(named) if named else None), None]
+                begin = found or named
+                said = [TrainingRun(run.is_finished, str(begin) if begin else None), None]
             except (ValueError, OSError) as error:
                 failure, said = error, [None, str(error)]
         if config.world_size > 1:
@@ -121,13 +134,33 @@ def training_options(
     for group in groups:
         defaults = {entry.name: entry.default for entry in fields(group)}
         given |= {name: value for name, value in asdict(group).items() if value != defaults[name]}
-    options = (given | changed_options(config)).items()
+    options = given | changed_options(config)
+    # Records for people leave these out.
+    if config.lr_scheduler_kwargs:
+        options["lr_scheduler_kwargs"] = config.lr_scheduler_kwargs
+    if getattr(config, "mlm_probability", 0.0) is None:
+        options["mlm_probability"] = None
     skipped = set(leave_out)
-    return {
-        name: value
-        for name, value in options
-        if name not in skipped and not name.startswith(_WITHOUT_EFFECT)
-    }
+    found = {name: value for name, value in options.items() if name not in skipped}
+    if config.load_best_model_at_end:  # how it is evaluated says which model is kept
+        return found
+    return with_effect(found)
+
+
+def with_effect(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a training's options that its model depends on.
+
+    Example:
+        >>> with_effect({"learning_rate": 1e-3, "logging_steps": 4})
+        {'learning_rate': 0.001}
+    """
+    return {name: value for name, value in options.items() if not name.startswith(_WITHOUT_EFFECT)}
+
+
+def _discard(folder: Path) -> None:
+    remove_checkpoints(folder)
+    for name in ("bad_steps.jsonl", "eval_results.json", "all_results.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def check_stages(stages: Sequence[tuple[Path, Mapping[str, Any]]], command: str = "tpp") -> None:

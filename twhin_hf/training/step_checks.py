@@ -80,7 +80,8 @@ class StepChecksMixin(CheckpointingMixin):
         norm = float(norm)
         reason = self._fault(norm, bool(loss_is_finite))
         if reason is None:
-            self._norms.append(norm)
+            if math.isfinite(norm):
+                self._norms.append(norm)
             self._skipped = 0
             return
         self._skipped += 1
