@@ -6,12 +6,15 @@ import json
 import logging
 import warnings
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from readers import READERS, is_ours
+from readers import READERS, is_ours, parquet
 
 from twhin_hf.errors import InputError
+from twhin_hf.serving.search import search_vectors
 
 SOME_SEEDS_ARE_OF_ANOTHER_KIND = {"csv", "csv-rows", "csv-gz", "posts", "classification", "export"}
 
@@ -51,7 +54,12 @@ def read(opened, content):
         if not is_ours(raised):
             raise
         error = str(raised)
-    names = [next(part for part in path.parts if part.startswith("reader")), "me/name", "the card"]
+    names = [
+        next(part for part in path.parts if part.startswith("reader")),
+        "me/name",
+        "the card",
+        "--help",
+    ]
     assert error is None or any(name in error for name in names), error
 
 
@@ -173,6 +181,15 @@ FOUND = [
     ("label-map", None, b"2001-99-99: a\n"),
     ("config-run", None, b"yes: 1\n? [a]\n: b\n"),
 ]
+
+
+def test_vectors_without_an_id_are_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    embedding = pa.array([[1.0, 0.0], [0.5, 0.5]], pa.list_(pa.float32(), 2))
+    path.write_bytes(parquet(post_id=[None, "b"], embedding=embedding))
+    with pytest.raises(InputError, match=r"a\.parquet holds vectors without a post_id"):
+        search_vectors(path, np.array([[1, 0]], np.float32), 1)
+    assert search_vectors(path, np.array([[0, 1]], np.float32), 1).post_ids == [["b"]]
 
 
 @pytest.mark.parametrize(("name", "old", "new"), FOUND, ids=range(len(FOUND)))
