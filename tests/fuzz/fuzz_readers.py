@@ -123,8 +123,9 @@ def fuzz(name: str, corpus: Path) -> None:
 
     sys.path.insert(0, str(HERE))
     with atheris.instrument_imports(include=["twhin_hf"]):
-        from readers import READERS, is_ours
+        from readers import READERS, is_ours, share_engine
 
+        share_engine()
         reader = next(reader for reader in READERS if reader.name == name)
         scratch = tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=memory_folder())
         path, seeds = reader.open(Path(scratch.name))

@@ -20,7 +20,7 @@ import tarfile
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +87,18 @@ def engine() -> Any:
 def connection() -> Any:
     """DuckDB's own connection."""
     return engine().con
+
+
+def share_engine() -> None:
+    """Lets what opens an engine of DuckDB for itself take the one: to open it takes longest."""
+    import duckdb
+
+    own, shared = duckdb.connect, connection()
+
+    def connect(*arguments: Any, **options: Any) -> Any:
+        return own(*arguments, **options) if arguments or options else nullcontext(shared)
+
+    duckdb.connect = connect
 
 
 def parquet(**columns: Any) -> bytes:

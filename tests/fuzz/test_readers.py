@@ -6,12 +6,15 @@ import json
 import logging
 import warnings
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from readers import READERS, is_ours
+from readers import READERS, is_ours, parquet
 
 from twhin_hf.errors import InputError
+from twhin_hf.serving.search import search_vectors
 
 SOME_SEEDS_ARE_OF_ANOTHER_KIND = {"csv", "csv-rows", "csv-gz", "posts", "classification", "export"}
 
@@ -51,7 +54,12 @@ def read(opened, content):
         if not is_ours(raised):
             raise
         error = str(raised)
-    names = [next(part for part in path.parts if part.startswith("reader")), "me/name", "the card"]
+    names = [
+        next(part for part in path.parts if part.startswith("reader")),
+        "me/name",
+        "the card",
+        "--help",
+    ]
     assert error is None or any(name in error for name in names), error
 
 
@@ -92,13 +100,17 @@ def test_changed_files(opened, data):
     read(opened, data.draw(changed(content)))
 
 
+def only(*endings):
+    """The readers of files of these endings."""
+    chosen = [reader for reader in READERS if reader.file.endswith(endings)]
+    return pytest.mark.parametrize("opened", chosen, indirect=True, ids=lambda reader: reader.name)
+
+
+@only(".json", ".jsonl")
 @given(data=st.data())
 def test_changed_json(opened, data):
     """A value anywhere inside is replaced by any other."""
-    values = json_of(data.draw(st.sampled_from(opened[2])))
-    if values is None:
-        pytest.skip("no JSON")
-    is_document, value = values
+    is_document, value = data.draw(st.sampled_from(list(filter(None, map(json_of, opened[2])))))
     shown = data.draw(replaced(value))
     lines = [shown] if is_document else shown if isinstance(shown, list) else [shown]
     read(opened, "\n".join(json.dumps(line) for line in lines).encode())
@@ -131,11 +143,10 @@ def replaced(draw, value):
     return copy
 
 
+@only(".json", ".jsonl", ".yaml")
 @pytest.mark.parametrize("depth", [3_000, 200_000])
 def test_deep_json(opened, depth):
     """Python's reader of JSON has no end of recursion of its own."""
-    if not opened[0].file.endswith((".json", ".jsonl", ".yaml")):
-        pytest.skip("no JSON")
     read(opened, b"[" * depth)
     read(opened, b'{"a":' * depth + b"1" + b"}" * depth)
 
@@ -170,6 +181,15 @@ FOUND = [
     ("label-map", None, b"2001-99-99: a\n"),
     ("config-run", None, b"yes: 1\n? [a]\n: b\n"),
 ]
+
+
+def test_vectors_without_an_id_are_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    embedding = pa.array([[1.0, 0.0], [0.5, 0.5]], pa.list_(pa.float32(), 2))
+    path.write_bytes(parquet(post_id=[None, "b"], embedding=embedding))
+    with pytest.raises(InputError, match=r"a\.parquet holds vectors without a post_id"):
+        search_vectors(path, np.array([[1, 0]], np.float32), 1)
+    assert search_vectors(path, np.array([[0, 1]], np.float32), 1).post_ids == [["b"]]
 
 
 @pytest.mark.parametrize(("name", "old", "new"), FOUND, ids=range(len(FOUND)))

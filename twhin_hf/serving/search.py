@@ -156,7 +156,9 @@ def search_vectors(vectors: str | Path, queries: np.ndarray, k: int) -> Hits:
         nearest.finalize()
         if (nearest.I < 0).any():
             raise InputError(f"{vectors} holds vectors of NaN or infinity. Embed the posts again.")
-        ids = _ids_of_rows(file, np.unique(nearest.I))
+        ids = _ids_of_rows(file, rows := np.unique(nearest.I))
+        if len(ids) < len(rows) or None in ids.values():
+            raise InputError(f"{vectors} holds vectors without a post_id. Embed the posts again.")
     return Hits([[ids[row] for row in rows] for rows in nearest.I.tolist()], nearest.D)
 
 
