@@ -76,9 +76,9 @@ def make_data(folder: Path, main: Callable[[list[str]], int]) -> None:
         str(data / "pairs.parquet"), "--threads", "1", "--no_progress")  # fmt: skip
     run("tokenizer", "--posts", posts, "--output", str(data / "tokenizer"), "--vocab_size", "500",
         "--no_progress")  # fmt: skip
-    repeated = pq.read_table(posts).to_pylist() * 14
+    repeated = pq.read_table(posts).to_pylist() * 6
     rows = [row | {"post_id": str(number)} for number, row in enumerate(repeated)]
-    pq.write_table(pa.Table.from_pylist(rows), data / "many.parquet")  # three parts
+    pq.write_table(pa.Table.from_pylist(rows), data / "many.parquet")  # two parts
     config = data / "encoder.yaml"
     config.write_text(
         yaml.safe_dump(TRAINING | {"config_name": "bert", "config_overrides": TINY, "max_steps": 2})
