@@ -135,7 +135,7 @@ def test_two_processes_are_one(tiny_config, pairs, tmp_path):
         tiny_config.initializer_range = 0.2
         settings = weights | {"tpp_margin": 0.1, "network_dimension": 5}
         settings["tpp_loss"] = name if kind == "tpp" else "bce"
-        torch.manual_seed(0)
+        torch.manual_seed(1)
         model = TwhinBertForPreTraining(apply_settings(tiny_config, **settings)).eval()
         model.save_pretrained(tmp_path / name)
         batch = of_kind(pairs, name)
