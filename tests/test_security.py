@@ -34,7 +34,7 @@ def test_every_line_of_the_table_names_one():
         *_, tests, end = line.split("|")
         assert end == ""
         assert re.search(r"`tests/[\w/]+\.py::\w+", tests), line
-    assert len(NAMED) == len(set(re.findall(r"`(tests/[^`]+)`", TEXT.split(HEADER, 1)[1])))
+    assert len(NAMED) == len(set(re.findall(r"`(tests/[^`]+::[^`]+)`", TEXT.split(HEADER, 1)[1])))
 
 
 HOSTILE = (

