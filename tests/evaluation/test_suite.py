@@ -10,6 +10,7 @@ from rich.console import Console
 
 from twhin_hf.commands import evaluate_suite
 from twhin_hf.commands.cli import main
+from twhin_hf.evaluation.suite import engagement
 from twhin_hf.evaluation.suite.running import (
     Figure,
     Model,
@@ -343,7 +344,7 @@ def test_twhin_finds_hashtags_features_and_external_benchmarks(checkpoint, split
     assert features.results[0].details["pooling"] == "combined"
 
 
-def test_engagement_of_the_suite(checkpoint, tmp_path):
+def test_engagement_of_the_suite(checkpoint, tmp_path, monkeypatch):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -367,6 +368,16 @@ def test_engagement_of_the_suite(checkpoint, tmp_path):
     assert (row.seeds, row.details["pooling"]) == ([0, 1], "combined")
     assert row.details["candidates"] == 30
     assert 0 <= row.value <= 1
+    # A run that was broken off after its first seed ends alike: all seeds choose the features.
+    whole = dict(task.run(Model(checkpoint), (0, 1)))
+    predict, chosen_by = engagement.predict_engagement, []
+    monkeypatch.setattr(
+        engagement,
+        "predict_engagement",
+        lambda *args, **more: chosen_by.append(args[3].seeds) or predict(*args, **more),
+    )
+    assert dict(task.run(Model(checkpoint), (1,))) == {1: whole[1]}
+    assert chosen_by == [(0, 1)]
 
 
 def test_what_the_suites_refuse(tmp_path):

@@ -54,11 +54,14 @@ class EngagementTask(SuiteTask):
             benchmark.user_vectors,
             encoder.encode(benchmark.texts),
             benchmark.records_of(language),
-            replace(self.config, seeds=seeds),
+            # All of them: the first choose how features are read, for the missing ones too.
+            replace(self.config, seeds=self.seeds),
             pools=benchmark.pools_of(language),
             known=benchmark.known,
         )
-        for place, seed in enumerate(seeds):
+        for place, seed in enumerate(self.seeds):
+            if seed not in seeds:
+                continue
             details = {
                 "pooling": encoder.pooling,
                 "MRR": found.mrr[place],
