@@ -19,6 +19,7 @@ def test_killed_commands_end_as_if_they_had_not_been(tmp_path):
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "Nothing was lost." in done.stdout
-    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| `")]
+    table = done.stdout.rsplit("| command", 1)[1].split("| what")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
     assert {row[1].strip(" `") for row in rows} == set(jobs)
     assert all(int(row[2]) >= 1 for row in rows)
