@@ -398,6 +398,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="Kills of each job.")
     parser.add_argument("--jobs", nargs="+", help="Names (default: all).")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills_only", action="store_true", help="No full disks, no dead workers.")
     parser.add_argument("--folder", help="Where to work; kept (default: a temporary one).")
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -419,7 +420,8 @@ def main() -> int:
             print(table(tallies[-1:]).splitlines()[-1], flush=True)
             for what in (*tallies[-1].differences, *tallies[-1].failures):
                 print(f"  {job.name}: {what}", flush=True)
-            injections += break_places(job, own, rng)
+            if not options.kills_only:
+                injections += break_places(job, own, rng)
             for injection in injections:
                 for note in injection.notes:
                     print(f"  {injection.name}: {note}", flush=True)
