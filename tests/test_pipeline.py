@@ -15,12 +15,13 @@ from twhin_hf.commands.parsing import parse_command
 from twhin_hf.commands.run import run
 from twhin_hf.data.splits import split_posts
 from twhin_hf.data.synthetic import SyntheticConfig, generate_network
+from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError
 from twhin_hf.hub.public_results import public_results
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 from twhin_hf.network.folder import load_network
 from twhin_hf.pipeline import PipelineConfig, run_pipeline
-from twhin_hf.run_folder import RUN_NAME, read_run
+from twhin_hf.run_folder import read_run
 
 
 @pytest.fixture(scope="module")

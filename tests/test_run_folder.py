@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError
-from twhin_hf.run_folder import RUN_NAME, lock_folder, read_run, run_folder
+from twhin_hf.run_folder import lock_folder, read_run, run_folder
 
 OPTIONS = {"steps": 4, "seed": 0}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twhin_hf.files import list_files
 
-RUN_RECORD = "run.json"
+RUN_NAME = "run.json"
 """The record of a run, which tells how data were made and is no part of them."""
 
 _BLOCK = 1 << 20
@@ -58,6 +58,6 @@ def folder_fingerprint(files: dict[str, str]) -> str:
     """The hash of a folder, of the hashes of its files by their relative names with `/`."""
     digest = hashlib.blake2b(digest_size=_SIZE)
     for name in sorted(files):
-        if name.rpartition("/")[2] != RUN_RECORD:
+        if name.rpartition("/")[2] != RUN_NAME:
             digest.update(f"{name}\0{files[name]}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()

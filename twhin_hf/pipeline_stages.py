@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.network.folder import CHECKPOINT_FILE
 from twhin_hf.pipeline_config import PipelineConfig
-from twhin_hf.run_folder import RUN_NAME, recorded_run
+from twhin_hf.run_folder import recorded_run
 from twhin_hf.training.checkpoints import remove_checkpoints
 from twhin_hf.training.runs import with_effect
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from twhin_hf.data_fingerprint import data_fingerprint
+from twhin_hf.data_fingerprint import RUN_NAME, data_fingerprint
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_json, write_json
 from twhin_hf.results import library_versions
@@ -31,7 +31,6 @@ from twhin_hf.scratch import remove_abandoned
 
 logger = logging.getLogger(__name__)
 
-RUN_NAME = "run.json"
 LOCK_NAME = ".lock"
 
 
@@ -298,7 +297,7 @@ def differences(earlier: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[s
     if earlier["command"] != wanted["command"]:
         said = f"the command was {earlier['command']} and is {wanted['command']}"
         return {"command": said}
-    found = changed_options(earlier["options"], wanted["options"])
+    found = option_changes(earlier["options"], wanted["options"])
     old, new = earlier["data"], wanted["data"]
     for name in sorted(old.keys() | new.keys()):
         if name not in old or name not in new:
@@ -308,7 +307,7 @@ def differences(earlier: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[s
     return found
 
 
-def changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+def option_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """The names of options that differ, each with a sentence."""
     return {
         name: f"{name} was {before.get(name)!r} and is {now.get(name)!r}"

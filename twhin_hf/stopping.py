@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -53,16 +53,11 @@ def stop_requests(what: str) -> Iterator[StopRequest]:
         The request, true from the first signal on.
     """
     request = StopRequest()
-    began = 0.0
 
-    def ask(signum: int, frame: object) -> None:
-        nonlocal began
-        if request.signum is None:
-            request.signum, began = signum, time.monotonic()
-            name = signal.Signals(signum).name
-            _tell(f"{name}: finishing {what}, then saving; once more leaves without\n")
-        elif time.monotonic() - began > _ONE_SIGNAL_SECONDS:
-            os._exit(128 + signum)
+    def ask(signum: int) -> None:
+        request.signum = signum
+        name = signal.Signals(signum).name
+        _tell(f"{name}: finishing {what}, then saving; once more leaves without\n")
 
     with _handled(ask):
         yield request
@@ -72,15 +67,10 @@ def stop_requests(what: str) -> Iterator[StopRequest]:
 def ending_on_signals() -> Iterator[None]:
     """Within the block SIGTERM and SIGINT end the program tidily, and a second one at once."""
     request = StopRequest()
-    began = 0.0
 
-    def end(signum: int, frame: object) -> None:
-        nonlocal began
-        if request.signum is None:
-            request.signum, began = signum, time.monotonic()
-            request.leave()
-        if time.monotonic() - began > _ONE_SIGNAL_SECONDS:
-            os._exit(128 + signum)
+    def end(signum: int) -> None:
+        request.signum = signum
+        request.leave()
 
     with _handled(end):
         yield
@@ -93,12 +83,23 @@ def leave_children() -> None:
 
 
 @contextmanager
-def _handled(handler: object) -> Iterator[None]:
+def _handled(first: Callable[[int], None]) -> Iterator[None]:
+    """Calls `first` for the first signal of this process; a second one ends it as it is."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    began: float | None = None
+
+    def handler(signum: int, frame: object) -> None:
+        nonlocal began
+        if began is None:
+            began = time.monotonic()
+            first(signum)
+        elif time.monotonic() - began > _ONE_SIGNAL_SECONDS:
+            os._exit(128 + signum)
+
     signals = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(signum, handler) for signum in signals]  # type: ignore[arg-type]
+    before = [signal.signal(signum, handler) for signum in signals]
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, Union
 
-from twhin_hf.data_fingerprint import RUN_RECORD
+from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError
 from twhin_hf.files import list_files, parse_json
 from twhin_hf.lines import BLOCK_SIZE, iterate_lines
@@ -364,7 +364,7 @@ def _list_files(path: Path, table_format: TableFormat) -> tuple[str, list[Path]]
         )
     kinds: dict[str, list[Path]] = {}
     for file in files:
-        if path.is_dir() and file.name == RUN_RECORD:
+        if path.is_dir() and file.name == RUN_NAME:
             continue
         if kind := _format(file, table_format):
             kinds.setdefault(kind, []).append(file)

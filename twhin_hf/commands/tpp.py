@@ -106,6 +106,7 @@ def tpp(
         "tpp",
         whole,
         free=() if overwrite else whole,  # else each stage says itself what differs
+        product=(),  # its stages have it
         overwrite=overwrite,
         discard=lambda _: forget_stages(folders),
     ):

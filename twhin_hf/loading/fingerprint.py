@@ -23,6 +23,7 @@ from transformers.utils import (
 )
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
+from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError, reading
 from twhin_hf.files import read_json_object
 from twhin_hf.loading.places import check_place, reading_model
@@ -150,7 +151,7 @@ def indexed_files(index: Path) -> list[Path]:
 def _model_files(folder: Path) -> list[Path]:
     """Those of a folder and of the folders of its modules, but not of checkpoints of a training."""
     # A folder that holds a run of its own is no module of the model.
-    inner = [p for p in folder.iterdir() if p.is_dir() and not (p / "run.json").exists()]
+    inner = [p for p in folder.iterdir() if p.is_dir() and not (p / RUN_NAME).exists()]
     folders = [folder, *(path for path in inner if not path.name.startswith(("checkpoint-", ".")))]
     files = [path for place in folders for path in place.iterdir()]
     return sorted(

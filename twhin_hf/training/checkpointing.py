@@ -155,7 +155,8 @@ class CheckpointingMixin(SafeResumingMixin):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Saves each file of the model whole or not at all."""
         folder = Path(output_dir or str(self.args.output_dir))
-        if not self.args.should_save:  # it takes part, and writes nothing
+        # Other processes take part, and write nothing; a checkpoint is staged as a whole.
+        if not self.args.should_save or self._staging is not None:
             self._save_files(str(folder), state_dict)
             return
         staging = folder / STAGING_NAME

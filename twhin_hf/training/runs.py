@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments
 
+from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError
-from twhin_hf.run_folder import RUN_NAME, differences, read_run, run_folder
+from twhin_hf.run_folder import differences, read_run, run_folder
 from twhin_hf.training.checkpoints import (
     list_checkpoints,
     newest_checkpoint,
@@ -20,10 +21,11 @@ from twhin_hf.training.checkpoints import (
 )
 from twhin_hf.training.record import changed_options
 
-RESULTS = ("model*.safetensors", "adapter_model.safetensors", "checkpoint-*", "trainer_state.json")
-"""What a training leaves in its folder."""
-
 MODEL_FILES = ("model*.safetensors", "adapter_model.safetensors")
+"""What a training has made when it has ended."""
+
+RESULTS = (*MODEL_FILES, "checkpoint-*", "trainer_state.json")
+"""What a training leaves in its folder."""
 
 _WITHOUT_EFFECT = (
     *("log", "save", "eval", "per_device_eval", "validation", "dataloader_num", "dataloader_p"),
@@ -45,6 +47,13 @@ class TrainingRun(NamedTuple):
     checkpoint: str | None
 
 
+def discard_training(folder: Path) -> None:
+    """Removes what a training that begins anew must not go on with; the older model stays."""
+    remove_checkpoints(folder)
+    for name in ("bad_steps.jsonl", "eval_results.json", "all_results.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
 @contextmanager
 def training_run(
     config: TrainingArguments,
@@ -55,8 +64,9 @@ def training_run(
     fingerprints: Mapping[str, str] | None = None,
     free: Iterable[str] = (),
     results: Iterable[str] = RESULTS,
+    product: Iterable[str] = MODEL_FILES,
     overwrite: bool = False,
-    discard: Callable[[Path], None] | None = None,
+    discard: Callable[[Path], None] = discard_training,
 ) -> Iterator[TrainingRun]:
     """Makes `config.output_dir` this run's; see `run_folder`. The first process speaks for all.
 
@@ -68,8 +78,9 @@ def training_run(
         fingerprints: Of the model that it starts from, by its option.
         free: Options that may change.
         results: Patterns of files that no unknown run may have left.
+        product: Patterns of files of which a finished run has left some.
         overwrite: Begin anew where the folder holds a finished run, or one of other options.
-        discard: Removes what a run that begins anew must not go on with; checkpoints by default.
+        discard: Removes what a run that begins anew must not go on with.
 
     Yields:
         Whether it is finished, and the checkpoint to go on from: the newest whole one of a run that
@@ -85,7 +96,6 @@ def training_run(
             f"--overwrite would remove {named}, which --resume_from_checkpoint names; copy it "
             "elsewhere, or choose another output"
         )
-    is_one_model = discard is None
     with ExitStack() as stack:
         said: list[Any] = [None, None]
         failure: Exception | None = None
@@ -101,9 +111,9 @@ def training_run(
                         free=free,
                         seed=config.seed,
                         results=results,
-                        product=MODEL_FILES if is_one_model else (),
+                        product=product,
                         overwrite=overwrite,
-                        discard=_discard if is_one_model else discard,
+                        discard=discard,
                     )
                 )
                 found = newest_checkpoint(folder) if run.is_resumed else None
@@ -155,12 +165,6 @@ def with_effect(options: Mapping[str, Any]) -> dict[str, Any]:
         {'learning_rate': 0.001}
     """
     return {name: value for name, value in options.items() if not name.startswith(_WITHOUT_EFFECT)}
-
-
-def _discard(folder: Path) -> None:
-    remove_checkpoints(folder)
-    for name in ("bad_steps.jsonl", "eval_results.json", "all_results.json"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def check_stages(stages: Sequence[tuple[Path, Mapping[str, Any]]], command: str = "tpp") -> None:

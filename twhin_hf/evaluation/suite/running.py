@@ -31,7 +31,7 @@ from twhin_hf.results import (
     read_results,
     write_results,
 )
-from twhin_hf.run_folder import changed_options, other_options
+from twhin_hf.run_folder import option_changes, other_options
 
 logger = logging.getLogger(__name__)
 
@@ -254,7 +254,7 @@ def _missing_seeds(
         if not path.is_file():
             missing.append(seed)
             continue
-        changes = changed_options(read_results(path).options, options)
+        changes = option_changes(read_results(path).options, options)
         if changes and not overwrite:
             raise other_options(path, changes.values())
         if changes:
