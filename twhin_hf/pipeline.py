@@ -29,7 +29,6 @@ from twhin_hf.data.splits import check_no_leak, split_posts
 from twhin_hf.data.synthetic import generate_network
 from twhin_hf.data.text_normalization import prepare_tokenizer
 from twhin_hf.data.tokenization import train_unigram_tokenizer
-from twhin_hf.data_fingerprint import data_fingerprint
 from twhin_hf.evaluation.baselines import TFIDF, evaluate_baselines, tfidf_features
 from twhin_hf.evaluation.engagement import choose_features, evaluate_post_features
 from twhin_hf.evaluation.engagement_results import (
@@ -76,7 +75,7 @@ from twhin_hf.results import (
     write_model_results,
     write_results,
 )
-from twhin_hf.run_folder import run_folder
+from twhin_hf.run_folder import fingerprints_of, run_folder
 from twhin_hf.training.checkpoints import newest_checkpoint, remove_checkpoints
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 from twhin_hf.training.runs import with_effect
@@ -117,13 +116,14 @@ def run_pipeline(
     console = console or Console()
     datasets.disable_progress_bars()
     options = options_of(config)
+    prints = _data_fingerprints(config)
     with run_folder(
         output,
         "run",
         options,
         # Stages say themselves what differs; these leave what is there as it is.
         free=("seeds", "evaluation", "records_per_user", "max_posts") if overwrite else options,
-        data={"engagements": config.engagements, "posts": config.posts},
+        fingerprints=prints,
         seed=config.split_seed,
         results=("pipeline.yaml", "network.json", "results.json", "pairs.parquet", "seed*"),
         overwrite=overwrite,
@@ -133,18 +133,24 @@ def run_pipeline(
             results = read_results(output)
             console.print(_table(results))
             return results
-        results = _run_stages(config, output, console)
+        results = _run_stages(config, output, console, prints)
         text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
         write_text(output / "pipeline.yaml", text)
         return results
 
 
-def _run_stages(config: PipelineConfig, output: Path, console: Console) -> Results:
+def _data_fingerprints(config: PipelineConfig) -> dict[str, str]:
+    return fingerprints_of({"engagements": config.engagements, "posts": config.posts})
+
+
+def _run_stages(
+    config: PipelineConfig, output: Path, console: Console, prints: dict[str, str]
+) -> Results:
     console.rule("1 · posts and engagements")
     config = _with_data(config, output / "data")
     begin = StageInputs(
         {"split_seed": config.split_seed, "log": options_of_log(config)},
-        {name: data_fingerprint(str(getattr(config, name))) for name in ("engagements", "posts")},
+        prints or _data_fingerprints(config),  # none is there before data are generated
     )
     posts, _ = read_posts(
         str(config.posts),
