@@ -2,6 +2,7 @@ import io
 import logging
 
 import pytest
+import torch
 from datasets import Dataset
 from rich.console import Console
 from transformers import (
@@ -44,6 +45,7 @@ def folder(tmp_path_factory, tokenizer):
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
+    torch.manual_seed(6)
     BertForMaskedLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
