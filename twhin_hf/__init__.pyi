@@ -15,7 +15,6 @@ from .evaluation.alignment_plots import plot_alignment
 from .evaluation.baselines import evaluate_baselines, tfidf_features
 from .evaluation.classification_config import ClassificationConfig
 from .evaluation.engagement import choose_features, evaluate_engagement
-from .evaluation.engagement_config import EngagementConfig
 from .evaluation.engagement_results import combine_training_seeds, compare_engagement
 from .evaluation.hashtag import evaluate_hashtag
 from .evaluation.privacy.reporting import privacy_report
@@ -42,6 +41,7 @@ from .network.mining_config import MiningConfig
 from .pipeline import run_pipeline
 from .pipeline_config import PipelineConfig
 from .plots import plot_comparison, plot_losses
+from .recommendation.engagement_config import EngagementConfig
 from .serving.export import export
 from .serving.export_config import ExportConfig
 from .serving.exported import load_exported
