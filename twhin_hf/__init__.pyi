@@ -20,7 +20,6 @@ from .evaluation.hashtag import evaluate_hashtag
 from .evaluation.privacy.reporting import privacy_report
 from .evaluation.retrieval import evaluate_retrieval
 from .evaluation.suite.whole import run_suite
-from .evaluation.text_encoders import side_by_side
 from .evaluation.zero_shot import evaluate_zero_shot
 from .evaluation.zero_shot_config import ZeroShotConfig
 from .forgetting.forget import forget
@@ -28,6 +27,7 @@ from .forgetting.forgotten import read_forgotten
 from .hub.folder import complete_folder
 from .hub.push import push_to_hub
 from .loading.auto import load_post_encoder
+from .loading.text_encoders import side_by_side
 from .modeling.modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
 from .modeling.modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
 from .modeling.modeling_twhin_roberta import TwhinRobertaForPreTraining, TwhinRobertaModel

@@ -16,7 +16,7 @@ from twhin_hf.evaluation.baselines import (
     words_of,
 )
 from twhin_hf.evaluation.engagement import evaluate_post_features
-from twhin_hf.evaluation.text_encoders import TextEncoder
+from twhin_hf.loading.text_encoders import TextEncoder
 from twhin_hf.recommendation.engagement_config import EngagementConfig
 from twhin_hf.recommendation.records import Records
 

@@ -15,7 +15,7 @@ from twhin_hf.evaluation.engagement import (
     predict_engagement,
 )
 from twhin_hf.evaluation.engagement_results import chance
-from twhin_hf.evaluation.text_encoders import TextEncoder, length_normalized, side_by_side
+from twhin_hf.loading.text_encoders import TextEncoder, length_normalized, side_by_side
 from twhin_hf.recommendation import ranking
 from twhin_hf.recommendation.engagement_config import EngagementConfig
 from twhin_hf.recommendation.predictor import EngagementPredictor, engagement_loss, prevalence

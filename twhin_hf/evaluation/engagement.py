@@ -32,7 +32,7 @@ from twhin_hf.errors import InputError
 from twhin_hf.evaluation.engagement_results import EngagementResult as EngagementResult
 from twhin_hf.evaluation.engagement_results import averaged_languages
 from twhin_hf.evaluation.engagement_results import engagement_rows as engagement_rows
-from twhin_hf.evaluation.text_encoders import TextEncoder, length_normalized
+from twhin_hf.loading.text_encoders import TextEncoder, length_normalized
 from twhin_hf.recommendation.engagement_config import EngagementConfig
 from twhin_hf.recommendation.predictor import (
     EngagementPredictor,
