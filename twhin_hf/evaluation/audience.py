@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -18,6 +19,9 @@ from scipy.sparse import csr_array
 from twhin_hf.errors import InputError
 from twhin_hf.evaluation.bootstrap import RESAMPLES, bootstrap_means, interval
 from twhin_hf.network.neighbours import unit_vectors
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 CHANCE = "chance"
 _VALUES_PER_BLOCK = 2**22
@@ -135,6 +139,36 @@ def audience_agreement(
         for measure in (0, 1)
     )
     return AudienceAgreement(len(has_audience), min(k, len(has_audience) - 1), share, overlap)
+
+
+def agreement_table(found: AudienceAgreement) -> Table:
+    """Both measures as the screen shows them: values and gains in per cent, with intervals."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "%", "× chance", "the first is ahead by")
+    measures = {
+        f"the {found.k} nearest": found.share,
+        "overlap": found.overlap,
+    }
+    for title, measure in measures.items():
+        table.add_section()
+        table.add_row(Text(title, style="bold"))
+        for name, estimate in measure.values.items():
+            gain = measure.gains.get(name)
+            table.add_row(
+                Text(name),
+                _in_per_cent(estimate),
+                f"{measure.lifts[name].value:.2f}",
+                _in_per_cent(gain) if gain else "",
+            )
+        table.add_row(CHANCE, _in_per_cent(measure.chance), "1")
+    return table
+
+
+def _in_per_cent(estimate: Estimate) -> str:
+    low, high = (100 * bound for bound in estimate.interval)
+    return f"{100 * estimate.value:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _of_posts(

@@ -1,0 +1,172 @@
+"""The page: nothing from outside, no text of a stranger becomes code, all posts in it."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from twhin_hf.evaluation.audience import audience_agreement
+from twhin_hf.maps.classes import Classes
+from twhin_hf.maps.page import MapContent, embedded_json, map_page
+
+EVIL = "</script><script>document.title='owned'</script><!-- <script> &amp; <img src=x onerror=a>"
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and what stands in scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.inside = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag in ("script", "style"):
+            self.inside.append((tag, dict(attributes), ""))
+
+    def handle_data(self, text):
+        if self.tags and self.tags[-1][0] in ("script", "style") and self.cdata_elem:
+            tag, attributes, before = self.inside[-1]
+            self.inside[-1] = (tag, attributes, before + text)
+
+    def block(self, tag, kind=None):
+        (found,) = [
+            text for name, given, text in self.inside if (name, given.get("type")) == (tag, kind)
+        ]
+        return found
+
+    @property
+    def data(self):
+        return json.loads(self.block("script", "application/json"))
+
+
+def content(num_posts=6, text="a post", **more):
+    random = np.random.default_rng(0)
+    places = {name: random.integers(4096, size=(num_posts, 2)) for name in ("before", "after")}
+    classes = Classes(["one", EVIL], np.arange(num_posts) % 2)
+    texts = [f"{text} {number}" for number in range(num_posts)]
+    languages = ["en", "ar"] * (num_posts // 2)
+    return MapContent(places, {"topic": classes}, languages, texts, **more)
+
+
+@pytest.fixture(scope="module")
+def agreement():
+    vectors = np.array([[5.0, 0], [1, 0.1], [0, 1], [0.1, 2]])
+    users = csr_array([[1, 1, 0], [0, 1, 0], [0, 1, 1], [1, 0, 0]])
+    return audience_agreement({"after": vectors, "words <b>": vectors[::-1]}, users, k=1)
+
+
+def test_everything_given_is_in_the_data():
+    made = content(people=[3, 0, 1, 2, 5, 4])
+    data = Page(map_page(made)).data
+    assert [found["name"] for found in data["layouts"]] == ["before", "after"]
+    assert data["layouts"][1]["x"] == made.layouts["after"][:, 0].tolist()
+    assert data["texts"] == made.texts
+    assert data["people"] == made.people
+    assert [data["languages"][i] for i in data["language"]] == made.languages
+    (topic,) = data["colorings"]
+    assert topic["counts"] == [3, 3]
+    assert topic["of"] == [0, 1] * 3
+
+
+def test_nothing_comes_from_outside(agreement):
+    text = map_page(content(agreement=agreement))
+    page = Page(text)
+    assert not re.search(r"https?:|[\"'(]//|@import|url\(|\bfetch\(|XMLHttp|WebSocket", text)
+    for tag, attributes in page.tags:
+        assert tag not in {"link", "img", "iframe", "object", "embed", "base", "form"}
+        assert not {"src", "href", "srcset", "action", "data"} & attributes.keys()
+        # The page's policy would not run them either.
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+
+
+def test_the_policy_lets_the_pages_own_script_run_and_no_other():
+    page = Page(map_page(content(text=EVIL)))
+    (policy,) = [
+        given["content"]
+        for tag, given in page.tags
+        if tag == "meta" and given.get("http-equiv") == "Content-Security-Policy"
+    ]
+    directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert directives["default-src"] == "'none'"
+    for tag in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256(page.block(tag).encode()).digest()).decode()
+        assert directives[f"{tag}-src"] == f"'sha256-{digest}'"
+
+
+def test_texts_of_strangers_stay_texts():
+    page = Page(map_page(content(text=EVIL)))
+    assert [tag for tag, *_ in page.inside] == ["style", "script", "script"]
+    assert page.data["texts"][0] == f"{EVIL} 0"
+    assert page.data["colorings"][0]["classes"][1] == EVIL
+    assert "innerHTML" not in page.block("script")
+
+
+def test_json_holds_no_sign_of_html():
+    value = ["<>&\u2028\u2029", "é🌋", EVIL]
+    text = embedded_json(value)
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == value
+    with pytest.raises(ValueError, match="JSON"):
+        embedded_json(float("nan"))
+
+
+def test_the_figure_stands_in_the_page(agreement):
+    text = map_page(content(agreement=agreement, notes=["Made of <this>."]))
+    assert "words &lt;b&gt;" in text
+    assert "words <b>" not in text
+    assert "Made of &lt;this&gt;." in text
+    share = agreement.share
+    for estimate in (*share.values.values(), share.chance):
+        assert f"<td>{100 * estimate.value:.1f} %" in text
+    assert f"{share.lifts['after'].value:.2f} × chance" in text
+    assert f"{100 * share.gains['words <b>'].value:+.1f} points" in text
+    assert "chance" not in Page(map_page(content())).data
+    assert 'class="figure"' not in map_page(content())
+
+
+def test_without_texts_there_is_none_and_no_search():
+    text = map_page(replace(content(text="secret"), texts=None))
+    assert "secret" not in text
+    assert Page(text).data["texts"] is None
+    assert 'id="search"' not in text
+
+
+def test_one_encoder_has_no_switch():
+    made = content()
+    one = replace(made, layouts={"this encoder": made.layouts["after"]})
+    assert 'id="layouts"' not in map_page(one)
+    assert 'id="layouts"' in map_page(made)
+
+
+def test_five_thousand_long_posts_stay_below_three_megabytes():
+    made = content(5000, text="東" * 155, people=[1000] * 5000)
+    assert len(map_page(made).encode()) < 3 * 2**20
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium to open the page with")
+def test_a_browser_draws_it_and_runs_nothing_else(agreement, tmp_path):
+    path = tmp_path / "map.html"
+    path.write_text(map_page(content(text=EVIL, agreement=agreement)), encoding="utf-8")
+    done = subprocess.run(
+        [
+            *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "CONSOLE" not in done.stderr, done.stderr  # no error of the script, none of the policy
+    assert done.stdout.count('aria-pressed="true"') == 2  # a row of the legend for each class
+    assert "<title>Map of 6 posts</title>" in done.stdout
+    assert re.search(r'<canvas[^>]* width="\d{3,}"', done.stdout)
