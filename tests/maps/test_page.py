@@ -153,6 +153,38 @@ def test_five_thousand_long_posts_stay_below_three_megabytes():
     assert len(map_page(made).encode()) < 3 * 2**20
 
 
+# Machado, Oliveira and Fernandes (2009), severity 1: linear RGB as people see it.
+SIGHTS = {
+    "all cones": np.eye(3),
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+def lab(colours):
+    """CIE L*a*b* (D65) of linear RGB `[colours, 3]`."""
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    xyz = np.clip(colours, 0, 1) @ to_xyz.T / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_colours_are_told_apart_by_the_colour_blind(theme, sight):
+    style = re.findall(r":root[^{]*{([^}]*)}", Page(map_page(content())).block("style"))[theme]
+    names = [*map("c{}".format, range(8)), "rest"]
+    codes = [re.search(rf"--{name}: #(\w{{6}})", style)[1] for name in names]
+    values = np.array([list(bytes.fromhex(code)) for code in codes]) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    seen = lab(linear @ np.transpose(SIGHTS[sight]))
+    apart = np.linalg.norm(seen[:, None] - seen, axis=2)[~np.eye(9, dtype=bool)]
+    assert apart.min() > 12  # 2.3 is a just noticeable difference
+
+
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium to open the page with")
 def test_a_browser_draws_it_and_runs_nothing_else(agreement, tmp_path):
     path = tmp_path / "map.html"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,6 +82,7 @@ def clusters(
         None where fewer than 20 posts have a vector.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     units = unit_vectors(vectors)
@@ -88,7 +90,8 @@ def clusters(
     number = min(MOST_CLASSES, len(known) // _FEWEST_POSTS)
     if number < 2:
         return None
-    with threadpool_limits(1):  # several add up in no fixed order
+    with threadpool_limits(1), warnings.catch_warnings():  # several add up in no fixed order
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer directions than groups
         model = KMeans(number, n_init=4, random_state=seed)
         labels = model.fit_predict(units[known])
     counts = np.bincount(labels, minlength=number)
