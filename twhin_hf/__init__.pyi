@@ -16,13 +16,11 @@ from .evaluation.audience import audience_agreement
 from .evaluation.baselines import evaluate_baselines, tfidf_features
 from .evaluation.classification_config import ClassificationConfig
 from .evaluation.engagement import choose_features, evaluate_engagement
-from .evaluation.engagement_config import EngagementConfig
 from .evaluation.engagement_results import combine_training_seeds, compare_engagement
 from .evaluation.hashtag import evaluate_hashtag
 from .evaluation.privacy.reporting import privacy_report
 from .evaluation.retrieval import evaluate_retrieval
 from .evaluation.suite.whole import run_suite
-from .evaluation.text_encoders import side_by_side
 from .evaluation.zero_shot import evaluate_zero_shot
 from .evaluation.zero_shot_config import ZeroShotConfig
 from .forgetting.forget import forget
@@ -30,6 +28,7 @@ from .forgetting.forgotten import read_forgotten
 from .hub.folder import complete_folder
 from .hub.push import push_to_hub
 from .loading.auto import load_post_encoder
+from .loading.text_encoders import side_by_side
 from .maps.map_config import MapConfig
 from .maps.writing import write_map
 from .modeling.modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
@@ -45,6 +44,7 @@ from .network.mining_config import MiningConfig
 from .pipeline import run_pipeline
 from .pipeline_config import PipelineConfig
 from .plots import plot_comparison, plot_losses
+from .recommendation.engagement_config import EngagementConfig
 from .serving.export import export
 from .serving.export_config import ExportConfig
 from .serving.exported import load_exported

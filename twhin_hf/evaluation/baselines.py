@@ -15,10 +15,10 @@ import numpy as np
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark
 from twhin_hf.errors import InputError
 from twhin_hf.evaluation.engagement import evaluate_engagement, evaluate_post_features
-from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.evaluation.engagement_results import EngagementResult, EngagementResults, chance
-from twhin_hf.evaluation.text_encoders import TextEncoder
 from twhin_hf.files import read_json_object
+from twhin_hf.loading.text_encoders import TextEncoder
+from twhin_hf.recommendation.engagement_config import EngagementConfig
 from twhin_hf.results import CHANCE
 from twhin_hf.training.record import RECORD_NAME
 

@@ -136,8 +136,8 @@ def _measure(title: str, sentence: str, found: Agreement) -> dict[str, Any]:
             for name, estimate in estimates.items()
         ],
         "gains": [
-            f"{judged} less {name}: {100 * gain.value:+.1f} points "
-            f"({100 * gain.interval[0]:+.1f} to {100 * gain.interval[1]:+.1f}, paired)"
+            f"{judged} less {name}: {_points(gain.value)} points "
+            f"({' to '.join(map(_points, gain.interval))}, paired)"
             for name, gain in found.gains.items()
         ],
     }
@@ -145,6 +145,10 @@ def _measure(title: str, sentence: str, found: Agreement) -> dict[str, Any]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.01 else f"{100 * share:.2f} %"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def _hash(code: str) -> str:

@@ -329,8 +329,9 @@ def _notes(
     agreement: AudienceAgreement | None,
 ) -> Iterator[str]:
     made = [f"{name}: {Path(model).name}" for name, model in models.items() if model]
+    draw = f", drawn at random (seed {config.seed})" if len(post_ids) == config.sample else ""
     yield (
-        f"{len(post_ids):,} of {num_posts:,} posts, drawn at random (seed {config.seed}). "
+        f"{len(post_ids):,} of {num_posts:,} posts{draw}. "
         f"Vectors of {'; '.join(made) or 'an encoder that the file does not name'}."
     )
     yield (
