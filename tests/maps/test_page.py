@@ -186,20 +186,31 @@ def test_colours_are_told_apart_by_the_colour_blind(theme, sight):
     assert apart.min() > 12  # 2.3 is a just noticeable difference
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium to open the page with")
-def test_a_browser_draws_it_and_runs_nothing_else(agreement, tmp_path):
-    path = tmp_path / "map.html"
-    path.write_text(map_page(content(text=EVIL, agreement=agreement)), encoding="utf-8")
+def opened(text, folder):
+    """The page as a browser has it after its scripts, and what it said."""
+    path = folder / "map.html"
+    path.write_text(text, encoding="utf-8")
     done = subprocess.run(
         [
             *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()),
+            *("--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}", path.as_uri()),
         ],
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert "CONSOLE" not in done.stderr, done.stderr  # no error of the script, none of the policy
-    assert done.stdout.count('aria-pressed="true"') == 2  # a row of the legend for each class
-    assert "<title>Map of 6 posts</title>" in done.stdout
-    assert re.search(r'<canvas[^>]* width="\d{3,}"', done.stdout)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium to open the page with")
+def test_a_browser_draws_it_and_runs_nothing_else(agreement, tmp_path):
+    text = map_page(content(text=EVIL, agreement=agreement))
+    shown, said = opened(text, tmp_path)
+    assert not said  # no error of the script, none of the policy
+    assert shown.count('aria-pressed="true"') == 2  # a row of the legend for each class
+    assert "<title>Map of 6 posts</title>" in shown
+    assert re.search(r'<canvas[^>]* width="\d{3,}"', shown)
+    # Were a text to become a script all the same, the policy would not let it run.
+    shown, said = opened(text.replace("</body>", f"{EVIL}</body>"), tmp_path)
+    assert "<title>Map of 6 posts</title>" in shown
+    assert "Content Security Policy" in "".join(said)
