@@ -66,7 +66,7 @@ def agreement():
 
 
 def test_everything_given_is_in_the_data():
-    made = content(people=[3, 0, 1, 2, 5, 4])
+    made = content(people=[3, None, 1, 2, 5, 4])
     data = Page(map_page(made)).data
     assert [found["name"] for found in data["layouts"]] == ["before", "after"]
     assert data["layouts"][1]["x"] == made.layouts["after"][:, 0].tolist()
@@ -121,10 +121,11 @@ def test_json_holds_no_sign_of_html():
 
 
 def test_the_figure_stands_in_the_page(agreement):
-    text = map_page(content(agreement=agreement, notes=["Made of <this>."]))
+    text = map_page(content(agreement=agreement, notes=["Made of <this>."], training="Seen <it>."))
     assert "words &lt;b&gt;" in text
     assert "words <b>" not in text
     assert "Made of &lt;this&gt;." in text
+    assert text.count("Seen &lt;it&gt;.") == 2  # under both measures
     share = agreement.share
     for estimate in (*share.values.values(), share.chance):
         assert f"<td>{100 * estimate.value:.1f} %" in text

@@ -94,7 +94,8 @@ def test_before_and_after_with_a_log_and_a_network(folder, tmp_path):
     languages = [data["languages"][number] for number in data["language"]]
     # The network's users are of two kinds, as the posts' languages are.
     assert len({*zip(audience["of"], languages, strict=True)}) == len(set(audience["of"])) == 2
-    assert "60 of the 80 posts are in the network" in " ".join(found.notes)
+    assert "60 of the 80 posts are in the network" in found.notes[-1]
+    assert found.notes[-1] in output.read_text()
 
 
 def test_it_repeats_by_its_seed(folder, tmp_path):
@@ -140,10 +141,9 @@ def test_held_out_posts_have_their_audience_from_the_log(folder, tmp_path):
         held_out=folder / "test.parquet",
     )
     assert found.num_posts == found.agreement.num_posts == 20
-    assert found.notes[-2:] == [
-        "The posts are those of a list, given as held out from training.",
-        "None of the posts is in the network.",
-    ]
+    assert found.notes[-1] == (
+        "Posts held out from training, by the list that was given; none is in the network."
+    )
     # The network alone knows nothing of them.
     with pytest.raises(InputError, match="0 posts have an audience"):
         write_map(
@@ -168,6 +168,8 @@ def test_the_networks_own_engagements_count_where_there_is_no_log(folder, tmp_pa
     audience = data_of(tmp_path / "map.html")["colorings"][2]
     assert audience["hasRest"]
     assert audience["counts"][-1] == 20
+    people = data_of(tmp_path / "map.html")["people"]
+    assert (people.count(None), people.count(3)) == (20, 60)  # not known is not nobody
 
 
 def test_what_cannot_be_shown_is_told(folder, tmp_path):
@@ -202,7 +204,7 @@ def test_the_command(folder, tmp_path, capsys):
     assert main(line.split()) == 0
     shown = capsys.readouterr().out
     assert "after training" in shown
-    assert "Whether the encoder has seen these posts in training is not known here." in shown
+    assert "Whether training has seen them is not known." in shown
     data = data_of(output)
     assert [found["name"] for found in data["colorings"]] == ["topic", "language"]
     assert len(data["language"]) == 60

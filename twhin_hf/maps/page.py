@@ -30,8 +30,9 @@ class MapContent:
         colorings: Classes by the name of the colouring, the one to show first first.
         languages: Language code of each post.
         texts: Of the posts, or None to show none.
-        people: Who engaged with each post, how many; None where that is not known.
+        people: How many engaged with each post; None where nobody is known to.
         agreement: The figure of shared audiences, or None.
+        training: A sentence on whether training has seen the posts; it stands under the figure.
         notes: Sentences on how all was made.
     """
 
@@ -39,8 +40,9 @@ class MapContent:
     colorings: Mapping[str, Classes]
     languages: Sequence[str]
     texts: Sequence[str] | None = None
-    people: Sequence[int] | None = None
+    people: Sequence[int | None] | None = None
     agreement: AudienceAgreement | None = None
+    training: str = ""
     notes: Sequence[str] = field(default_factory=list)
 
 
@@ -99,7 +101,7 @@ def _data(content: MapContent) -> dict[str, Any]:
         "languages": names.tolist(),
         "language": found.tolist(),
         "texts": None if content.texts is None else list(content.texts),
-        "people": None if content.people is None else [int(number) for number in content.people],
+        "people": None if content.people is None else list(content.people),
     }
 
 

@@ -162,18 +162,22 @@ def write_map(
     colorings = _colorings(
         config, codes, next(iter(found.values())), shown if config.texts else None, people
     )
-    notes = list(_notes(config, len(read), models, learnt, post_ids, held_out, agreement))
+    notes = list(_notes(config, len(read), models, post_ids, agreement))
+    training = "" if agreement is None else _of_training(learnt, post_ids, held_out is not None)
     content = MapContent(
         layouts=dict(reversed(layouts(found, config.method, config.seed).items())),
         colorings=colorings,
         languages=codes,
         texts=[text[:_CHARACTERS] for text in shown] if config.texts else None,
-        people=None if people is None else np.diff(people.engaged.indptr).tolist(),
+        people=None
+        if people is None
+        else [number or None for number in np.diff(people.engaged.indptr).tolist()],
         agreement=agreement,
+        training=training,
         notes=notes,
     )
     write_text(output, map_page(content))
-    return MapReport(len(codes), list(colorings), agreement, notes)
+    return MapReport(len(codes), list(colorings), agreement, [*notes, *filter(None, [training])])
 
 
 def _ids(vectors: str | Path) -> pa.Array:
@@ -323,9 +327,7 @@ def _notes(
     config: MapConfig,
     num_posts: int,
     models: Mapping[str, str | None],
-    network: Network | None,
     post_ids: pa.Array,
-    held_out: TableSource | None,
     agreement: AudienceAgreement | None,
 ) -> Iterator[str]:
     made = [f"{name}: {Path(model).name}" for name, model in models.items() if model]
@@ -346,19 +348,17 @@ def _notes(
         "left out. Chance is exact: the mean over all other posts. Intervals (95 %) are of posts "
         f"drawn anew. {TFIDF} knows words alone, those of these posts."
     )
-    in_network = (
-        None
-        if network is None
-        else pc.sum(pc.is_in(post_ids, value_set=network.post_ids)).as_py() or 0
-    )
-    if held_out is not None:
-        yield "The posts are those of a list, given as held out from training."
-    if in_network:
-        yield (
-            f"{in_network:,} of the {len(post_ids):,} posts are in the network: an encoder that "
-            "was trained on it has seen who engaged with them, and its figure flatters it."
+
+
+def _of_training(network: Network | None, post_ids: pa.Array, is_held_out: bool) -> str:
+    """Whether training has seen the posts, as far as that is known: a figure may flatter."""
+    said = "held out from training, by the list that was given"
+    if network is None:
+        return f"Posts {said}." if is_held_out else "Whether training has seen them is not known."
+    seen = pc.sum(pc.is_in(post_ids, value_set=network.post_ids)).as_py() or 0
+    if seen:
+        return (
+            f"{seen:,} of the {len(post_ids):,} posts are in the network: an encoder trained on it "
+            "has seen who engaged with them, and the figure flatters it."
         )
-    elif in_network == 0:
-        yield "None of the posts is in the network."
-    elif held_out is None:
-        yield "Whether the encoder has seen these posts in training is not known here."
+    return f"Posts {said}; none is in the network." if is_held_out else "None is in the network."
