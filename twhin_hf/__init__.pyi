@@ -45,6 +45,8 @@ from .pipeline import run_pipeline
 from .pipeline_config import PipelineConfig
 from .plots import plot_comparison, plot_losses
 from .recommendation.engagement_config import EngagementConfig
+from .recommendation.model import EngagementModel
+from .recommendation.recommendation_config import RecommendationConfig
 from .serving.export import export
 from .serving.export_config import ExportConfig
 from .serving.exported import load_exported
@@ -61,12 +63,14 @@ from .version import __version__
 __all__ = [
     "ClassificationConfig",
     "EngagementConfig",
+    "EngagementModel",
     "ExportConfig",
     "MapConfig",
     "MiningConfig",
     "NetworkEmbeddingConfig",
     "PipelineConfig",
     "PostVectorsConfig",
+    "RecommendationConfig",
     "SocialLoss",
     "SocialPretrainingConfig",
     "SocialPretrainingTrainer",

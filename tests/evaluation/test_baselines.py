@@ -13,12 +13,12 @@ from twhin_hf.evaluation.baselines import (
     find_stock_encoder,
     tfidf_features,
     tfidf_svd,
-    words_of,
 )
 from twhin_hf.evaluation.engagement import evaluate_post_features
 from twhin_hf.loading.text_encoders import TextEncoder
 from twhin_hf.recommendation.engagement_config import EngagementConfig
 from twhin_hf.recommendation.records import Records
+from twhin_hf.recommendation.words import words_of
 
 CONFIG = EngagementConfig(seeds=(0,), max_epochs=20, learning_rate=1e-2)
 
