@@ -10,8 +10,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
-from twhin_hf.evaluation.baselines import words_of
 from twhin_hf.network.neighbours import unit_vectors
+from twhin_hf.recommendation.words import words_of
 
 MOST_CLASSES = 8
 """As many colours as people tell apart, colour-blind ones too; what is left is grey."""
