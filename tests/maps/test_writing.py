@@ -194,6 +194,13 @@ def test_what_cannot_be_shown_is_told(folder, tmp_path):
     assert output.read_text() == "mine"
 
 
+def test_umap_that_is_not_installed(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("twhin_hf.maps.writing.available_methods", lambda: ["t-SNE"])
+    given = folder / "after.parquet", folder / "posts.parquet", tmp_path / "map.html"
+    with pytest.raises(InputError, match="UMAP is not installed"):
+        write_map(*given, MapConfig(method="UMAP"))
+
+
 def test_the_command(folder, tmp_path, capsys):
     output = tmp_path / "map.html"
     line = (

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from twhin_hf.data.posts import read_posts
 from twhin_hf.errors import InputError
+from twhin_hf.evaluation.alignment import available_methods
 from twhin_hf.evaluation.audience import AudienceAgreement, audience_agreement
 from twhin_hf.evaluation.baselines import TFIDF, tfidf_svd
 from twhin_hf.files import write_text
@@ -120,9 +121,8 @@ def write_map(
         FileExistsError: The output is there.
         FileNotFoundError: A file or folder is missing.
         InputError: A file of other columns or damaged, fewer than 10 posts that all of them have,
-            an asked-for colour that the data do not allow, or a log or network in which no two of
-            the posts have a person in common.
-        ImportError: UMAP without umap-learn.
+            an asked-for colour that the data do not allow, a log or network in which no two of the
+            posts have a person in common, or UMAP where it is not installed.
 
     Example:
         >>> write_map("after.parquet", "posts.parquet", "map.html")  # doctest: +SKIP
@@ -130,6 +130,8 @@ def write_map(
     config, output = config or MapConfig(), Path(output)
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} is there; remove it, or give another output.")
+    if config.method not in available_methods():
+        raise InputError("UMAP is not installed: pip install 'twhin_hf[umap]', or take t-SNE.")
     files = {AFTER: vectors, BEFORE: before} if before is not None else {ALONE: vectors}
     models = {name: vectors_made_with(path).get("model") for name, path in files.items()}
     learnt = None if network is None else load_network(network)
