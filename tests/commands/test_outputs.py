@@ -41,7 +41,7 @@ UNTOLD = FREE | {"output", "overwrite", "progress", "push_to_hub"}
 FINE_TUNING = {field.name for field in dataclasses.fields(ClassificationConfig)}
 OF_SOME = {
     # A text's vector does not depend on the others of its batch; results of another are shown only.
-    "embed": {"batch_size"},
+    "embed": {"batch_size", "add"},
     "evaluate engagement": {"batch_size"},
     "evaluate retrieval": {"batch_size"},
     "evaluate alignment": {"batch_size"},

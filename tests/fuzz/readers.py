@@ -737,7 +737,8 @@ def vectors() -> bytes:
 
 def search_vectors(path: Path) -> None:
     """Search among vectors."""
-    from twhin_hf.serving.search import search_vectors, vectors_made_with
+    from twhin_hf.serving.search import search_vectors
+    from twhin_hf.serving.vector_files import vectors_made_with
 
     vectors_made_with(path)
     search_vectors(path, np.ones((1, 2), np.float32), 1)

@@ -55,5 +55,5 @@ def search(
     for text, hits in zip(query, found, strict=True):
         table = Table("post", "cosine", "text")
         for hit in hits:
-            table.add_row(Text(hit.post_id), f"{hit.cosine:.4f}", Text(hit.text))
+            table.add_row(Text(hit.post_id), f"{hit.score:.4f}", Text(hit.text))
         report(text, table)
