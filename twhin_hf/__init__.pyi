@@ -45,6 +45,8 @@ from .plots import plot_comparison, plot_losses
 from .serving.export import export
 from .serving.export_config import ExportConfig
 from .serving.exported import load_exported
+from .serving.index.index import VectorIndex, add_vectors, build_index, load_index
+from .serving.index.index_config import IndexConfig
 from .serving.search import search, search_vectors
 from .serving.vectors import embed_posts
 from .serving.vectors_config import PostVectorsConfig
@@ -59,6 +61,7 @@ __all__ = [
     "ClassificationConfig",
     "EngagementConfig",
     "ExportConfig",
+    "IndexConfig",
     "MiningConfig",
     "NetworkEmbeddingConfig",
     "PipelineConfig",
@@ -79,11 +82,14 @@ __all__ = [
     "TwhinRobertaModel",
     "TwhinXLMRobertaForPreTraining",
     "TwhinXLMRobertaModel",
+    "VectorIndex",
     "ZeroShotConfig",
     "__version__",
+    "add_vectors",
     "build_benchmark",
     "build_engagement_benchmark",
     "build_hashtag_benchmark",
+    "build_index",
     "choose_features",
     "combine_training_seeds",
     "compare_engagement",
@@ -103,6 +109,7 @@ __all__ = [
     "load_engagement_prediction",
     "load_exported",
     "load_hashtag_prediction",
+    "load_index",
     "load_network",
     "load_post_encoder",
     "load_pretraining_model",

@@ -71,6 +71,7 @@ COMMANDS = {
         "Take people and posts out of data, and name what learned from them",
     ),
     "embed": ("embed:embed", "Write the vectors of posts to a Parquet file"),
+    "index": ("index:index", "Build an index of vectors, add to it or delete from it"),
     "search": ("search:search", "Find the posts nearest to a text"),
     "convert": ("convert:convert", "Convert a checkpoint into ours, or ours into a plain encoder"),
     "export": ("export:export", "Export an encoder to ONNX, OpenVINO or torch.export"),

@@ -13,6 +13,9 @@ from twhin_hf.devices import pick_device
 from twhin_hf.errors import InputError
 from twhin_hf.network.neighbours import unit_vectors
 from twhin_hf.serving.exported import load_encoder
+from twhin_hf.serving.hits import Hits, check_queries
+from twhin_hf.serving.index.index import load_index
+from twhin_hf.serving.index.state import is_index
 from twhin_hf.serving.vector_files import (
     check_same_model,
     describe_vectors,
@@ -23,18 +26,6 @@ from twhin_hf.serving.vector_files import (
 )
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, open_engine, read_errors, read_table
-
-
-class Hits(NamedTuple):
-    """The nearest posts of each query, nearest first.
-
-    Args:
-        post_ids: `[queries][k]`.
-        scores: float32 `[queries, k]`: cosines, or what else was searched by.
-    """
-
-    post_ids: list[list[str]]
-    scores: np.ndarray
 
 
 class Hit(NamedTuple):
@@ -64,10 +55,10 @@ def search(
     table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
 ) -> list[list[Hit]]:
-    """Finds the posts nearest to each text, by cosine and exactly.
+    """Finds the posts nearest to each text: exactly and by cosine, or as an index does.
 
     Args:
-        vectors: File of `embed_posts`, or a folder of such files.
+        vectors: File of `embed_posts`, a folder of such files, or an index of `build_index`.
         queries: Texts to search for; they are embedded as the vectors were.
         model: Encoder that made the vectors: folder or Hub repository.
         k: Number of posts per query; all of them if there are fewer.
@@ -85,7 +76,8 @@ def search(
         FileNotFoundError: A file is missing.
         InputError: A file of other columns, or another model than that of the vectors.
     """
-    made_with = vectors_made_with(vectors)
+    index = load_index(vectors) if is_index(vectors) else None
+    made_with = vectors_made_with(vectors) if index is None else index.made_with
     told = describe_vectors(model, revision, {"model": model, "revision": revision})
     check_same_model(vectors, made_with, told)
     pooling = made_with.get("pooling")
@@ -93,7 +85,8 @@ def search(
     embedded = encoder.encode(
         list(queries), max_length=made_with.get("max_length"), pooling=pooling
     )
-    hits = search_vectors(vectors, np.asarray(embedded), k)
+    wanted = np.asarray(embedded)
+    hits = search_vectors(vectors, wanted, k) if index is None else index.search(wanted, k)
     found = sorted({post_id for post_ids in hits.post_ids for post_id in post_ids})
     texts = {}
     if posts is not None:
@@ -125,10 +118,8 @@ def search_vectors(vectors: str | Path, queries: np.ndarray, k: int) -> Hits:
     """
     import faiss
 
-    if k < 1:
-        raise InputError(f"k is {k}; it must be 1 or more.")
     count, dimension = vector_shape(vectors)
-    check_queries(queries, dimension, vectors)
+    check_queries(queries, dimension, k, vectors)
     if not count:
         raise InputError(f"{vectors} holds no vectors. Embed the posts again.")
     k = min(k, count)
@@ -148,24 +139,6 @@ def search_vectors(vectors: str | Path, queries: np.ndarray, k: int) -> Hits:
         raise InputError(f"{vectors} holds vectors of NaN or infinity. Embed the posts again.")
     ids = _ids_of_rows(vectors, np.unique(nearest.I))
     return Hits([[ids[row] for row in rows] for rows in nearest.I.tolist()], nearest.D)
-
-
-def check_queries(queries: np.ndarray, dimension: int, place: object) -> None:
-    """Refuses queries of another shape than `[queries, dimension]`.
-
-    Args:
-        queries: To be searched for.
-        dimension: Of the vectors.
-        place: What holds the vectors, for the message.
-
-    Raises:
-        InputError: They are of another.
-    """
-    if queries.ndim != 2 or queries.shape[1] != dimension:
-        raise InputError(
-            f"The queries are of shape {list(queries.shape)} and the vectors of {place} have "
-            f"{dimension} dimensions: embed the queries with the model and pooling of the vectors."
-        )
 
 
 def texts_of(

@@ -36,7 +36,7 @@ from twhin_hf.files import new_file
 from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.joined import pooling_parts
 from twhin_hf.loading.places import check_place
-from twhin_hf.run_file import run_metadata
+from twhin_hf.run_file import run_metadata, with_earlier
 from twhin_hf.run_folder import lock_folder
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.serving.exported import load_encoder
@@ -154,7 +154,7 @@ def embed_posts(
                 bar.advance(task, part.size)
         if parts:
             before = [output] if adds else []
-            _join([*before, *(part.path for part in parts)], output, _with_earlier(told, earlier))
+            _join([*before, *(part.path for part in parts)], output, with_earlier(told, earlier))
         num_posts, dimension = vector_shape(output)
     shutil.rmtree(folder)
     return PostVectorsReport(num_posts, dimension, len(parts), len(parts) - len(missing), len(read))
@@ -167,20 +167,6 @@ def _without(posts: Dataset, output: Path, scratch: Path) -> Dataset:
     is_new = pc.invert(pc.is_in(ids, value_set=known))
     new = posts.select(np.flatnonzero(is_new.to_numpy(zero_copy_only=False)))
     return new.flatten_indices(cache_file_name=str(scratch / "new.arrow"))
-
-
-def _with_earlier(told: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """A record that names the data of earlier runs too, of which the file is made as well."""
-    before, now = earlier.get("data", {}), told.get("data", {})
-    data = {name: _distinct([before.get(name), now.get(name)]) for name in {**before, **now}}
-    return {**earlier, **told, **({"data": data} if data else {})}
-
-
-def _distinct(values: list[Any]) -> Any:
-    """The strings in a list of strings and such lists, each once; one alone is no list."""
-    flat = [one for value in values for one in (value if isinstance(value, list) else [value])]
-    found = list(dict.fromkeys(filter(None, flat)))
-    return found[0] if len(found) == 1 else found
 
 
 class _Part(NamedTuple):
