@@ -48,6 +48,7 @@ from .serving.exported import load_exported
 from .serving.index.index import VectorIndex, add_vectors, build_index, load_index
 from .serving.index.index_config import IndexConfig
 from .serving.search import search, search_vectors
+from .serving.stores.opening import fill_store, open_store
 from .serving.vectors import embed_posts
 from .serving.vectors_config import PostVectorsConfig
 from .table_format import TableFormat
@@ -104,6 +105,7 @@ __all__ = [
     "evaluate_retrieval",
     "evaluate_zero_shot",
     "export",
+    "fill_store",
     "forget",
     "generate_network",
     "load_engagement_prediction",
@@ -115,6 +117,7 @@ __all__ = [
     "load_pretraining_model",
     "mine_pairs",
     "new_pretraining_model",
+    "open_store",
     "plot_alignment",
     "plot_comparison",
     "plot_losses",

@@ -72,6 +72,7 @@ COMMANDS = {
     ),
     "embed": ("embed:embed", "Write the vectors of posts to a Parquet file"),
     "index": ("index:index", "Build an index of vectors, add to it or delete from it"),
+    "store": ("store:store", "Write vectors to Lance, Qdrant, pgvector or Parquet"),
     "search": ("search:search", "Find the posts nearest to a text"),
     "convert": ("convert:convert", "Convert a checkpoint into ours, or ours into a plain encoder"),
     "export": ("export:export", "Export an encoder to ONNX, OpenVINO or torch.export"),

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ from twhin_hf.network.folder import check_finite
 from twhin_hf.network.neighbours import plain_vectors, unit_vectors
 from twhin_hf.run_folder import lock_folder
 from twhin_hf.serving.hits import Hits, check_queries
+from twhin_hf.serving.ids import Ids, check_distinct, is_in, strings
 from twhin_hf.serving.index.index_config import IndexConfig
 from twhin_hf.serving.index.searching import Excluded, find_hits
 from twhin_hf.serving.index.shards import Shard, write_shard
@@ -40,7 +41,6 @@ from twhin_hf.serving.vector_files import (
 
 logger = logging.getLogger(__name__)
 
-Ids = Union[Sequence[str], "pa.Array", "pa.ChunkedArray"]
 Vectors = str | Path | tuple[Ids, np.ndarray]
 
 _DELETED_SHARE = 0.2
@@ -144,7 +144,7 @@ class VectorIndex:
         if not len(new_ids):
             return
         with self._changing() as state:
-            known = new_ids.filter(_is_in(new_ids, _of(state, new_ids)))
+            known = new_ids.filter(is_in(new_ids, _of(state, new_ids)))
             if len(known):
                 raise InputError(
                     f"{len(known)} of the ids are in {self.path} already (the first is "
@@ -170,11 +170,11 @@ class VectorIndex:
         Raises:
             InputError: Another process changes the index.
         """
-        unwanted = pc.unique(_strings(ids))
+        unwanted = pc.unique(strings(ids))
         with self._changing() as state:
             before, shards, gone = state.num_alive, [], [state.deleted]
             for shard in state.shards:
-                of_ids = _is_in(shard.ids, unwanted)
+                of_ids = is_in(shard.ids, unwanted)
                 rows = np.flatnonzero(of_ids & shard.is_alive)
                 names = {"post_id": shard.ids.take(pa.array(rows)), "row": rows}
                 numbers = pa.array(np.full(len(rows), shard.number))
@@ -187,7 +187,7 @@ class VectorIndex:
                     shards.append((left, len(rows) > 0 and share > _DELETED_SHARE))
             deleted = pa.concat_tables(gone).cast(state.deleted.schema)
             if erase:
-                deleted = deleted.filter(pa.array(~_is_in(deleted["post_id"], unwanted)))
+                deleted = deleted.filter(pa.array(~is_in(deleted["post_id"], unwanted)))
             is_same = all(old is new for old, (new, _) in zip(state.shards, shards, strict=True))
             if is_same and deleted.equals(state.deleted):
                 return 0
@@ -322,8 +322,8 @@ def add_vectors(index: VectorIndex, vectors: str | Path) -> int:
     _, dimension = vector_shape(vectors)
     _check_dimension(dimension, index.dimension, vectors, index.path)
     ids = pa.chunked_array(vector_ids(vectors), pa.string())
-    _check_distinct(ids, vectors)
-    is_new = ~_is_in(ids, index.all_ids)
+    check_distinct(ids, vectors)
+    is_new = ~is_in(ids, index.all_ids)
     left = int(is_new.sum())
     added = start = filled = 0
     names: list[pa.Array] = []
@@ -346,8 +346,7 @@ def add_vectors(index: VectorIndex, vectors: str | Path) -> int:
 def _of(state: State, ids: pa.Array) -> pa.Array:
     """Those of some ids that have a vector."""
     found = [
-        shard.ids.filter(pa.array(_is_in(shard.ids, ids) & shard.is_alive))
-        for shard in state.shards
+        shard.ids.filter(pa.array(is_in(shard.ids, ids) & shard.is_alive)) for shard in state.shards
     ]
     return pa.concat_arrays([pa.array([], pa.string()), *found])
 
@@ -375,14 +374,14 @@ def _checked(
     Raises:
         InputError: Those that cannot.
     """
-    found, vectors = _strings(ids), np.asarray(vectors, np.float32)
+    found, vectors = strings(ids), np.asarray(vectors, np.float32)
     if vectors.ndim != 2 or len(vectors) != len(found):
         raise InputError(
             f"There are {len(found)} ids, and the shape of the vectors is {list(vectors.shape)}; "
             f"needed is [{len(found)}, {dimension or 'dimension'}]."
         )
     _check_dimension(vectors.shape[1], dimension, "the vectors", place)
-    _check_distinct(found, "the ids")
+    check_distinct(found, "the ids")
     check_finite(vectors, found, "new")
     return found, vectors
 
@@ -393,34 +392,3 @@ def _check_dimension(own: int, dimension: int, what: object, place: object) -> N
             f"{what} are of {own} dimensions, and {place} holds vectors of {dimension}: embed with "
             "the model and pooling of the index."
         )
-
-
-def _check_distinct(ids: pa.Array | pa.ChunkedArray, what: object) -> None:
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return
-    counts = pc.value_counts(ids)
-    first = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    raise InputError(
-        f"{len(first)} ids come more than once in {what} (the first is {first[0].as_py()!r}); an "
-        "id has one vector. Leave the others out."
-    )
-
-
-def _strings(ids: Ids) -> pa.Array:
-    try:
-        chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [pa.array(ids)]
-        if any(pa.types.is_floating(chunk.type) for chunk in chunks):
-            raise TypeError("they are floats, which merge ids")
-        found = pa.concat_arrays(
-            [pa.array([], pa.string()), *(c.cast(pa.string()) for c in chunks)]
-        )
-    except (pa.ArrowException, TypeError) as error:
-        raise InputError(f"The ids cannot be read ({error}); needed are strings.") from error
-    if found.null_count:
-        raise InputError(f"{found.null_count} ids are missing; every vector needs one.")
-    return found
-
-
-def _is_in(ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Whether each id is among others, bool."""
-    return pc.is_in(ids, value_set=among).to_numpy(zero_copy_only=False)
