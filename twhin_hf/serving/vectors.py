@@ -112,13 +112,15 @@ def embed_posts(
         progress: Shows a progress bar.
 
     Raises:
-        FileExistsError: The output is there.
+        FileExistsError: The output is there, or is a folder.
         FileNotFoundError: The posts are missing.
         InputError: Posts that cannot be read, an unknown pooling, a model that cannot be loaded,
             vectors that are not finite, or too large for float16, another process that makes the
             same file, or one to add to whose vectors are of another model or other options.
     """
     output = Path(output)
+    if output.is_dir():
+        raise FileExistsError(f"{output} is a folder; give the name of a file.")
     adds = add and output.exists() and not overwrite
     if output.exists() and not (overwrite or add):
         raise FileExistsError(f"{output} is there; remove it, or give another output.")

@@ -249,7 +249,7 @@ def build_index(
 ) -> VectorIndex:
     """Builds an index, exact in small shards and fast in large ones, and saves it in a folder.
 
-    Memory holds a shard: some `10 * dimension` bytes a vector of it.
+    Memory holds a shard: some `12 * dimension` bytes a vector of it while it is built.
 
     Args:
         vectors: File of `embed_posts` or a folder of such files; or distinct ids, strings, and

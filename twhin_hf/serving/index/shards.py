@@ -168,7 +168,8 @@ def open_shard(folder: Path, told: Mapping[str, Any], dimension: int) -> Shard:
     """
     import faiss
 
-    names = shard_files(told["number"])
+    number = int(told["number"])
+    names = shard_files(number)
     for name in names:
         check_file(folder / name, told["files"][name])
     with reading(folder / names[0], ADVICE, (*WRONG_CONTENT, RuntimeError)):
@@ -181,7 +182,7 @@ def open_shard(folder: Path, told: Mapping[str, Any], dimension: int) -> Shard:
             f"{folder / names[0]} holds {index.ntotal:,} vectors of {index.d} dimensions and "
             f"{len(ids):,} ids; index.json tells of {told['count']:,} of {dimension}. {ADVICE}"
         )
-    return Shard(told["number"], told, index, ids, np.ones(len(ids), bool))
+    return Shard(number, told, index, ids, np.ones(len(ids), bool))
 
 
 def read_ids(path: Path, columns: list[str]) -> pa.Table:

@@ -127,12 +127,14 @@ def write_state(folder: Path, state: State, before: State | None) -> State:
         state: Its shards are written already.
         before: The state that it follows.
     """
-    if before is None or state.deleted is not before.deleted:
-        number = state.next_number if state.deleted.num_rows else None
-        if number is not None:
+    if before is not None and state.deleted is not before.deleted:
+        number = None
+        if state.deleted.num_rows:
+            number = state.next_number
             with new_file(folder / _deleted_file(number)) as partial:
                 pq.write_table(state.deleted, partial)
-        state = state._replace(deleted_number=number, next_number=state.next_number + 1)
+            state = state._replace(next_number=number + 1)
+        state = state._replace(deleted_number=number)
     deleted = None
     names = {name for shard in state.shards for name in shard_files(shard.number)}
     if state.deleted_number is not None:
