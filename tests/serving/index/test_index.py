@@ -329,3 +329,35 @@ def test_searches_go_on_while_others_add(tmp_path):
         thread.join()
     assert not failures
     assert index.search(vectors, 1).post_ids == [[name] for name in ids]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_order_of_changes_gives_what_all_scores_give(tmp_path, seed):
+    random = np.random.default_rng(seed)
+    metric = METRICS[seed % 2]
+    held = dict(zip(names(20), some(20, seed=seed), strict=True))
+    config = IndexConfig(metric=metric, shard_size=int(random.integers(5, 40)))
+    index = build_index(([*held], np.stack([*held.values()])), tmp_path / "i", config)
+    for step in range(25):
+        some_ids = random.choice(names(60), random.integers(1, 12), replace=False).tolist()
+        if random.random() < 0.5:
+            new = [name for name in some_ids if name not in held]
+            vectors = some(len(new), seed=100 * seed + step)
+            index.add(new, vectors)
+            held |= dict(zip(new, vectors, strict=True))
+        else:
+            gone = index.delete(some_ids, erase=random.random() < 0.3)
+            assert gone == len([held.pop(name) for name in some_ids if name in held])
+        if random.random() < 0.3:
+            index = load_index(index.path)
+        assert index.count == len(held)
+        assert set(index.ids.to_pylist()) == held.keys()
+        if not held:
+            continue
+        queries = random.normal(size=(3, 8)).astype(np.float32)
+        exclude = [random.choice(names(60), size, replace=False).tolist() for size in (0, 3, 40)]
+        found = index.search(queries, 6, exclude)
+        for query, left_out, post_ids in zip(queries, exclude, found.post_ids, strict=True):
+            stays = [name for name in held if name not in left_out]
+            vectors = np.array([held[name] for name in stays], np.float32).reshape(-1, 8)
+            assert post_ids == expected(stays, vectors, query[None], 6, metric)[0][0]
