@@ -126,7 +126,7 @@ def _seconds(text: ir.StringColumn) -> ir.IntegerColumn:
         (text.re_search(_COMPACT), _compact(text)),
         (text.re_search(_X), _english(text, _X, (5, 1, 2, 3, 4))),
         (text.re_search(_MAIL), _english(text, _MAIL, (3, 2, 1, 4, 5))),
-        (text.re_search("^[0-9]"), text.replace(",", ".")),
+        (text.re_search("^[0-9]"), text.replace(",", ".").replace("/", "-")),
         else_=ibis.null("string"),
     )
     moment: Any = written.replace(" +", "+").replace(" -", "-").try_cast("timestamp('UTC')")

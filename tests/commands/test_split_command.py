@@ -1,3 +1,4 @@
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twhin_hf.commands.cli import main
@@ -15,6 +16,31 @@ def test_files_are_the_splits_of_every_stage(posts, tmp_path, capsys):
         assert table["post_id"].to_pylist() == [f"p{i}" for i in own]
         assert table["text"].to_pylist() == [posts[i]["text"] for i in own]
     assert "posts, saved in" in capsys.readouterr().out
+
+
+def test_by_time(tmp_path, capsys):
+    ids = [f"p{row}" for row in range(20)]
+    pq.write_table(pa.table({"post_id": ids, "text": ["text"] * 20}), tmp_path / "posts.parquet")
+    log = {"user_id": ["u"] * 20, "post_id": ids, "when": list(range(20))}
+    pq.write_table(pa.table(log), tmp_path / "log.parquet")
+    command = ["split", "--split", "time", "--posts", str(tmp_path / "posts.parquet")]
+    command += ["--output", str(tmp_path / "split")]
+    assert main(command) == 2
+    assert "A split by time needs a column timestamp" in capsys.readouterr().err
+    command += ["--engagements", str(tmp_path / "log.parquet"), "--log_columns", "timestamp=when"]
+    assert main(command) == 0
+    read = [
+        pq.read_table(tmp_path / "split" / f"{name}.parquet")["post_id"].to_pylist()
+        for name in ("train", "validation", "test")
+    ]
+    assert read == [ids[:16], ids[16:18], ids[18:]]
+    shown = capsys.readouterr()
+    assert "--before 1970-01-01T00:00:16Z" in shown.out
+    days = ["--validation_from", "1970-01-01T00:00:05", "--test_from", "6"]
+    assert main([*command, *days]) == 2
+    assert "split holds a run of other options: test_from was None" in capsys.readouterr().err
+    assert main([*command, *days, "--overwrite"]) == 0
+    assert pq.read_metadata(tmp_path / "split" / "validation.parquet").num_rows == 1
 
 
 def test_how_a_table_is_written_is_said_on_the_command_line(tmp_path, capsys):

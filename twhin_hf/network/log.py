@@ -322,7 +322,7 @@ def _known_posts(
         table = read_table(
             posts,
             ["post_id", "text"],
-            sorted({"timestamp"} & {*(columns or {})}),
+            [*({"timestamp"} & {*(columns or {})})],
             connection=engine,
             columns=columns,
             option="post_columns",
