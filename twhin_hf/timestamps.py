@@ -66,7 +66,7 @@ def with_time(table: ir.Table, source: str, *, is_needed: bool = True) -> ir.Tab
     return timed.drop("timestamp", "form")
 
 
-def read_time(text: str, option: str) -> int:
+def read_time(text: int | str, option: str) -> int:
     """One time, as whole seconds since 1970.
 
     Args:

@@ -2,6 +2,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twhin_hf.commands.cli import main
+from twhin_hf.commands.parsing import parse_command
+from twhin_hf.commands.split import split
 from twhin_hf.data.splits import split_posts
 
 
@@ -10,9 +12,9 @@ def test_files_are_the_splits_of_every_stage(posts, tmp_path, capsys):
     command = ["split", "--posts", str(tmp_path / "posts.parquet"), "--seed", "3"]
     assert main([*command, "--output", str(tmp_path / "split")]) == 0
     expected = split_posts(posts["post_id"], 3)
-    for split in ("train", "validation", "test"):
-        table = pq.read_table(tmp_path / "split" / f"{split}.parquet")
-        own = [i for i, name in enumerate(expected) if name == split]
+    for name in ("train", "validation", "test"):
+        table = pq.read_table(tmp_path / "split" / f"{name}.parquet")
+        own = [i for i, found in enumerate(expected) if found == name]
         assert table["post_id"].to_pylist() == [f"p{i}" for i in own]
         assert table["text"].to_pylist() == [posts[i]["text"] for i in own]
     assert "posts, saved in" in capsys.readouterr().out
@@ -67,3 +69,11 @@ def test_quotes_in_tsv(tmp_path):
         source.write_text(f"post_id\ttext\n1\t{written}\n")
         assert main([*command, *flags, "--overwrite"]) == 0
         assert pq.read_table(tmp_path / "out" / "train.parquet")["text"].to_pylist() == [text]
+
+
+def test_days_in_a_config_need_no_quotes(tmp_path):
+    path = tmp_path / "split.yaml"
+    path.write_text("split: time\nvalidation_from: 2024-05-01\ntest_from: 1714608000\n")
+    given = ["--config", str(path), "--posts", "p", "--output", "o"]
+    config = parse_command(split, given, "twhin-hf split")["config"]
+    assert (config.validation_from, config.test_from) == ("2024-05-01", 1_714_608_000)

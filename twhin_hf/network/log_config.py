@@ -32,7 +32,7 @@ class LogConfig:
     relations: list[str] | None = None
     min_user_degree: int = 1
     min_post_degree: int = 1
-    before: str | None = None
+    before: int | str | None = None
     max_unknown_posts: float = 0.5
     columns: dict[str, str] | None = None
     post_columns: dict[str, str] | None = None
