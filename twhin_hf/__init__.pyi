@@ -17,13 +17,11 @@ from .evaluation.alignment_plots import plot_alignment
 from .evaluation.baselines import evaluate_baselines, tfidf_features
 from .evaluation.classification_config import ClassificationConfig
 from .evaluation.engagement import choose_features, evaluate_engagement
-from .evaluation.engagement_config import EngagementConfig
 from .evaluation.engagement_results import combine_training_seeds, compare_engagement
 from .evaluation.hashtag import evaluate_hashtag
 from .evaluation.privacy.reporting import privacy_report
 from .evaluation.retrieval import evaluate_retrieval
 from .evaluation.suite.whole import run_suite
-from .evaluation.text_encoders import side_by_side
 from .evaluation.zero_shot import evaluate_zero_shot
 from .evaluation.zero_shot_config import ZeroShotConfig
 from .forgetting.forget import forget
@@ -31,6 +29,7 @@ from .forgetting.forgotten import read_forgotten
 from .hub.folder import complete_folder
 from .hub.push import push_to_hub
 from .loading.auto import load_post_encoder
+from .loading.text_encoders import side_by_side
 from .modeling.modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
 from .modeling.modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
 from .modeling.modeling_twhin_roberta import TwhinRobertaForPreTraining, TwhinRobertaModel
@@ -44,6 +43,9 @@ from .network.mining_config import MiningConfig
 from .pipeline import run_pipeline
 from .pipeline_config import PipelineConfig
 from .plots import plot_comparison, plot_losses
+from .recommendation.engagement_config import EngagementConfig
+from .recommendation.model import EngagementModel
+from .recommendation.recommendation_config import RecommendationConfig
 from .serving.export import export
 from .serving.export_config import ExportConfig
 from .serving.exported import load_exported
@@ -60,11 +62,13 @@ from .version import __version__
 __all__ = [
     "ClassificationConfig",
     "EngagementConfig",
+    "EngagementModel",
     "ExportConfig",
     "MiningConfig",
     "NetworkEmbeddingConfig",
     "PipelineConfig",
     "PostVectorsConfig",
+    "RecommendationConfig",
     "SocialLoss",
     "SocialPretrainingConfig",
     "SocialPretrainingTrainer",
