@@ -258,7 +258,12 @@ def test_the_readme(readme, folder):
         "data hashtag-build", "evaluate hashtag", "evaluate classification", "evaluate suite",
         "embed", "search",
     ]  # fmt: skip
-    for name in ("runs/mine", "runs/time", "results", *(f"results/{name}" for name in ("hashtag", "umsab"))):
+    for name in (
+        "runs/mine",
+        "runs/time",
+        "results",
+        *(f"results/{name}" for name in ("hashtag", "umsab")),
+    ):
         assert (folder / name / "results.json").is_file(), name
 
 
