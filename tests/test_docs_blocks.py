@@ -256,12 +256,17 @@ def readme(folder):
 def test_the_readme(readme, folder):
     assert readme == [
         "network import", "run", "split", "network embed", "network mine", "tokenizer", "pretrain",
-        "pretrain", "pretrain", "evaluate engagement", "data translation-pairs", "tpp",
+        "pretrain", "pretrain", "evaluate engagement", "run", "data translation-pairs", "tpp",
         "evaluate retrieval", "evaluate zero-shot", "evaluate alignment", "data hashtag",
         "data hashtag-build", "evaluate hashtag", "evaluate classification", "evaluate suite",
         "embed", "index", "search", "map",
     ]  # fmt: skip
-    for name in ("runs/mine", "results", *(f"results/{name}" for name in ("hashtag", "umsab"))):
+    for name in (
+        "runs/mine",
+        "runs/time",
+        "results",
+        *(f"results/{name}" for name in ("hashtag", "umsab")),
+    ):
         assert (folder / name / "results.json").is_file(), name
     assert (folder / "map.html").is_file()
 

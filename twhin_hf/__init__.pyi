@@ -5,9 +5,11 @@ from .benchmarks.hashtag.building import build_hashtag_benchmark
 from .benchmarks.hashtag.loading import load_hashtag_prediction
 from .conversion.convert import convert_checkpoint
 from .data.posts import read_posts
+from .data.split_config import SplitConfig
 from .data.splits import split_posts
 from .data.synthetic import generate_network, translation_pairs
 from .data.synthetic_config import SyntheticConfig
+from .data.time_splits import make_split
 from .data.tokenization import train_unigram_tokenizer
 from .data.translation.pairs import read_translation_pairs
 from .evaluation.alignment import evaluate_alignment, project
@@ -78,6 +80,7 @@ __all__ = [
     "SocialLoss",
     "SocialPretrainingConfig",
     "SocialPretrainingTrainer",
+    "SplitConfig",
     "SyntheticConfig",
     "TPPConfig",
     "TPPTrainer",
@@ -124,6 +127,7 @@ __all__ = [
     "load_network",
     "load_post_encoder",
     "load_pretraining_model",
+    "make_split",
     "mine_pairs",
     "new_pretraining_model",
     "open_store",

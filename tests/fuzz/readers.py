@@ -203,6 +203,13 @@ def read_log(path: Path) -> None:
     read_log(path, threads=1)
 
 
+def read_log_before(path: Path) -> None:
+    """An engagement log with times."""
+    from twhin_hf.network.log import read_log
+
+    read_log(path, threads=1, before="2024-05-01")
+
+
 def read_pairs(path: Path) -> None:
     """Mined pairs, as the trainer reads them."""
     from datasets import Dataset
@@ -890,6 +897,17 @@ READERS = (
     Reader("parquet", "a.parquet", read_parquet, (parquet(post_id=[1, 2], text=["a", "b"]),)),
     Reader("posts", "a.csv", read_posts, POSTS_CSV),
     Reader("log", "a.csv", read_log, (b"user_id,post_id,relation\nu,1,like\nv,1,\n",)),
+    Reader(
+        "log-before",
+        "a.csv",
+        read_log_before,
+        (
+            b"user_id,post_id,timestamp\nu,1,1600000000\nv,1,1.6e9\n",
+            b"user_id,post_id,timestamp\nu,1,2020-09-13T12:26:40+02:00\nv,1,20200913\n",
+            b"user_id,post_id,timestamp\nu,1,Sun Sep 13 12:26:40 +0000 2020\n",
+            b'user_id,post_id,timestamp\nu,1,"Sun, 13 Sep 2020 14:26:40 +0200"\n',
+        ),
+    ),
     Reader(
         "pairs",
         "a.parquet",
