@@ -31,20 +31,24 @@ def test_a_score_is_what_text_and_network_say_weighed(model):
     """Against the formula, for a post of the network, one that it has not seen and a new one."""
     parameters = model.parameters
     new = pa.table({"post_id": ["n"], "text": ["cat dog cat"]})
-    user = model.users["vectors"][model.users.rows(["u5"])[0]]
+    row = model.users.rows(["u5"])[0]
+    user, liked_content = model.users["vectors"][row], model.users["content"][row]
+    liked_content = liked_content / np.linalg.norm(liked_content)
     for post in ("p3", "p105", "n"):
         if post == "n":
             columns, count = {k: v[0] for k, v in model._columns_of(["cat dog cat"]).items()}, 0
             found = model.score(["u5"], new)[0, 0]
         else:
             row = model.posts.rows([post])[0]
-            columns = {name: model.posts[name][row] for name in ("text", "network")}
+            columns = {name: model.posts[name][row] for name in ("text", "network", "content")}
             count = len(model.users_of_posts.of(np.array([row]))[0])
             found = model.score(["u5"], [post])[0, 0]
-        a, c, b = (weights[0] for weights in parameters.mixing.of(np.array([count])))
+        a, c, d, b = (weights[0] for weights in parameters.mixing.of(np.array([count])))
         text = (parameters.user_map @ user + parameters.user_bias) @ columns["text"]
         network = (user + parameters.relation) @ columns["network"]
-        assert found == pytest.approx(a * text + c * network + b, rel=1e-4)
+        content = liked_content @ columns["content"]
+        assert np.linalg.norm(columns["content"]) == pytest.approx(1)
+        assert found == pytest.approx(a * text + c * network + d * content + b, rel=1e-4)
     assert (model.users_of_posts.of(model.posts.rows(["p105", "p3"]))[1] > 0).tolist() == [
         False,
         True,
@@ -171,7 +175,8 @@ def test_users_who_came_today(model, log):
 
 def test_an_empty_history_is_anybody(model):
     anybody = model.fold_in([[], []])
-    assert anybody.shape == (2, 8)
+    assert anybody.shape == (2, 8 + model.parameters.content_size)
+    assert not anybody[:, 8:].any()
     assert np.isfinite(model.score(None, ["p1"], vectors=anybody)).all()
 
 
@@ -185,7 +190,9 @@ def test_engagements_add_users(model):
     assert not {"p0", "p4"} & set(ids)
     # As the same history would be, but for what the two engagements told of the posts.
     row = model.users.rows(["new"])
-    np.testing.assert_allclose(model.users["vectors"][row], model.fold_in([["p0", "p4"]]), atol=0.3)
+    network, content = np.split(model.fold_in([["p0", "p4"]]), [8], axis=1)
+    np.testing.assert_allclose(model.users["vectors"][row], network, atol=0.3)
+    np.testing.assert_allclose(model.users["content"][row], content, rtol=1e-5)
 
 
 def test_engagements_move_a_known_user_towards_the_post(model):
@@ -342,7 +349,7 @@ def test_a_post_that_only_the_network_knows(log, network):
     graph = graph_of(log.engagements)
     model = EngagementModel.fit(graph, posts, ENCODER, network, QUICK)
     assert model.posts.ids[-1] == "p0"
-    a, _, _ = model.parameters.mixing.of(np.array([1]))
+    a, _, _, _ = model.parameters.mixing.of(np.array([1]))
     assert a[0]
     assert np.isfinite(model.score(["u1"], ["p0"])).all()
     with pytest.raises(InputError, match="'p0' has no text to compare"):

@@ -65,12 +65,11 @@ def test_predictions_of_the_ridge_are_those_of_the_other_half():
 
 
 def test_mixing_between_the_knots():
-    weights = np.zeros((3, KNOTS), np.float32)
+    weights = np.zeros((4, KNOTS), np.float32)
     weights[0, 1:3] = 1.0, 3.0  # at 1 and 3 engagements
-    a, c, b = Mixing(weights).of(np.array([1, 2, 3, 10**6]))
+    a, c, d, b = Mixing(weights).of(np.array([1, 2, 3, 10**6]))
     np.testing.assert_allclose(a, [1.0, 1 + 2 * (math.log2(3) - 1), 3.0, 0.0], rtol=1e-6)
-    assert not c.any()
-    assert not b.any()
+    assert not np.any([c, d, b])
 
 
 def test_mixing_learns_which_score_to_trust():
@@ -81,10 +80,26 @@ def test_mixing_learns_which_score_to_trust():
     engagements = np.repeat(np.where(np.arange(600) % 2, 255, 0)[:, None], 8, axis=1)
     text[engagements[:, 0] == 0, 0] += 2
     network[engagements[:, 0] == 255, 0] += 2
-    given = Candidates(text, network, engagements, np.zeros(shape, bool), np.ones(600))
-    a, c, _ = fit_mixing(given).of(np.array([0, 255]))
+    content = np.zeros(shape, np.float32)
+    given = Candidates(text, network, content, engagements, np.zeros(shape, bool))
+    a, c, _, _ = fit_mixing(given).of(np.array([0, 255]))
     assert a[0] > 1 > abs(c[0]) * 2
     assert c[1] > 1 > abs(a[1]) * 2
+
+
+def test_a_few_posts_drawn_stand_for_all():
+    """Of 64 posts, the weight learnt from 8 drawn ones is that of all."""
+    rng = np.random.default_rng(0)
+    score = rng.standard_normal((6000, 64)).astype(np.float32)
+    chances = np.exp(2 * score)
+    chosen = (chances.cumsum(axis=1) < rng.random((6000, 1)) * chances.sum(axis=1)[:, None]).sum(1)
+    engaged = score[np.arange(6000), chosen]
+    drawn = np.take_along_axis(score, rng.integers(0, 64, (6000, 8)), axis=1)
+    text = np.concatenate([engaged[:, None], drawn], axis=1)
+    nothing = np.zeros_like(text)
+    none = np.zeros(text.shape, int)
+    given = Candidates(text, nothing, nothing, none, none > 0)
+    assert fit_mixing(given).of(np.array([0]))[0][0] == pytest.approx(2, rel=0.1)
 
 
 def test_mixing_leaves_excluded_posts_out():
@@ -95,7 +110,8 @@ def test_mixing_leaves_excluded_posts_out():
     text[:, 1] += 6
     excluded = np.zeros(text.shape, bool)
     excluded[:, 1] = True
-    given = Candidates(text, np.zeros_like(text), np.zeros(text.shape, int), excluded, np.ones(300))
+    nothing = np.zeros_like(text)
+    given = Candidates(text, nothing, nothing, np.zeros(text.shape, int), excluded)
     assert fit_mixing(given).of(np.array([0]))[0][0] > 1
     given = given._replace(excluded=np.zeros(text.shape, bool))
     assert fit_mixing(given).of(np.array([0]))[0][0] < 1

@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 MODEL_TYPE = "twhin_engagement"
 ENCODER = "encoder"
-POST_COLUMNS = ("text", "predicted", "network", "has_text")
+USER_COLUMNS = ("vectors", "content")
+POST_COLUMNS = ("text", "predicted", "network", "content", "has_text")
 _PARAMETERS = "model.safetensors"
 _ENGAGEMENTS = "engagements.safetensors"
 
@@ -120,11 +121,14 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
     user_ids, users = _load_table(folder, "users", "user_id")
     post_ids, posts = _load_table(folder, "posts", "post_id")
     dimension = parameters.dimension
-    _check_columns(folder / "users", users, {"vectors": (dimension,)}, len(user_ids))
+    content: tuple[int, ...] = (parameters.content_size,)
+    of_users = {"vectors": (dimension,), "content": content}
+    _check_columns(folder / "users", users, of_users, len(user_ids))
     widths = {
         "text": (parameters.projection_size,),
         "predicted": (dimension,),
         "network": (dimension,),
+        "content": content,
         "has_text": (),
     }
     _check_columns(folder / "posts", posts, widths, len(post_ids))

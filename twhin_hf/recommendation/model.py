@@ -1,14 +1,15 @@
 """Who will like which post: a model that is fitted once, saved, updated and asked.
 
-Every score is one inner product: of a user's vector (projected, network, 1) and a post's (projected
-times a, network times c, b), where a, c and b are the mixing weights of the post's number of
-engagements. So an index of posts answers for users, and one of users for posts.
+Every score is one inner product: of a user's vector (projected, network, content, 1) and a post's
+(projected times a, network times c, content times d, b), where a, c, d and b are the mixing weights
+of the post's number of engagements. So an index of posts answers for users, and one of users for
+posts.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +45,9 @@ from twhin_hf.recommendation.words import WordFeatures
 
 logger = logging.getLogger(__name__)
 
+_SCORED = ("text", "network", "content")
+"""Columns of posts that scores are made of."""
+
 Encode = Callable[[Sequence[str]], np.ndarray]
 """Vectors float32 `[texts, width]`."""
 
@@ -67,9 +71,10 @@ class EngagementModel:
         settings: Encoder, features, figures of the fit; see `config.json`.
         encode: Vectors of texts, float32 `[texts, width]`.
         words: TF-IDF features beside them, where the model has any.
-        users: Columns `vectors` float32 `[users, dimension]`.
+        users: Columns `vectors` float32 `[users, dimension]`, `content` float32 `[users, content]`:
+            the sum of that of the posts engaged with.
         posts: Columns `text` float32 `[posts, projection]`, `predicted` and `network` float32
-            `[posts, dimension]`, `has_text` bool `[posts]`.
+            `[posts, dimension]`, `content` float32 `[posts, content]`, `has_text` bool `[posts]`.
         posts_of_users: Engagements, by user.
         users_of_posts: The same, by post.
     """
@@ -164,10 +169,13 @@ class EngagementModel:
         predicted[~has_text] = 0.0
         text = parameters.project_posts(read)
         text[~has_text] = 0.0
+        content = parameters.content(features)
+        content[~has_text] = 0.0
         columns = {
             "text": text.astype(np.float32),
             "predicted": predicted.astype(np.float32),
             "network": np.where(in_network[:, None], network_vectors, predicted).astype(np.float32),
+            "content": content,
             "has_text": has_text,
         }
         settings = {
@@ -180,14 +188,16 @@ class EngagementModel:
             },
         }
         every = network_records(network, ids)
+        links = Links(every.users, every.posts, network.num_users)
+        liked, _ = links.sums(np.arange(network.num_users), content)
         model = cls(
             parameters,
             settings,
             loaded.encode,
             words,
-            GrowingTable(network.user_ids.to_pylist(), vectors=user_vectors),
+            GrowingTable(network.user_ids.to_pylist(), vectors=user_vectors, content=liked),
             GrowingTable(ids, **columns),
-            Links(every.users, every.posts, network.num_users),
+            links,
             Links(every.posts, every.users, len(ids)),
         )
         model._add_graph(log)
@@ -225,7 +235,7 @@ class EngagementModel:
             saved.settings,
             encoder.encode,
             saved.words,
-            GrowingTable(saved.user_ids, vectors=saved.users["vectors"]),
+            GrowingTable(saved.user_ids, **saved.users),
             GrowingTable(saved.post_ids, **saved.posts),
             Links(saved.engagements.users, saved.engagements.posts, len(saved.user_ids)),
             Links(saved.engagements.posts, saved.engagements.users, len(saved.post_ids)),
@@ -249,7 +259,7 @@ class EngagementModel:
                 self.settings["encoder"] if encoder else None,
                 self.words,
                 self.users.ids,
-                {"vectors": self.users["vectors"]},
+                {name: self.users[name] for name in folder.USER_COLUMNS},
                 self.posts.ids,
                 {name: self.posts[name] for name in folder.POST_COLUMNS},
                 Records(*self.posts_of_users.all()),
@@ -312,7 +322,7 @@ class EngagementModel:
         new = [name for name, row in zip(first, self.users.rows(first), strict=True) if row < 0]
         if new:
             nothing = self._fold_in_users(np.zeros((1, self.parameters.dimension)), np.zeros(1))
-            self.users.add(new, vectors=np.repeat(nothing, len(new), axis=0))
+            self._add_users(new, np.repeat(nothing, len(new), axis=0))
         added = self._link(self.users.rows(users), post_rows, before)
         return added, len(new)
 
@@ -327,9 +337,13 @@ class EngagementModel:
         new = np.unique(edges.users[user_of[edges.users] < 0])
         if len(new):
             vectors = np.zeros((len(new), self.parameters.dimension), np.float32)
-            self.users.add([ids[row] for row in new], vectors=vectors)
+            self._add_users([ids[row] for row in new], vectors)
             user_of[new] = before + np.arange(len(new))
         self._link(user_of[edges.users], post_of[edges.posts], before)
+
+    def _add_users(self, names: Sequence[str], vectors: np.ndarray) -> None:
+        content = np.zeros((len(names), self.parameters.content_size), np.float32)
+        self.users.add(names, vectors=vectors, content=content)
 
     def _link(self, user_rows: np.ndarray, post_rows: np.ndarray, known_users: int) -> int:
         """Adds links and moves the vectors of both ends by what the links tell."""
@@ -337,6 +351,7 @@ class EngagementModel:
         if not len(users):
             return 0
         network, vectors = self.posts["network"], self.users["vectors"]
+        np.add.at(self.users["content"], users, self.posts["content"][posts])
         own = np.unique(users)
         old_sums, old_counts = self.posts_of_users.sums(own, network)
         liked = np.unique(posts)
@@ -360,13 +375,14 @@ class EngagementModel:
         return self.parameters.fold_in_user.vectors(sums, counts)
 
     def fold_in(self, histories: Sequence[Sequence[str]]) -> np.ndarray:
-        """Network vectors of users who are in no table, by the posts that they engaged with.
+        """Vectors of users who are in no table, by the posts that they engaged with.
 
         Args:
             histories: Ids of posts of each user; an empty one gives what holds for anybody.
 
         Returns:
-            float32 `[users, dimension]`, for `recommend` and `score` as `vectors`.
+            float32 `[users, dimension + content]`, for `recommend` and `score` as `vectors`: what
+            stands for the network's, and the sum of the posts' contents.
 
         Raises:
             InputError: A post is unknown.
@@ -374,10 +390,10 @@ class EngagementModel:
         counts = np.array([len(history) for history in histories], np.int64)
         rows = self._known_posts([post for history in histories for post in history])
         owners = np.repeat(np.arange(len(counts)), counts)
-        sums, counts = Links(owners, rows, len(counts)).sums(
-            np.arange(len(counts)), self.posts["network"]
-        )
-        return self._fold_in_users(sums, counts)
+        links, users = Links(owners, rows, len(counts)), np.arange(len(counts))
+        sums, counts = links.sums(users, self.posts["network"])
+        content, _ = links.sums(users, self.posts["content"])
+        return np.concatenate([self._fold_in_users(sums, counts), content], axis=1)
 
     # --- vectors --------------------------------------------------------------------------------
 
@@ -388,21 +404,26 @@ class EngagementModel:
 
         Args:
             users: Known users; all in the order of the table where None.
-            vectors: Network vectors of others in their place, such as `fold_in` gives.
+            vectors: Of others in their place, as `fold_in` gives them.
 
         Returns:
-            float32 `[users, projection + dimension + 1]`.
+            float32 `[users, projection + dimension + content + 1]`.
 
         Raises:
             InputError: A user is unknown.
         """
         if vectors is None:
-            table = self.users["vectors"]
-            vectors = table if users is None else table[self._known_users(users)]
-        text = self.parameters.project_users(vectors)
-        ones = np.ones((len(vectors), 1))
-        joined = np.concatenate([text, vectors + self.parameters.relation, ones], axis=1)
-        return joined.astype(np.float32)
+            rows = slice(None) if users is None else self._known_users(users)
+            network, content = self.users["vectors"][rows], self.users["content"][rows]
+        else:
+            network, content = np.split(vectors, [self.parameters.dimension], axis=1)
+        parts = [
+            self.parameters.project_users(network),
+            network + self.parameters.relation,
+            length_normalized(content),
+            np.ones((len(network), 1)),
+        ]
+        return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def post_vectors(self, posts: Sequence[str] | pa.Table | None = None) -> np.ndarray:
         """Vectors whose inner product with a user's is the score.
@@ -412,7 +433,7 @@ class EngagementModel:
                 encoded; all of the catalogue where None.
 
         Returns:
-            float32 `[posts, projection + dimension + 1]`.
+            float32 `[posts, projection + dimension + content + 1]`.
 
         Raises:
             InputError: A post is unknown, or has no text.
@@ -424,24 +445,25 @@ class EngagementModel:
 
     def _vectors_of_rows(self, rows: np.ndarray) -> np.ndarray:
         _, counts = self.users_of_posts.of(rows)
-        return self._weighted(self.posts["text"][rows], self.posts["network"][rows], counts)
+        return self._weighted({name: self.posts[name][rows] for name in _SCORED}, counts)
 
-    def _weighted(self, text: np.ndarray, network: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        a, c, b = self.parameters.mixing.of(counts)
-        return np.concatenate([text * a[:, None], network * c[:, None], b[:, None]], axis=1)
+    def _weighted(self, columns: Mapping[str, np.ndarray], counts: np.ndarray) -> np.ndarray:
+        *weights, bias = self.parameters.mixing.of(counts)
+        parts = [columns[name] * own[:, None] for name, own in zip(_SCORED, weights, strict=True)]
+        return np.concatenate([*parts, bias[:, None]], axis=1)
 
     def _table_vectors(self, posts: pa.Table) -> np.ndarray:
         ids, texts = ids_and_texts(posts)
         rows = self.posts.rows(ids)
-        width = self.parameters.projection_size + self.parameters.dimension + 1
-        vectors = np.empty((len(ids), width), np.float32)
         known = rows >= 0
-        vectors[known] = self._vectors_of_rows(rows[known])
+        of_known = self._vectors_of_rows(rows[known])
+        vectors = np.empty((len(ids), of_known.shape[1]), np.float32)
+        vectors[known] = of_known
         unknown = np.flatnonzero(~known)
         if len(unknown):
             columns = self._columns_of([texts[place] for place in unknown])
             counts = np.zeros(len(unknown), np.int64)
-            vectors[unknown] = self._weighted(columns["text"], columns["network"], counts)
+            vectors[unknown] = self._weighted(columns, counts)
         return vectors
 
     def _columns_of(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
@@ -459,6 +481,7 @@ class EngagementModel:
             "text": self.parameters.project_posts(read).astype(np.float32),
             "predicted": predicted,
             "network": predicted,
+            "content": self.parameters.content(features),
             "has_text": np.ones(len(texts), bool),
         }
 
