@@ -41,13 +41,14 @@ def recommendation(
     popularity, the mean of what a user engaged with (TF-IDF + SVD, the encoder), and ALS (pip
     install 'twhin_hf[als]').
 
-    What was learnt from is written to training_engagements.parquet: train an encoder by it, and its
-    figures on known posts and new users are fair too.
+    What was learnt from is written to training_engagements.parquet. An encoder that was trained by
+    the whole log has seen some of what is to be found, but for new posts: give `twhin-hf run`
+    visible_engagements.parquet, which adds what known users did with validation and test posts.
 
     Args:
         posts: Posts (post_id, text, lang): Parquet, CSV or JSON lines; file or folder.
         engagements: Whole engagement log (user_id, post_id).
-        output: Folder for results.json, training_engagements.parquet and recall.png.
+        output: Folder for results.json, the two logs and recall.png.
         encoder: Encoder to judge.
         config: Options of judging.
         split: By what posts are split.
@@ -66,7 +67,6 @@ def recommendation(
     from pathlib import Path
 
     import numpy as np
-    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -76,7 +76,11 @@ def recommendation(
     from twhin_hf.evaluation.recommendation.baselines import HYBRID
     from twhin_hf.evaluation.recommendation.evaluation import judge_split
     from twhin_hf.evaluation.recommendation.results import plot_recall, task_tables, with_models
-    from twhin_hf.evaluation.recommendation.splits import check_network, split_recommendation
+    from twhin_hf.evaluation.recommendation.splits import (
+        check_network,
+        log_table,
+        split_recommendation,
+    )
     from twhin_hf.files import new_file
     from twhin_hf.loading.places import check_local_path
     from twhin_hf.network.folder import load_network
@@ -125,15 +129,9 @@ def recommendation(
         check_network(given, parts)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    own = parts.training_log
-    with new_file(folder / "training_engagements.parquet") as path:
-        names = pa.array(own.relations, pa.string())
-        learnt = {
-            "user_id": own.user_ids.take(pa.array(own.lhs)),
-            "post_id": own.post_ids.take(pa.array(own.rhs)),
-            "relation": names.take(pa.array(own.relation)),
-        }
-        pq.write_table(pa.table(learnt), path)
+    for name, part in (("training", parts.training_log), ("visible", parts.visible_log)):
+        with new_file(folder / f"{name}_engagements.parquet") as path:
+            pq.write_table(log_table(part), path)
     times = None
     try:
         found = read_post_times(table["post_id"], posts, engagements, **reading)

@@ -35,8 +35,8 @@ _FEWEST_POSTS = 20
 
 _RANDOM_PAIRS = 400_000
 
-_MIXING_PAIRS = 4_000_000
-"""Held-out engagements times posts that each is told from: some 100 bytes each."""
+_MIXING_PAIRS = 12_000_000
+"""Held-out engagements times posts that each is told from, at most: some 40 bytes each."""
 
 _CONTENT = 256
 """Width of what texts are compared by, at most."""
@@ -280,27 +280,26 @@ class _Scores:
     content_users: np.ndarray
     content_posts: np.ndarray
 
-    def of(self, users: np.ndarray, posts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Text, network and content of pairs, float32 of the shape of `posts`.
+    def parts(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Users and posts of text, network and content."""
+        return [
+            (self.text_users, self.text_posts),
+            (self.network_users, self.network_posts),
+            (self.content_users, self.content_posts),
+        ]
 
-        `users` has one dimension where `posts` has two: a row of posts for each.
-        """
-        blocks = []
-        for rows in np.array_split(np.arange(len(posts)), 1 + posts.size // 100_000):
-            own, others = users[rows], posts[rows]
-            pairs = "ud,ucd->uc" if posts.ndim == 2 else "ud,ud->u"
-            blocks.append(
+    def of(self, users: np.ndarray, posts: np.ndarray) -> list[np.ndarray]:
+        """Text, network and content of pairs, float32 `[pairs]` each."""
+        blocks = np.array_split(np.arange(len(users)), 1 + len(users) // 100_000)
+        return [
+            np.concatenate(
                 [
-                    np.einsum(pairs, of_users[own], of_posts[others], dtype=np.float32)
-                    for of_users, of_posts in (
-                        (self.text_users, self.text_posts),
-                        (self.network_users, self.network_posts),
-                        (self.content_users, self.content_posts),
-                    )
+                    np.einsum("pd,pd->p", of_users[users[rows]], of_posts[posts[rows]])
+                    for rows in blocks
                 ]
-            )
-        text, network, content = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-        return text, network, content
+            ).astype(np.float32)
+            for of_users, of_posts in self.parts()
+        ]
 
 
 def _weights_of_unseen(given: Observed) -> np.ndarray:
@@ -328,14 +327,17 @@ def _candidates(
     num_negatives: int,
     rng: np.random.Generator,
 ) -> Candidates:
-    """The engaged post first, then posts drawn from all."""
-    drawn = rng.integers(0, len(engaged), (len(records), num_negatives))
-    posts = np.concatenate([records.posts[:, None], drawn], axis=1)
-    users = np.repeat(records.users[:, None], posts.shape[1], axis=1)
-    known = np.isin(_key(users, posts), _key(every.users, every.posts))
-    known[:, 0] = False
-    scores = tables.of(records.users, posts)
-    return Candidates(*scores, engaged[posts], known)
+    """The engaged posts, and posts drawn from all for all of them together."""
+    drawn = np.sort(rng.permutation(len(engaged))[:num_negatives])
+    pairs = _key(records.users[:, None], drawn[None])
+    scores = [of_users[records.users] @ of_posts[drawn].T for of_users, of_posts in tables.parts()]
+    return Candidates(
+        np.stack(tables.of(records.users, records.posts)),
+        engaged[records.posts],
+        np.stack(scores).astype(np.float32),
+        engaged[drawn],
+        np.isin(pairs, _key(every.users, every.posts)),
+    )
 
 
 def _key(users: np.ndarray, posts: np.ndarray) -> np.ndarray:

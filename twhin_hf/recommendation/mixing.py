@@ -27,20 +27,20 @@ _STEPS = 60
 
 
 class Candidates(NamedTuple):
-    """Held-out engagements, each with posts to tell it from; the engaged post comes first.
+    """Held-out engagements, and posts to tell the engaged ones from.
 
     Args:
-        text: Score of the text, float32 `[records, candidates]`.
-        network: Score of the network, the same shape.
-        content: Cosine with what the user engaged with, the same shape.
-        engagements: Number of engagements of each post, int `[records, candidates]`.
-        excluded: Posts that are no candidates of a record, bool, the same shape.
+        engaged: Scores of the engaged posts: text, network and content, float32 `[3, records]`.
+        engaged_counts: Numbers of engagements of the engaged posts, int `[records]`.
+        drawn: The same scores of posts drawn from all, float32 `[3, records, posts]`.
+        drawn_counts: Numbers of engagements of the drawn posts, int `[posts]`.
+        excluded: Which of these a record's user has engaged with, bool `[records, posts]`.
     """
 
-    text: np.ndarray
-    network: np.ndarray
-    content: np.ndarray
-    engagements: np.ndarray
+    engaged: np.ndarray
+    engaged_counts: np.ndarray
+    drawn: np.ndarray
+    drawn_counts: np.ndarray
     excluded: np.ndarray
 
 
@@ -73,17 +73,18 @@ class Mixing(NamedTuple):
 
 
 def fit_mixing(given: Candidates) -> Mixing:
-    """Learns the weights: the engaged post is told from the other candidates (softmax).
+    """Learns the weights: the engaged post is told from the drawn ones (softmax).
 
     Args:
         given: Held-out engagements; each has one candidate at least.
     """
-    places = np.minimum(np.log2(1.0 + given.engagements), KNOTS - 1)
-    below = np.minimum(places.astype(np.int64), KNOTS - 2)
-    lower, share = torch.from_numpy(below), torch.from_numpy((places - below).astype(np.float32))
-    scores = [np.asarray(part, np.float32) for part in (given.text, given.network, given.content)]
-    scale = [float(part.std()) or 1.0 for part in scores]
-    parts = [torch.from_numpy(part / own) for part, own in zip(scores, scale, strict=True)]
+    scale = np.asarray(given.drawn).std(axis=(1, 2))
+    scale[scale == 0] = 1.0
+    engaged = torch.from_numpy(given.engaged / scale[:, None])
+    drawn = torch.from_numpy(given.drawn / scale[:, None, None])
+    places = [
+        torch.from_numpy(_hats(counts)) for counts in (given.engaged_counts, given.drawn_counts)
+    ]
     excluded = torch.from_numpy(given.excluded)
     knots = torch.zeros(4, KNOTS)
     knots[:3] = 1.0
@@ -92,16 +93,15 @@ def fit_mixing(given: Candidates) -> Mixing:
         [knots], max_iter=_STEPS, line_search_fn="strong_wolfe", tolerance_grad=1e-6
     )
 
-    def at(row: torch.Tensor) -> torch.Tensor:
-        return torch.lerp(row[lower], row[lower + 1], share)
-
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        mixed = at(knots[3])
-        for row, part in zip(knots, parts, strict=False):
-            mixed = mixed + at(row) * part
+        own, others = (hats @ knots.T for hats in places)
+        found = (own[:, :3].T * engaged).sum(dim=0) + own[:, 3]
+        mixed = others[:, 3].expand(drawn.shape[1:])
+        for place in range(3):
+            mixed = torch.addcmul(mixed, drawn[place], others[:, place])
         mixed = mixed.masked_fill(excluded, -torch.inf)
-        losses = torch.logsumexp(mixed, dim=1) - mixed[:, 0]
+        losses = torch.logaddexp(torch.logsumexp(mixed, dim=1), found) - found
         steps = (knots[:, 1:] - knots[:, :-1]).square().sum()
         # The last term takes the constant out of b, which no ranking depends on.
         total = losses.mean() + _SMOOTHNESS * (steps + knots[3].mean().square())
@@ -111,3 +111,10 @@ def fit_mixing(given: Candidates) -> Mixing:
     optimizer.step(loss)
     found = knots.detach().numpy() / np.array([*scale, 1.0])[:, None]
     return Mixing(found.astype(np.float32))
+
+
+def _hats(engagements: np.ndarray) -> np.ndarray:
+    """Share of each knot, float32 `[…, KNOTS]`."""
+    places = np.minimum(np.log2(1.0 + np.asarray(engagements)), KNOTS - 1)
+    hats = np.maximum(0.0, 1.0 - np.abs(places[..., None] - np.arange(KNOTS)))
+    return hats.astype(np.float32)

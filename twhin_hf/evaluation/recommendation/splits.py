@@ -56,6 +56,7 @@ class RecommendationSplit:
         tasks: What is to be found.
         training_log: What a network may be embedded from.
         known_log: What a model may be fitted with.
+        visible_log: That and what known users did with test posts: for what splits again.
     """
 
     log: EngagementGraph
@@ -67,6 +68,7 @@ class RecommendationSplit:
     tasks: list[Task]
     training_log: EngagementGraph
     known_log: EngagementGraph
+    visible_log: EngagementGraph
 
     @property
     def known_posts(self) -> pa.Table:
@@ -113,9 +115,10 @@ def split_recommendation(
     kept = _kept_out(log, learnable, post_rows, config.known_posts, rng)
     training = learnable[~kept]
     training_log = _part(log, training)
-    known_log = _part(
-        log, np.sort(np.concatenate([training, edges[(split == "validation") & ~new]]))
-    )
+    others = edges[(split != "train") & ~new]
+    visible_log = _part(log, np.sort(np.concatenate([training, others])))
+    others = others[splits[post_rows[others]] == "validation"]
+    known_log = _part(log, np.sort(np.concatenate([training, others])))
     if not training_log.num_edges:
         raise InputError(
             "no engagement of a known user with a training post is left to learn from; give a "
@@ -125,10 +128,10 @@ def split_recommendation(
     def records(chosen: np.ndarray) -> Records:
         return distinct_records(log.lhs[chosen], post_rows[chosen])
 
-    own = edges[(split == "train") & new]
-    shown = _every_second(log.lhs[own], rng)
+    own = records(edges[(split == "train") & new])
+    shown = _every_second(own.users, rng)
     known = _of_log(known_log, log, posts)
-    history = Records.concatenate([known, records(own[shown])])
+    history = Records.concatenate([known, own.where(shown)])
     has_history = np.zeros(log.num_users, bool)
     has_history[history.users] = True
     engaged = np.zeros(len(posts), bool)
@@ -137,7 +140,7 @@ def split_recommendation(
     old = old[engaged[old]]
     later = records(edges[split == "test"])
     hidden = records(learnable[kept])
-    rest = records(own[~shown])
+    rest = own.where(~shown)
     both = np.sort(np.concatenate([old, fresh]))
     # Among all posts, new and known ones are to be found as often as the log has them.
     share = int(kept.sum()) / max(1, len(learnable))
@@ -161,8 +164,28 @@ def split_recommendation(
     if not tasks:
         raise InputError("no engagement is left to find; give a longer log, or larger shares.")
     return RecommendationSplit(
-        log, posts, splits, np.flatnonzero(is_new), known, history, tasks, training_log, known_log
+        log,
+        posts,
+        splits,
+        np.flatnonzero(is_new),
+        known,
+        history,
+        tasks,
+        training_log,
+        known_log,
+        visible_log,
     )
+
+
+def log_table(log: EngagementGraph) -> pa.Table:
+    """A log as it is written: `user_id`, `post_id` and `relation`."""
+    relations = pa.array(log.relations, pa.string())
+    columns = {
+        "user_id": log.user_ids.take(pa.array(log.lhs)),
+        "post_id": log.post_ids.take(pa.array(log.rhs)),
+        "relation": relations.take(pa.array(log.relation)),
+    }
+    return pa.table(columns)
 
 
 def check_network(network: Network, split: RecommendationSplit) -> None:
