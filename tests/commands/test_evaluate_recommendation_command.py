@@ -92,7 +92,7 @@ def test_everybody_stands_in_one_table(folder, output, capsys):
 
 def test_an_own_network_gives_the_same_and_a_leaky_one_is_refused(folder, output, tmp_path):
     own, leaky = tmp_path / "network", tmp_path / "leaky"
-    options = ("--dimension", 16, "--holdout", 0.05, "--threads", 1)
+    options = ("--dimension", 16, "--threads", 1)
     training = output / "training_engagements.parquet"
     run("network embed", "--engagements", training, "--output", own, *options)
     again = evaluate(folder, tmp_path / "again", "--network", own)
