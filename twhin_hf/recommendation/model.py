@@ -318,10 +318,8 @@ class EngagementModel:
         """
         ids, texts = _ids_and_texts(posts)
         place_of = dict(zip(reversed(ids), range(len(ids) - 1, -1, -1), strict=True))
-        new = [
-            name for name, row in zip(place_of, self.posts.rows(place_of), strict=True) if row < 0
-        ]
-        new.sort(key=place_of.__getitem__)
+        first = list(dict.fromkeys(ids))
+        new = [name for name, row in zip(first, self.posts.rows(first), strict=True) if row < 0]
         if not new:
             return 0
         found = self._encoded(texts, [place_of[name] for name in new])
