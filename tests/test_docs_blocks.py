@@ -83,6 +83,7 @@ SMALLER = {
     "evaluate suite": FINE_TUNING,
     "embed": ["--device=cpu", "--no_progress"],
     "search": ["--device=cpu"],
+    "map": ["--sample=60"],
 }  # fmt: skip
 """What makes the commands small; an option that comes later takes precedence."""
 
@@ -256,10 +257,11 @@ def test_the_readme(readme, folder):
         "pretrain", "pretrain", "evaluate engagement", "data translation-pairs", "tpp",
         "evaluate retrieval", "evaluate zero-shot", "evaluate alignment", "data hashtag",
         "data hashtag-build", "evaluate hashtag", "evaluate classification", "evaluate suite",
-        "embed", "search",
+        "embed", "search", "map",
     ]  # fmt: skip
     for name in ("runs/mine", "results", *(f"results/{name}" for name in ("hashtag", "umsab"))):
         assert (folder / name / "results.json").is_file(), name
+    assert (folder / "map.html").is_file()
 
 
 def test_the_page_on_random_poolers(folder):

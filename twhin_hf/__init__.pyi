@@ -12,6 +12,7 @@ from .data.tokenization import train_unigram_tokenizer
 from .data.translation.pairs import read_translation_pairs
 from .evaluation.alignment import evaluate_alignment, project
 from .evaluation.alignment_plots import plot_alignment
+from .evaluation.audience import audience_agreement
 from .evaluation.baselines import evaluate_baselines, tfidf_features
 from .evaluation.classification_config import ClassificationConfig
 from .evaluation.engagement import choose_features, evaluate_engagement
@@ -28,6 +29,8 @@ from .hub.folder import complete_folder
 from .hub.push import push_to_hub
 from .loading.auto import load_post_encoder
 from .loading.text_encoders import side_by_side
+from .maps.map_config import MapConfig
+from .maps.writing import write_map
 from .modeling.modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
 from .modeling.modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
 from .modeling.modeling_twhin_roberta import TwhinRobertaForPreTraining, TwhinRobertaModel
@@ -62,6 +65,7 @@ __all__ = [
     "EngagementConfig",
     "EngagementModel",
     "ExportConfig",
+    "MapConfig",
     "MiningConfig",
     "NetworkEmbeddingConfig",
     "PipelineConfig",
@@ -85,6 +89,7 @@ __all__ = [
     "TwhinXLMRobertaModel",
     "ZeroShotConfig",
     "__version__",
+    "audience_agreement",
     "build_benchmark",
     "build_engagement_benchmark",
     "build_hashtag_benchmark",
@@ -132,4 +137,5 @@ __all__ = [
     "tfidf_features",
     "train_unigram_tokenizer",
     "translation_pairs",
+    "write_map",
 ]

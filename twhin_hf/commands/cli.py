@@ -75,6 +75,7 @@ COMMANDS = {
     "serve": ("serve:serve", "Answer for vectors and recommendations over HTTP"),
     "embed": ("embed:embed", "Write the vectors of posts to a Parquet file"),
     "search": ("search:search", "Find the posts nearest to a text"),
+    "map": ("map:map_posts", "Write a page that shows posts as an encoder sees them"),
     "convert": ("convert:convert", "Convert a checkpoint into ours, or ours into a plain encoder"),
     "export": ("export:export", "Export an encoder to ONNX, OpenVINO or torch.export"),
     "push": ("push:push", "Publish a model, an adapter or a benchmark on the Hub"),

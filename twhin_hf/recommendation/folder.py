@@ -176,7 +176,7 @@ def _load_table(folder: Path, name: str, column: str) -> tuple[list[str], dict[s
     with reading(path, ADVICE, (pa.ArrowException, OSError, *WRONG_CONTENT)):
         ids = read_parquet(path, [column])[column].cast(pa.string()).to_pylist()
         if None in ids or len(set(ids)) != len(ids):
-            raise InputError(f"{path}: an id is missing or stands twice. {ADVICE}")
+            raise ValueError("an id is missing or stands twice")
     return ids, _load_tensors(folder / f"{name}.safetensors")
 
 
@@ -198,4 +198,4 @@ def _check_columns(
 def _check_rows(engagements: Records, num_users: int, num_posts: int) -> None:
     for rows, count in ((engagements.users, num_users), (engagements.posts, num_posts)):
         if len(rows) and not (rows.min() >= 0 and rows.max() < count):
-            raise InputError(f"engagements of rows up to {rows.max()} do not fit {count} rows")
+            raise ValueError(f"engagements of rows up to {rows.max()} do not fit {count} rows")

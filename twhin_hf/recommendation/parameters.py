@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twhin_hf.errors import InputError, reading
+from twhin_hf.errors import reading
 from twhin_hf.files import new_file
 from twhin_hf.recommendation.calibration import Calibration
 from twhin_hf.recommendation.fold_in import FoldIn
@@ -130,7 +130,7 @@ class Parameters:
         return found
 
     def check(self) -> None:
-        """Raises an InputError where the tensors do not fit each other, or are not finite."""
+        """Raises a ValueError where the tensors do not fit each other, or are not finite."""
         size, dimension, width = self.projection_size, self.dimension, self.num_features
         knots = len(self.calibration.scores)
         wanted = {
@@ -145,6 +145,6 @@ class Parameters:
         }
         for name, (values, shape) in wanted.items():
             if values.shape != shape:
-                raise InputError(f"{name} has shape {list(values.shape)}, needed is {list(shape)}")
+                raise ValueError(f"{name} has shape {list(values.shape)}, needed is {list(shape)}")
             if not np.isfinite(values).all():
-                raise InputError(f"{name} holds NaN or infinity")
+                raise ValueError(f"{name} holds NaN or infinity")

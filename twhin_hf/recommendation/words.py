@@ -110,7 +110,7 @@ class WordFeatures:
             idf, directions = tensors["idf"], tensors["directions"]
             counts = {len(words), len(idf), directions.shape[1]}
             if len(counts) != 1 or not all(isinstance(word, str) for word in words):
-                raise InputError(f"{len(words)} words, weights of {sorted(counts)}")
+                raise ValueError(f"{len(words)} words, weights of {sorted(counts)}")
         return cls(words, idf, directions)
 
 
