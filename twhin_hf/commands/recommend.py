@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
@@ -79,7 +79,7 @@ def recommend(
     check_local_path(model)
     if output:
         check_answer_file(output, overwrite)
-    reading = {"table_format": table_format, "memory_limit": memory_limit}
+    reading: Any = {"table_format": table_format, "memory_limit": memory_limit}
     if users and len(users) == 1 and Path(users[0]).is_file():
         column = (columns or {}).get("user_id", "user_id")
         users = read_ids(users[0], column, **reading).to_pylist()
@@ -153,17 +153,18 @@ def _add_history(model: EngagementModel, told: pa.Table) -> list[str]:
     import logging
 
     people, liked = (told[name].to_pylist() for name in ("user_id", "post_id"))
+    pairs = list(zip(people, liked, strict=True))
     known = (model.posts.rows(liked) >= 0).tolist()
-    if left_out := known.count(False):
+    kept = [pair for pair, is_known in zip(pairs, known, strict=True) if is_known]
+    if left_out := len(pairs) - len(kept):
         logging.getLogger(__name__).warning(
             "%s of %s engagements of the history are with posts that neither the model nor --posts "
             "knows: they are left out",
             f"{left_out:,}",
-            f"{len(known):,}",
+            f"{len(pairs):,}",
         )
-    pairs = [pair for pair, is_known in zip(zip(people, liked), known, strict=True) if is_known]
-    model.add_engagements([user for user, _ in pairs], [post for _, post in pairs])
-    return list(dict.fromkeys(user for user, _ in pairs))
+    model.add_engagements([user for user, _ in kept], [post for _, post in kept])
+    return list(dict.fromkeys(user for user, _ in kept))
 
 
 def _check_known(model: EngagementModel, users: list[str]) -> None:

@@ -221,8 +221,8 @@ class EngagementModel:
         if encoder is None:
             if saved.encoder is None:
                 raise InputError(
-                    f"{name_or_path} was saved without its encoder; give it (encoder=, in commands "
-                    "--encoder)"
+                    f"{name_or_path} was saved without its encoder; give encoder= (in commands "
+                    "--encoder) the one that it was fitted with"
                 )
             encoder = load_text_encoder(saved.encoder)
         return cls(
@@ -329,7 +329,7 @@ class EngagementModel:
             predicted=found.predicted,
             network=found.predicted,
             has_text=True,
-            vectors=self._weighted(found.text, found.predicted, np.zeros(len(new), np.int64)),
+            vectors=self.vectors_of_new(found),
             directions=length_normalized(found.text),
         )
         return len(new)
@@ -474,10 +474,13 @@ class EngagementModel:
         vectors[rows >= 0] = table[rows[rows >= 0]]
         unknown = np.flatnonzero(rows < 0)
         if len(unknown):
-            found = self._encoded(texts, unknown.tolist())
-            counts = np.zeros(len(unknown), np.int64)
-            vectors[unknown] = self._weighted(found.text, found.predicted, counts)
+            vectors[unknown] = self.vectors_of_new(self._encoded(texts, unknown.tolist()))
         return vectors
+
+    def vectors_of_new(self, texts: EncodedTexts) -> np.ndarray:
+        """As `post_vectors`, of texts that nobody has engaged with yet; it reads no table."""
+        counts = np.zeros(len(texts.text), np.int64)
+        return self._weighted(texts.text, texts.predicted, counts)
 
     def _encoded(self, texts: Sequence[str] | EncodedTexts, places: list[int]) -> EncodedTexts:
         """Those at some places, encoded unless they are."""
