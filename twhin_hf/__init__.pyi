@@ -5,9 +5,11 @@ from .benchmarks.hashtag.building import build_hashtag_benchmark
 from .benchmarks.hashtag.loading import load_hashtag_prediction
 from .conversion.convert import convert_checkpoint
 from .data.posts import read_posts
+from .data.split_config import SplitConfig
 from .data.splits import split_posts
 from .data.synthetic import generate_network, translation_pairs
 from .data.synthetic_config import SyntheticConfig
+from .data.time_splits import make_split
 from .data.tokenization import train_unigram_tokenizer
 from .data.translation.pairs import read_translation_pairs
 from .evaluation.alignment import evaluate_alignment, project
@@ -50,7 +52,10 @@ from .recommendation.recommendation_config import RecommendationConfig
 from .serving.export import export
 from .serving.export_config import ExportConfig
 from .serving.exported import load_exported
+from .serving.index.index import VectorIndex, add_vectors, build_index, load_index
+from .serving.index.index_config import IndexConfig
 from .serving.search import search, search_vectors
+from .serving.stores.opening import fill_store, open_store
 from .serving.vectors import embed_posts
 from .serving.vectors_config import PostVectorsConfig
 from .table_format import TableFormat
@@ -65,6 +70,7 @@ __all__ = [
     "EngagementConfig",
     "EngagementModel",
     "ExportConfig",
+    "IndexConfig",
     "MapConfig",
     "MiningConfig",
     "NetworkEmbeddingConfig",
@@ -74,6 +80,7 @@ __all__ = [
     "SocialLoss",
     "SocialPretrainingConfig",
     "SocialPretrainingTrainer",
+    "SplitConfig",
     "SyntheticConfig",
     "TPPConfig",
     "TPPTrainer",
@@ -87,12 +94,15 @@ __all__ = [
     "TwhinRobertaModel",
     "TwhinXLMRobertaForPreTraining",
     "TwhinXLMRobertaModel",
+    "VectorIndex",
     "ZeroShotConfig",
     "__version__",
+    "add_vectors",
     "audience_agreement",
     "build_benchmark",
     "build_engagement_benchmark",
     "build_hashtag_benchmark",
+    "build_index",
     "choose_features",
     "combine_training_seeds",
     "compare_engagement",
@@ -107,16 +117,20 @@ __all__ = [
     "evaluate_retrieval",
     "evaluate_zero_shot",
     "export",
+    "fill_store",
     "forget",
     "generate_network",
     "load_engagement_prediction",
     "load_exported",
     "load_hashtag_prediction",
+    "load_index",
     "load_network",
     "load_post_encoder",
     "load_pretraining_model",
+    "make_split",
     "mine_pairs",
     "new_pretraining_model",
+    "open_store",
     "plot_alignment",
     "plot_comparison",
     "plot_losses",

@@ -172,7 +172,10 @@ def test_nothing_is_written_where_nothing_matches_or_it_is_a_dry_run(made, capsy
     (made / "users.txt").write_text("nobody\n")
     paths = [str(made / name) for name in ("log", "network", "posts.parquet")]
     assert main(["data", "forget", "--users", str(made / "users.txt"), *paths]) == 0
-    assert "Nothing matches: 3 files and networks were looked through" in capsys.readouterr().out
+    assert (
+        "Nothing matches: 3 files, networks and indexes were looked through"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_command(made, capsys):
@@ -182,7 +185,7 @@ def test_the_command(made, capsys):
     command += ["--users", str(made / "users.csv"), "--posts", str(made / "lists.txt")]
     before = contents(made)
     assert main([*command, "--dry_run"]) == 0
-    assert "Would be taken out (2 files and networks were" in capsys.readouterr().out
+    assert "Would be taken out (2 files, networks and indexes were" in capsys.readouterr().out
     assert contents(made) == before
     assert main(command) == 0
     assert "Taken out" in capsys.readouterr().out

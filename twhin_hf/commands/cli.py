@@ -74,6 +74,8 @@ COMMANDS = {
     "recommend": ("recommend:recommend", "Recommend posts to users, known posts or new ones"),
     "serve": ("serve:serve", "Answer for vectors and recommendations over HTTP"),
     "embed": ("embed:embed", "Write the vectors of posts to a Parquet file"),
+    "index": ("index:index", "Build an index of vectors, add to it or delete from it"),
+    "store": ("store:store", "Write vectors to Lance, Qdrant, pgvector or Parquet"),
     "search": ("search:search", "Find the posts nearest to a text"),
     "map": ("map:map_posts", "Write a page that shows posts as an encoder sees them"),
     "convert": ("convert:convert", "Convert a checkpoint into ours, or ours into a plain encoder"),

@@ -123,6 +123,7 @@ def embed_network(
         post_degrees=np.bincount(graph.rhs, minlength=graph.num_posts),
         metadata={
             "num_edges": len(graph.lhs),
+            "before": graph.before,
             "num_training_edges": int(len(held_out) - held_out.sum()),
             "method": config.method,
             "seconds": seconds,

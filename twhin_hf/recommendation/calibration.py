@@ -29,7 +29,10 @@ class Calibration(NamedTuple):
 
 
 def fit_calibration(scores: np.ndarray, engaged: np.ndarray, weights: np.ndarray) -> Calibration:
-    """Isotonic regression of engagements on scores (Zadrozny and Elkan, KDD 2002).
+    """Centered isotonic regression of engagements on scores (Oron and Flournoy, 2017).
+
+    What isotonic regression (Zadrozny and Elkan, KDD 2002) makes a plateau of is one knot in its
+    middle, so that posts of different scores seldom have the same probability.
 
     Args:
         scores: float `[pairs]`.
@@ -45,14 +48,15 @@ def fit_calibration(scores: np.ndarray, engaged: np.ndarray, weights: np.ndarray
     hits = np.bincount(bins, weights * engaged, len(edges))
     middle = np.bincount(bins, weights * scores, len(edges))
     full = total > 0
-    rate = hits[full] / total[full]
-    rising = isotonic_regression(rate, sample_weight=total[full])
-    # Half an engagement keeps a bin without any from being impossible.
-    least = 0.5 * weights[engaged].min(initial=1.0) / total[full]
-    rising = np.maximum.accumulate(np.clip(rising, least, 1 - 1e-6))
+    total, hits, middle = total[full], hits[full], middle[full]
+    rising = isotonic_regression(hits / total, sample_weight=total)
+    block = np.concatenate([[0], np.cumsum(np.diff(rising) > 0)])
+    total, hits, middle = (np.bincount(block, values) for values in (total, hits, middle))
+    # Half an engagement keeps a block without any from being impossible.
+    least = 0.5 * weights[engaged].min(initial=1.0) / total
+    chances = np.maximum.accumulate(np.clip(hits / total, least, 1 - 1e-6))
     return Calibration(
-        (middle[full] / total[full]).astype(np.float32),
-        np.log(rising / (1 - rising)).astype(np.float32),
+        (middle / total).astype(np.float32), np.log(chances / (1 - chances)).astype(np.float32)
     )
 
 
