@@ -18,6 +18,7 @@ def recommend(
     table_format: TableFormat,
     users: list[str] | None = None,
     posts: str | None = None,
+    index: str | None = None,
     k: int = 10,
     history: str | None = None,
     similar_to: list[str] | None = None,
@@ -40,6 +41,8 @@ def recommend(
         users: Ids of users, or a file with the column user_id.
         posts: New posts (post_id, text) to recommend from, in place of all that the model knows:
             Parquet, CSV or JSON lines; file or folder.
+        index: Index to recommend from, in place of all posts one by one: `twhin-hf index --metric
+            inner_product` of what --write_vectors wrote.
         k: Number of posts, or of users.
         history: Engagements that came since the fit (user_id, post_id), of known users or new
             ones; without --users it says whom to recommend to.
@@ -67,6 +70,7 @@ def recommend(
     from twhin_hf.recommendation.model import EngagementModel
     from twhin_hf.report import report
     from twhin_hf.serving.exported import load_frozen_encoder
+    from twhin_hf.serving.post_index import load_post_index
     from twhin_hf.serving.search import texts_of
     from twhin_hf.tables import read_ids
 
@@ -76,6 +80,10 @@ def recommend(
             "give --users or --history, --similar_to, or --audience_of: one of them, or "
             "--write_vectors"
         )
+    if index and posts:
+        raise InputError("give --posts or --index, not both: new posts are in no index yet")
+    if index and not (users or history):
+        raise InputError("--index is for --users or --history; leave it out")
     check_local_path(model)
     if output:
         check_answer_file(output, overwrite)
@@ -87,7 +95,7 @@ def recommend(
         model, encoder=load_frozen_encoder(encoder) if encoder else None, revision=revision
     )
     shown: dict[str, str] = {}
-    candidates: list[str] | None = None
+    candidates: Any = load_post_index(index, loaded) if index else None
     if posts:
         new = _read(posts, ["post_id", "text"], columns, **reading)
         loaded.add_posts(new)

@@ -9,6 +9,7 @@ def serve(
     model: str,
     limits: ServiceLimits,
     encoder: str | None = None,
+    index: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     events_log: str | None = None,
@@ -23,6 +24,8 @@ def serve(
         model: Folder or Hub repository of `twhin-hf recommender`.
         limits: Limits of requests.
         encoder: Encoder in place of the model's own, such as its export, which is faster.
+        index: Index of the model's post vectors, for questions that name no posts; posts that come
+            later are not in it.
         host: Address to listen at; the default is reached from this machine alone.
         port: Port to listen at; 0 takes a free one.
         events_log: File (.jsonl) that events are added to, and taken from again at the next start;
@@ -35,9 +38,17 @@ def serve(
     check_libraries("serve", ("fastapi", "uvicorn"))
     check_local_path(model)
     from twhin_hf.recommendation.model import EngagementModel
+    from twhin_hf.serving.post_index import load_post_index
     from twhin_hf.serving.service.running import run_service
 
     loaded = EngagementModel.from_pretrained(
         model, encoder=load_frozen_encoder(encoder) if encoder else None, revision=revision
     )
-    run_service(loaded, host, port, limits=limits, events_log=events_log)
+    run_service(
+        loaded,
+        host,
+        port,
+        limits=limits,
+        events_log=events_log,
+        index=load_post_index(index, loaded) if index else None,
+    )

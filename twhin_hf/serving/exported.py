@@ -156,6 +156,8 @@ def load_exported(folder: str | Path, trust: bool = False) -> ExportedEncoder:
         )
     with reading(folder, "Export the model again (`twhin-hf export`).", (Exception,)):
         run = _OPENERS[kind](folder / MODEL_FILES[kind])
+        if kind == "openvino":
+            run = _in_few_shapes(run, export["longest"])
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return ExportedEncoder(run, tokenizer, export)
 
@@ -262,6 +264,37 @@ def _open_openvino(path: Path) -> Run:
         return model(feed)[OUTPUTS[0]]
 
     return run
+
+
+def _in_few_shapes(run: Run, longest: int) -> Run:
+    """Pads batches, so that few shapes occur: OpenVINO compiles each, which takes longer than it.
+
+    Args:
+        run: What computes a batch.
+        longest: Most tokens that it reads.
+    """
+
+    def padded(input_ids: Tensor, attention_mask: Tensor) -> np.ndarray:
+        rows, width = input_ids.shape
+        to = (0, max(0, min(8 * -(-width // 8), longest) - width), 0, _rounded(rows) - rows)
+        # Rows that are all padding would have nothing to attend to.
+        ids = torch.nn.functional.pad(input_ids, to)
+        mask = torch.nn.functional.pad(attention_mask, to)
+        mask[rows:, 0] = 1
+        return run(ids, mask)[:rows]
+
+    return padded
+
+
+def _rounded(rows: int) -> int:
+    """The next number of rows of those that occur, two for each power of two.
+
+    Example:
+        >>> [_rounded(rows) for rows in (1, 2, 3, 4, 5, 7, 9, 33)]
+        [1, 2, 3, 4, 6, 8, 12, 48]
+    """
+    step = 2 ** max(0, (rows - 1).bit_length() - 2)
+    return step * -(-rows // step)
 
 
 def _open_torch(path: Path) -> Run:

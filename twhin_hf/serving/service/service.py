@@ -24,6 +24,9 @@ from twhin_hf.serving.service.service_config import ServiceLimits
 
 Answer = TypeVar("Answer")
 
+_WARM_LENGTHS = (6, 14, 22, 30, 38, 46, 54, 62, 126)
+"""Words of texts that make most of the shapes that a runtime compiles."""
+
 
 class Taken(NamedTuple):
     """What came of events.
@@ -63,8 +66,9 @@ class Service:
 
     def warm(self) -> None:
         """Does once what questions do, so that the first one is as fast as the others."""
-        for length in (1, 4, 8, 16, 32, 64, 128):
-            for count in (1, 2, 4, 8):
+        counts = [count for count in (1, 2, 3, 4, 6, 8) if count <= self._limits.batch_texts]
+        for count in counts:
+            for length in _WARM_LENGTHS:
                 found = self._model.encode_texts([" ".join(["word"] * length)] * count)
         vectors = self._model.fold_in([[]])
         self._model.recommend(None, EncodedPosts(["a"] * count, found), 1, vectors=vectors)
@@ -173,10 +177,9 @@ class Service:
         self, posts: Sequence[tuple[str, str]], engagements: Sequence[Engagement]
     ) -> Taken:
         def look() -> list[tuple[str, str]]:
-            first = dict(reversed(posts))
-            rows = self._model.posts.rows(first)
-            self._check_posts([one.post_id for one in engagements if one.post_id not in first])
-            return [pair for pair, row in zip(first.items(), rows, strict=True) if row < 0]
+            here = {name for name, _ in posts}
+            self._check_posts([one.post_id for one in engagements if one.post_id not in here])
+            return _unknown(self._model, posts)
 
         new = await self._on_model(look)
         encoded = await self._encoded(new) if new else None
@@ -222,10 +225,7 @@ class Service:
 
 def replay(model: EngagementModel, log: EventsLog) -> Taken:
     """Takes again what a log holds; engagements with posts that nobody knows are left out."""
-    first = dict(reversed(log.posts))
-    rows = model.posts.rows(first)
-    new = [pair for pair, row in zip(first.items(), rows, strict=True) if row < 0]
-    new_posts = 0
+    new, new_posts = _unknown(model, log.posts), 0
     if new:
         texts = model.encode_texts([text for _, text in new])
         new_posts = model.add_posts(EncodedPosts([name for name, _ in new], texts))
@@ -235,3 +235,11 @@ def replay(model: EngagementModel, log: EventsLog) -> Taken:
         [one.user_id for one in kept], [one.post_id for one in kept]
     )
     return Taken(new_posts, people, added)
+
+
+def _unknown(model: EngagementModel, posts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The posts that a model does not know, the first of each id."""
+    first = dict(reversed(posts))
+    known = model.posts.rows(first) >= 0
+    new = [pair for pair, is_known in zip(first.items(), known, strict=True) if not is_known]
+    return new[::-1]

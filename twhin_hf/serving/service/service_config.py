@@ -18,7 +18,7 @@ class ServiceLimits:
         max_characters: Maximum length of a text or an id in characters.
         max_k: Maximum number of posts that a question may ask for.
         max_requests: Requests under way at once; further ones are told to come again (503).
-        batch_texts: Texts that are encoded at once, of however many requests.
+        batch_texts: Texts of several requests that are encoded at once; on a GPU more are faster.
 
     Raises:
         InputError: A number below 1.
@@ -29,7 +29,7 @@ class ServiceLimits:
     max_characters: int = 10_000
     max_k: int = 1_000
     max_requests: int = 128
-    batch_texts: int = 32
+    batch_texts: int = 8
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
