@@ -43,6 +43,7 @@ def recommender(
     from twhin_hf.files import write_text
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
+    from twhin_hf.recommendation import folder
     from twhin_hf.recommendation.card import RELIABILITY_PLOT, draw_reliability, engagement_card
     from twhin_hf.recommendation.model import EngagementModel
     from twhin_hf.report import report
@@ -72,7 +73,7 @@ def recommender(
         model = EngagementModel.fit(graph, table, encoder, vectors, config)
         model.save_pretrained(run.path)
         draw_reliability(model.settings, run.path / RELIABILITY_PLOT)
-        write_text(run.path / "README.md", engagement_card(model))
+        write_text(run.path / "README.md", engagement_card(folder.load(run.path)))
     figures = model.settings["figures"]
     counts = {"num_users": model.num_users, "num_posts": model.num_posts}
     report(f"Recommender, saved in {output}", counts | figures)

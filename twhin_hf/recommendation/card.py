@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import ModelCardData
 
@@ -12,10 +12,8 @@ from twhin_hf.hub.cards import card_template, check_card
 from twhin_hf.hub.client import COMMIT
 from twhin_hf.hub.sections import merge_cards
 from twhin_hf.plots import plot_reliability
+from twhin_hf.recommendation.folder import FLOOR, Saved, users_below_floor
 from twhin_hf.report import in_words, number
-
-if TYPE_CHECKING:
-    from twhin_hf.recommendation.model import EngagementModel
 
 RELIABILITY_PLOT = "reliability.png"
 
@@ -34,20 +32,18 @@ def draw_reliability(settings: dict[str, Any], path: Path) -> Path:
 
 
 def engagement_card(
-    model: EngagementModel,
+    saved: Saved,
     repo_id: str | None = None,
     existing: str | None = None,
     metadata: CardMetadata | None = None,
-    left_out: int = 0,
 ) -> str:
     """The text of a card.
 
     Args:
-        model: The model.
+        saved: The model, with all of its users.
         repo_id: `owner/name`; None for a folder that stays at home, with people's own ids.
         existing: The card that is there; what was written in it by hand stays.
         metadata: What no folder tells.
-        left_out: Users who are not published, as few engagements are known of them.
 
     Raises:
         InputError: Metadata that the Hub's library does not read back as they were written.
@@ -62,17 +58,19 @@ def engagement_card(
         datasets=given.datasets,
         language=given.languages,
     )
-    figures = model.settings["figures"]
+    figures = saved.settings["figures"]
+    left_out = int(users_below_floor(saved).sum()) if repo_id else 0
     body = card_template("recommender.md.jinja").render(
         name=name,
         repo_id=repo_id,
         commit=COMMIT,
-        num_users=f"{model.num_users:,}",
-        num_posts=f"{model.num_posts:,}",
+        num_users=f"{len(saved.user_ids) - left_out:,}",
+        num_posts=f"{len(saved.post_ids):,}",
         left_out=f"{left_out:,}" if left_out else "",
-        pooling=model.settings["pooling"],
-        words=0 if model.words is None else model.words.dimension,
-        dimension=model.parameters.dimension,
+        floor=FLOOR,
+        pooling=saved.settings["pooling"],
+        words=0 if saved.words is None else saved.words.dimension,
+        dimension=saved.parameters.dimension,
         figures={in_words(name): number(value) for name, value in figures.items()},
         picture=RELIABILITY_PLOT,
     )

@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 MODEL_TYPE = "twhin_engagement"
 ENCODER = "encoder"
-POST_COLUMNS = ("text", "predicted", "network", "has_text")
+POST_COLUMNS = ("text", "predicted", "network", "has_text", "unlisted")
+FLOOR = 5
+"""Engagements of a user, or users of a post, from which a published model knows of them."""
 _PARAMETERS = "model.safetensors"
 _ENGAGEMENTS = "engagements.safetensors"
 
@@ -42,7 +44,8 @@ class Saved(NamedTuple):
         user_ids: `[users]`.
         users: Columns of the users, `[users, …]`.
         post_ids: `[posts]`.
-        posts: Columns of the posts, `[posts, …]`.
+        posts: Columns of the posts, `[posts, …]`; `unlisted` tells how many engaged with a post
+            beside those of `engagements`.
         engagements: Who engaged with which post; none in a published model.
     """
 
@@ -89,9 +92,16 @@ def save(saved: Saved, directory: str | Path, key: bytes | None = None) -> None:
         write_json(partial / CONFIG, written)
 
 
+def users_below_floor(saved: Saved) -> np.ndarray:
+    """Users of whom a published model does not know, bool `[users]`."""
+    return np.bincount(saved.engagements.users, minlength=len(saved.user_ids)) < FLOOR
+
+
 def _without_people(saved: Saved, key: bytes) -> Saved:
-    """Hashed ids in random order, and nobody's engagements."""
+    """Hashed ids in random order, nobody's engagements, and nothing of what few did."""
+    saved = saved._replace(posts=_of_many(saved))
     users, posts = random_order(len(saved.user_ids)), random_order(len(saved.post_ids))
+    users = users[~users_below_floor(saved)[users]]
     nothing = np.empty(0, np.int64)
     return saved._replace(
         user_ids=hash_ids([saved.user_ids[row] for row in users], key),
@@ -100,6 +110,17 @@ def _without_people(saved: Saved, key: bytes) -> Saved:
         posts={name: values[posts] for name, values in saved.posts.items()},
         engagements=Records(nothing, nothing),
     )
+
+
+def _of_many(saved: Saved) -> dict[str, np.ndarray]:
+    """Columns of the posts: how many engaged with each, and of few people no trace."""
+    columns = dict(saved.posts)
+    counts = np.bincount(saved.engagements.posts, minlength=len(saved.post_ids))
+    counts += columns["unlisted"]
+    few = counts < FLOOR
+    columns["network"] = np.where(few[:, None], columns["predicted"], columns["network"])
+    columns["unlisted"] = np.where(few, 0, counts).astype(np.int32)
+    return columns
 
 
 def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
@@ -119,6 +140,7 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
     parameters = Parameters.load(folder / _PARAMETERS)
     user_ids, users = _load_table(folder, "users", "user_id")
     post_ids, posts = _load_table(folder, "posts", "post_id")
+    posts.setdefault("unlisted", np.zeros(len(post_ids), np.int32))
     dimension = parameters.dimension
     _check_columns(folder / "users", users, {"vectors": (dimension,)}, len(user_ids))
     widths = {
@@ -126,6 +148,7 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
         "predicted": (dimension,),
         "network": (dimension,),
         "has_text": (),
+        "unlisted": (),
     }
     _check_columns(folder / "posts", posts, widths, len(post_ids))
     tensors = _load_tensors(folder / _ENGAGEMENTS)

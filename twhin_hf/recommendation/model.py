@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from twhin_hf.errors import InputError
+from twhin_hf.hub.client import Push
 from twhin_hf.loading.text_encoders import (
     TextEncoder,
     length_normalized,
@@ -70,7 +71,8 @@ class EngagementModel:
         words: TF-IDF features beside them, where the model has any.
         users: Columns `vectors` float32 `[users, dimension]`.
         posts: Columns `text` float32 `[posts, projection]`, `predicted` and `network` float32
-            `[posts, dimension]`, `has_text` bool `[posts]`.
+            `[posts, dimension]`, `has_text` bool `[posts]`, `unlisted` int32 `[posts]`: how many
+            engaged with a post beside those of the links.
         posts_of_users: Engagements, by user.
         users_of_posts: The same, by post.
     """
@@ -174,6 +176,7 @@ class EngagementModel:
             "predicted": predicted.astype(np.float32),
             "network": np.where(in_network[:, None], network_vectors, predicted).astype(np.float32),
             "has_text": has_text,
+            "unlisted": np.zeros(len(ids), np.int32),
         }
         settings = {
             "encoder": None if isinstance(encoder, TextEncoder) else str(encoder),
@@ -243,24 +246,39 @@ class EngagementModel:
 
         Args:
             directory: Created where it is missing; an older model there is replaced.
-            key: To publish: ids of users and posts are replaced by keyed hashes, and who engaged
-                with what is left out; whoever has the key can look a user up by her hash.
+            key: To publish: ids of users and posts are replaced by keyed hashes, who engaged with
+                what is left out, and so are users of fewer than 5 engagements; whoever has the key
+                can look a user up by her hash.
             encoder: Copy the encoder's folder too; without it the encoder is given at loading.
         """
-        folder.save(
-            folder.Saved(
-                self.parameters,
-                self.settings,
-                self.settings["encoder"] if encoder else None,
-                self.words,
-                self.users.ids,
-                {"vectors": self.users["vectors"]},
-                self.posts.ids,
-                {name: self.posts[name] for name in folder.POST_COLUMNS},
-                Records(*self.posts_of_users.all()),
-            ),
-            directory,
-            key,
+        folder.save(self._saved(encoder), directory, key)
+
+    def push_to_hub(self, repo_id: str, *, key: bytes, **options: Any) -> Push:
+        """Publishes what `save_pretrained` writes with a key, and a card, in one commit.
+
+        Args:
+            repo_id: `owner/name`.
+            key: Secret key of the hashes; see `save_pretrained`.
+            **options: As `push_recommender` takes: `private`, `token`, `message`, `metadata`, …
+
+        Raises:
+            InputError: See `push_recommender`.
+        """
+        from twhin_hf.recommendation.publishing import push_recommender
+
+        return push_recommender(self._saved(), repo_id, key=key, **options)
+
+    def _saved(self, encoder: bool = True) -> folder.Saved:
+        return folder.Saved(
+            self.parameters,
+            self.settings,
+            self.settings["encoder"] if encoder else None,
+            self.words,
+            self.users.ids,
+            {"vectors": self.users["vectors"]},
+            self.posts.ids,
+            {name: self.posts[name] for name in folder.POST_COLUMNS},
+            Records(*self.posts_of_users.all()),
         )
 
     # --- what is known --------------------------------------------------------------------------
@@ -329,6 +347,7 @@ class EngagementModel:
             predicted=found.predicted,
             network=found.predicted,
             has_text=True,
+            unlisted=0,
             vectors=self.vectors_of_new(found),
             directions=length_normalized(found.text),
         )
@@ -490,6 +509,7 @@ class EngagementModel:
 
     def _weighted_rows(self, rows: np.ndarray) -> np.ndarray:
         _, counts = self.users_of_posts.of(rows)
+        counts = counts + self.posts["unlisted"][rows]
         return self._weighted(self.posts["text"][rows], self.posts["network"][rows], counts)
 
     def _weighted(self, text: np.ndarray, network: np.ndarray, counts: np.ndarray) -> np.ndarray:
