@@ -39,6 +39,8 @@ from .network.folder import load_network, save_network
 from .network.log import read_log
 from .network.mining import mine_pairs
 from .network.mining_config import MiningConfig
+from .network.update_config import NetworkUpdateConfig
+from .network.updating import update_network
 from .pipeline import run_pipeline
 from .pipeline_config import PipelineConfig
 from .plots import plot_comparison, plot_losses
@@ -61,6 +63,7 @@ __all__ = [
     "ExportConfig",
     "MiningConfig",
     "NetworkEmbeddingConfig",
+    "NetworkUpdateConfig",
     "PipelineConfig",
     "PostVectorsConfig",
     "SocialLoss",
@@ -128,4 +131,5 @@ __all__ = [
     "tfidf_features",
     "train_unigram_tokenizer",
     "translation_pairs",
+    "update_network",
 ]
