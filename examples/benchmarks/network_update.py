@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--epochs", type=int, help="of an update")
     parser.add_argument("--replay", type=float, default=1.0)
-    parser.add_argument("--min-replay", type=int, default=40)
+    parser.add_argument("--min-replay", type=int, default=20)
     parser.add_argument("--freeze", default="none", choices=["none", "users", "posts"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)

@@ -18,7 +18,7 @@ class NetworkUpdateConfig:
         freeze: Side whose vectors stay as they are: users, posts or none. Users and posts that are
             new to the network are learnt on both sides.
         epochs: Passes over the new engagements and the repeated ones (default: 2; 3 for twhin); for
-            als how often each side is solved (default: 3).
+            als how often each side is solved (default: 1).
         learning_rate: Learning rate of Adagrad; als has none (default: the network's).
         replay: Old engagements that a user or post repeats so as not to forget them, for each new
             one that it has.
@@ -37,7 +37,7 @@ class NetworkUpdateConfig:
     epochs: int | None = None
     learning_rate: float | None = None
     replay: float = 1.0
-    min_replay: int = 40
+    min_replay: int = 20
     seed: int = 0
     threads: int | None = None
     device: str | None = None

@@ -46,13 +46,13 @@ from twhin_hf.version import __version__
 
 logger = logging.getLogger(__name__)
 
-_EPOCHS = {"softmax": 2, "twhin": 3, "als": 3}
+_EPOCHS = {"softmax": 2, "twhin": 3, "als": 1}
 _NEGATIVES = 0.1  # engagements of anybody, for each that is learnt
 # Adagrad's state of an old row for each of its engagements: about the mean squared gradient of one.
 _STATE = {"softmax": 0.1, "twhin": 0.1}
 # Of the least squares that new rows begin with, where a network is none of least squares itself.
 _CONFIDENCE, _SHARE, _L2, _ROUNDS = 3.0, 0.1, 1.0, 2
-_MOST_SOLVED = 1_000  # old engagements in the normal equations of one row; more are sampled
+_MOST_SOLVED = 300  # old engagements in the normal equations of one row; more are sampled
 
 
 def update_network(
