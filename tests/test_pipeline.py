@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -22,6 +23,7 @@ from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 from twhin_hf.network.folder import load_network
 from twhin_hf.pipeline import PipelineConfig, run_pipeline
 from twhin_hf.run_folder import read_run
+from twhin_hf.timestamps import iso
 
 
 @pytest.fixture(scope="module")
@@ -228,9 +230,65 @@ def test_half_a_stage_is_not_taken_for_a_whole_one(finished, tmp_path, monkeypat
     assert read_run(tmp_path / "run")["finished"]
 
 
+def test_a_split_by_time_learns_from_nothing_later(finished, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    folder, config, _, _ = finished
+    config = replace(
+        small(config, tmp_path / "run"),
+        objectives={"social": {"social_weight": 1.0, "engagement_weight": 1.0}},
+        split="time",
+    )
+    posts = pq.read_table(folder / "posts.parquet")
+    written = dict(
+        zip(*(posts[name].to_pylist() for name in ("post_id", "timestamp")), strict=True)
+    )
+    ordered = sorted(written.values())
+    begin, test = ordered[720], ordered[810]  # of 900 posts
+    trained_on = []
+
+    class Spy(pipeline_module.SocialPretrainingTrainer):
+        def __init__(self, model, args, posts, pairs, *others, **kwargs):
+            trained_on.extend(posts["post_id"])
+            trained_on.extend(pairs["anchor_id"].to_pylist() + pairs["positive_id"].to_pylist())
+            super().__init__(model, args, posts, pairs, *others, **kwargs)
+
+    monkeypatch.setattr(pipeline_module, "SocialPretrainingTrainer", Spy)
+    results = run_pipeline(config)
+    assert max(written[post] for post in trained_on) < begin
+    network = load_network(tmp_path / "run" / "network")
+    assert network.metadata["before"] == iso(begin)
+    assert max(written[post] for post in network.post_ids.to_pylist()) < begin
+    # Who engaged with what, as the log has it before validation begins, and nothing else.
+    log = pq.read_table(folder / "engagements.parquet").to_pylist()
+    early = {(row["user_id"], row["post_id"]) for row in log if row["timestamp"] < begin}
+    assert len(early) < len({(row["user_id"], row["post_id"]) for row in log}) - 500
+    users, ids = network.user_ids.to_pylist(), network.post_ids.to_pylist()
+    offsets, others = network.engagements.users_of_posts
+    rows = np.repeat(np.arange(len(ids)), np.diff(offsets))
+    seen = {(users[user], ids[post]) for user, post in zip(others, rows, strict=True)}
+    assert seen == early
+    told = {"split": "time", "validation_from": iso(begin), "test_from": iso(test)}
+    assert told.items() <= results.options.items()
+    assert f"720 train before {iso(begin)}, 90 validation before {iso(test)}, 90" in caplog.text
+    # A network of other times is made anew, not taken.
+    later = replace(config, validation_from=str(begin + 9000), test_from=str(test + 9000))
+    with pytest.raises(InputError, match="validation_from was None and is"):
+        run_pipeline(later)
+
+    def read_everything(*args, before=None, **options):
+        return pipeline_module_read_log(*args, **options)
+
+    pipeline_module_read_log = pipeline_module.read_log
+    monkeypatch.setattr(pipeline_module, "read_log", read_everything)
+    with pytest.raises(InputError, match="The network does not say which time its engagements end"):
+        run_pipeline(replace(config, output=str(tmp_path / "leaking")))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"split": "time", "log": {"before": "2024-01-01"}}, "log.before is given, and a split by"),
+        ({"validation_from": "2024-01-01"}, "belong to a split by time"),
         ({"posts": "gone.parquet"}, "posts: there is no gone.parquet"),
         ({"network": {"dimensions": 3}}, r"network has unknown keys \['dimensions'\]"),
         ({"stage2": {"max_step": 3}}, r"stage2 has unknown keys \['max_step'\]"),

@@ -176,7 +176,7 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_yaml(path: str | os.PathLike[str]) -> Any:
-    """The value of a YAML file.
+    """The value of a YAML file; dates and times stay text, as options take them.
 
     Raises:
         FileNotFoundError: No such file.
@@ -186,9 +186,8 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
 
     text = read_text(path)
     try:
-        # What looks like a date and is none is a plain ValueError.
         with reading(path, "Needed is YAML.", (*WRONG_CONTENT, AssertionError)):
-            value = yaml.safe_load(text)
+            value = yaml.load(text, _yaml_loader())
             if _size(value) > _MOST_VALUES:
                 raise InputError(
                     f"{path} repeats its aliases to more than {_MOST_VALUES:,} values; write them "
@@ -201,6 +200,20 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{path}, line {line}: no YAML: {error.problem}{tab}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _yaml_loader() -> Any:
+    """What `yaml.safe_load` loads by, without dates."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, form) for tag, form in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return Loader
 
 
 def _size(value: Any) -> int:

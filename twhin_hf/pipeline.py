@@ -25,9 +25,10 @@ from transformers import set_seed
 
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, build_benchmark
 from twhin_hf.data.posts import read_posts
-from twhin_hf.data.splits import check_no_leak, split_posts
+from twhin_hf.data.splits import check_no_leak
 from twhin_hf.data.synthetic import generate_network
 from twhin_hf.data.text_normalization import prepare_tokenizer
+from twhin_hf.data.time_splits import Split, check_unseen, make_split
 from twhin_hf.data.tokenization import train_unigram_tokenizer
 from twhin_hf.evaluation.baselines import TFIDF, evaluate_baselines, tfidf_features
 from twhin_hf.evaluation.engagement import choose_features, evaluate_post_features
@@ -38,17 +39,17 @@ from twhin_hf.evaluation.engagement_results import (
     difference_sentence,
     pool_training_seeds,
 )
-from twhin_hf.evaluation.text_encoders import (
-    TextEncoder,
-    feature_sets,
-    load_text_encoder,
-    side_by_side,
-)
 from twhin_hf.files import new_folder, read_json, write_text
 from twhin_hf.loading.auto import load_tokenizer
 from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
+from twhin_hf.loading.text_encoders import (
+    TextEncoder,
+    feature_sets,
+    load_text_encoder,
+    side_by_side,
+)
 from twhin_hf.modeling.settings import OBJECTIVES
 from twhin_hf.network.embedding import embed_network
 from twhin_hf.network.folder import Network, load_network, save_network
@@ -63,6 +64,7 @@ from twhin_hf.pipeline_stages import (
     options_of_log,
     options_of_mining,
     options_of_network,
+    options_of_split,
     stage_run,
 )
 from twhin_hf.plots import plot_losses, plot_results
@@ -149,7 +151,7 @@ def _run_stages(
     console.rule("1 · posts and engagements")
     config = _with_data(config, output / "data")
     begin = StageInputs(
-        {"split_seed": config.split_seed, "log": options_of_log(config)},
+        options_of_split(config) | {"log": options_of_log(config)},
         prints or _data_fingerprints(config),  # none is there before data are generated
     )
     posts, _ = read_posts(
@@ -158,18 +160,25 @@ def _run_stages(
         table_format=config.table_format,
         memory_limit=config.log.memory_limit,
     )
-    splits = split_posts(posts["post_id"], config.split_seed)
-    training_posts = posts.filter(
-        lambda _, row: splits[row] == "train", with_indices=True, desc="Splitting posts"
+    table = posts.with_format("arrow")[:]
+    split = make_split(
+        config,
+        config.split_seed,
+        table["post_id"],
+        str(config.posts),
+        config.engagements,
+        columns=config.log.columns,
+        post_columns=config.log.post_columns,
+        table_format=config.table_format,
+        memory_limit=config.log.memory_limit,
     )
-    held_out = [
-        post_id for post_id, split in zip(posts["post_id"], splits, strict=True) if split != "train"
-    ]
+    training_posts = posts.select(np.flatnonzero(split.names == "train"))
+    held_out = table["post_id"].filter(pa.array(split.names != "train"))
 
     console.rule("2 · network of users and posts")
     made_from = begin.then(network=options_of_network(config))
-    network = _network(config, held_out, output / "network", made_from)
-    check_no_leak(network.post_ids, held_out, what="The network")
+    network = _network(config, held_out, split, output / "network", made_from)
+    check_unseen(network, table["post_id"], split)
 
     pairs = None
     if config.needs_pairs:
@@ -207,18 +216,19 @@ def _run_stages(
     graph = read_log(
         str(config.engagements),
         config.posts,
+        post_ends=split.ends(table["post_id"]),
         table_format=config.table_format,
         **vars(config.log),
     )
     benchmark = build_benchmark(
         graph,
         network,
-        posts.with_format("arrow")[:],
-        splits,
+        table,
+        split.names,
         records_per_user=config.records_per_user,
         max_posts=config.max_posts,
     )
-    results = _evaluate(config, benchmark, output)
+    results = _evaluate(config, benchmark, split, output)
     write_results(results, output)
     console.print(_table(results))
     for name, rows in results.baselines.items():
@@ -243,16 +253,21 @@ def _with_data(config: PipelineConfig, folder: Path) -> PipelineConfig:
 
 
 def _network(
-    config: PipelineConfig, held_out: list[str], folder: Path, stage: StageInputs
+    config: PipelineConfig,
+    held_out: pa.ChunkedArray,
+    split: Split,
+    folder: Path,
+    stage: StageInputs,
 ) -> Network:
     with stage_run(folder, "network", stage, config.network.seed) as is_due:
         if is_due:
+            log = replace(config.log, before=split.before or config.log.before)
             graph = read_log(
                 str(config.engagements),
                 config.posts,
                 exclude_posts=held_out,
                 table_format=config.table_format,
-                **vars(config.log),
+                **vars(log),
             )
             save_network(embed_network(graph, config.network, output=folder, resume=True), folder)
     return load_network(folder)
@@ -396,7 +411,9 @@ def _weights(given: dict[str, Any]) -> dict[str, Any]:
     return {f"{name}_weight": given.get(f"{name}_weight", 0.0) for name in OBJECTIVES}
 
 
-def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Path) -> Results:
+def _evaluate(
+    config: PipelineConfig, benchmark: EngagementBenchmark, split: Split, output: Path
+) -> Results:
     options = config.evaluation
     words = _word_features(benchmark)
     rows: list[Result] = []
@@ -438,6 +455,7 @@ def _evaluate(config: PipelineConfig, benchmark: EngagementBenchmark, output: Pa
         baselines=baseline_rows(judged[best], baselines, options),
         options={
             "pipeline": asdict(config),
+            **split.record(),
             "benchmark": benchmark.counts,
             "compared_with_baselines": best,
         },

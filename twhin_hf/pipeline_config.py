@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from twhin_hf.data.split_config import SplitConfig
 from twhin_hf.data.synthetic_config import SyntheticConfig
 from twhin_hf.data.text_normalization import Normalization
 from twhin_hf.errors import InputError
-from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.loading.places import check_local_path
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
 from twhin_hf.path_names import path_name
+from twhin_hf.recommendation.engagement_config import EngagementConfig
 from twhin_hf.table_format import TableFormat
 
 
@@ -53,17 +54,18 @@ def folder_name(objective: str) -> str:
 
 
 @dataclass
-class PipelineConfig:
+class PipelineConfig(SplitConfig):
     """Main job.
 
-    The options of each stage are those of its own config class.
+    The options of each stage are those of its own config class, and those of the split are those of
+    `SplitConfig`.
 
     Args:
         output: Output folder.
         engagements: Engagement log (user_id, post_id): Parquet, CSV or JSON lines; file or folder.
         posts: Posts (post_id, text, lang), likewise.
         synthetic: Generated data to run on if no log and posts are given.
-        split_seed: Seed of the split into training, validation and test posts.
+        split_seed: Seed of the split by a hash into training, validation and test posts.
         model_name_or_path: Encoder to start from: folder or Hub repository.
         encoder: Start from scratch instead: values of the new encoder's BertConfig.
         seeds: Random seeds, one encoder of each kind per seed; figures are the median.
@@ -121,6 +123,7 @@ class PipelineConfig:
     max_posts: int | None = 10_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         # Late: it imports torch, which --help must not wait for.
         from twhin_hf.training.social import SocialPretrainingConfig
 
@@ -146,6 +149,11 @@ class PipelineConfig:
             _check_kinds(key, value, {entry.name: entry.default for entry in fields(owner)})
             if owner is not SocialPretrainingConfig:
                 setattr(self, key, owner(**value))
+        if self.split == "time" and self.log.before is not None:
+            raise InputError(
+                "log.before is given, and a split by time says itself when engagements end; leave "
+                "log.before out"
+            )
         if (self.model_name_or_path is None) == (self.encoder is None):
             raise InputError(
                 "give model_name_or_path (the encoder to start from) or encoder (values of a "

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from twhin_hf.data.split_config import SplitConfig
 from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.network.folder import CHECKPOINT_FILE
 from twhin_hf.pipeline_config import PipelineConfig
@@ -96,6 +97,12 @@ def options_of_log(config: PipelineConfig) -> dict[str, Any]:
     free = ("memory_limit", "threads", "temp_directory")
     log = {name: value for name, value in asdict(config.log).items() if name not in free}
     return log | {"table_format": asdict(config.table_format)}
+
+
+def options_of_split(config: PipelineConfig) -> dict[str, Any]:
+    """Options that decide about who is held out."""
+    names = ("split_seed", *(field.name for field in fields(SplitConfig)))
+    return {name: getattr(config, name) for name in names}
 
 
 def options_of_network(config: PipelineConfig) -> dict[str, Any]:

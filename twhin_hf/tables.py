@@ -403,7 +403,10 @@ def _select(table: ir.Table, wanted: Columns, where: str) -> ir.Table:
         if column is None:
             continue
         kind = column.type()
-        is_time = name == "timestamp" and (kind.is_temporal() or kind.is_floating())
+        # A type that Ibis does not know: times with a zone in nanoseconds, as pandas writes them.
+        is_time = name == "timestamp" and (
+            kind.is_temporal() or kind.is_floating() or kind.is_decimal() or kind.is_unknown()
+        )
         if not (kind.is_string() or kind.is_integer() or kind.is_uuid() or is_time):
             fields = ", ".join(f"{there}.{field}" for field in getattr(kind, "names", ()))
             advice = (

@@ -2,7 +2,7 @@
 
     python examples/benchmarks/network_update.py
     python examples/benchmarks/network_update.py --scale 0.2 --dimension 128 --method als
-    python examples/benchmarks/network_update.py --citeulike shared/data/citeulike_a
+    python examples/benchmarks/network_update.py --citeulike ../shared/data/citeulike_a
 
 A log of seven days is generated (power laws, communities, three relations; at scale 1: 100,000
 users, 50,000 posts, about 6 M engagements). Each day brings new posts, which have most of their
@@ -97,7 +97,7 @@ def generate_days(scale: float, seed: int) -> list[Edges]:
 
 
 def read_citeulike(folder: Path, seed: int) -> list[Edges]:
-    """citeulike-a in random order: three tenths of the engagements on days 1 and 2, .08 after."""
+    """citeulike-a in random order: 30 % of the engagements on days 1 and 2 each, 8 % on others."""
     lines = (folder / "users.dat").read_text().splitlines()
     posts = [np.array(line.split()[1:], np.int64) for line in lines]
     users = np.repeat(np.arange(len(posts)), [len(own) for own in posts])

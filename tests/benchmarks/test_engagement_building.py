@@ -1,7 +1,9 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -9,6 +11,7 @@ from twhin_hf.benchmarks.engagement.building import build_engagement_benchmark
 from twhin_hf.benchmarks.engagement.loading import load_engagement_prediction
 from twhin_hf.benchmarks.hub_folder import DatasetCard, write_hub_folder
 from twhin_hf.data.splits import split_posts
+from twhin_hf.data.time_splits import Split, split_by_time
 from twhin_hf.network.folder import Network
 from twhin_hf.network.log import read_log
 from twhin_hf.privacy.keys import hash_ids
@@ -72,6 +75,31 @@ def test_records_are_engagements_and_ids_are_hashes(made):
                 assert (user, original[row["id"]]) in log
                 users.append(user)
         assert len(users) == len(set(users)) > 30
+
+
+def test_by_time(made):
+    """Post p7 was written in second 7; validation begins at 200, test at 250."""
+    graph, network, posts, _ = made
+    ids = [f"p{i}" for i in range(0, POSTS, 2)]
+    excluded = sorted(set(posts["post_id"].to_pylist()) - set(ids))
+    split = Split(split_by_time(pa.array(range(0, POSTS, 2)), 200, 250), 200, 250)
+    given = {"key": KEY, "exclude_posts": excluded, "split": split}
+    with pytest.raises(ValueError, match=r"The network holds .* posts that the evaluation holds"):
+        build_engagement_benchmark(graph, network, posts, **given)
+    with pytest.raises(ValueError, match="The split is of 150 posts, and there are 300"):
+        build_engagement_benchmark(graph, network, posts, key=KEY, split=split)
+    early = replace(
+        network,
+        post_ids=network.post_ids.filter(pc.is_in(network.post_ids, pa.array(ids[:100]))),
+        metadata={"before": "1970-01-01T00:03:20Z"},
+    )
+    found = build_engagement_benchmark(graph, early, posts, **given)
+    number = dict(zip(hash_ids(ids, KEY), range(0, POSTS, 2), strict=True))
+    for parts in found.languages.values():
+        for name, first, end in (("train", 0, 200), ("validation", 200, 250), ("test", 250, 300)):
+            assert all(first <= number[key] < end for key in parts.posts[name]["id"][:])
+    with pytest.raises(ValueError, match="does not say which time its engagements end"):
+        build_engagement_benchmark(graph, replace(early, metadata={}), posts, **given)
 
 
 def test_rare_users_and_posts_stay_out(made):

@@ -9,6 +9,8 @@ from datasets import Dataset
 from twhin_hf.benchmarks.hashtag.building import build_hashtag_benchmark
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
 from twhin_hf.benchmarks.hashtag.text import find_hashtags
+from twhin_hf.data.posts import read_posts
+from twhin_hf.data.time_splits import Split, split_by_time
 from twhin_hf.privacy.keys import hash_ids
 
 TAGS = ("Cats", "ＤＯＧＳ", "猫", "سلام", "हिन्दी")
@@ -83,6 +85,34 @@ def test_splits_are_stratified_and_copies_stand_together(built):
     assert len(pairs) == 58
     assert all(split_of[first] == split_of[second] for first, second in pairs)
     assert {split_of[first] for first, _ in pairs} == {"train", "validation", "test"}
+
+
+def test_by_time(source):
+    """Post i was written in second i, its copy long after it; validation begins at 400."""
+    posts = read_posts(source).dataset
+    names = posts["post_id"][:]
+    seconds = [{"p": 0, "c": 550, "b": 0, "l": 0}[name[0]] for name in names]
+    times = [
+        base + int(name[1:]) if name[1:].isdigit() else None
+        for base, name in zip(seconds, names, strict=True)
+    ]
+    written = dict(zip(names, times, strict=True))
+    split = Split(split_by_time(pa.array(times), 400, 500), 400, 500)
+    built = build_hashtag_benchmark(posts, HashtagRecipe(num_hashtags=5), split=split)
+    assert list(built.languages) == ["en"]  # of hi there are posts of test alone
+    ends = {"train": (0, 400), "validation": (400, 500), "test": (500, 1000)}
+    for name, own in built.languages["en"].items():
+        found = [written[key] for key in own["id"][:]]
+        assert min(found) >= ends[name][0]
+        assert max(found) < ends[name][1]
+        assert {NAMES[label] for label in own["label"][:]} == set(NAMES)
+    # The copies of posts of train, 58 with one popular hashtag, would all stand in test.
+    counts = built.counts["en"]
+    assert (counts["later_copies"], counts["near_duplicates"]) == (58, 0)
+    assert counts["posts"] == 700 - 14
+    assert built.counts["hi"]["rare_classes"] == 5
+    with pytest.raises(ValueError, match="The split is of 3 posts, and there are 1,062"):
+        build_hashtag_benchmark(posts, split=Split(np.array(["train"] * 3)))
 
 
 def test_fewer_hashtags_posts_and_a_floor(source):

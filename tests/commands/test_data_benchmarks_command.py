@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -104,6 +105,57 @@ def test_hashtag_build_and_contamination(tmp_path, capsys):
     assert "`--benchmark_columns text=...`" in capsys.readouterr().err
     assert main([*command, "--columns", "text=body", "--benchmark_columns", "text=words"]) == 0
     assert "0 of 1 posts" in capsys.readouterr().out
+
+
+def test_builders_by_time(tmp_path, capsys):
+    """Of 200 posts, 160 are of train, 20 of validation and 20 of test."""
+    ids = write_posts(tmp_path / "posts.parquet")
+    rng = np.random.default_rng(0)
+    posts = rng.permutation(np.append(np.arange(200), rng.integers(200, size=1800)))
+    log = {
+        "user_id": rng.integers(30, size=2000),
+        "post_id": [ids[post] for post in posts],
+        "at": posts,
+    }
+    pq.write_table(pa.table(log), tmp_path / "log.parquet")
+    zeros = np.zeros((160, 3), np.float32)
+    network = Network(
+        user_ids=pa.array([str(i) for i in range(30)]),
+        post_ids=pa.array(ids[:160]),
+        relations=["engage"],
+        user_vectors=rng.random((30, 3), np.float32),
+        post_vectors=zeros,
+        relation_vectors=zeros[:1],
+        user_degrees=np.ones(30, np.int64),
+        post_degrees=np.ones(160, np.int64),
+        metadata={"before": "1970-01-01T00:02:40Z"},
+    )
+    save_network(network, tmp_path / "network")
+    given = ["--split", "time", "--posts", str(tmp_path / "posts.parquet")]
+    given += ["--engagements", str(tmp_path / "log.parquet")]
+    hashtags = ["--log_columns", "timestamp=at", "--output", str(tmp_path / "hashtags")]
+    assert main(["data", "hashtag-build", *given, *hashtags, "--min_examples", "3"]) == 0
+    text = (tmp_path / "hashtags" / "README.md").read_text()
+    told = "train before 1970-01-01T00:02:40Z, validation before 1970-01-01T00:03:00Z"
+    assert told in " ".join(text.split())
+    build = ["data", "engagement-build", *given, "--network", str(tmp_path / "network")]
+    build += ["--columns", "timestamp=at", "--output", str(tmp_path / "engagement")]
+    assert main(build) == 0
+    assert "before 1970-01-01T00:02:40Z, those of validation" in " ".join(
+        (tmp_path / "engagement" / "README.md").read_text().split()
+    )
+    days = ["--validation_from", "150", "--test_from", "170", "--overwrite"]
+    save_network(
+        dataclasses.replace(
+            network,
+            post_ids=network.post_ids[:150],
+            post_vectors=zeros[:150],
+            post_degrees=network.post_degrees[:150],
+        ),
+        tmp_path / "network",
+    )
+    assert main([*build, *days]) == 2
+    assert "The network has seen engagements until 1970-01-01T00:02:40Z" in capsys.readouterr().err
 
 
 BLUESKY = "at://did:plc:author{}/app.bsky.feed.post/{}"

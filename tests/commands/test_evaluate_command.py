@@ -8,9 +8,11 @@ import pytest
 from twhin_hf.commands.cli import load_command
 from twhin_hf.commands.parsing import run_command
 from twhin_hf.data.splits import split_posts
-from twhin_hf.evaluation.text_encoders import TextEncoder
+from twhin_hf.errors import InputError
+from twhin_hf.loading.text_encoders import TextEncoder
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.results import read_results
+from twhin_hf.timestamps import iso
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -76,7 +78,7 @@ def fake_model(folder, monkeypatch):
         loaded.append((name, revision))
         return TextEncoder(encode, pooling or "mean (sentence-transformers)", "Fake")
 
-    monkeypatch.setattr("twhin_hf.evaluation.text_encoders.load_text_encoder", load)
+    monkeypatch.setattr("twhin_hf.loading.text_encoders.load_text_encoder", load)
     return loaded
 
 
@@ -152,6 +154,49 @@ def test_a_network_with_held_out_posts_is_refused(folder, fake_model):
         run("evaluate engagement", *arguments(folder), "--split-seed", 1)
     assert not fake_model
     assert load_network(folder / "network").num_posts + held_out == len(posts)
+
+
+def test_a_split_by_time(folder, fake_model, tmp_path, caplog):
+    """Judged are posts of the end, by a network that ended before; any other one is refused."""
+    caplog.set_level("INFO")
+    log = pq.read_table(folder / "engagements.parquet")
+    times = pq.read_table(folder / "posts.parquet")["timestamp"].to_numpy()
+    begin = int(np.sort(times)[int(0.8 * len(times))])
+    posts = pq.read_table(folder / "posts.parquet")
+    early = posts.filter(pa.array(times < begin))
+    network = load_network(folder / "network")
+    count = early.num_rows
+    own = dataclasses.replace(
+        network,
+        post_ids=early["post_id"].combine_chunks(),
+        post_vectors=np.ones((count, 16), np.float32),
+        post_degrees=np.ones(count, np.int64),
+        engagements=None,
+        metadata={},
+    )
+    given = ("--split", "time", "--records_per_user", "all", "--max_epochs", 1, "--no_baselines")
+    save_network(own, tmp_path / "network")
+    with pytest.raises(InputError, match="does not say which time") as error:
+        run("evaluate engagement", *arguments(folder, tmp_path / "network"), *given)
+    assert f"--before {iso(begin)}" in str(error.value)
+    save_network(dataclasses.replace(own, metadata={"before": iso(begin)}), tmp_path / "network")
+    run("evaluate engagement", *arguments(folder, tmp_path / "network"), *given)
+    options = read_results(folder / "out").options
+    assert (options["split"], options["validation_from"]) == ("time", iso(begin))
+    assert f"Posts are split by time: {count} train before {iso(begin)}" in caplog.text
+    # Engagements with train posts from then on, and with those of validation in test, are out.
+    ends = dict(zip(posts["post_id"].to_pylist(), times, strict=True))
+    test = int(np.sort(times)[int(0.9 * len(times))])
+    kept = {
+        (user, post)
+        for user, post, time in zip(
+            *(log[name].to_pylist() for name in ("user_id", "post_id", "timestamp")), strict=True
+        )
+        if time < begin or (ends[post] >= begin and time < test) or ends[post] >= test
+    }
+    assert options["benchmark"]["engagements"] == len(kept) < log.num_rows - 200
+    with pytest.raises(InputError, match=r"The network holds .* posts that the evaluation holds"):
+        run("evaluate engagement", *arguments(folder), *given)
 
 
 def test_missing_files_come_before_the_model(folder, fake_model):

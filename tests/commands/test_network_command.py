@@ -66,6 +66,19 @@ def test_from_a_log_to_pairs(data, capsys):
     assert str(len(pairs)) in printed
 
 
+def test_a_network_says_which_time_it_ends_at(data, capsys):
+    rows = (data / "log.csv").read_text().splitlines()
+    timed = [f"{row},{second}\n" for second, row in enumerate(rows[1:])]
+    (data / "log.csv").write_text("uid,post_id,when\n" + "".join(timed))
+    command = ["embed", "--engagements", data / "log.csv", "--output", data / "network"]
+    command += ["--columns", "user_id=uid", "timestamp=when", "--before", "1970-01-01T00:25Z"]
+    run(*command, "--dimension", 16, "--epochs", 1, "--threads", 1, "--no_progress")
+    told = json.loads((data / "network" / "network.json").read_text())
+    assert told["before"] == "1970-01-01T00:25:00Z"
+    assert told["num_edges"] == len(set(rows[1:1501]))
+    assert "late rows" in capsys.readouterr().out
+
+
 def test_every_field_of_the_configs_is_an_option_with_help():
     required = {
         "embed": ["--engagements", "l", "--output", "o"],

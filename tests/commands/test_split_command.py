@@ -1,6 +1,9 @@
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twhin_hf.commands.cli import main
+from twhin_hf.commands.parsing import parse_command
+from twhin_hf.commands.split import split
 from twhin_hf.data.splits import split_posts
 
 
@@ -9,12 +12,37 @@ def test_files_are_the_splits_of_every_stage(posts, tmp_path, capsys):
     command = ["split", "--posts", str(tmp_path / "posts.parquet"), "--seed", "3"]
     assert main([*command, "--output", str(tmp_path / "split")]) == 0
     expected = split_posts(posts["post_id"], 3)
-    for split in ("train", "validation", "test"):
-        table = pq.read_table(tmp_path / "split" / f"{split}.parquet")
-        own = [i for i, name in enumerate(expected) if name == split]
+    for name in ("train", "validation", "test"):
+        table = pq.read_table(tmp_path / "split" / f"{name}.parquet")
+        own = [i for i, found in enumerate(expected) if found == name]
         assert table["post_id"].to_pylist() == [f"p{i}" for i in own]
         assert table["text"].to_pylist() == [posts[i]["text"] for i in own]
     assert "posts, saved in" in capsys.readouterr().out
+
+
+def test_by_time(tmp_path, capsys):
+    ids = [f"p{row}" for row in range(20)]
+    pq.write_table(pa.table({"post_id": ids, "text": ["text"] * 20}), tmp_path / "posts.parquet")
+    log = {"user_id": ["u"] * 20, "post_id": ids, "when": list(range(20))}
+    pq.write_table(pa.table(log), tmp_path / "log.parquet")
+    command = ["split", "--split", "time", "--posts", str(tmp_path / "posts.parquet")]
+    command += ["--output", str(tmp_path / "split")]
+    assert main(command) == 2
+    assert "A split by time needs a column timestamp" in capsys.readouterr().err
+    command += ["--engagements", str(tmp_path / "log.parquet"), "--log_columns", "timestamp=when"]
+    assert main(command) == 0
+    read = [
+        pq.read_table(tmp_path / "split" / f"{name}.parquet")["post_id"].to_pylist()
+        for name in ("train", "validation", "test")
+    ]
+    assert read == [ids[:16], ids[16:18], ids[18:]]
+    shown = capsys.readouterr()
+    assert "--before 1970-01-01T00:00:16Z" in shown.out
+    days = ["--validation_from", "1970-01-01T00:00:05", "--test_from", "6"]
+    assert main([*command, *days]) == 2
+    assert "split holds a run of other options: test_from was None" in capsys.readouterr().err
+    assert main([*command, *days, "--overwrite"]) == 0
+    assert pq.read_metadata(tmp_path / "split" / "validation.parquet").num_rows == 1
 
 
 def test_how_a_table_is_written_is_said_on_the_command_line(tmp_path, capsys):
@@ -41,3 +69,11 @@ def test_quotes_in_tsv(tmp_path):
         source.write_text(f"post_id\ttext\n1\t{written}\n")
         assert main([*command, *flags, "--overwrite"]) == 0
         assert pq.read_table(tmp_path / "out" / "train.parquet")["text"].to_pylist() == [text]
+
+
+def test_days_in_a_config_need_no_quotes(tmp_path):
+    path = tmp_path / "split.yaml"
+    path.write_text("split: time\nvalidation_from: 2024-05-01\ntest_from: 1714608000\n")
+    given = ["--config", str(path), "--posts", "p", "--output", "o"]
+    config = parse_command(split, given, "twhin-hf split")["config"]
+    assert (config.validation_from, config.test_from) == ("2024-05-01", 1_714_608_000)

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from twhin_hf.data.synthetic import (
+    FIRST_DAY,
     RELATIONS,
     SyntheticConfig,
     generate_network,
@@ -115,7 +116,24 @@ def test_save(network, tmp_path):
         "user_id",
         "post_id",
         "relation",
+        "timestamp",
     ]
+
+
+def test_posts_come_over_the_days_and_engagements_soon_after(network):
+    written = network.posts["timestamp"].to_numpy()
+    assert FIRST_DAY <= written.min() < FIRST_DAY + 7_200
+    assert FIRST_DAY + 7 * 86_400 - 7_200 < written.max() < FIRST_DAY + 7 * 86_400
+    when = dict(zip(network.posts["post_id"].to_pylist(), written, strict=True))
+    delays = network.engagements["timestamp"].to_numpy() - np.array(
+        [when[post] for post in network.engagements["post_id"].to_pylist()]
+    )
+    assert delays.min() >= 0
+    assert np.median(delays) == pytest.approx(4 * 3600, rel=0.05)
+    # How many days there are changes nothing else.
+    longer = generate_network(dataclasses.replace(CONFIG, days=30))
+    assert longer.posts.drop_columns("timestamp") == network.posts.drop_columns("timestamp")
+    assert longer.posts["timestamp"].to_numpy().max() > FIRST_DAY + 29 * 86_400
 
 
 def test_impossible_configs_are_refused():

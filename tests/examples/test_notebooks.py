@@ -68,12 +68,8 @@ def test_align_two_languages(tmp_path, monkeypatch):
 
 
 def test_recommender(tmp_path, monkeypatch):
-    recall = run("recommender", "recall", tmp_path, monkeypatch)
-    # What the last cells say: the network for known posts, the pretrained text for new ones.
-    assert recall["network", "known"] > 1.3 * recall["popularity", "known"]
-    assert recall["network", "known"] > 1.3 * recall["text, pretrained", "known"]
-    assert recall["text, pretrained", "new"] > 1.5 * recall["text, untrained", "new"]
-    assert recall["text, untrained", "new"] > recall["chance", "new"]
+    recall, chance = run("recommender", "float(recall), chance", tmp_path, monkeypatch)
+    assert recall > 4 * chance
 
 
 def test_notebooks_are_stored_without_outputs():

@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import lzma
+import shutil
 import tarfile
 import zipfile
 from collections import deque
@@ -200,6 +201,13 @@ def read_log(path: Path) -> None:
     from twhin_hf.network.log import read_log
 
     read_log(path, threads=1)
+
+
+def read_log_before(path: Path) -> None:
+    """An engagement log with times."""
+    from twhin_hf.network.log import read_log
+
+    read_log(path, threads=1, before="2024-05-01")
 
 
 def read_pairs(path: Path) -> None:
@@ -737,10 +745,28 @@ def vectors() -> bytes:
 
 def search_vectors(path: Path) -> None:
     """Search among vectors."""
-    from twhin_hf.serving.search import search_vectors, vectors_made_with
+    from twhin_hf.serving.search import search_vectors
+    from twhin_hf.serving.vector_files import vectors_made_with
 
     vectors_made_with(path)
     search_vectors(path, np.ones((1, 2), np.float32), 1)
+
+
+def index(folder: Path) -> None:
+    """An index, something of which was deleted."""
+    from twhin_hf.serving.index.index import build_index
+
+    shutil.rmtree(folder)
+    built = build_index(([*"abcdefgh"], np.eye(8, dtype=np.float32)), folder)
+    built.delete(["a"])
+
+
+def load_index(path: Path) -> None:
+    """An index, and a search in it."""
+    from twhin_hf.serving.index.index import load_index
+
+    opened = load_index(path.parent)
+    opened.search(np.ones((1, opened.dimension), np.float32), 3)
 
 
 POSTS_CSV = (
@@ -871,6 +897,17 @@ READERS = (
     Reader("parquet", "a.parquet", read_parquet, (parquet(post_id=[1, 2], text=["a", "b"]),)),
     Reader("posts", "a.csv", read_posts, POSTS_CSV),
     Reader("log", "a.csv", read_log, (b"user_id,post_id,relation\nu,1,like\nv,1,\n",)),
+    Reader(
+        "log-before",
+        "a.csv",
+        read_log_before,
+        (
+            b"user_id,post_id,timestamp\nu,1,1600000000\nv,1,1.6e9\n",
+            b"user_id,post_id,timestamp\nu,1,2020-09-13T12:26:40+02:00\nv,1,20200913\n",
+            b"user_id,post_id,timestamp\nu,1,Sun Sep 13 12:26:40 +0000 2020\n",
+            b'user_id,post_id,timestamp\nu,1,"Sun, 13 Sep 2020 14:26:40 +0200"\n',
+        ),
+    ),
     Reader(
         "pairs",
         "a.parquet",
@@ -1052,4 +1089,11 @@ READERS = (
     ),
     Reader("export", "export.json", load_exported, prepare=exported),
     Reader("vectors", "a.parquet", search_vectors, (vectors(),)),
+    *(
+        Reader(f"index-{name}", name, load_index, prepare=index)
+        for name in (
+            *("index.json", "shard-000000.faiss", "shard-000000.parquet"),
+            "deleted-000001.parquet",
+        )
+    ),
 )

@@ -323,3 +323,10 @@ def test_spark_gives_the_same_graph(spark, tmp_path):
     found, expected = read_log(spark.read_parquet(path)), read_log(path)
     assert edges(found) == edges(expected)
     assert found.report == expected.report
+    days = ["2024-05-01", "2024-05-02T00:00:00+02:00", "Thu, 02 May 2024 00:00:00 +0000"]
+    path = write(tmp_path / "timed.parquet", LOG | {"timestamp": days * 3})
+    ends = pa.table({"post_id": ["q"], "end": [1_714_521_600]})
+    given = {"before": "2024-05-02", "post_ends": ends}
+    found, expected = read_log(spark.read_parquet(path), **given), read_log(path, **given)
+    assert edges(found) == edges(expected) == [("like", "a", "p"), ("reply", "b", "p")]
+    assert found.report == expected.report

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from small_graphs import make_community_graph, make_graph
 
+from twhin_hf.network import updating
 from twhin_hf.network.embedding import embed_network
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.engagements import Engagements, Neighbours
@@ -243,3 +244,50 @@ def test_neighbours_with_more():
     assert whole.posts_of_users.find(all_users, all_posts)[1].sum() == 120
     none = Neighbours(np.zeros(3, np.int64), np.zeros(0, np.int32))
     assert none.find(np.array([0, 1]), np.array([0, 0]))[1].tolist() == [False, False]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_held_out_engagements_are_not_learnt(log, method, monkeypatch):
+    """Others in their place change nothing, so they are not read."""
+    old = embed(log[1], method, holdout=0.1)
+    learnt = []
+    monkeypatch.setattr(
+        updating.Schedule,
+        "of",
+        classmethod(
+            lambda _, graph, *more, of=updating.Schedule.of, **options: (
+                learnt.append(graph),
+                of(graph, *more, **options),
+            )[1]
+        ),
+    )
+    parts = []
+    monkeypatch.setattr(
+        updating.Part,
+        "of",
+        classmethod(lambda _, *given, of=updating.Part.of: (parts.append(given), of(*given))[1]),
+    )
+    new = update(old, log[2])
+    np.testing.assert_array_equal(new.held_out, old.held_out)
+    held_out = set(map(tuple, old.held_out.tolist()))
+    assert len(held_out) > 20
+    if method == "als":
+        pairs = {*zip(*(part.tolist() for part in parts[0][1:3]), strict=True)}
+        pairs |= {*zip(*(part.tolist() for part in parts[1][2:0:-1]), strict=True)}
+    else:
+        pairs = {*zip(learnt[0].lhs.tolist(), learnt[0].rhs.tolist(), strict=True)}
+    assert len(pairs) > 500
+    assert not held_out & pairs
+
+
+def test_the_end_of_the_engagements_is_the_later_one(log, embedded):
+    network = embedded("softmax")
+    for old, new, later in (
+        ("2024-01-02T00:00:00Z", "2024-01-03T00:00:00Z", "2024-01-03T00:00:00Z"),
+        ("2024-01-02T00:00:00Z", "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"),
+        ("2024-01-02T00:00:00Z", None, None),
+        (None, "2024-01-02T00:00:00Z", None),
+    ):
+        noted = replace(network, metadata=network.metadata | {"before": old})
+        updated = update(noted, replace(log[2], before=new), epochs=1)
+        assert updated.metadata["before"] == later

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twhin_hf.benchmarks.engagement.recipe import EngagementRecipe
 from twhin_hf.commands.options import DatasetOutput, key_fingerprint, options_of_result
+from twhin_hf.data.split_config import SplitConfig
 from twhin_hf.table_format import TableFormat
 
 _TASK = """\
@@ -19,6 +22,12 @@ drawn from the system's randomness. Each user has at most one record a language,
 {min_user_engagements} posts or more, each post was engaged with by {min_post_engagements} users or
 more, and each language has records of {min_language_users} users or more. The vectors are those of
 the network: whoever has it can find its users here."""
+_IN_TIME = """\
+
+
+Posts are split by time: those of train and the records with them are before {validation_from},
+those of validation before {test_from}, and those of test come then. The vectors are of the time of
+train."""
 
 
 def engagement(
@@ -56,6 +65,7 @@ def engagement_build(
     network: str,
     dataset: DatasetOutput,
     recipe: EngagementRecipe,
+    split: SplitConfig,
     table_format: TableFormat,
     exclude_posts: str | None = None,
     key_file: str | None = None,
@@ -67,7 +77,8 @@ def engagement_build(
     """Build an engagement benchmark that can be published from your own log.
 
     Ids are keyed hashes, and rare users, posts and languages are left out. The network must have
-    been embedded without the validation and test posts (`twhin-hf split`).
+    been embedded without the validation and test posts (`twhin-hf split`) and, where posts are
+    split by time, without the engagements of their time (`--before`).
 
     Args:
         posts: Posts (post_id, text, lang): Parquet, CSV or JSON lines; file or folder.
@@ -75,6 +86,7 @@ def engagement_build(
         network: Network folder with the users' vectors.
         dataset: Where the data set goes.
         recipe: How the benchmark is made.
+        split: By what posts are split.
         table_format: How text tables are written.
         exclude_posts: Posts that a text model was pretrained on, a file with the column post_id. If
             these are all posts of train, another --split_seed splits the rest anew.
@@ -85,9 +97,13 @@ def engagement_build(
         memory_limit: Memory limit of the readers.
         progress: Show progress bars.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     from twhin_hf.benchmarks.engagement.building import build_engagement_benchmark
     from twhin_hf.benchmarks.hub_folder import DatasetCard
     from twhin_hf.data.posts import read_posts
+    from twhin_hf.data.time_splits import make_split
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
     from twhin_hf.report import report
@@ -96,7 +112,7 @@ def engagement_build(
     key = dataset.read_key(key_file)
     with dataset.run(
         "data engagement-build",
-        options_of_result(recipe, table_format, columns=columns, post_columns=post_columns),
+        options_of_result(recipe, split, table_format, columns=columns, post_columns=post_columns),
         data={
             "posts": posts,
             "engagements": engagements,
@@ -115,22 +131,28 @@ def engagement_build(
                 excluded = read_ids(
                     exclude_posts, table_format=table_format, memory_limit=memory_limit
                 ).to_pylist()
+            table = read.with_format("arrow")[:]
+            ids = table["post_id"]
+            ids = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(excluded, pa.string()))))
+            reading: dict[str, Any] = {
+                "table_format": table_format,
+                "columns": columns,
+                "post_columns": post_columns,
+                "memory_limit": memory_limit,
+            }
+            made = make_split(split, recipe.split_seed, ids, posts, engagements, **reading)
             benchmark = build_engagement_benchmark(
-                read_log(
-                    engagements,
-                    posts,
-                    table_format=table_format,
-                    columns=columns,
-                    post_columns=post_columns,
-                    memory_limit=memory_limit,
-                ),
+                read_log(engagements, posts, post_ends=made.ends(ids), **reading),
                 load_network(network),
-                read.with_format("arrow")[:],
+                table,
                 key=key,
                 exclude_posts=excluded,
+                split=made,
                 **vars(recipe),
             )
             text = _TASK + _BUILT.format(**vars(recipe))
+            if made.before:
+                text += _IN_TIME.format(**made.record())
             card = DatasetCard(title="Engagement prediction", text=text)
             dataset.write(benchmark.configs(), card, run.path)
             report("Engagement benchmark", benchmark.counts)

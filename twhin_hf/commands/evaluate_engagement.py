@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from twhin_hf.commands.options import (
     EncoderOptions,
@@ -11,8 +11,9 @@ from twhin_hf.commands.options import (
     results_run,
     save_results,
 )
+from twhin_hf.data.split_config import SplitConfig
 from twhin_hf.errors import InputError
-from twhin_hf.evaluation.engagement_config import EngagementConfig
+from twhin_hf.recommendation.engagement_config import EngagementConfig
 from twhin_hf.table_format import TableFormat
 
 
@@ -23,6 +24,7 @@ def engagement(
     output: str,
     encoder: EncoderOptions,
     config: EngagementConfig,
+    split: SplitConfig,
     table_format: TableFormat,
     split_seed: int = 0,
     max_posts: int = 10_000,
@@ -37,7 +39,8 @@ def engagement(
     """Predict who engages with posts never seen: HITS@10 and MRR.
 
     As in the TwHIN-BERT paper: frozen post features, two projections, the engaged post among 1,000.
-    The network must have been embedded without the validation and test posts (`twhin-hf split`).
+    The network must have been embedded without the validation and test posts (`twhin-hf split`),
+    and, where posts are split by time, without the engagements of their time (`--before`).
     An encoder without a pooling of its own is judged by combined, as in the paper. Beside it stand
     what it must beat: chance, TF-IDF + SVD of the words, and the encoder that its training began
     from. A folder that holds the model gets the results too, for its card.
@@ -49,8 +52,9 @@ def engagement(
         output: Folder for results.json.
         encoder: Encoder to judge.
         config: Options of the predictor.
+        split: By what posts are split.
         table_format: How text tables are written.
-        split_seed: Seed of the split that the network was embedded with.
+        split_seed: Seed of the split by a hash that the network was embedded with.
         max_posts: Maximum number of posts per language (paper: 10,000).
         records_per_user: Number of records of a user per language, or all (paper: 1).
         columns: Rename columns of the log: NAME=COLUMN.
@@ -67,7 +71,7 @@ def engagement(
 
     from twhin_hf.benchmarks.engagement.benchmark import build_benchmark
     from twhin_hf.data.posts import read_posts
-    from twhin_hf.data.splits import check_no_leak, split_posts
+    from twhin_hf.data.time_splits import check_unseen, make_split
     from twhin_hf.evaluation.baselines import evaluate_baselines, find_stock_encoder
     from twhin_hf.evaluation.engagement import engagement_rows, evaluate_engagement
     from twhin_hf.evaluation.engagement_results import baseline_rows, difference_sentence
@@ -88,6 +92,7 @@ def engagement(
         "evaluate engagement",
         options_of_result(
             config,
+            split,
             table_format,
             **encoder.of_vectors(),
             split_seed=split_seed,
@@ -109,8 +114,14 @@ def engagement(
         posts, columns=post_columns, table_format=table_format, memory_limit=memory_limit
     )
     table = read.with_format("arrow")[:]
-    splits = split_posts(table["post_id"], split_seed)
-    check_no_leak(vectors.post_ids, table["post_id"].filter(splits != "train"), what="The network")
+    reading: dict[str, Any] = {
+        "table_format": table_format,
+        "columns": columns,
+        "post_columns": post_columns,
+        "memory_limit": memory_limit,
+    }
+    made = make_split(split, split_seed, table["post_id"], posts, engagements, **reading)
+    check_unseen(vectors, table["post_id"], made)
     loaded = encoder.load()
     stock = {}
     if baselines:
@@ -121,17 +132,10 @@ def engagement(
         if began:
             stock[began] = replace(encoder, model=began, revision=None).load()
     benchmark = build_benchmark(
-        read_log(
-            engagements,
-            posts,
-            table_format=table_format,
-            columns=columns,
-            post_columns=post_columns,
-            memory_limit=memory_limit,
-        ),
+        read_log(engagements, posts, post_ends=made.ends(table["post_id"]), **reading),
         vectors,
         table,
-        splits,
+        made.names,
         max_posts=max_posts,
         records_per_user=most_records,
     )
@@ -144,6 +148,7 @@ def engagement(
         results=engagement_rows(found, config),
         baselines=baseline_rows(found, beside, config),
         options={
+            **made.record(),
             "split_seed": split_seed,
             "max_posts": max_posts,
             "records_per_user": most_records,

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from twhin_hf.data.split_config import SplitConfig
 from twhin_hf.table_format import TableFormat
 
 
 def split(
     posts: str,
     output: str,
+    config: SplitConfig,
     table_format: TableFormat,
+    engagements: str | None = None,
     seed: int = 0,
     columns: dict[str, str] | None = None,
+    log_columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
     overwrite: bool = False,
 ) -> None:
-    """Split posts into training, validation and test posts by a hash of their ids.
+    """Split posts into training, validation and test posts, by a hash of their ids or by time.
 
     `evaluate` and `run` split the same way: give train.parquet to every stage before the
-    evaluation, and all posts to the evaluation.
+    evaluation, and all posts to the evaluation. After a split by time, give `network embed`
+    --before as well, the time at which training ends, which the screen tells.
 
     Args:
         posts: Posts: Parquet, CSV or JSON lines; file or folder.
         output: Folder for train.parquet, validation.parquet and test.parquet.
+        config: By what posts are split.
         table_format: How text tables are written.
-        seed: Seed of the split.
+        engagements: Engagement log, for a split by time of posts without a timestamp.
+        seed: Seed of the split by a hash.
         columns: Rename columns of the posts: NAME=COLUMN.
+        log_columns: Rename columns of the log: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
         overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
@@ -35,7 +43,8 @@ def split(
 
     from twhin_hf.commands.options import options_of_result
     from twhin_hf.data.posts import read_posts
-    from twhin_hf.data.splits import SPLITS, split_posts
+    from twhin_hf.data.splits import SPLITS
+    from twhin_hf.data.time_splits import make_split
     from twhin_hf.files import new_file
     from twhin_hf.report import report
     from twhin_hf.run_folder import run_folder
@@ -44,8 +53,10 @@ def split(
     with run_folder(
         output,
         "split",
-        options_of_result(table_format, seed=seed, columns=columns),
-        data={"posts": posts},
+        options_of_result(
+            config, table_format, seed=seed, columns=columns, log_columns=log_columns
+        ),
+        data={"posts": posts, "engagements": engagements},
         seed=seed,
         results=names.values(),
         overwrite=overwrite,
@@ -56,10 +67,22 @@ def split(
             posts, columns=columns, table_format=table_format, memory_limit=memory_limit
         )
         table = read.with_format("arrow")[:]
-        splits = split_posts(table["post_id"], seed)
+        split = make_split(
+            config,
+            seed,
+            table["post_id"],
+            posts,
+            engagements,
+            columns=log_columns,
+            post_columns=columns,
+            table_format=table_format,
+            memory_limit=memory_limit,
+        )
         for name in SPLITS:
-            own = table.filter(pa.array(splits == name))
+            own = table.filter(pa.array(split.names == name))
             path = Path(output) / names[name]
             with new_file(path) as partial:
                 pq.write_table(own, partial)
             report(f"{own.num_rows:,} {name} posts, saved in {path}")
+        if split.before:
+            report(f"Embed the network of train.parquet with --before {split.before}")

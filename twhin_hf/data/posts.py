@@ -79,7 +79,8 @@ def read_posts(
 
     Args:
         source: A file, a folder of files, or an Ibis table on DuckDB, with columns `post_id`,
-            `text` and, optionally, `lang`. A post without a language has the language "und".
+            `text` and, optionally, `lang`. A post without a language has the language "und". Its
+            `timestamp` is for `read_post_times`.
         max_characters: A longer text is cut to its first characters.
         columns: What the source calls a column, such as `{"text": "body"}`.
         table_format: How text tables are written.
@@ -103,7 +104,7 @@ def read_posts(
         table = read_table(
             source,
             ["post_id", "text"],
-            ["lang"],
+            ["lang", *({"timestamp"} & {*(columns or {})})],
             connection=engine,
             columns=columns,
             table_format=table_format,

@@ -39,6 +39,8 @@ SYLLABLES = {
     "ru": ("б в г д ж з к л м н п р с т х ц ч ш", "а е и о у ы я ю"),
     "hi": ("क ख ग च ज ट ड त द न प ब भ म य र ल व स ह", "ा ि ी ु ू े ै ो"),
 }
+FIRST_DAY = 1_704_067_200  # 2024-01-01, seconds since 1970
+HALF_LIFE = 4 * 3600  # seconds after which half of a post's engagements are there
 COMMON = 120  # common words a language
 MOST = 20.0  # times the activity or popularity that the most active user or popular post has
 UNSPACED = {"ja"}
@@ -49,8 +51,9 @@ class SyntheticNetwork:
     """The generated tables.
 
     Args:
-        posts: `post_id`, `text`, `lang`, and what they were written from: `topic`, `facet`.
-        engagements: `user_id`, `post_id`, `relation`.
+        posts: `post_id`, `text`, `lang`, `timestamp` (seconds since 1970), and what they were
+            written from: `topic`, `facet`.
+        engagements: `user_id`, `post_id`, `relation`, `timestamp`.
         users: `user_id`, and the `topics` and `languages` (lists) the user likes.
     """
 
@@ -77,6 +80,7 @@ def generate_network(config: SyntheticConfig | None = None) -> SyntheticNetwork:
     texts = _write(config, _lexicons(config), topics, facets, languages, rng)
     liked, read = _interests(config, rng)
     users, rows, relations = _engage(config, topics, languages, liked, read, rng)
+    written, engaged = _times(config, rows)
     names = np.array(config.languages)
     post_ids = pa.array([f"p{row}" for row in range(config.num_posts)])
     user_ids = pa.array([f"u{row}" for row in range(config.num_users)])
@@ -86,6 +90,7 @@ def generate_network(config: SyntheticConfig | None = None) -> SyntheticNetwork:
                 "post_id": post_ids,
                 "text": texts,
                 "lang": names[languages],
+                "timestamp": written,
                 "topic": topics,
                 "facet": facets,
             }
@@ -95,6 +100,7 @@ def generate_network(config: SyntheticConfig | None = None) -> SyntheticNetwork:
                 "user_id": user_ids.take(pa.array(users)),
                 "post_id": post_ids.take(pa.array(rows)),
                 "relation": np.array(RELATIONS)[relations],
+                "timestamp": engaged,
             }
         ),
         users=pa.table(
@@ -105,6 +111,19 @@ def generate_network(config: SyntheticConfig | None = None) -> SyntheticNetwork:
             }
         ),
     )
+
+
+def _times(config: SyntheticConfig, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """When each post was written and each engagement happened, soon after; from draws of their own.
+
+    Args:
+        config: Days and seed.
+        rows: Post of each engagement, `[engagements]`.
+    """
+    rng = np.random.default_rng([config.seed, 4])
+    written = FIRST_DAY + rng.integers(config.days * 86_400, size=config.num_posts)
+    delays = rng.exponential(HALF_LIFE / np.log(2), size=len(rows))
+    return written, written[rows] + delays.astype(np.int64)
 
 
 def translation_pairs(

@@ -28,6 +28,8 @@ class SyntheticConfig:
         topic_words: Minimum and maximum number of topic words per post.
         noise_words: Minimum and maximum number of common words per post.
         hashtag_share: Share of the posts with the hashtag of their facet.
+        days: Number of days over which posts are written; half of the engagements with a post come
+            within four hours.
         seed: Random seed.
 
     Raises:
@@ -47,6 +49,7 @@ class SyntheticConfig:
     topic_words: tuple[int, int] = (3, 7)
     noise_words: tuple[int, int] = (2, 6)
     hashtag_share: float = 0.25
+    days: int = 7
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,7 +58,14 @@ class SyntheticConfig:
             raise InputError(
                 f"languages={self.languages}: one or more of {list(LANGUAGES)} are needed."
             )
-        for name in ("num_users", "num_posts", "num_engagements", "num_topics", "num_facets"):
+        for name in (
+            "num_users",
+            "num_posts",
+            "num_engagements",
+            "num_topics",
+            "num_facets",
+            "days",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}: at least 1 is needed.")
         if not 1 <= self.topics_per_user <= self.num_topics:

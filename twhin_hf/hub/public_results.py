@@ -18,7 +18,8 @@ _OPTIONS = """
     max_posts methods negative_power neighbours neutral new_weights normalize notes
     num_candidates num_negatives pairs patience pooling pooling_of_baselines projected
     projection_size protocols reads records_per_batch records_per_user seed seeds shots source
-    split_seed standardize steps test train validation warmup_steps weight_decay
+    split split_seed standardize steps test test_from train validation validation_from
+    warmup_steps weight_decay
 """
 OPTIONS = frozenset(_OPTIONS.split())
 """Options of the evaluations; files and folders among them are told by their names alone."""

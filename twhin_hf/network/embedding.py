@@ -124,6 +124,7 @@ def embed_network(
         post_degrees=np.bincount(graph.rhs, minlength=graph.num_posts),
         metadata={
             "num_edges": len(graph.lhs),
+            "before": graph.before,
             "num_training_edges": int(len(held_out) - held_out.sum()),
             "method": config.method,
             "seconds": seconds,
@@ -134,6 +135,7 @@ def embed_network(
             "versions": {"twhin_hf": __version__, "torch": torch.__version__},
         },
         engagements=Engagements.from_edges(graph.lhs, graph.rhs, graph.num_users, graph.num_posts),
+        held_out=np.stack([graph.lhs[held_out], graph.rhs[held_out]], axis=1).astype(np.int64),
     )
 
 

@@ -32,6 +32,7 @@ from twhin_hf.tables import (
     read_errors,
     read_table,
 )
+from twhin_hf.timestamps import iso, read_time, with_time
 
 if TYPE_CHECKING:
     import ibis
@@ -48,12 +49,13 @@ _MAX_RELATIONS = np.iinfo(np.int16).max
 class LogReport:
     """What reading the log kept and what it dropped, in the order of the filters.
 
-    Every row is counted once: `rows = other_relations + unknown_post_rows + excluded_post_rows +
-    null_ids + duplicates + rare_edges + num_edges`.
+    Every row is counted once: `rows = other_relations + late_rows + unknown_post_rows +
+    excluded_post_rows + null_ids + duplicates + rare_edges + num_edges`.
 
     Args:
         rows: Rows of the log.
         other_relations: Rows of relations that were not asked for.
+        late_rows: Rows at or after the time that engagements end at.
         unknown_posts: Posts of the log that the posts do not hold.
         unknown_post_rows: Rows of those posts.
         excluded_posts: Posts of the log left out on request.
@@ -72,6 +74,7 @@ class LogReport:
 
     rows: int = 0
     other_relations: int = 0
+    late_rows: int = 0
     unknown_posts: int = 0
     unknown_post_rows: int = 0
     excluded_posts: int = 0
@@ -103,6 +106,7 @@ class EngagementGraph:
         post_ids: Strings, `[num_posts]`.
         relations: Names in byte order, `[num_relations]`.
         report: What was kept and dropped.
+        before: All engagements are before this time (ISO 8601, UTC); None where nobody has looked.
     """
 
     lhs: np.ndarray
@@ -112,6 +116,7 @@ class EngagementGraph:
     post_ids: pa.Array
     relations: list[str]
     report: LogReport
+    before: str | None = None
 
     @property
     def num_users(self) -> int:
@@ -147,6 +152,7 @@ def read_log(
     posts: TableSource | Iterable[str] | None = None,
     *,
     exclude_posts: Iterable[str] | None = None,
+    post_ends: pa.Table | None = None,
     table_format: TableFormat | None = None,
     **options: Any,
 ) -> EngagementGraph:
@@ -158,24 +164,29 @@ def read_log(
 
     Args:
         engagements: The log: a file, a folder, or an Ibis table of any back end, with columns
-            `user_id`, `post_id` and, optionally, `relation`. Rows without a relation have the
-            relation "engage".
+            `user_id`, `post_id` and, optionally, `relation` and `timestamp`. Rows without a
+            relation have the relation "engage".
         posts: Posts with text (a file, a folder or, where the log is one, an Ibis table of the
             same back end, with columns `post_id` and `text`), or the ids of known posts. Edges to
             other posts are dropped.
         exclude_posts: Ids of posts that must not take part, such as held-out posts.
+        post_ends: `post_id` and `end`, whole seconds since 1970 (int64): engagements with a post
+            count until its end; those with posts that are not there always do.
         table_format: How text tables are written, those of posts too.
         **options: Fields of `LogConfig`, such as `relations`, `min_user_degree` and `columns`.
 
     Raises:
         FileNotFoundError: A file is missing.
         InputError: A column is missing, the log is empty, a named relation has no edge, too many
-            posts are unknown, no edge is left, or a file cannot be read.
+            posts are unknown, no edge is left, or a file cannot be read. Where engagements end at
+            a time: a time is missing, cannot be read or lies in the future, or units are mixed.
         TypeError: An option that `LogConfig` does not have.
     """
     config = LogConfig(**options)
     temp_directory = config.temp_directory
     min_user_degree, min_post_degree = config.min_user_degree, config.min_post_degree
+    end = None if config.before is None else read_time(config.before, "before (`--before`)")
+    has_end = end is not None or post_ends is not None
     with scratch_folder(temp_directory) as scratch:
         numbers = scratch / "edges.parquet"
         with (
@@ -184,8 +195,8 @@ def read_log(
         ):
             log = read_table(
                 engagements,
-                ["user_id", "post_id"],
-                ["relation"],
+                ["user_id", "post_id", *(["timestamp"] if has_end else [])],
+                ["relation", *({"timestamp"} & {*(config.columns or {})})],
                 connection=engine,
                 columns=config.columns,
                 table_format=table_format,
@@ -193,12 +204,18 @@ def read_log(
             log, rows_of = _read_relations(log, engagements)
             names = _select_relations(rows_of, config.relations)
             log = log.filter(log.relation.isin(names)) if len(names) < len(rows_of) else log
+            late_rows = 0
+            if has_end:
+                timed = with_time(log, f"The engagement log ({describe(engagements)})")
+                log = _before(timed, end, post_ends)
+                late_rows = _count(timed, timed) - _count(log, timed)
             known = (
                 None
                 if posts is None
                 else _known_posts(posts, config.post_columns, table_format, engine)
             )
             post_ids, counts = _read_posts(log, known, exclude_posts, config.max_unknown_posts)
+            counts["late_rows"] = late_rows
             users = log.select("user_id").distinct().order_by("user_id").to_pyarrow()
             user_ids = users["user_id"].filter(has_text(users["user_id"]))
             num_known = 0 if known is None else _count(known, log)
@@ -210,7 +227,7 @@ def read_log(
     kept = keep_core(edges, core, temp_directory)
     rows = sum(rows_of.values())
     counts["other_relations"] = rows - sum(rows_of[name] for name in names)
-    taken = ("other_relations", "unknown_post_rows", "excluded_post_rows")
+    taken = ("other_relations", "late_rows", "unknown_post_rows", "excluded_post_rows")
     counts["null_ids"] = rows - joined - sum(counts[name] for name in taken)
     counts["duplicates"] = joined - len(edges)
     counts["rare_edges"] = len(edges) - len(kept)
@@ -241,6 +258,7 @@ def read_log(
         post_ids=post_ids.filter(pa.array(core.posts)),
         relations=names,
         report=report,
+        before=None if end is None else iso(end),
     )
 
 
@@ -279,6 +297,18 @@ def _select_relations(rows_of: Mapping[str, int], wanted: Sequence[str] | None) 
     return names
 
 
+def _before(log: ir.Table, end: int | None, post_ends: pa.Table | None) -> ir.Table:
+    """The rows before the end of all engagements and before that of their posts."""
+    import ibis
+
+    if end is not None:
+        log = log.filter(log.time < end)
+    if post_ends is not None:
+        log = log.left_join(ibis.memtable(post_ends.select(["post_id", "end"])), "post_id")
+        log = log.filter(log.end.isnull() | (log.time < log.end))
+    return log.select("user_id", "post_id", "relation")
+
+
 def _known_posts(
     posts: TableSource | Iterable[str],
     columns: Mapping[str, str] | None,
@@ -292,6 +322,7 @@ def _known_posts(
         table = read_table(
             posts,
             ["post_id", "text"],
+            [*({"timestamp"} & {*(columns or {})})],
             connection=engine,
             columns=columns,
             option="post_columns",
@@ -303,9 +334,9 @@ def _known_posts(
     return table.select("post_id").distinct()
 
 
-def _count(known: ir.Table, log: ir.Table) -> int:
-    """Rows of `known`, which may be in memory and then has no engine but the log's."""
-    return log.get_backend().to_pyarrow(known.count()).as_py()
+def _count(table: ir.Table, log: ir.Table) -> int:
+    """Rows of a table, which may be in memory and then has no engine but the log's."""
+    return log.get_backend().to_pyarrow(table.count()).as_py()
 
 
 def _read_posts(
@@ -405,6 +436,7 @@ def _explain_no_edges(
 ) -> str:
     reasons = {
         "other_relations": "of other relations",
+        "late_rows": "at or after the time that engagements end at",
         "unknown_post_rows": "of posts without text",
         "excluded_post_rows": "of excluded posts",
         "null_ids": "with a null, empty or blank id",

@@ -15,6 +15,8 @@ class LogConfig:
         relations: Relations to keep (default: all).
         min_user_degree: Minimum number of engagements of a user.
         min_post_degree: Minimum number of engagements of a post.
+        before: Keep only engagements before this time (ISO date or time, or seconds since 1970);
+            the log needs the column timestamp then (default: all).
         max_unknown_posts: Maximum share of the log's posts that may be without text.
         columns: Rename columns of the log: NAME=COLUMN.
         post_columns: Rename columns of the posts: NAME=COLUMN.
@@ -30,6 +32,7 @@ class LogConfig:
     relations: list[str] | None = None
     min_user_degree: int = 1
     min_post_degree: int = 1
+    before: int | str | None = None
     max_unknown_posts: float = 0.5
     columns: dict[str, str] | None = None
     post_columns: dict[str, str] | None = None

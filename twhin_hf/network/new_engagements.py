@@ -48,6 +48,14 @@ class NewEngagements:
         """The old engagements of the rows of a side."""
         return self.old.posts_of_users if side == "users" else self.old.users_of_posts
 
+    def is_held_out(self, users: np.ndarray, posts: np.ndarray) -> np.ndarray:
+        """Which pairs the network holds out from learning, bool `[num_pairs]`."""
+        held_out = self.network.held_out
+        if held_out is None:
+            return np.zeros(len(users), bool)
+        num_posts = len(self.ids["posts"])
+        return np.isin(users * num_posts + posts, held_out[:, 0] * num_posts + held_out[:, 1])
+
     def network_with(
         self, users: np.ndarray, posts: np.ndarray, metadata: dict[str, Any]
     ) -> Network:

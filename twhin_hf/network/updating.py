@@ -116,9 +116,15 @@ def update_network(
     metadata = {
         **network.metadata,
         "num_edges": network.metadata.get("num_edges", 0) + len(update.edges.users),
+        "before": _later(network.metadata.get("before"), graph.before),
         "updates": [*network.metadata.get("updates", []), entry],
     }
     return update.network_with(users, posts, metadata)
+
+
+def _later(old: str | None, new: str | None) -> str | None:
+    """When all engagements end, old and new; None where nobody has looked at one of them."""
+    return None if old is None or new is None else max(old, new)
 
 
 def _embedding_options(network: Network) -> NetworkEmbeddingConfig:
@@ -223,12 +229,14 @@ def _edges_to_learn(update: NewEngagements, config: NetworkUpdateConfig) -> Enga
         wanted = np.maximum(np.ceil(config.replay * new), config.min_replay).astype(np.int64)
         own, other, _ = _draw(update.others(side), rows, wanted, random)
         users, posts = (own, other) if side == "users" else (other, own)
-        keys.append(users * num_posts + posts)
+        keys.append((users * num_posts + posts)[~update.is_held_out(users, posts)])
     users, posts = np.divmod(np.unique(np.concatenate(keys)), num_posts)
     everybody = update.others("users")
     count = int(_NEGATIVES * (len(update.edges.users) + len(users)))
     drawn = random.integers(0, max(1, len(everybody.others)), count)[: len(everybody.others)]
     anybody = np.searchsorted(everybody.offsets, drawn, side="right") - 1
+    taken = ~update.is_held_out(anybody, everybody.others[drawn].astype(np.int64))
+    anybody, drawn = anybody[taken], drawn[taken]
     # A network does not keep in which relation an old engagement was.
     relations = random.choice(update.edges.relations, len(users) + len(drawn))
     return EngagementGraph(
@@ -314,7 +322,9 @@ def _solve(
         mine, other = update.edges.rows(side)
         is_learnt = np.isin(mine, rows)
         wanted = np.full(len(rows), _MOST_SOLVED)
-        old_mine, old_other, stands_for = _draw(update.others(side), rows, wanted, random)
+        drawn = _draw(update.others(side), rows, wanted, random)
+        pairs = drawn[:2] if side == "users" else drawn[1::-1]
+        old_mine, old_other, stands_for = (part[~update.is_held_out(*pairs)] for part in drawn)
         parts[side] = Part.of(
             rows,
             np.concatenate([old_mine, mine[is_learnt]]),

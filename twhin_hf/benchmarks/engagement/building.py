@@ -18,18 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, DatasetInfo, Features, List, Value
 
-from twhin_hf.benchmarks.engagement.benchmark import (
-    EngagementBenchmark,
-    Records,
-    build_benchmark,
-    distinct_records,
-)
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, build_benchmark
 from twhin_hf.benchmarks.engagement.loading import EngagementSplits, hub_configs
 from twhin_hf.benchmarks.engagement.recipe import EngagementRecipe
 from twhin_hf.benchmarks.hub_folder import HubConfig
-from twhin_hf.data.splits import SPLITS, check_no_leak, split_posts
+from twhin_hf.data.splits import SPLITS, split_posts
+from twhin_hf.data.time_splits import Split, check_unseen
 from twhin_hf.errors import InputError
 from twhin_hf.privacy.keys import check_key, hash_ids, new_key, random_order
+from twhin_hf.recommendation.records import Records, distinct_records
 from twhin_hf.report import counts_sentence
 
 if TYPE_CHECKING:
@@ -68,17 +65,20 @@ def build_engagement_benchmark(
     *,
     key: bytes | None = None,
     exclude_posts: Iterable[str] = (),
+    split: Split | None = None,
     **options: Any,
 ) -> PublishedBenchmark:
     """Makes a benchmark from a log and a network that has not seen its held-out posts.
 
     Args:
-        graph: The whole log, held-out posts included.
+        graph: The whole log, held-out posts included; in a split by time read with its ends.
         network: User vectors; trained on the engagements of train posts only.
         posts: `post_id`, `text` and optionally `lang`.
         key: Secret key of the hashes that stand for post ids, 16 to 64 bytes; drawn where it is
             None. It is neither returned nor written: whoever has it can find out an id by trying.
         exclude_posts: Ids of posts that text models were pretrained on; they take no part.
+        split: Of the posts that are not excluded, in their order, as `make_split` returns it; by a
+            hash of their ids where it is None.
         **options: Fields of `EngagementRecipe`. Its `split_seed` is that of the network, or, where
             its train posts are excluded, another one, which splits the rest anew.
 
@@ -94,16 +94,14 @@ def build_engagement_benchmark(
     known = pc.is_in(posts["post_id"], value_set=pa.array(list(exclude_posts), pa.string()))
     counts = {"excluded_posts": pc.sum(known).as_py() or 0}
     posts = posts.filter(pc.invert(known))
-    splits = split_posts(posts["post_id"], recipe.split_seed)
-    check_no_leak(
-        network.post_ids, posts["post_id"].filter(pa.array(splits != "train")), what="The network"
-    )
+    split = split or Split(split_posts(posts["post_id"], recipe.split_seed))
+    check_unseen(network, posts["post_id"], split)
     popular, rare = _above_floors(graph, recipe.min_user_engagements, recipe.min_post_engagements)
     benchmark = build_benchmark(
         popular,
         network,
         posts,
-        splits,
+        split.names,
         max_posts=recipe.max_posts,
         records_per_user=1,
         seed=recipe.seed,

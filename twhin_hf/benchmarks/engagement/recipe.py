@@ -16,8 +16,8 @@ class EngagementRecipe:
         min_post_engagements: Minimum number of users who engaged with a post.
         min_language_users: Minimum number of users with a record in a language.
         max_posts: Maximum number of posts per language (paper: 10,000).
-        split_seed: Seed of train, validation and test; no post of the last two may be in the
-            network.
+        split_seed: Seed of train, validation and test by a hash; no post of the last two may be in
+            the network.
         seed: Seed of the posts and records drawn.
 
     Raises:

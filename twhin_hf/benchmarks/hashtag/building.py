@@ -23,6 +23,7 @@ from twhin_hf.benchmarks.hashtag.text import find_hashtags, remove_hashtags
 from twhin_hf.data.language_codes import check_language_code
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import SPLITS
+from twhin_hf.data.time_splits import Split
 from twhin_hf.errors import InputError
 from twhin_hf.privacy.keys import check_key, hash_ids
 from twhin_hf.report import counts_sentence
@@ -45,7 +46,8 @@ class HashtagBenchmark:
             `label` (`ClassLabel`); no near-duplicates of a post stand in two splits.
         counts: By language `posts_with_a_hashtag`, `posts_with_one_popular`, `above_maximum`,
             `nothing_but_hashtag`, `rare_classes`, `in_rare_classes`, `near_duplicates` (posts
-            kept that repeat another), `classes` and `posts`.
+            kept that repeat another), `classes` and `posts`; in a split by time also
+            `later_copies` (near-duplicates of a post of an earlier split, left out).
     """
 
     languages: dict[str, DatasetDict]
@@ -57,6 +59,7 @@ def build_hashtag_benchmark(
     recipe: HashtagRecipe | None = None,
     *,
     key: bytes | None = None,
+    split: Split | None = None,
     columns: Mapping[str, str] | None = None,
     table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
@@ -74,6 +77,8 @@ def build_hashtag_benchmark(
         recipe: The paper's by default.
         key: Secret key of the hashes that stand for post ids, 16 to 64 bytes; posts are then in the
             order of the hashes. Ids stay as they are, and may name authors, where it is None.
+        split: Of the posts of a data set, in their order, as `make_split` returns it; each class is
+            split at random by the shares where it is None.
         columns: What the source calls a column, such as `{"text": "body"}`.
         table_format: How text tables are written.
         memory_limit: Most memory of the engine; the posts of one language come on top.
@@ -83,7 +88,7 @@ def build_hashtag_benchmark(
     Raises:
         FileNotFoundError: The source is missing.
         InputError: The posts cannot be read, no language has enough posts with hashtags, or the
-            key is too short or too long.
+            key is too short or too long, or the split is of other posts.
     """
     recipe = recipe or HashtagRecipe()
     if key is not None:
@@ -96,13 +101,18 @@ def build_hashtag_benchmark(
             memory_limit=memory_limit,
             threads=threads,
         ).dataset
+    if split is not None and len(split.names) != len(posts):
+        raise InputError(
+            f"The split is of {len(split.names):,} posts, and there are {len(posts):,}; give the "
+            "split of these posts, in their order."
+        )
     languages, counts = {}, {}
     with scratch_folder(temp_directory) as scratch:
         tags = scratch / "tags.parquet"
         _write_hashtags(posts, tags)
         for language, rows, labels, found in _posts_with_one(tags, recipe, memory_limit, threads):
             check_language_code(language)
-            made = _build_language(posts, rows, labels, recipe, key, found)
+            made = _build_language(posts, rows, labels, recipe, key, split, found)
             counts[language] = found
             if made is not None:
                 languages[language] = made
@@ -167,16 +177,22 @@ def _build_language(
     labels: pa.Array,
     recipe: HashtagRecipe,
     key: bytes | None,
+    split: Split | None,
     counts: dict[str, int],
 ) -> DatasetDict | None:
     """The splits of one language, none where fewer than two classes are left; fills the counts."""
     rng = np.random.default_rng(recipe.seed)
+    if split is not None:  # one after the other: the first of copies is of the earliest split
+        order = np.concatenate([np.flatnonzero(split.names[rows] == name) for name in SPLITS])
+        rows, labels = rows[order], labels.take(pa.array(order))
     chosen = np.sort(rng.permutation(len(rows))[: recipe.max_posts])
     counts["above_maximum"] = len(rows) - len(chosen)
     own = posts.select(rows[chosen]).with_format("arrow")[:]
     labels = labels.take(pa.array(chosen))
     texts = remove_hashtags(own["text"].combine_chunks(), labels)
     table = pa.table({"id": own["post_id"], "text": texts, "label": labels})
+    if split is not None:
+        table = table.append_column("split", pa.array(split.names[rows[chosen]]))
     table = table.filter(has_text(table["text"]))
     counts["nothing_but_hashtag"] = len(chosen) - len(table)
 
@@ -186,21 +202,29 @@ def _build_language(
     sizes = np.bincount(classes[is_leader], minlength=len(names))
     # A group counts for the class of its first post, so a copy with another hashtag counts nowhere.
     kept_classes = sizes >= recipe.min_examples
-    kept = kept_classes[classes] & kept_classes[classes[groups]]
+    is_late = np.zeros(len(groups), bool)
+    if split is None:
+        splits = _stratify(classes, is_leader, recipe.fractions, rng)[groups]
+    else:
+        splits = np.array(table["split"].to_pylist())
+        is_late = splits != splits[groups]
+        counts["later_copies"] = int(is_late.sum())
+        for name in SPLITS:
+            kept_classes &= np.isin(np.arange(len(names)), classes[is_leader & (splits == name)])
+    kept = kept_classes[classes] & kept_classes[classes[groups]] & ~is_late
     counts["rare_classes"] = int((~kept_classes).sum())
-    counts["in_rare_classes"] = int((~kept).sum())
+    counts["in_rare_classes"] = int((~kept & ~is_late).sum())
     counts["near_duplicates"] = int((kept & ~is_leader).sum())
     counts["classes"], counts["posts"] = int(kept_classes.sum()), int(kept.sum())
     if kept_classes.sum() < 2:
         return None
-    splits = _stratify(classes, is_leader, recipe.fractions, rng)[groups]
     label = ClassLabel(names=names[kept_classes].tolist())
     numbers = (np.cumsum(kept_classes) - 1)[classes]
     table = table.set_column(2, "label", pa.array(numbers, pa.int64()))
     if key is not None:
         table = table.set_column(0, "id", pa.array(hash_ids(table["id"].to_pylist(), key)))
     features = Features({"id": Value("string"), "text": Value("string"), "label": label})
-    table = table.cast(features.arrow_schema)
+    table = table.select(list(features)).cast(features.arrow_schema)
     parts = {name: table.filter(pa.array(kept & (splits == name))) for name in SPLITS}
     if key is not None:
         parts = {name: part.sort_by("id") for name, part in parts.items()}
