@@ -43,6 +43,17 @@ def test_trainings_in_two_processes_give_one_tokenizer(texts, tmp_path):
     assert one == two
 
 
+def test_links_users_and_hashtags_are_not_spelt_out(texts):
+    decorated = [
+        f"@u{row} {text} #sea https://t.co/{row * 7919:x}" if row % 2 else f"{text} #sea"
+        for row, text in enumerate(texts)
+    ]
+    trained = train_unigram_tokenizer(decorated, 300, progress=False)
+    assert trained.tokenize("#sea")[-1] == "▁#sea"
+    assert trained.tokenize("https://t.co/77")[0].startswith("▁https://t.co/")
+    assert "▁@u" in trained.tokenize("@u7")[0]
+
+
 def test_bad_vocabulary_and_no_text():
     with pytest.raises(ValueError, match="vocab_size is 5"):
         train_unigram_tokenizer(["a"], 5, progress=False)
