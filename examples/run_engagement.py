@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from twhin_hf.commands.options import EncoderOptions
-from twhin_hf.evaluation.engagement_config import EngagementConfig
+from twhin_hf.recommendation.engagement_config import EngagementConfig
 
 
 def run_engagement(

@@ -82,7 +82,10 @@ SMALLER = {
     "evaluate classification": FINE_TUNING,
     "evaluate suite": FINE_TUNING,
     "embed": ["--device=cpu", "--no_progress"],
+    "index": [],
     "search": ["--device=cpu"],
+    "map": ["--sample=60"],
+    "store": [],
 }  # fmt: skip
 """What makes the commands small; an option that comes later takes precedence."""
 
@@ -256,10 +259,11 @@ def test_the_readme(readme, folder):
         "pretrain", "pretrain", "evaluate engagement", "data translation-pairs", "tpp",
         "evaluate retrieval", "evaluate zero-shot", "evaluate alignment", "data hashtag",
         "data hashtag-build", "evaluate hashtag", "evaluate classification", "evaluate suite",
-        "embed", "search",
+        "embed", "index", "search", "map",
     ]  # fmt: skip
     for name in ("runs/mine", "results", *(f"results/{name}" for name in ("hashtag", "umsab"))):
         assert (folder / name / "results.json").is_file(), name
+    assert (folder / "map.html").is_file()
 
 
 def test_the_page_on_random_poolers(folder):
@@ -282,9 +286,22 @@ def test_the_page_on_serving(readme, folder):
     shown = "twhin-hf export --model stage2 --format onnx --output stage2-onnx"
     assert f"    {shown}\n" in page
     assert main(shlex.split(shown)[1:]) == 0
-    ours, plain = (run_block(code)["vectors"] for code in blocks(page, "python"))
+    own, others, _ = blocks(page, "python")
+    ours, plain = (run_block(code)["vectors"] for code in (own, others))
     assert ours.shape == plain.shape == (2, 32)
     assert abs(ours - plain).max() < 1e-5
+
+
+def test_the_page_on_indexes(readme, folder):
+    pytest.importorskip("lance")
+    pytest.importorskip("qdrant_client")
+    page = PAGES["examples/serving.md"]
+    code = blocks(page, "python")[2]
+    ran = [run_line(words) for block in blocks(page, "sh") for words in sh_lines(block)]
+    assert ran == ["embed", "index", "search", "store", "store"]
+    found = run_block(code)
+    assert not set(found["first"].post_ids[0]) & set(found["hits"].post_ids[0])
+    assert found["hits"].scores.shape == (2, 5)
 
 
 def test_the_card_of_a_model(readme, folder):

@@ -12,16 +12,15 @@ from .data.tokenization import train_unigram_tokenizer
 from .data.translation.pairs import read_translation_pairs
 from .evaluation.alignment import evaluate_alignment, project
 from .evaluation.alignment_plots import plot_alignment
+from .evaluation.audience import audience_agreement
 from .evaluation.baselines import evaluate_baselines, tfidf_features
 from .evaluation.classification_config import ClassificationConfig
 from .evaluation.engagement import choose_features, evaluate_engagement
-from .evaluation.engagement_config import EngagementConfig
 from .evaluation.engagement_results import combine_training_seeds, compare_engagement
 from .evaluation.hashtag import evaluate_hashtag
 from .evaluation.privacy.reporting import privacy_report
 from .evaluation.retrieval import evaluate_retrieval
 from .evaluation.suite.whole import run_suite
-from .evaluation.text_encoders import side_by_side
 from .evaluation.zero_shot import evaluate_zero_shot
 from .evaluation.zero_shot_config import ZeroShotConfig
 from .forgetting.forget import forget
@@ -29,6 +28,9 @@ from .forgetting.forgotten import read_forgotten
 from .hub.folder import complete_folder
 from .hub.push import push_to_hub
 from .loading.auto import load_post_encoder
+from .loading.text_encoders import side_by_side
+from .maps.map_config import MapConfig
+from .maps.writing import write_map
 from .modeling.modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
 from .modeling.modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
 from .modeling.modeling_twhin_roberta import TwhinRobertaForPreTraining, TwhinRobertaModel
@@ -42,10 +44,16 @@ from .network.mining_config import MiningConfig
 from .pipeline import run_pipeline
 from .pipeline_config import PipelineConfig
 from .plots import plot_comparison, plot_losses
+from .recommendation.engagement_config import EngagementConfig
+from .recommendation.model import EngagementModel
+from .recommendation.recommendation_config import RecommendationConfig
 from .serving.export import export
 from .serving.export_config import ExportConfig
 from .serving.exported import load_exported
+from .serving.index.index import VectorIndex, add_vectors, build_index, load_index
+from .serving.index.index_config import IndexConfig
 from .serving.search import search, search_vectors
+from .serving.stores.opening import fill_store, open_store
 from .serving.vectors import embed_posts
 from .serving.vectors_config import PostVectorsConfig
 from .table_format import TableFormat
@@ -58,11 +66,15 @@ from .version import __version__
 __all__ = [
     "ClassificationConfig",
     "EngagementConfig",
+    "EngagementModel",
     "ExportConfig",
+    "IndexConfig",
+    "MapConfig",
     "MiningConfig",
     "NetworkEmbeddingConfig",
     "PipelineConfig",
     "PostVectorsConfig",
+    "RecommendationConfig",
     "SocialLoss",
     "SocialPretrainingConfig",
     "SocialPretrainingTrainer",
@@ -79,11 +91,15 @@ __all__ = [
     "TwhinRobertaModel",
     "TwhinXLMRobertaForPreTraining",
     "TwhinXLMRobertaModel",
+    "VectorIndex",
     "ZeroShotConfig",
     "__version__",
+    "add_vectors",
+    "audience_agreement",
     "build_benchmark",
     "build_engagement_benchmark",
     "build_hashtag_benchmark",
+    "build_index",
     "choose_features",
     "combine_training_seeds",
     "compare_engagement",
@@ -98,16 +114,19 @@ __all__ = [
     "evaluate_retrieval",
     "evaluate_zero_shot",
     "export",
+    "fill_store",
     "forget",
     "generate_network",
     "load_engagement_prediction",
     "load_exported",
     "load_hashtag_prediction",
+    "load_index",
     "load_network",
     "load_post_encoder",
     "load_pretraining_model",
     "mine_pairs",
     "new_pretraining_model",
+    "open_store",
     "plot_alignment",
     "plot_comparison",
     "plot_losses",
@@ -128,4 +147,5 @@ __all__ = [
     "tfidf_features",
     "train_unigram_tokenizer",
     "translation_pairs",
+    "write_map",
 ]

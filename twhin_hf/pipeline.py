@@ -38,17 +38,17 @@ from twhin_hf.evaluation.engagement_results import (
     difference_sentence,
     pool_training_seeds,
 )
-from twhin_hf.evaluation.text_encoders import (
-    TextEncoder,
-    feature_sets,
-    load_text_encoder,
-    side_by_side,
-)
 from twhin_hf.files import new_folder, read_json, write_text
 from twhin_hf.loading.auto import load_tokenizer
 from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.places import check_place
 from twhin_hf.loading.quiet import quiet_loading
+from twhin_hf.loading.text_encoders import (
+    TextEncoder,
+    feature_sets,
+    load_text_encoder,
+    side_by_side,
+)
 from twhin_hf.modeling.settings import OBJECTIVES
 from twhin_hf.network.embedding import embed_network
 from twhin_hf.network.folder import Network, load_network, save_network

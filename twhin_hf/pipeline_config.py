@@ -11,12 +11,12 @@ from typing import Any
 from twhin_hf.data.synthetic_config import SyntheticConfig
 from twhin_hf.data.text_normalization import Normalization
 from twhin_hf.errors import InputError
-from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.loading.places import check_local_path
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
 from twhin_hf.path_names import path_name
+from twhin_hf.recommendation.engagement_config import EngagementConfig
 from twhin_hf.table_format import TableFormat
 
 

@@ -149,6 +149,18 @@ def run_metadata(record: Mapping[str, Any]) -> dict[bytes, bytes]:
     return {RUN_KEY.encode(): json.dumps(record).encode()}
 
 
+def with_earlier(told: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """A record that names the data of earlier runs too, of which the output is made as well.
+
+    Example:
+        >>> with_earlier({"data": {"input": "b"}}, {"command": "embed", "data": {"input": "a"}})
+        {'command': 'embed', 'data': {'input': ['a', 'b']}}
+    """
+    before, now = earlier.get("data", {}), told.get("data", {})
+    data = {name: _distinct([before.get(name), now.get(name)]) for name in {**before, **now}}
+    return {**earlier, **told, **({"data": data} if data else {})}
+
+
 def _is_of(path: Path, earlier: Mapping[str, Any] | None, record: Mapping[str, Any]) -> bool:
     """True where what is there is of the same run; refuses what is of another."""
     if earlier is None:
@@ -178,3 +190,10 @@ def _record_of(path: Path) -> dict[str, Any] | None:
         found = json.loads(metadata.get(RUN_KEY.encode(), b"null"))
     is_record = isinstance(found, dict) and {"command", "options", "data"} <= found.keys()
     return found if is_record else None
+
+
+def _distinct(values: list[Any]) -> Any:
+    """The strings in a list of strings and such lists, each once; one alone is no list."""
+    flat = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    found = list(dict.fromkeys(filter(None, flat)))
+    return found[0] if len(found) == 1 else found

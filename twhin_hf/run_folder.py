@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shlex
 import socket
 import sys
@@ -333,5 +334,16 @@ def _holder(path: Path) -> str:
         return "Another process"
 
 
+def without_secrets(address: str) -> str:
+    """An address in which `***` stands for passwords and keys; any other text as it is.
+
+    Example:
+        >>> without_secrets("postgresql://me:pass@word@host/db?sslpassword=x&a=b#posts")
+        'postgresql://me:***@host/db?sslpassword=***&a=b#posts'
+    """
+    address = re.sub(r"(\w://[^\s:/@]*):.*@", r"\1:***@", address, flags=re.DOTALL)
+    return re.sub(r"([?&](?:\w*password|\w*key|\w*token)=)[^\s&#]*", r"\1***", address)
+
+
 def _command_line() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join([Path(sys.argv[0]).name, *map(without_secrets, sys.argv[1:])])

@@ -175,11 +175,11 @@ def judged(run: Path, config: dict[str, Any]) -> Callable[[Path], dict[str, Any]
     from twhin_hf.data.posts import read_posts
     from twhin_hf.data.splits import split_posts
     from twhin_hf.evaluation.engagement import choose_features
-    from twhin_hf.evaluation.engagement_config import EngagementConfig
-    from twhin_hf.evaluation.text_encoders import feature_sets, load_text_encoder
+    from twhin_hf.loading.text_encoders import feature_sets, load_text_encoder
     from twhin_hf.modeling.settings import POOLINGS
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
+    from twhin_hf.recommendation.engagement_config import EngagementConfig
 
     posts, _ = read_posts(config["posts"])
     splits = split_posts(posts["post_id"], config["split_seed"])

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from twhin_hf.benchmarks.engagement.benchmark import Records, build_benchmark
+from twhin_hf.benchmarks.engagement.benchmark import build_benchmark
+from twhin_hf.recommendation.records import Records
 
 POSTS = pa.table(
     {

@@ -8,7 +8,7 @@ import pytest
 from twhin_hf.commands.cli import load_command
 from twhin_hf.commands.parsing import run_command
 from twhin_hf.data.splits import split_posts
-from twhin_hf.evaluation.text_encoders import TextEncoder
+from twhin_hf.loading.text_encoders import TextEncoder
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.results import read_results
 
@@ -76,7 +76,7 @@ def fake_model(folder, monkeypatch):
         loaded.append((name, revision))
         return TextEncoder(encode, pooling or "mean (sentence-transformers)", "Fake")
 
-    monkeypatch.setattr("twhin_hf.evaluation.text_encoders.load_text_encoder", load)
+    monkeypatch.setattr("twhin_hf.loading.text_encoders.load_text_encoder", load)
     return loaded
 
 

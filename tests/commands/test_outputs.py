@@ -12,6 +12,7 @@ from twhin_hf.commands.declared import options_of
 from twhin_hf.commands.options import FREE
 from twhin_hf.commands.parsing import call, parse_command
 from twhin_hf.evaluation.classification_config import ClassificationConfig
+from twhin_hf.table_format import TableFormat
 
 REQUIRED = {
     "split": "--posts p",
@@ -32,6 +33,7 @@ REQUIRED = {
     "data translation-pairs": "--source moses --input i",
     "data contamination": "--pretraining p --benchmark b",
     "embed": "--model a/m --input i",
+    "index": "--vectors v",
     "convert": "--checkpoint a/m --tokenizer a/t",
     "export": "--model a/m --format onnx",
     "synthesize": "",
@@ -41,7 +43,8 @@ UNTOLD = FREE | {"output", "overwrite", "progress", "push_to_hub"}
 FINE_TUNING = {field.name for field in dataclasses.fields(ClassificationConfig)}
 OF_SOME = {
     # A text's vector does not depend on the others of its batch; results of another are shown only.
-    "embed": {"batch_size"},
+    "embed": {"batch_size", "add"},
+    "index": {"add", "delete", *(field.name for field in dataclasses.fields(TableFormat))},
     "evaluate engagement": {"batch_size"},
     "evaluate retrieval": {"batch_size"},
     "evaluate alignment": {"batch_size"},

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark
 from twhin_hf.evaluation.baselines import (
     CHANCE,
     TFIDF,
@@ -13,11 +13,12 @@ from twhin_hf.evaluation.baselines import (
     find_stock_encoder,
     tfidf_features,
     tfidf_svd,
-    words_of,
 )
 from twhin_hf.evaluation.engagement import evaluate_post_features
-from twhin_hf.evaluation.engagement_config import EngagementConfig
-from twhin_hf.evaluation.text_encoders import TextEncoder
+from twhin_hf.loading.text_encoders import TextEncoder
+from twhin_hf.recommendation.engagement_config import EngagementConfig
+from twhin_hf.recommendation.records import Records
+from twhin_hf.recommendation.words import words_of
 
 CONFIG = EngagementConfig(seeds=(0,), max_epochs=20, learning_rate=1e-2)
 

@@ -6,22 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark
 from twhin_hf.evaluation import engagement as engagement_module
-from twhin_hf.evaluation import ranking
 from twhin_hf.evaluation.engagement import (
-    EngagementConfig,
-    EngagementPredictor,
     choose_features,
-    engagement_loss,
     engagement_rows,
     evaluate_engagement,
     predict_engagement,
-    prevalence,
 )
 from twhin_hf.evaluation.engagement_results import chance
-from twhin_hf.evaluation.ranking import CandidateSets, Ranks, hits_and_mrr, ranks
-from twhin_hf.evaluation.text_encoders import TextEncoder, length_normalized, side_by_side
+from twhin_hf.loading.text_encoders import TextEncoder, length_normalized, side_by_side
+from twhin_hf.recommendation import ranking
+from twhin_hf.recommendation.engagement_config import EngagementConfig
+from twhin_hf.recommendation.predictor import EngagementPredictor, engagement_loss, prevalence
+from twhin_hf.recommendation.ranking import CandidateSets, Ranks, hits_and_mrr, ranks
+from twhin_hf.recommendation.records import Records
 
 QUICK = EngagementConfig(seeds=(0, 1), max_epochs=12, patience=12, learning_rate=1e-2)
 

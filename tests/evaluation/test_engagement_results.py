@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 
-from twhin_hf.benchmarks.engagement.benchmark import Records
-from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.evaluation.engagement_results import (
     EngagementResult,
     averaged_languages,
@@ -14,6 +12,8 @@ from twhin_hf.evaluation.engagement_results import (
     engagement_rows,
     pool_training_seeds,
 )
+from twhin_hf.recommendation.engagement_config import EngagementConfig
+from twhin_hf.recommendation.records import Records
 
 CONFIG = EngagementConfig(num_candidates=100, hits_at=10)
 

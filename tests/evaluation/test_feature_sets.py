@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from twhin_hf.evaluation.text_encoders import feature_sets, length_normalized
 from twhin_hf.loading.auto import load_with_heads
+from twhin_hf.loading.text_encoders import feature_sets, length_normalized
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 
 

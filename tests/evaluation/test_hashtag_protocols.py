@@ -14,7 +14,7 @@ from twhin_hf.evaluation.hashtag import (
     read_curves,
     write_curves,
 )
-from twhin_hf.evaluation.text_encoders import TextEncoder, load_text_encoder
+from twhin_hf.loading.text_encoders import TextEncoder, load_text_encoder
 from twhin_hf.plots import plot_few_shot
 from twhin_hf.results import read_results
 

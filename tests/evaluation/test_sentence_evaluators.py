@@ -7,10 +7,11 @@ pytest.importorskip("sentence_transformers")
 
 from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
 
-from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark
 from twhin_hf.evaluation.engagement import EngagementConfig, engagement_rows, evaluate_engagement
 from twhin_hf.evaluation.retrieval import evaluate_retrieval
 from twhin_hf.evaluation.sentence_evaluators import EngagementEvaluator, RetrievalEvaluator
+from twhin_hf.recommendation.records import Records
 
 
 class HashingModel:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -171,7 +172,10 @@ def test_nothing_is_written_where_nothing_matches_or_it_is_a_dry_run(made, capsy
     (made / "users.txt").write_text("nobody\n")
     paths = [str(made / name) for name in ("log", "network", "posts.parquet")]
     assert main(["data", "forget", "--users", str(made / "users.txt"), *paths]) == 0
-    assert "Nothing matches: 3 files and networks were looked through" in capsys.readouterr().out
+    assert (
+        "Nothing matches: 3 files, networks and indexes were looked through"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_command(made, capsys):
@@ -181,7 +185,7 @@ def test_the_command(made, capsys):
     command += ["--users", str(made / "users.csv"), "--posts", str(made / "lists.txt")]
     before = contents(made)
     assert main([*command, "--dry_run"]) == 0
-    assert "Would be taken out (2 files and networks were" in capsys.readouterr().out
+    assert "Would be taken out (2 files, networks and indexes were" in capsys.readouterr().out
     assert contents(made) == before
     assert main(command) == 0
     assert "Taken out" in capsys.readouterr().out
@@ -388,3 +392,16 @@ def test_several_relations_count_in_degrees(tmp_path):
     assert network.user_degrees.tolist() == [2, 1]
     assert network.post_degrees.tolist() == [3]
     assert network.metadata["forgotten"] == {"users": 1, "posts": 1}
+
+
+def test_held_out_engagements_go_and_are_numbered_anew(tmp_path):
+    rows = {"user_id": ["u1", "u2", "u2", "u3"], "post_id": ["p1", "p1", "p3", "p2"]}
+    pq.write_table(pa.table(rows), tmp_path / "log.parquet")
+    network = make_network(read_log(tmp_path / "log.parquet"))
+    held_out = np.array([[1, 2], [0, 0], [2, 1]])  # u2 p3, u1 p1, u3 p2
+    save_network(replace(network, held_out=held_out), tmp_path / "network")
+    forget([tmp_path / "network"], Forgotten(users=pa.array(["u1"]), posts=pa.array(["p2"])))
+    left = load_network(tmp_path / "network")
+    assert left.user_ids.to_pylist() == ["u2"]
+    assert left.post_ids.to_pylist() == ["p1", "p3"]
+    assert left.held_out.tolist() == [[0, 1]]

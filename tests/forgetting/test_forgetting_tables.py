@@ -11,6 +11,8 @@ import pytest
 from twhin_hf.forgetting import tables
 from twhin_hf.forgetting.forget import forget
 from twhin_hf.forgetting.forgotten import Forgotten, read_forgotten
+from twhin_hf.serving.index.index import build_index, load_index
+from twhin_hf.serving.index.index_config import IndexConfig
 from twhin_hf.table_format import TableFormat
 
 WHO = Forgotten(pa.array(["u2", "7"]), pa.array(["p9"]))
@@ -131,6 +133,26 @@ def test_vectors_and_pairs(tmp_path):
     assert kept.schema.field("embedding").type == pa.list_(pa.float16(), 3)
     assert kept.schema.metadata[b"twhin_hf"] == b"{}"
     assert pq.read_table(tmp_path / "pairs.parquet")["anchor_id"].to_pylist() == ["p1"]
+
+
+def test_an_index_keeps_neither_vectors_nor_ids(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    config = IndexConfig(metric="inner_product")
+    ids = ["p1", "p9", "at://u2/app.bsky.feed.post/1", "p3"]
+    index = build_index((ids, vectors), tmp_path / "index", config)
+    index.delete(["p9"])
+    unchanged = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = forget([tmp_path], WHO, dry_run=True)
+    assert done.removed == {tmp_path / "index": 2}
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == unchanged
+    assert forget([tmp_path], WHO).removed == {tmp_path / "index": 2}
+    left = load_index(tmp_path / "index")
+    assert left.all_ids.to_pylist() == ["p1", "p3"]
+    content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    kept = [row.tobytes() in content for row in vectors]
+    assert kept == [True, False, False, True]
+    assert left.search(vectors[3:], 1).post_ids == [["p3"]]
+    assert forget([tmp_path], WHO).num_removed == 0
 
 
 def test_the_lists_of_an_import(tmp_path):

@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import lzma
+import shutil
 import tarfile
 import zipfile
 from collections import deque
@@ -737,10 +738,28 @@ def vectors() -> bytes:
 
 def search_vectors(path: Path) -> None:
     """Search among vectors."""
-    from twhin_hf.serving.search import search_vectors, vectors_made_with
+    from twhin_hf.serving.search import search_vectors
+    from twhin_hf.serving.vector_files import vectors_made_with
 
     vectors_made_with(path)
     search_vectors(path, np.ones((1, 2), np.float32), 1)
+
+
+def index(folder: Path) -> None:
+    """An index, something of which was deleted."""
+    from twhin_hf.serving.index.index import build_index
+
+    shutil.rmtree(folder)
+    built = build_index(([*"abcdefgh"], np.eye(8, dtype=np.float32)), folder)
+    built.delete(["a"])
+
+
+def load_index(path: Path) -> None:
+    """An index, and a search in it."""
+    from twhin_hf.serving.index.index import load_index
+
+    opened = load_index(path.parent)
+    opened.search(np.ones((1, opened.dimension), np.float32), 3)
 
 
 POSTS_CSV = (
@@ -1052,4 +1071,11 @@ READERS = (
     ),
     Reader("export", "export.json", load_exported, prepare=exported),
     Reader("vectors", "a.parquet", search_vectors, (vectors(),)),
+    *(
+        Reader(f"index-{name}", name, load_index, prepare=index)
+        for name in (
+            *("index.json", "shard-000000.faiss", "shard-000000.parquet"),
+            "deleted-000001.parquet",
+        )
+    ),
 )

@@ -188,8 +188,7 @@ def test_vectors_without_an_id_are_refused(tmp_path):
     embedding = pa.array([[1.0, 0.0], [0.5, 0.5]], pa.list_(pa.float32(), 2))
     path.write_bytes(parquet(post_id=[None, "b"], embedding=embedding))
     with pytest.raises(InputError, match=r"a\.parquet holds vectors without a post_id"):
-        search_vectors(path, np.array([[1, 0]], np.float32), 1)
-    assert search_vectors(path, np.array([[0, 1]], np.float32), 1).post_ids == [["b"]]
+        search_vectors(path, np.array([[0, 1]], np.float32), 1)
 
 
 @pytest.mark.parametrize(("name", "old", "new"), FOUND, ids=range(len(FOUND)))

@@ -352,9 +352,9 @@ def test_every_option_of_an_evaluation_is_known():
     from dataclasses import fields
 
     from twhin_hf.evaluation.classification import ClassificationConfig
-    from twhin_hf.evaluation.engagement_config import EngagementConfig
     from twhin_hf.evaluation.frozen_features import FeatureConfig
     from twhin_hf.evaluation.zero_shot import ZeroShotConfig
+    from twhin_hf.recommendation.engagement_config import EngagementConfig
 
     for config in (ClassificationConfig, EngagementConfig, FeatureConfig, ZeroShotConfig):
         assert {item.name for item in fields(config)} <= OPTIONS

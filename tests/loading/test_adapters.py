@@ -20,10 +20,10 @@ from transformers import AutoModel, AutoTokenizer
 
 from twhin_hf.commands.cli import main
 from twhin_hf.evaluation.fine_tuning import load_classifier
-from twhin_hf.evaluation.text_encoders import load_text_encoder
 from twhin_hf.loading.adapters import load_pretraining_adapter
 from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.loading.families import PRETRAINING_MODELS
+from twhin_hf.loading.text_encoders import load_text_encoder
 from twhin_hf.modeling import apply_settings
 from twhin_hf.training.initialization import load_pretraining_model
 from twhin_hf.training.lora import add_lora, lora_config

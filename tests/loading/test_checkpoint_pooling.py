@@ -17,8 +17,8 @@ from transformers import (
 from twhin_hf.conversion.convert import convert_checkpoint
 from twhin_hf.conversion.encoder import convert_to_encoder
 from twhin_hf.data.tokenization import train_unigram_tokenizer
-from twhin_hf.evaluation.text_encoders import load_text_encoder
 from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.text_encoders import load_text_encoder
 from twhin_hf.modeling import (
     TwhinBertForPreTraining,
     TwhinBertModel,

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from twhin_hf.evaluation.text_encoders import load_text_encoder
 from twhin_hf.loading.auto import load_with_heads
 from twhin_hf.loading.joined import (
     JoinedEncoder,
@@ -12,6 +11,7 @@ from twhin_hf.loading.joined import (
     load_joined_encoder,
     pooling_parts,
 )
+from twhin_hf.loading.text_encoders import load_text_encoder
 from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel, apply_settings
 from twhin_hf.serving.search import search
 from twhin_hf.serving.vectors import embed_posts

@@ -14,9 +14,9 @@ from twhin_hf.commands.cli import main
 from twhin_hf.conversion.convert import convert_checkpoint
 from twhin_hf.errors import InputError
 from twhin_hf.evaluation.fine_tuning import load_classifier
-from twhin_hf.evaluation.text_encoders import load_text_encoder
 from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.loading.joined import load_joined_encoder
+from twhin_hf.loading.text_encoders import load_text_encoder
 from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel
 from twhin_hf.serving.exported import load_encoder
 from twhin_hf.training.checkpoints import write_manifest

@@ -15,10 +15,10 @@ from twhin_hf.commands.cli import main
 from twhin_hf.conversion.convert import convert_checkpoint
 from twhin_hf.conversion.encoder import convert_to_encoder
 from twhin_hf.evaluation.fine_tuning import load_classifier
-from twhin_hf.evaluation.text_encoders import load_text_encoder
 from twhin_hf.hub.folder import complete_folder
 from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.loading.joined import load_joined_encoder
+from twhin_hf.loading.text_encoders import load_text_encoder
 from twhin_hf.modeling import TwhinBertForPreTraining
 from twhin_hf.modeling.saving import local_tokenizer
 from twhin_hf.serving.exported import load_encoder

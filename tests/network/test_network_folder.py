@@ -140,3 +140,12 @@ def test_damaged_vectors(network, tmp_path):
     save_file({"other": network.post_vectors}, path)
     with pytest.raises(ValueError, match=r"posts\.safetensors does not hold what it should"):
         load_network(tmp_path)
+
+
+def test_held_out_engagements(network, tmp_path):
+    save_network(replace(network, held_out=np.array([[2, 0], [0, 1]])), tmp_path)
+    np.testing.assert_array_equal(load_network(tmp_path).held_out, [[2, 0], [0, 1]])
+    with pytest.raises(ValueError, match="do not fit 3 users and 2 posts"):
+        save_network(replace(network, held_out=np.array([[0, 2]])), tmp_path)
+    save_network(network, tmp_path)
+    assert load_network(tmp_path).held_out is None

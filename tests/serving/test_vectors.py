@@ -8,9 +8,14 @@ import pytest
 import torch
 
 from twhin_hf.commands.cli import main
+from twhin_hf.data_fingerprint import data_fingerprint
+from twhin_hf.errors import InputError
 from twhin_hf.modeling import TwhinBertModel, apply_settings
 from twhin_hf.serving import vectors as module
-from twhin_hf.serving.search import search_vectors, texts_of, vectors_made_with
+from twhin_hf.serving.export import export
+from twhin_hf.serving.export_config import ExportConfig
+from twhin_hf.serving.search import search, search_vectors, texts_of
+from twhin_hf.serving.vector_files import vector_shape, vectors_made_with
 from twhin_hf.serving.vectors import PostVectorsConfig, embed_posts
 
 
@@ -42,7 +47,7 @@ def test_vectors_are_the_models_in_the_order_of_the_posts(encoder, source, posts
     report = embed_posts(
         source, output, PostVectorsConfig(encoder), posts_per_part=100, progress=False
     )
-    assert report == (240, 64, 3, 0)
+    assert report == (240, 64, 3, 0, 240)
     ids, found = read(output)
     assert ids == posts["post_id"]
     expected = TwhinBertModel.from_pretrained(encoder).encode(posts["text"]).numpy()
@@ -136,6 +141,85 @@ def test_a_part_of_one_model_is_never_taken_for_one_of_another(encoder, posts, t
     assert not first & {name for _, name in module._part_names(posts, 60, config)}
 
 
+def test_adding_embeds_what_is_new_and_keeps_the_rest(encoder, posts, tmp_path, monkeypatch):
+    output, config = tmp_path / "vectors.parquet", PostVectorsConfig(encoder)
+    posts.select(range(150)).to_parquet(tmp_path / "old.parquet")
+    changed = posts.map(lambda row: row | {"text": row["text"] + " changed"})
+    changed.select(range(100, 240)).to_parquet(tmp_path / "new.parquet")
+    first = embed_posts(
+        tmp_path / "old.parquet", output, config, posts_per_part=60, progress=False, add=True
+    )
+    assert (first.num_posts, first.num_new) == (150, 150)
+    before = read(output)[1]
+    write, sizes = module._Embedder.write, []
+    monkeypatch.setattr(
+        module._Embedder, "write", lambda self, part: sizes.append(part.size) or write(self, part)
+    )
+    added = embed_posts(
+        tmp_path / "new.parquet", output, config, posts_per_part=60, progress=False, add=True
+    )
+    assert added == (240, 64, 2, 0, 90)
+    assert sizes == [60, 30]
+    ids, found = read(output)
+    assert ids == posts["post_id"]
+    np.testing.assert_array_equal(found[:150], before)
+    expected = TwhinBertModel.from_pretrained(encoder).encode(changed["text"][150:]).numpy()
+    np.testing.assert_allclose(found[150:], expected, atol=1e-5)
+
+    time = output.stat().st_mtime_ns
+    again = embed_posts(tmp_path / "new.parquet", output, config, progress=False, add=True)
+    assert again == (240, 64, 0, 0, 0)
+    assert output.stat().st_mtime_ns == time
+    assert [path.name for path in tmp_path.glob("vectors*")] == ["vectors.parquet"]
+
+
+def test_nothing_is_added_to_vectors_of_another_kind(encoder, source, tmp_path):
+    output, config = tmp_path / "vectors.parquet", PostVectorsConfig(encoder)
+    embed_posts(source, output, config, progress=False)
+    content = output.read_bytes()
+    with pytest.raises(InputError, match="pooling was None and is 'cls'"):
+        embed_posts(source, output, replace(config, pooling="cls"), progress=False, add=True)
+    # The same name, other weights.
+    model = TwhinBertModel.from_pretrained(encoder)
+    with torch.no_grad():
+        model.encoder.layer[-1].output.LayerNorm.weight.mul_(2)
+    model.save_pretrained(encoder)
+    with pytest.raises(InputError, match=r"the model was .*model \(\w{12}\) and is .*model \(\w"):
+        embed_posts(source, output, config, progress=False, add=True)
+    with pytest.raises(InputError, match=r"were made with .*model \(\w{12}\), and the model given"):
+        search(output, ["a"], encoder, device="cpu")
+    assert output.read_bytes() == content
+    table = pq.read_table(output).replace_schema_metadata()
+    pq.write_table(table, output)
+    with pytest.raises(InputError, match="does not tell which model"):
+        embed_posts(source, output, config, progress=False, add=True)
+
+
+def test_a_folder_of_files_is_searched_as_one(encoder, posts, tmp_path):
+    config, folder = PostVectorsConfig(encoder), tmp_path / "days"
+    for number in range(2):
+        posts.select(range(number * 120, number * 120 + 120)).to_parquet(tmp_path / "day.parquet")
+        embed_posts(tmp_path / "day.parquet", folder / f"{number}.parquet", config, progress=False)
+    queries = TwhinBertModel.from_pretrained(encoder).encode([posts["text"][7], posts["text"][200]])
+    found = search_vectors(folder, queries.numpy(), 1)
+    np.testing.assert_allclose(found.scores, 1, atol=1e-5)
+    assert vector_shape(folder) == (240, 64)
+    assert vectors_made_with(folder)["model"] == encoder
+    embed_posts(tmp_path / "day.parquet", folder / "2.parquet", replace(config, pooling="cls"))
+    with pytest.raises(InputError, match="pooling was None and is 'cls'"):
+        vectors_made_with(folder)
+    with pytest.raises(InputError, match="of 64 and of 32 dimensions"):
+        search_vectors(folder, queries.numpy(), 1)
+
+
+def test_an_export_searches_the_vectors_of_its_model(encoder, source, posts, tmp_path):
+    pytest.importorskip("onnxruntime")
+    embed_posts(source, tmp_path / "v.parquet", PostVectorsConfig(encoder), progress=False)
+    export(ExportConfig(encoder, format="onnx"), tmp_path / "onnx")
+    [[hit]] = search(tmp_path / "v.parquet", [posts["text"][7]], str(tmp_path / "onnx"), k=1)
+    assert hit.score == pytest.approx(1, abs=1e-4)
+
+
 def test_what_cannot_be(encoder, source, tmp_path):
     with pytest.raises(ValueError, match="processes is 0"):
         PostVectorsConfig(encoder, processes=0)
@@ -157,7 +241,7 @@ def test_search_finds_the_nearest_by_hand(tmp_path):
     pq.write_table(table, tmp_path / "v.parquet")
     hits = search_vectors(tmp_path / "v.parquet", np.array([[2, 0], [0, 1]], np.float32), 3)
     assert [ids[:2] for ids in hits.post_ids] == [["a", "b"], ["c", "b"]]
-    np.testing.assert_allclose(hits.cosines, [[1, 0.6, 0], [1, 0.8, 0]], atol=1e-6)
+    np.testing.assert_allclose(hits.scores, [[1, 0.6, 0], [1, 0.8, 0]], atol=1e-6)
     everything = search_vectors(tmp_path / "v.parquet", vectors[:1], 50)
     assert sorted(everything.post_ids[0]) == list("abcde")
     assert vectors_made_with(tmp_path / "v.parquet") == {}
@@ -168,7 +252,7 @@ def test_search_finds_the_nearest_by_hand(tmp_path):
 
 
 def test_search_agrees_with_all_cosines_over_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("twhin_hf.serving.search._VECTORS_PER_BLOCK", 7)
+    monkeypatch.setattr("twhin_hf.serving.vector_files._VECTORS_PER_BLOCK", 7)
     random = np.random.default_rng(0)
     vectors = random.normal(size=(100, 8)).astype(np.float32)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 8)
@@ -180,7 +264,7 @@ def test_search_agrees_with_all_cosines_over_blocks(tmp_path, monkeypatch):
     order = np.argsort(-scores, axis=1)[:, :12]
     hits = search_vectors(tmp_path / "v.parquet", queries, 12)
     assert hits.post_ids == [[f"p{i}" for i in rows] for rows in order.tolist()]
-    np.testing.assert_allclose(hits.cosines, np.take_along_axis(scores, order, 1), atol=1e-5)
+    np.testing.assert_allclose(hits.scores, np.take_along_axis(scores, order, 1), atol=1e-5)
 
 
 def test_files_that_are_no_vectors(tmp_path, source):
@@ -212,6 +296,16 @@ def test_commands(encoder, source, posts, tmp_path, capsys):
     assert "[unseen]" in out
     assert main([*command]) == 2
     assert "pooling was 'mean' and is None" in capsys.readouterr().err
+    # Added to, the file tells what all of it is made of.
+    more = tmp_path / "more.csv"
+    more.write_text("post_id,text\nnew,a new one\np7,changed\n")
+    add = [*command[:4], str(more), *command[5:], "--pooling", "mean", "--device", "cpu", "--add"]
+    assert main(add) == 0
+    assert "241 vectors of 32 dimensions" in capsys.readouterr().out
+    prints = [data_fingerprint(source), data_fingerprint(more)]
+    assert vectors_made_with(output)["data"]["input"] == prints
+    assert main(add) == 0
+    assert "nothing to do" in capsys.readouterr().out
 
 
 def test_how_posts_are_written_is_said(encoder, tmp_path, capsys):

@@ -17,7 +17,7 @@ def forget(
     memory_limit: str = "1GB",
     dry_run: bool = False,
 ) -> None:
-    """Take people and posts out of logs, posts, networks, pairs, vectors and benchmarks.
+    """Take people and posts out of logs, posts, networks, pairs, vectors, indexes and benchmarks.
 
     Changes them in place, and each whole or not at all; all is looked through before. Models keep
     what they learned: those made of what was taken out, by the records of their runs, are named.
@@ -47,7 +47,7 @@ def forget(
         memory_limit=memory_limit,
         dry_run=dry_run,
     )
-    looked = f"{done.looked_through:,} files and networks were looked through"
+    looked = f"{done.looked_through:,} files, networks and indexes were looked through"
     if done.removed:
         counts = {str(path): count for path, count in done.removed.items()}
         report(f"{'Would be taken out' if dry_run else 'Taken out'} ({looked})", counts)

@@ -13,13 +13,14 @@ def embed(
     table_format: TableFormat,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
+    add: bool = False,
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
     """Write the vectors of posts to a Parquet file: columns post_id and embedding.
 
     Posts keep their order and are embedded part by part, so that memory is bounded. The same
-    command again goes on with the missing parts.
+    command again goes on with the missing parts, and --add embeds the posts that are new.
 
     Args:
         input: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder.
@@ -28,6 +29,8 @@ def embed(
         table_format: How text tables are written.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
+        add: Where the output is there, add the posts that it does not have, by the same model and
+            options; a post that it has keeps its vector.
         overwrite: Begin anew where the output holds a finished run, or one of other options.
         progress: Show a progress bar.
     """
@@ -42,7 +45,7 @@ def embed(
         options_of_result(table_format, columns=columns, **config.of_vectors() | {"model": None}),
         data={"input": input},
         fingerprints={"model": model_identity(config.model, config.revision)},
-        overwrite=overwrite,
+        overwrite=overwrite or add,
     )
     if run.is_finished:
         return
@@ -55,6 +58,10 @@ def embed(
         memory_limit=memory_limit,
         record=run.record,
         overwrite=overwrite,
+        add=add,
         progress=progress,
     )
+    if add and not found.num_new:
+        report(f"{output} has all of these posts: nothing to do")
+        return
     report(f"{found.num_posts:,} vectors of {found.dimension:,} dimensions, saved in {output}")

@@ -60,7 +60,7 @@ def classification(
     )
     from twhin_hf.evaluation.fine_tuning import options_of
     from twhin_hf.evaluation.frozen_features import evaluate_features, feature_row
-    from twhin_hf.evaluation.text_encoders import load_text_encoder
+    from twhin_hf.loading.text_encoders import load_text_encoder
     from twhin_hf.results import Results
 
     known = find_benchmark(benchmark)

@@ -12,7 +12,7 @@ from twhin_hf.commands.options import (
     save_results,
 )
 from twhin_hf.errors import InputError
-from twhin_hf.evaluation.engagement_config import EngagementConfig
+from twhin_hf.recommendation.engagement_config import EngagementConfig
 from twhin_hf.table_format import TableFormat
 
 

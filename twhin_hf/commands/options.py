@@ -60,7 +60,7 @@ class EncoderOptions:
 
     def load(self) -> Any:
         """Loads it as `load_text_encoder` does."""
-        from twhin_hf.evaluation.text_encoders import load_text_encoder
+        from twhin_hf.loading.text_encoders import load_text_encoder
 
         return load_text_encoder(
             self.model,

@@ -17,12 +17,13 @@ def search(
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
 ) -> None:
-    """Find the posts nearest to each query, by cosine and exactly.
+    """Find the posts nearest to each query: exactly and by cosine, or as an index does.
 
     Queries are embedded as the vectors were.
 
     Args:
-        vectors: Parquet file of `twhin-hf embed`.
+        vectors: Parquet file of `twhin-hf embed`, a folder of such files, or a folder of
+            `twhin-hf index`.
         model: Encoder that made the vectors.
         query: Texts to search for.
         table_format: How text tables are written.
@@ -53,7 +54,7 @@ def search(
         memory_limit=memory_limit,
     )
     for text, hits in zip(query, found, strict=True):
-        table = Table("post", "cosine", "text")
+        table = Table("post", "score", "text")
         for hit in hits:
-            table.add_row(Text(hit.post_id), f"{hit.cosine:.4f}", Text(hit.text))
+            table.add_row(Text(hit.post_id), f"{hit.score:.4f}", Text(hit.text))
         report(text, table)

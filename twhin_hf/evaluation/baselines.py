@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
-import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +11,17 @@ import numpy as np
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark
 from twhin_hf.errors import InputError
 from twhin_hf.evaluation.engagement import evaluate_engagement, evaluate_post_features
-from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.evaluation.engagement_results import EngagementResult, EngagementResults, chance
-from twhin_hf.evaluation.text_encoders import TextEncoder
 from twhin_hf.files import read_json_object
+from twhin_hf.loading.text_encoders import TextEncoder
+from twhin_hf.recommendation.engagement_config import EngagementConfig
+from twhin_hf.recommendation.words import DIMENSION, WordFeatures
 from twhin_hf.results import CHANCE
 from twhin_hf.training.record import RECORD_NAME
 
 logger = logging.getLogger(__name__)
 
 TFIDF = "TF-IDF + SVD"
-DIMENSION = 256
-
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-)
-"""Thai, Lao, Burmese, Khmer, Japanese and Chinese letters: no spaces between words."""
 
 
 def evaluate_baselines(
@@ -117,50 +108,8 @@ def tfidf_svd(
     Raises:
         InputError: No word stands in two training posts.
     """
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     training = [text for text, is_own in zip(texts, is_training, strict=True) if is_own]
-    vectorizer = TfidfVectorizer(analyzer=words_of, sublinear_tf=True, min_df=2, dtype=np.float32)
-    try:
-        learnt = vectorizer.fit_transform(training)
-    except ValueError as error:
-        raise InputError(
-            f"no word stands in two of {len(training):,} training posts; give more posts, or posts "
-            "whose words recur."
-        ) from error
-    svd = TruncatedSVD(min(dimension, *learnt.shape), random_state=0).fit(learnt)
-    return svd.transform(vectorizer.transform(texts)).astype(np.float32)
-
-
-def words_of(text: str) -> list[str]:
-    """Words of two letters or more, in lower case; pairs of letters where a script has no spaces.
-
-    Example:
-        >>> words_of("A red Bus"), words_of("नमस्ते दुनिया"), words_of("東京へ行く")
-        (['red', 'bus'], ['नमस्ते', 'दुनिया'], ['東京', '京へ', 'へ行', '行く'])
-    """
-    found = []
-    for run in _words().findall(text.lower()):
-        if _is_unspaced().match(run):
-            found += [run[place : place + 2] for place in range(max(1, len(run) - 1))]
-        elif len(run) > 1:
-            found.append(run)
-    return found
-
-
-@cache
-def _words() -> re.Pattern[str]:
-    # Vowel signs belong to the words of many scripts, but not to `\w`.
-    points = map(chr, range(sys.maxunicode + 1))
-    marks = "".join(mark for mark in points if unicodedata.category(mark)[0] == "M")
-    letter = rf"\w{re.escape(marks)}"
-    return re.compile(rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])[{letter}])+")
-
-
-@cache
-def _is_unspaced() -> re.Pattern[str]:
-    return re.compile(rf"[{_UNSPACED}]")
+    return WordFeatures.fit(training, dimension).encode(texts)
 
 
 def find_stock_encoder(model: str) -> tuple[str | None, str]:

@@ -17,27 +17,32 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
 from twhin_hf.devices import pick_device
 from twhin_hf.errors import InputError
-from twhin_hf.evaluation.engagement_config import EngagementConfig
 from twhin_hf.evaluation.engagement_results import EngagementResult as EngagementResult
 from twhin_hf.evaluation.engagement_results import averaged_languages
 from twhin_hf.evaluation.engagement_results import engagement_rows as engagement_rows
-from twhin_hf.evaluation.ranking import CandidateSets, Ranks, ranks
-from twhin_hf.evaluation.text_encoders import TextEncoder, length_normalized
+from twhin_hf.loading.text_encoders import TextEncoder, length_normalized
+from twhin_hf.recommendation.engagement_config import EngagementConfig
+from twhin_hf.recommendation.predictor import (
+    EngagementPredictor,
+    Standardization,
+    check_finite,
+    one_thread_an_operation,
+    rows_to_try,
+    train_predictor,
+)
+from twhin_hf.recommendation.ranking import CandidateSets
 
 logger = logging.getLogger(__name__)
 
@@ -54,63 +59,6 @@ class Encoder(Protocol):
     @property
     def encode(self) -> Callable[..., Any]:
         """Encodes texts."""
-
-
-def engagement_loss(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-    """`−[log σ(h_uᵀh_t) + E_{t'~P_n} log σ(−h_uᵀh_t')]`, the mean over the records.
-
-    Args:
-        positive: Scores of the engaged posts [batch].
-        negative: Scores of posts drawn from P_n [batch, negatives].
-    """
-    engaged = functional.logsigmoid(positive)
-    drawn = functional.logsigmoid(-negative).mean(dim=1)
-    return -(engaged + drawn).mean()
-
-
-def prevalence(posts: np.ndarray, power: float) -> tuple[np.ndarray, np.ndarray]:
-    """P_n of the negatives: each post of the records, and `frequency^power`, adding up to 1."""
-    rows, frequency = np.unique(posts, return_counts=True)
-    weights = frequency.astype(np.float64) ** power
-    return rows, weights / weights.sum()
-
-
-class EngagementPredictor(torch.nn.Module):
-    """The two projections; `P(engagement) = σ(h_uᵀ h_t)`.
-
-    Args:
-        user_width: Width of the users' vectors.
-        post_width: Width of the posts' features.
-        projection_size: Width of `h_u` and `h_t`.
-        generator: Draws the first weights.
-    """
-
-    def __init__(
-        self, user_width: int, post_width: int, projection_size: int, generator: torch.Generator
-    ) -> None:
-        super().__init__()
-        self.user = torch.nn.Linear(user_width, projection_size, bias=False)
-        self.post = torch.nn.Linear(post_width, projection_size, bias=False)
-        for linear in (self.user, self.post):
-            bound = linear.in_features**-0.5
-            torch.nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
-
-    def loss(self, users: torch.Tensor, engaged: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """Loss of users [batch, ·] with engaged posts [batch, ·], drawn posts [negatives, ·]."""
-        h_user, h_engaged, h_drawn = self.user(users), self.post(engaged), self.post(drawn)
-        return engagement_loss((h_user * h_engaged).sum(dim=1), h_user @ h_drawn.T)
-
-    @torch.inference_mode()
-    def rank(self, users: torch.Tensor, posts: torch.Tensor, candidates: CandidateSets) -> Ranks:
-        """Rank of each record's engaged post; `users` and `posts` are the whole feature tables."""
-        h_posts = self.post(posts[torch.from_numpy(candidates.pool)])
-        found = []
-        for number, block in enumerate(candidates.blocks()):
-            rows = torch.from_numpy(candidates.records.users[block])
-            scores = (self.user(users[rows]) @ h_posts.T).cpu().numpy()
-            engaged = scores[np.arange(len(scores)), candidates.columns[block]]
-            found.append(ranks(engaged, scores, candidates.mask(number)))
-        return Ranks(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def predict_engagement(
@@ -180,7 +128,7 @@ class _Task:
             split: np.unique(pools[split] if pools else records[split].posts)
             for split in ("validation", "test")
         }
-        _check_finite("user vectors", user_vectors)
+        check_finite("user vectors", user_vectors)
         _check_records(records, self.pools, config)
         self.known = known or Records.concatenate(list(records.values()))
 
@@ -213,9 +161,9 @@ class _Task:
 
     def fit(self, features: np.ndarray) -> _Fit:
         """Predictors on raw or normalised rows, whichever are better on validation."""
-        _check_finite("post features", features)
+        check_finite("post features", features)
         seeds = self.config.seeds[:CHOICE_SEEDS]
-        tried = [self._fit(features, rows, seeds) for rows in _rows_to_try(features, self.config)]
+        tried = [self._fit(features, rows, seeds) for rows in rows_to_try(features, self.config)]
         best = max(tried, key=lambda fit: fit.figure)
         figures = {fit.rows: fit.figure for fit in tried}
         return _Fit(best.rows, best.models, best.best_epochs, figures)
@@ -223,58 +171,29 @@ class _Task:
     def _tables(self, features: np.ndarray, rows: str) -> tuple[torch.Tensor, torch.Tensor]:
         """What the predictor reads of users [users, ·] and posts [posts, ·]."""
         read = length_normalized(features) if rows == "normalized" else features
-        train = self.records["train"]
-        return (
-            _features(self.user_vectors, np.unique(train.users), self.config),
-            _features(read, np.unique(train.posts), self.config),
+        train, config = self.records["train"], self.config
+        sides = ((self.user_vectors, train.users), (read, train.posts))
+        standardized = (
+            Standardization.fit(values, np.unique(rows), config).apply(values)
+            for values, rows in sides
         )
+        users, posts = (table.to(pick_device(config.device)) for table in standardized)
+        return users, posts
 
     def _fit(self, features: np.ndarray, rows: str, seeds: Sequence[int]) -> _Fit:
         users, posts = self._tables(features, rows)
         validation, choice = self.validation, self.choice
 
         def run(seed: int) -> tuple[EngagementPredictor, int, float]:
-            model, epoch = self._train(users, posts, validation, seed)
+            model, epoch = train_predictor(
+                users, posts, self.records["train"], validation, self.config, seed
+            )
             return model, epoch, float(model.rank(users, posts, choice).reciprocal().mean())
 
-        with _one_thread_an_operation(), ThreadPoolExecutor(os.cpu_count()) as workers:
+        with one_thread_an_operation(), ThreadPoolExecutor(os.cpu_count()) as workers:
             models, epochs, figures = zip(*workers.map(run, seeds), strict=True)
         logger.debug("%s rows: validation MRR %s, epochs %s", rows, figures, epochs)
         return _Fit(rows, list(models), list(epochs), {rows: float(np.mean(figures))})
-
-    def _train(
-        self, users: torch.Tensor, posts: torch.Tensor, validation: CandidateSets, seed: int
-    ) -> tuple[EngagementPredictor, int]:
-        """One seed: the predictor at the epoch with the best validation MRR."""
-        config, train = self.config, self.records["train"]
-        generator = torch.Generator().manual_seed(seed)
-        model = EngagementPredictor(
-            users.shape[1], posts.shape[1], config.projection_size, generator
-        ).to(pick_device(config.device))
-        optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-        train_users, train_posts = torch.from_numpy(train.users), torch.from_numpy(train.posts)
-        drawable, weights = map(torch.from_numpy, prevalence(train.posts, config.negative_power))
-        best, best_epoch, weights_of_best = -1.0, 0, model.state_dict()
-        for epoch in range(1, config.max_epochs + 1):
-            for batch in torch.randperm(len(train), generator=generator).split(
-                config.records_per_batch
-            ):
-                drawn = torch.multinomial(
-                    weights, config.num_negatives, replacement=True, generator=generator
-                )
-                loss = model.loss(
-                    users[train_users[batch]], posts[train_posts[batch]], posts[drawable[drawn]]
-                )
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            mrr = float(model.rank(users, posts, validation).reciprocal().mean())
-            if mrr > best:
-                best, best_epoch, weights_of_best = mrr, epoch, deepcopy(model.state_dict())
-            elif epoch - best_epoch >= config.patience:
-                break
-        model.load_state_dict(weights_of_best)
-        return model, best_epoch
 
     def test(self, fit: _Fit, features: np.ndarray) -> EngagementResult:
         """Runs the seeds that are left on the features of a fit, and ranks the test posts, once."""
@@ -283,7 +202,7 @@ class _Task:
             others = self._fit(features, fit.rows, left)
             models, epochs = models + others.models, epochs + others.best_epochs
         users, posts = self._tables(features, fit.rows)
-        with _one_thread_an_operation():
+        with one_thread_an_operation():
             found = [model.rank(users, posts, self.test_sets) for model in models]
         hits = [ranked.hits(self.config.hits_at) for ranked in found]
         reciprocal = [ranked.reciprocal() for ranked in found]
@@ -303,51 +222,6 @@ class _Task:
             candidates=self.test_sets.sizes,
             hits_by_record=np.stack(hits).astype(np.float32),
             reciprocal_ranks=np.stack(reciprocal).astype(np.float32),
-        )
-
-
-def _rows_to_try(features: np.ndarray, config: EngagementConfig) -> list[str]:
-    if config.normalize != "auto":
-        return ["normalized" if config.normalize == "always" else "raw"]
-    lengths = np.linalg.norm(features, axis=1)
-    if config.standardize and np.allclose(lengths, lengths.max(initial=0), rtol=1e-3):
-        # Standardised, rows of one length are the same raw and normalised.
-        return ["normalized"]
-    return ["raw", "normalized"]
-
-
-@contextmanager
-def _one_thread_an_operation() -> Iterator[None]:
-    """The matrices are small: a thread a run beats several threads a product, by far on busy cores.
-
-    It also makes the figures independent of the number of cores.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _features(values: np.ndarray, train_rows: np.ndarray, config: EngagementConfig) -> torch.Tensor:
-    """Float32 features on the device, standardised by the rows that training sees."""
-    features = torch.from_numpy(np.array(values, dtype=np.float32))
-    if config.standardize:
-        seen = features[torch.from_numpy(train_rows)]
-        deviation, mean = torch.std_mean(seen, dim=0, correction=0)
-        # A dimension that never changes in training carries nothing: keep it from blowing up.
-        deviation[deviation < 1e-6] = torch.inf
-        features = (features - mean) / deviation
-    return features.to(pick_device(config.device))
-
-
-def _check_finite(name: str, values: np.ndarray) -> None:
-    bad = int((~np.isfinite(values).all(axis=1)).sum())
-    if bad:
-        raise InputError(
-            f"{bad:,} of {len(values):,} rows of the {name} hold NaN or infinity. "
-            "Check the training that made them; the evaluation needs finite numbers."
         )
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from twhin_hf.benchmarks.engagement.benchmark import Records
 from twhin_hf.errors import InputError
 from twhin_hf.evaluation.bootstrap import bootstrap_means, interval, p_value
-from twhin_hf.evaluation.engagement_config import EngagementConfig
-from twhin_hf.evaluation.ranking import Ranks
+from twhin_hf.recommendation.engagement_config import EngagementConfig
+from twhin_hf.recommendation.ranking import Ranks
+from twhin_hf.recommendation.records import Records
 from twhin_hf.results import Result
 
 ENOUGH_CANDIDATES = 0.9

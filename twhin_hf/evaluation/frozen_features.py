@@ -24,7 +24,7 @@ from twhin_hf.results import Result
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from twhin_hf.evaluation.text_encoders import TextEncoder
+    from twhin_hf.loading.text_encoders import TextEncoder
 
 logger = logging.getLogger(__name__)
 

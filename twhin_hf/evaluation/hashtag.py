@@ -24,8 +24,8 @@ from twhin_hf.evaluation.classification import (
     evaluate_classification,
 )
 from twhin_hf.evaluation.frozen_features import evaluate_features, feature_row
-from twhin_hf.evaluation.text_encoders import TextEncoder
 from twhin_hf.files import new_file
+from twhin_hf.loading.text_encoders import TextEncoder
 from twhin_hf.results import Result
 
 if TYPE_CHECKING:

@@ -25,6 +25,8 @@ from twhin_hf.forgetting.trained import Trained, find_trained, is_model, note_ea
 from twhin_hf.network.folder import CHECKPOINT_FILE as CHECKPOINT
 from twhin_hf.network.sources.report import WITHOUT_TEXT
 from twhin_hf.privacy.keys import HASH_PATTERN, key_beside, read_key
+from twhin_hf.serving.index.index import load_index
+from twhin_hf.serving.index.state import is_index
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import table_kind
 
@@ -39,9 +41,9 @@ class ForgetReport:
     """What was taken out, or would be.
 
     Args:
-        removed: Rows by file, and users and posts together by network folder; those of which
-            something goes alone.
-        looked_through: Files and networks that were looked through.
+        removed: Rows by file, users and posts together by network folder, and ids by index folder;
+            those of which something goes alone.
+        looked_through: Files, networks and indexes that were looked through.
         passed_over: Files that hold no ids, such as models and records.
         trained: Folders and files that were made, in any step, of data from which something goes or
             went earlier: models to be trained anew, and data to be made anew.
@@ -77,6 +79,7 @@ class _Found:
 
     tables: list[TableFile] = field(default_factory=list)
     networks: list[Path] = field(default_factory=list)
+    indexes: list[Path] = field(default_factory=list)
     passed_over: list[Path] = field(default_factory=list)
     odd: list[Path] = field(default_factory=list)
 
@@ -95,8 +98,8 @@ def forget(
 
     A row of a table goes where one of its ids is forgotten: `user_id` or `author_id`; `post_id`,
     `anchor_id` or `positive_id`; in a benchmark `id`, and `user`, a vector, which is found by the
-    network. Networks lose rows, engagements and degrees. Texts that name a user stay, and so do
-    weights of models: those that learned from what goes are named.
+    network. Networks lose rows, engagements and degrees, indexes vectors and ids. Texts that name a
+    user stay, and so do weights of models: those that learned from what goes are named.
 
     Args:
         paths: Logs, posts, pairs, vectors, networks, benchmarks, and folders of any of them and of
@@ -128,7 +131,8 @@ def forget(
     found = _look(roots, columns, table_format or TableFormat(), memory_limit)
     networks = [plan_change(folder, forgotten) for folder in found.networks]
     plain, benchmarks, passed_over = _scan_all(found.tables, forgotten)
-    if not networks and not plain and not benchmarks:
+    indexes = {folder: _ids_in_index(folder, forgotten) for folder in found.indexes}
+    if not networks and not plain and not benchmarks and not indexes:
         raise InputError(
             f"Nothing under {', '.join(map(str, roots))} holds ids: no network, and no table with "
             "user_id, post_id, anchor_id or positive_id. Say what they are called with "
@@ -139,10 +143,13 @@ def forget(
     counts |= {table: _count(table, own) for table, own in published.items()}
     tables = [table for table in (*published, *plain) if counts[table]]
     changing = [change for change in networks if change.removed]
-    if not dry_run and (tables or changing):
-        note_earlier([*(t.path for t in tables), *(c.folder for c in changing)], roots)
+    erased = {folder: ids for folder, ids in indexes.items() if len(ids)}
+    if not dry_run and (tables or changing or erased):
+        note_earlier([*(t.path for t in tables), *(c.folder for c in changing), *erased], roots)
         for table in tables:
             table.rewrite(published.get(table, forgotten))
+        for folder, ids in erased.items():
+            load_index(folder).delete(ids, erase=True)
         for change in changing:
             apply_change(change)
     if not dry_run:
@@ -153,9 +160,10 @@ def forget(
     return ForgetReport(
         removed={
             **{table.path: counts[table] for table in tables},
+            **{folder: len(ids) for folder, ids in erased.items()},
             **{change.folder: change.removed for change in changing},
         },
-        looked_through=len(plain) + len(published) + len(networks),
+        looked_through=len(plain) + len(published) + len(networks) + len(indexes),
         passed_over=[*found.passed_over, *passed_over],
         trained=find_trained(roots),
         users_without_vector=max(0, len(forgotten.users) - known) if has_vectors else 0,
@@ -179,9 +187,13 @@ def _look(
         inside = [folder for folder in path.parents if _is_below(folder, roots)]
         # A file of a network is nothing without the others.
         network = next(filter(is_network, [path.parent, *inside]), None)
+        index = next(filter(is_index, [path.parent, *inside]), None)
         if network is not None:
             if network not in found.networks:
                 found.networks.append(network)
+        elif index is not None:
+            if index not in found.indexes:
+                found.indexes.append(index)
         elif _is_table(path, table_format, any(map(is_model, inside))):
             found.tables.append(TableFile(path, columns, table_format, memory_limit))
         elif _holds_no_ids(path) or (path.name != CHECKPOINT and any(map(is_model, inside))):
@@ -195,6 +207,12 @@ def _look(
             "give the paths beside them. Nothing was changed."
         )
     return found
+
+
+def _ids_in_index(folder: Path, forgotten: Forgotten) -> pa.Array:
+    """The ids that go from an index, those that were deleted before among them."""
+    ids = pc.unique(load_index(folder).all_ids)
+    return ids.filter(pa.array(forgotten.is_post(ids)))
 
 
 def _is_table(path: Path, table_format: TableFormat, of_model: bool) -> bool:

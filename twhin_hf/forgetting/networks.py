@@ -24,7 +24,14 @@ from twhin_hf.files import new_folder, read_json, write_json
 from twhin_hf.forgetting.forgotten import Forgotten
 from twhin_hf.network.engagements import Engagements, Neighbours
 from twhin_hf.network.folder import CHECKPOINT_FILE as CHECKPOINT
-from twhin_hf.network.folder import METADATA_FILE, Network, load_network, row_blocks
+from twhin_hf.network.folder import (
+    HELD_OUT_FILE,
+    HELD_OUT_TENSOR,
+    METADATA_FILE,
+    Network,
+    load_network,
+    row_blocks,
+)
 from twhin_hf.privacy.vectors import row_bytes
 
 _EDGES_PER_BLOCK = 2**22
@@ -128,6 +135,10 @@ def apply_change(change: NetworkChange) -> None:
             partial / "engagements.safetensors",
             _kept_engagements(network.engagements, keep, change.engagements),
         )
+        if network.held_out is not None:
+            kept = _kept_held_out(network.held_out, keep)
+            tensor = (kept.dtype, kept.shape, [kept])
+            _write_tensors(partial / HELD_OUT_FILE, {HELD_OUT_TENSOR: tensor})
         metadata = read_json(change.folder / METADATA_FILE)
         removed = {side: int((~rows).sum()) for side, rows in keep.items()}
         earlier = metadata.get("forgotten", {})
@@ -200,6 +211,14 @@ def _kept_engagements(
             _renumbered(neighbours, keep[own], keep[other], numbers[other]),
         )
     return tensors
+
+
+def _kept_held_out(held_out: np.ndarray, keep: dict[str, np.ndarray]) -> np.ndarray:
+    """The held-out engagements that stay, rows numbered anew."""
+    users, posts = held_out.T
+    both = keep["users"][users] & keep["posts"][posts]
+    sides = ((users[both], keep["users"]), (posts[both], keep["posts"]))
+    return np.stack([np.cumsum(rows)[own] - 1 for own, rows in sides], axis=1).astype(np.int64)
 
 
 def _renumbered(

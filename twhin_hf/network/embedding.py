@@ -133,6 +133,7 @@ def embed_network(
             "versions": {"twhin_hf": __version__, "torch": torch.__version__},
         },
         engagements=Engagements.from_edges(graph.lhs, graph.rhs, graph.num_users, graph.num_posts),
+        held_out=np.stack([graph.lhs[held_out], graph.rhs[held_out]], axis=1).astype(np.int64),
     )
 
 

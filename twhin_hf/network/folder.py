@@ -26,7 +26,9 @@ CHECKPOINT_FILE = "embedding_checkpoint.safetensors"
 """Of an embedding that goes on; it goes once the network is saved beside it."""
 
 _ENGAGEMENTS_FILE = "engagements.safetensors"
+HELD_OUT_FILE = "held_out.safetensors"
 _TENSOR = "vectors"
+HELD_OUT_TENSOR = "engagements"
 _DTYPES = {"F32": np.float32, "I32": np.int32, "I64": np.int64}
 _BLOCK_BYTES = 64 * 2**20
 
@@ -47,6 +49,8 @@ class Network:
         metadata: What `network.json` holds: counts, dimension, seed, versions, options, metrics.
         engagements: Who engaged with which post; may be memory-mapped. Folders of earlier versions
             hold none.
+        held_out: Rows of user and post of the engagements that the vectors were not learnt from,
+            int64 `[num_held_out, 2]`; may be memory-mapped. Folders of earlier versions hold none.
     """
 
     user_ids: pa.Array
@@ -59,6 +63,7 @@ class Network:
     post_degrees: np.ndarray
     metadata: dict[str, Any] = field(default_factory=dict)
     engagements: Engagements | None = None
+    held_out: np.ndarray | None = None
 
     @property
     def num_users(self) -> int:
@@ -119,10 +124,15 @@ def save_network(network: Network, directory: str | Path) -> None:
         if network.engagements is not None:
             path = files.enter_context(new_file(folder / _ENGAGEMENTS_FILE))
             save_file(_engagement_tensors(network.engagements), path)
+        if network.held_out is not None:
+            path = files.enter_context(new_file(folder / HELD_OUT_FILE))
+            save_file({HELD_OUT_TENSOR: np.ascontiguousarray(network.held_out)}, path)
         # From here on until all are in place the folder is none, rather than half of each network.
         (folder / METADATA_FILE).unlink(missing_ok=True)
         if network.engagements is None:
             (folder / _ENGAGEMENTS_FILE).unlink(missing_ok=True)
+        if network.held_out is None:
+            (folder / HELD_OUT_FILE).unlink(missing_ok=True)
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
@@ -163,6 +173,7 @@ def load_network(directory: str | Path) -> Network:
         post_degrees=post_degrees,
         metadata=metadata,
         engagements=_engagements(folder / _ENGAGEMENTS_FILE),
+        held_out=_held_out(folder / HELD_OUT_FILE),
     )
     _check(network, str(folder))
     return network
@@ -214,6 +225,7 @@ def _check(network: Network, where: str) -> None:
             )
         check_finite(vectors, ids, f"{side} ({where})")
     _check_engagements(network, where)
+    _check_held_out(network, where)
 
 
 def _engagement_tensors(engagements: Engagements) -> dict[str, np.ndarray]:
@@ -249,6 +261,28 @@ def _check_engagements(network: Network, where: str) -> None:
                 f"{where}: engagements are those of {len(neighbours.offsets) - 1} {side}s, and "
                 f"there are {count}. Embed the network again."
             )
+
+
+def _held_out(path: Path) -> np.ndarray | None:
+    if not path.is_file():
+        return None
+    tensors = _memory_map(path)
+    if HELD_OUT_TENSOR not in tensors:
+        raise _damaged(path, f"there is no tensor {HELD_OUT_TENSOR!r}")
+    return tensors[HELD_OUT_TENSOR]
+
+
+def _check_held_out(network: Network, where: str) -> None:
+    held_out = network.held_out
+    if held_out is None or not held_out.size:
+        return
+    counts = (network.num_users, network.num_posts)
+    fits = held_out.ndim == 2 and held_out.shape[1] == 2 and held_out.min() >= 0
+    if not fits or (held_out.max(axis=0) >= counts).any():
+        raise InputError(
+            f"{where}: held-out engagements of shape {list(held_out.shape)} do not fit "
+            f"{counts[0]} users and {counts[1]} posts. Embed the network again."
+        )
 
 
 def _ids_and_degrees(path: Path, name: str) -> tuple[pa.Array, np.ndarray]:

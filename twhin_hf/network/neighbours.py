@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine with FAISS: the index, its settings and its measured recall.
+"""Nearest neighbours with FAISS, by cosine or inner product: the index, its settings, its recall.
 
 TwHIN-BERT (Zhang et al., KDD 2023, section 3.1) mines with `OPQ64,IVF65536,PQ64` and 2,000 probes.
 Product quantisation alone misses a quarter of the true neighbours whatever the probes, so by
@@ -8,7 +8,7 @@ default a fast-scan code finds the candidates and the full vectors rank them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ _SMALLEST_GAIN = 0.002
 
 @dataclass(frozen=True)
 class NeighbourIndex:
-    """A filled FAISS index of unit vectors, and what is known of it.
+    """A filled FAISS index, and what is known of it.
 
     Args:
         index: The FAISS index; inner product.
@@ -55,6 +55,11 @@ def unit_vectors(vectors: np.ndarray) -> np.ndarray:
     units = np.array(vectors, np.float32, order="C")
     faiss.normalize_L2(units)
     return units
+
+
+def plain_vectors(vectors: np.ndarray) -> np.ndarray:
+    """A copy of the rows as they are. float32 `[rows, dimension]`."""
+    return np.array(vectors, np.float32, order="C")
 
 
 def default_index(num_vectors: int, dimension: int, exact_limit: int) -> str:
@@ -80,6 +85,7 @@ def build_index(
     probes: int | None = None,
     target_recall: float = 0.95,
     seed: int = 0,
+    is_cosine: bool = True,
 ) -> NeighbourIndex:
     """Trains and fills an index, and finds the settings that reach the target recall.
 
@@ -89,6 +95,7 @@ def build_index(
         probes: Cells to visit; chosen for the target recall where it is None.
         target_recall: Recall@10 against exact search, on a sample of 1,000 posts.
         seed: Seed of the training rows and the sample.
+        is_cosine: Vectors are brought to length 1; otherwise inner products are searched by.
 
     Raises:
         InputError: FAISS does not know the factory string, or there are too few vectors for it.
@@ -96,12 +103,13 @@ def build_index(
     import faiss
 
     dimension = vectors.shape[1]
+    prepared = unit_vectors if is_cosine else plain_vectors
     random = np.random.default_rng(seed)
     try:
         index = faiss.index_factory(dimension, description, faiss.METRIC_INNER_PRODUCT)
         if not index.is_trained:
             rows = _training_rows(index, len(vectors), random)
-            index.train(unit_vectors(vectors[rows]))
+            index.train(prepared(vectors[rows]))
     except RuntimeError as error:
         reason = str(error).rsplit(": ", 1)[-1].strip()
         raise InputError(
@@ -109,13 +117,13 @@ def build_index(
             f"{dimension} dimensions: {reason}. Leave `index` out to have one chosen."
         ) from error
     for block in row_blocks(vectors):
-        index.add(unit_vectors(vectors[block]))
+        index.add(prepared(vectors[block]))
     if description == EXACT:
         return NeighbourIndex(index, description, None, 1.0)
 
     sample = np.sort(random.choice(len(vectors), min(_NUM_SAMPLES, len(vectors)), replace=False))
-    queries = unit_vectors(vectors[sample])
-    expected = _exact_neighbours(vectors, queries, min(_RECALL_AT, len(vectors)))
+    queries = prepared(vectors[sample])
+    expected = _exact_neighbours(vectors, queries, min(_RECALL_AT, len(vectors)), prepared)
     probes, recall = _calibrate(index, queries, expected, probes, target_recall)
     if recall < target_recall:
         logger.warning(
@@ -187,15 +195,20 @@ def _training_rows(index: Any, num_vectors: int, random: np.random.Generator) ->
     return np.sort(random.choice(num_vectors, wanted, replace=False))
 
 
-def _exact_neighbours(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+def _exact_neighbours(
+    vectors: np.ndarray,
+    queries: np.ndarray,
+    k: int,
+    prepared: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
     """Rows of the k nearest vectors of each query, read block by block; int64 `[queries, k]`."""
     import faiss
 
     nearest = faiss.ResultHeap(len(queries), k, keep_max=True)
     for block in row_blocks(vectors):
-        units = unit_vectors(vectors[block])
+        rows_of_block = prepared(vectors[block])
         similarities, rows = faiss.knn(
-            queries, units, min(k, len(units)), metric=faiss.METRIC_INNER_PRODUCT
+            queries, rows_of_block, min(k, len(rows_of_block)), metric=faiss.METRIC_INNER_PRODUCT
         )
         nearest.add_result(similarities, rows + block.start)
     nearest.finalize()

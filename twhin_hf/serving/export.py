@@ -21,6 +21,7 @@ from torch import Tensor
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, write_json
 from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.serving.embedding_settings import (
     VectorSettings,
@@ -145,6 +146,7 @@ def _told(config: ExportConfig, encoder: Any, settings: VectorSettings) -> dict[
     return {
         "model": config.model,
         "revision": config.revision,
+        "source": model_fingerprint(config.model, config.revision),
         "format": config.format,
         "precision": config.precision,
         "model_file": MODEL_FILES[config.format],

@@ -118,6 +118,18 @@ def is_exported(name_or_path: str | Path) -> bool:
     return (Path(name_or_path) / EXPORT_NAME).is_file()
 
 
+def source_fingerprint(name_or_path: str | Path) -> str | None:
+    """The fingerprint of the model that an export was made of; None of what is no export.
+
+    Raises:
+        InputError: Its `export.json` is damaged.
+    """
+    if not is_exported(name_or_path):
+        return None
+    found = _read_export(Path(name_or_path) / EXPORT_NAME).get("source")
+    return found if isinstance(found, str) else None
+
+
 def load_exported(folder: str | Path, trust: bool = False) -> ExportedEncoder:
     """Loads an exported model; it computes on the CPU, with as many threads as PyTorch.
 

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
@@ -35,13 +36,21 @@ from twhin_hf.files import new_file
 from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.joined import pooling_parts
 from twhin_hf.loading.places import check_place
-from twhin_hf.run_file import run_metadata
+from twhin_hf.run_file import run_metadata, with_earlier
 from twhin_hf.run_folder import lock_folder
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.serving.exported import load_encoder
+from twhin_hf.serving.vector_files import (
+    check_same_vectors,
+    describe_vectors,
+    open_vectors,
+    vector_ids,
+    vector_shape,
+    vectors_made_with,
+)
 from twhin_hf.serving.vectors_config import PostVectorsConfig
 from twhin_hf.table_format import TableFormat
-from twhin_hf.tables import TableSource
+from twhin_hf.tables import TableSource, read_errors
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +66,14 @@ class PostVectorsReport(NamedTuple):
         dimension: Of a vector.
         num_parts: Parts it was made of.
         kept_parts: Those that an earlier run had left.
+        num_new: Vectors that were not in the file before.
     """
 
     num_posts: int
     dimension: int
     num_parts: int
     kept_parts: int
+    num_new: int
 
 
 def embed_posts(
@@ -76,9 +87,12 @@ def embed_posts(
     posts_per_part: int = POSTS_PER_PART,
     record: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    add: bool = False,
     progress: bool = True,
 ) -> PostVectorsReport:
     """Writes the vectors of posts, in the order of the posts.
+
+    To add to a file of 16 GB takes the time of a copy of it, and the model reads what is new alone.
 
     Args:
         posts: What `read_posts` reads; rows that it leaves out (without id or text, or of an id
@@ -93,23 +107,32 @@ def embed_posts(
         posts_per_part: Of which the vectors are held in memory, by each process.
         record: What the file is to say of how it was made, beside the options of its vectors.
         overwrite: Replace the output where it is there.
+        add: Where the output is there, write the vectors of posts that it does not have behind
+            those it has. A post that is in it keeps its vector, whatever its text is now.
         progress: Shows a progress bar.
 
     Raises:
-        FileExistsError: The output is there.
+        FileExistsError: The output is there, or is a folder.
         FileNotFoundError: The posts are missing.
         InputError: Posts that cannot be read, an unknown pooling, a model that cannot be loaded,
-            vectors that are not finite, or too large for float16, or another process that makes
-            the same file.
+            vectors that are not finite, or too large for float16, another process that makes the
+            same file, or one to add to whose vectors are of another model or other options.
     """
     output = Path(output)
-    if output.exists() and not overwrite:
+    if output.is_dir():
+        raise FileExistsError(f"{output} is a folder; give the name of a file.")
+    adds = add and output.exists() and not overwrite
+    if output.exists() and not (overwrite or add):
         raise FileExistsError(f"{output} is there; remove it, or give another output.")
     check_place(config.model, config.revision)
     if config.pooling is not None:
         pooling_parts(config.pooling)
     folder = output.with_name(f"{output.name}.parts")
+    told = describe_vectors(config.model, config.revision, config.of_vectors()) | dict(record or {})
     with lock_folder(folder), scratch_folder(folder) as scratch:
+        earlier = vectors_made_with(output) if adds else {}
+        if adds:
+            check_same_vectors(output, earlier, "the new posts", told)
         read = read_posts(
             posts,
             columns=columns,
@@ -117,6 +140,8 @@ def embed_posts(
             memory_limit=memory_limit,
             directory=scratch,
         ).dataset
+        if adds:
+            read = _without(read, output, scratch)
         parts = [
             _Part(start, min(start + posts_per_part, len(read)), folder / name)
             for start, name in _part_names(read, posts_per_part, config)
@@ -126,12 +151,24 @@ def embed_posts(
             logger.info("%d of %d parts are there already", len(parts) - len(missing), len(parts))
         with Progress(disable=not progress) as bar:
             task = bar.add_task("Embedding", total=sum(part.size for part in missing))
-            for part in _embed_parts(missing, read.cache_files[0]["filename"], config):
+            source = read.cache_files[0]["filename"] if missing else ""
+            for part in _embed_parts(missing, source, config):
                 bar.advance(task, part.size)
-        told = config.of_vectors() | dict(record or {})
-        dimension = _join([part.path for part in parts], output, told)
+        if parts:
+            before = [output] if adds else []
+            _join([*before, *(part.path for part in parts)], output, with_earlier(told, earlier))
+        num_posts, dimension = vector_shape(output)
     shutil.rmtree(folder)
-    return PostVectorsReport(len(read), dimension, len(parts), len(parts) - len(missing))
+    return PostVectorsReport(num_posts, dimension, len(parts), len(parts) - len(missing), len(read))
+
+
+def _without(posts: Dataset, output: Path, scratch: Path) -> Dataset:
+    """The posts that a file has no vectors of, in an Arrow file of their own."""
+    known = pa.chunked_array(vector_ids(output), pa.string())
+    ids = posts.data["post_id"].cast(pa.string())
+    is_new = pc.invert(pc.is_in(ids, value_set=known))
+    new = posts.select(np.flatnonzero(is_new.to_numpy(zero_copy_only=False)))
+    return new.flatten_indices(cache_file_name=str(scratch / "new.arrow"))
 
 
 class _Part(NamedTuple):
@@ -256,14 +293,16 @@ def _part_names(
         yield start, f"{digest.hexdigest()}.parquet"
 
 
-def _join(parts: list[Path], output: Path, told: Mapping[str, Any]) -> int:
-    """Writes the parts as one file, a row group each, and returns the dimension."""
+def _join(parts: list[Path], output: Path, told: Mapping[str, Any]) -> None:
+    """Writes files of vectors as one, a row group each, or as many as one has already."""
     made_with = run_metadata(told)
-    schema = pq.read_schema(parts[0]).with_metadata(made_with)
+    schema = pq.read_schema(parts[-1]).with_metadata(made_with)
     with (
         new_file(output) as partial,
         pq.ParquetWriter(partial, schema, use_dictionary=False) as writer,
     ):
         for path in parts:
-            writer.write_table(pq.read_table(path).replace_schema_metadata(made_with))
-    return schema.field("embedding").type.list_size
+            with open_vectors(path) as file, read_errors(path):
+                for number in range(file.num_row_groups):
+                    group = file.read_row_group(number, columns=schema.names)
+                    writer.write_table(group.cast(schema))

@@ -7,7 +7,6 @@ TwHIN-BERT's benchmark (Zhang et al., KDD 2023) has up to 10,000 posts per langu
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 
 from twhin_hf.data.splits import SPLITS
 from twhin_hf.errors import InputError
+from twhin_hf.recommendation.records import Records, distinct_records
 from twhin_hf.report import counts_sentence
 
 if TYPE_CHECKING:
@@ -24,49 +24,6 @@ if TYPE_CHECKING:
     from twhin_hf.network.log import EngagementGraph
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Records:
-    """Engagements as two aligned arrays.
-
-    Args:
-        users: Row of the user's vector, int64 [records].
-        posts: Row of the post, int64 [records].
-    """
-
-    users: np.ndarray
-    posts: np.ndarray
-
-    def __post_init__(self) -> None:
-        if self.users.shape != self.posts.shape or self.users.ndim != 1:
-            raise InputError(
-                f"Records have {self.users.shape} users and {self.posts.shape} posts; "
-                "two arrays of one length are needed."
-            )
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    def where(self, mask: np.ndarray) -> Records:
-        """The records that a mask or an index array picks."""
-        return Records(self.users[mask], self.posts[mask])
-
-    def restrict_to(self, posts: np.ndarray) -> Records:
-        """The records whose post is among these rows."""
-        return self.where(np.isin(self.posts, posts))
-
-    def sorted_by_user(self) -> Records:
-        """The same records in the order of their users."""
-        return self.where(np.argsort(self.users, kind="stable"))
-
-    @staticmethod
-    def concatenate(parts: Sequence[Records]) -> Records:
-        """All records of several tables."""
-        return Records(
-            np.concatenate([part.users for part in parts]),
-            np.concatenate([part.posts for part in parts]),
-        )
 
 
 @dataclass(frozen=True)
@@ -185,12 +142,6 @@ def build_benchmark(
         known=known,
         counts=counts,
     )
-
-
-def distinct_records(lhs: np.ndarray, rhs: np.ndarray) -> Records:
-    """User and post rows without the repeats that several relations give."""
-    keys = np.unique((lhs.astype(np.int64) << 32) | rhs.astype(np.int64))
-    return Records(keys >> 32, keys & 0xFFFFFFFF)
 
 
 def _rows_in(ids: pa.Array, table: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -18,18 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, DatasetInfo, Features, List, Value
 
-from twhin_hf.benchmarks.engagement.benchmark import (
-    EngagementBenchmark,
-    Records,
-    build_benchmark,
-    distinct_records,
-)
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, build_benchmark
 from twhin_hf.benchmarks.engagement.loading import EngagementSplits, hub_configs
 from twhin_hf.benchmarks.engagement.recipe import EngagementRecipe
 from twhin_hf.benchmarks.hub_folder import HubConfig
 from twhin_hf.data.splits import SPLITS, check_no_leak, split_posts
 from twhin_hf.errors import InputError
 from twhin_hf.privacy.keys import check_key, hash_ids, new_key, random_order
+from twhin_hf.recommendation.records import Records, distinct_records
 from twhin_hf.report import counts_sentence
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from datasets import (
 from datasets.builder import Key
 
 from twhin_hf.benchmarks.archives import list_files
-from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark, Records
+from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark
 from twhin_hf.benchmarks.engagement.files import (
     TableFile,
     check_ids,
@@ -40,6 +40,7 @@ from twhin_hf.benchmarks.hub_folder import HubConfig
 from twhin_hf.benchmarks.layout import find_layout, fingerprint, modern_code
 from twhin_hf.data.splits import SPLITS
 from twhin_hf.errors import InputError
+from twhin_hf.recommendation.records import Records
 from twhin_hf.tables import table_batches
 
 POSTS_SUFFIX = "-posts"

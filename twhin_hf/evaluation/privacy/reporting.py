@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_array, diags_array
 
-from twhin_hf.benchmarks.engagement.benchmark import Records, distinct_records
 from twhin_hf.errors import InputError
 from twhin_hf.evaluation.bootstrap import bootstrap_means, interval
 from twhin_hf.evaluation.privacy.attacks import (
@@ -35,6 +34,7 @@ from twhin_hf.network.holdout import hold_out
 from twhin_hf.network.log import EngagementGraph
 from twhin_hf.privacy.keys import hash_ids
 from twhin_hf.privacy.vectors import row_bytes
+from twhin_hf.recommendation.records import Records, distinct_records
 from twhin_hf.report import in_words
 
 REPORT_NAME = "privacy.json"

@@ -21,7 +21,7 @@ from twhin_hf.evaluation.classification import (
 from twhin_hf.evaluation.frozen_features import FeatureConfig, evaluate_features
 from twhin_hf.evaluation.hashtag import METRIC
 from twhin_hf.evaluation.suite.running import Figure, Model, SuiteOptions, SuiteTask, without_seeds
-from twhin_hf.evaluation.text_encoders import load_text_encoder
+from twhin_hf.loading.text_encoders import load_text_encoder
 
 if TYPE_CHECKING:
     from datasets import Dataset

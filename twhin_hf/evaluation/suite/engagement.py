@@ -13,7 +13,7 @@ from twhin_hf.benchmarks.engagement.loading import load_engagement_prediction, t
 from twhin_hf.benchmarks.layout import find_layout, fingerprint
 from twhin_hf.evaluation.engagement import EngagementConfig, predict_engagement
 from twhin_hf.evaluation.suite.running import Figure, Model, SuiteOptions, SuiteTask, without_seeds
-from twhin_hf.evaluation.text_encoders import load_text_encoder
+from twhin_hf.loading.text_encoders import load_text_encoder
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twhin_hf.benchmarks.engagement.benchmark import Records
+from twhin_hf.recommendation.records import Records
 
 SCORES_PER_BLOCK = 2**22  # 16 MiB of float32 scores at a time
 

@@ -1,0 +1,57 @@
+"""People of four groups, who each like posts on a subject of their own."""
+
+import tempfile
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twhin_hf.loading.text_encoders import TextEncoder
+from twhin_hf.network.log import read_log
+from twhin_hf.recommendation.engagement_config import EngagementConfig
+from twhin_hf.recommendation.recommendation_config import RecommendationConfig
+
+SUBJECTS = ("cat dog pet vet", "goal match team win", "rain sun wind storm", "song band stage tour")
+WORDS = [word for subject in SUBJECTS for word in subject.split()]
+QUICK = RecommendationConfig(
+    words=8,
+    num_negatives=20,
+    predictor=EngagementConfig(
+        max_epochs=30, patience=5, seeds=(0,), learning_rate=1e-2, projection_size=8
+    ),
+)
+
+
+def encode(texts):
+    """How often each word stands in each text, and a constant."""
+    counts = np.array([[text.split().count(word) for word in WORDS] for text in texts], np.float32)
+    return np.concatenate(
+        [counts.reshape(len(texts), len(WORDS)), np.ones((len(texts), 1))], axis=1
+    )
+
+
+ENCODER = TextEncoder(encode, "mean", "Counts")
+
+
+class Log(NamedTuple):
+    """Posts are `p0` to `p119`, users `u0` to `u79`; of both, number modulo 4 is the group."""
+
+    posts: pa.Table
+    engagements: pa.Table
+
+
+def texts_of(numbers, rng):
+    return [" ".join(rng.choice(SUBJECTS[number % 4].split(), 6)) for number in numbers]
+
+
+def graph_of(engagements, posts=None):
+    """The log as `read_log` gives it."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for name, table in (("log", engagements), ("posts", posts)):
+            path = None if table is None else f"{folder}/{name}.parquet"
+            if path:
+                pq.write_table(table, path)
+            paths.append(path)
+        return read_log(*paths)

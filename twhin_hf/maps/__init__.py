@@ -1,0 +1,1 @@
+"""A page that shows posts as an encoder sees them."""

@@ -1,0 +1,660 @@
+"""Who will like which post: a model that is fitted once, saved, updated and asked.
+
+Every score is one inner product: of a user's vector (projected, network, 1) and a post's (projected
+times a, network times c, b), where a, c and b are the mixing weights of the post's number of
+engagements. So an index of posts answers for users, and one of users for posts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from twhin_hf.errors import InputError
+from twhin_hf.loading.text_encoders import (
+    TextEncoder,
+    length_normalized,
+    load_text_encoder,
+    side_by_side,
+)
+from twhin_hf.network.folder import Network
+from twhin_hf.network.log import EngagementGraph
+from twhin_hf.recommendation import folder
+from twhin_hf.recommendation.catalogue import (
+    catalogue,
+    ids_and_texts,
+    mean_relation,
+    network_records,
+    rows_in,
+    seen_and_unseen,
+)
+from twhin_hf.recommendation.fitting import Observed, fit_parameters
+from twhin_hf.recommendation.growing_table import GrowingTable
+from twhin_hf.recommendation.links import Links
+from twhin_hf.recommendation.parameters import Parameters
+from twhin_hf.recommendation.recommendation_config import RecommendationConfig
+from twhin_hf.recommendation.records import Records, distinct_records
+from twhin_hf.recommendation.top_k import Ranking, best, score_blocks
+from twhin_hf.recommendation.words import WordFeatures
+
+logger = logging.getLogger(__name__)
+
+Encode = Callable[[Sequence[str]], np.ndarray]
+"""Vectors float32 `[texts, width]`."""
+
+
+class PostIndex(Protocol):
+    """An index of `post_vectors`, by inner product."""
+
+    def search(
+        self, queries: np.ndarray, k: int, exclude: Sequence[Sequence[str]] | None = None
+    ) -> Any:
+        """The `post_ids` and `scores` of the k best of each query."""
+
+
+class EngagementModel:
+    """Two projections over an encoder, the network beside them, tables of users and posts.
+
+    Make one by `fit` or `from_pretrained`.
+
+    Args:
+        parameters: What was learnt.
+        settings: Encoder, features, figures of the fit; see `config.json`.
+        encode: Vectors of texts, float32 `[texts, width]`.
+        words: TF-IDF features beside them, where the model has any.
+        users: Columns `vectors` float32 `[users, dimension]`.
+        posts: Columns `text` float32 `[posts, projection]`, `predicted` and `network` float32
+            `[posts, dimension]`, `has_text` bool `[posts]`.
+        posts_of_users: Engagements, by user.
+        users_of_posts: The same, by post.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        settings: dict[str, Any],
+        encode: Encode,
+        words: WordFeatures | None,
+        users: GrowingTable,
+        posts: GrowingTable,
+        posts_of_users: Links,
+        users_of_posts: Links,
+    ):
+        self.parameters, self.settings = parameters, settings
+        self.encode, self.words = encode, words
+        self.users, self.posts = users, posts
+        self.posts_of_users, self.users_of_posts = posts_of_users, users_of_posts
+
+    # --- making one -----------------------------------------------------------------------------
+
+    @classmethod
+    def fit(
+        cls,
+        log: EngagementGraph,
+        posts: pa.Table,
+        encoder: str | Path | TextEncoder,
+        network: Network,
+        config: RecommendationConfig | None = None,
+    ) -> EngagementModel:
+        """Learns who engages with which post.
+
+        The network gives the vectors of users and posts; the log brings, beyond what the network
+        has seen, the engagements to choose and to calibrate by: those that it held out, and those
+        with posts that it was embedded without (`twhin-hf split`). In the end every engagement of
+        the log counts: users and posts that the network lacks are folded in.
+
+        Args:
+            log: All engagements up to now.
+            posts: `post_id` and `text` of all posts up to now.
+            encoder: Folder or Hub repository; or what `load_text_encoder` gives, whose model is
+                not saved with this one.
+            network: Embedded from a part of the log.
+            config: Options.
+
+        Returns:
+            The model; `settings["figures"]` says how it was chosen and how well it is calibrated.
+
+        Raises:
+            InputError: Log, posts and network have nothing in common, or nothing is left to choose
+                by; see `fit_parameters`.
+        """
+        config = config or RecommendationConfig()
+        if network.engagements is None:
+            raise InputError(
+                "this network folder holds no engagements (an earlier version wrote it); embed "
+                "the network again"
+            )
+        loaded = encoder if isinstance(encoder, TextEncoder) else load_text_encoder(str(encoder))
+        ids, texts = catalogue(posts, network)
+        row_in_network = rows_in(pa.array(ids, pa.string()), network.post_ids)
+        in_network, has_text = row_in_network >= 0, np.arange(len(ids)) < len(texts)
+        seen, unseen = seen_and_unseen(log, network, ids)
+        vectors = loaded.encode(texts)
+        words = None
+        if config.words:
+            training = [
+                text for text, known in zip(texts, in_network[: len(texts)], strict=True) if known
+            ]
+            words = WordFeatures.fit(training, config.words)
+        features = _pad(_features(vectors, texts, words), len(ids))
+        network_vectors = np.zeros((len(ids), network.dimension), np.float32)
+        network_vectors[in_network] = network.post_vectors[row_in_network[in_network]]
+        user_vectors = np.array(network.user_vectors)
+        fitted = fit_parameters(
+            Observed(
+                user_vectors,
+                mean_relation(log, network),
+                features,
+                has_text,
+                network_vectors,
+                in_network,
+                seen,
+                unseen,
+            ),
+            config,
+        )
+        parameters = fitted.parameters
+        read = length_normalized(features) if fitted.normalize else features
+        predicted = parameters.predict_network(read)
+        predicted[~has_text] = 0.0
+        text = parameters.project_posts(read)
+        text[~has_text] = 0.0
+        columns = {
+            "text": text.astype(np.float32),
+            "predicted": predicted.astype(np.float32),
+            "network": np.where(in_network[:, None], network_vectors, predicted).astype(np.float32),
+            "has_text": has_text,
+        }
+        settings = {
+            "encoder": None if isinstance(encoder, TextEncoder) else str(encoder),
+            "pooling": loaded.pooling,
+            "normalize": fitted.normalize,
+            "figures": fitted.figures,
+            "reliability": {
+                name: values.tolist() for name, values in fitted.reliability._asdict().items()
+            },
+        }
+        every = network_records(network, ids)
+        model = cls(
+            parameters,
+            settings,
+            loaded.encode,
+            words,
+            GrowingTable(network.user_ids.to_pylist(), vectors=user_vectors),
+            GrowingTable(ids, **columns),
+            Links(every.users, every.posts, network.num_users),
+            Links(every.posts, every.users, len(ids)),
+        )
+        model._add_graph(log)
+        return model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        encoder: TextEncoder | None = None,
+        revision: str | None = None,
+    ) -> EngagementModel:
+        """Loads what `save_pretrained` wrote.
+
+        Args:
+            name_or_path: Folder or Hub repository.
+            encoder: What encodes texts in place of the saved encoder, such as its export.
+            revision: Revision of the repository.
+
+        Raises:
+            FileNotFoundError: The folder or one of its files is missing.
+            InputError: A file is damaged, or the encoder gives vectors of another width.
+        """
+        saved = folder.load(name_or_path, revision)
+        if encoder is None:
+            if saved.encoder is None:
+                raise InputError(
+                    f"{name_or_path} was saved without its encoder; give encoder= what "
+                    "load_text_encoder loads"
+                )
+            encoder = load_text_encoder(saved.encoder)
+        return cls(
+            saved.parameters,
+            saved.settings,
+            encoder.encode,
+            saved.words,
+            GrowingTable(saved.user_ids, vectors=saved.users["vectors"]),
+            GrowingTable(saved.post_ids, **saved.posts),
+            Links(saved.engagements.users, saved.engagements.posts, len(saved.user_ids)),
+            Links(saved.engagements.posts, saved.engagements.users, len(saved.post_ids)),
+        )
+
+    def save_pretrained(
+        self, directory: str | Path, *, key: bytes | None = None, encoder: bool = True
+    ) -> None:
+        """Writes a folder; it appears whole or not at all.
+
+        Args:
+            directory: Created where it is missing; an older model there is replaced.
+            key: To publish: ids of users and posts are replaced by keyed hashes, and who engaged
+                with what is left out; whoever has the key can look a user up by her hash.
+            encoder: Copy the encoder's folder too; without it the encoder is given at loading.
+        """
+        folder.save(
+            folder.Saved(
+                self.parameters,
+                self.settings,
+                self.settings["encoder"] if encoder else None,
+                self.words,
+                self.users.ids,
+                {"vectors": self.users["vectors"]},
+                self.posts.ids,
+                {name: self.posts[name] for name in folder.POST_COLUMNS},
+                Records(*self.posts_of_users.all()),
+            ),
+            directory,
+            key,
+        )
+
+    # --- what is known --------------------------------------------------------------------------
+
+    @property
+    def num_users(self) -> int:
+        """Users with a vector."""
+        return len(self.users)
+
+    @property
+    def num_posts(self) -> int:
+        """Posts of the catalogue."""
+        return len(self.posts)
+
+    def add_posts(self, posts: pa.Table) -> int:
+        """Adds posts that came since; those that are there already stay as they are.
+
+        Args:
+            posts: `post_id` and `text`.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            InputError: A column is missing, or a post has no text.
+        """
+        ids, texts = ids_and_texts(posts)
+        first = list(dict.fromkeys(ids))
+        new = [name for name, row in zip(first, self.posts.rows(first), strict=True) if row < 0]
+        if not new:
+            return 0
+        by_id = dict(zip(reversed(ids), reversed(texts), strict=True))
+        self.posts.add(new, **self._columns_of([by_id[name] for name in new]))
+        return len(new)
+
+    def add_engagements(self, users: Sequence[str], posts: Sequence[str]) -> tuple[int, int]:
+        """Engagements that came since: their users and posts get vectors that know of them.
+
+        Args:
+            users: Who, `[engagements]`; unknown ones become known.
+            posts: Engaged with which post, `[engagements]`; add the post first.
+
+        Returns:
+            How many were new, and how many users were.
+
+        Raises:
+            InputError: The two have different lengths, or a post is unknown.
+        """
+        if len(users) != len(posts):
+            raise InputError(f"{len(users)} users and {len(posts)} posts; give one of each a row")
+        post_rows = self._known_posts(posts)
+        before = len(self.users)
+        first = list(dict.fromkeys(users))
+        new = [name for name, row in zip(first, self.users.rows(first), strict=True) if row < 0]
+        if new:
+            nothing = self._fold_in_users(np.zeros((1, self.parameters.dimension)), np.zeros(1))
+            self.users.add(new, vectors=np.repeat(nothing, len(new), axis=0))
+        added = self._link(self.users.rows(users), post_rows, before)
+        return added, len(new)
+
+    def _add_graph(self, log: EngagementGraph) -> None:
+        """The engagements of a log with posts of the catalogue, in bulk."""
+        post_of = self.posts.rows(log.post_ids.to_pylist())
+        edges = distinct_records(log.lhs, log.rhs)
+        edges = edges.where(post_of[edges.posts] >= 0)
+        ids = log.user_ids.to_pylist()
+        user_of = self.users.rows(ids)
+        before = len(self.users)
+        new = np.unique(edges.users[user_of[edges.users] < 0])
+        if len(new):
+            vectors = np.zeros((len(new), self.parameters.dimension), np.float32)
+            self.users.add([ids[row] for row in new], vectors=vectors)
+            user_of[new] = before + np.arange(len(new))
+        self._link(user_of[edges.users], post_of[edges.posts], before)
+
+    def _link(self, user_rows: np.ndarray, post_rows: np.ndarray, known_users: int) -> int:
+        """Adds links and moves the vectors of both ends by what the links tell."""
+        users, posts = self.posts_of_users.missing(user_rows, post_rows)
+        if not len(users):
+            return 0
+        network, vectors = self.posts["network"], self.users["vectors"]
+        own = np.unique(users)
+        old_sums, old_counts = self.posts_of_users.sums(own, network)
+        liked = np.unique(posts)
+        old_post_sums, old_post_counts = self.users_of_posts.sums(liked, vectors)
+        self.posts_of_users.add(users, posts)
+        self.users_of_posts.add(posts, users)
+        # A vector keeps what the network knows beyond its links; one without links has no more.
+        has_more = (old_counts > 0) & (own < known_users)
+        more = vectors[own] - self._fold_in_users(old_sums, old_counts)
+        sums, counts = self.posts_of_users.sums(own, network)
+        vectors[own] = self._fold_in_users(sums, counts) + more * has_more[:, None]
+        predicted = self.posts["predicted"][liked]
+        fold = self.parameters.fold_in_post
+        more = network[liked] - fold.vectors(old_post_sums, old_post_counts, predicted)
+        sums, counts = self.users_of_posts.sums(liked, vectors)
+        has_more = old_post_counts > 0
+        network[liked] = fold.vectors(sums, counts, predicted) + more * has_more[:, None]
+        return len(users)
+
+    def _fold_in_users(self, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        return self.parameters.fold_in_user.vectors(sums, counts)
+
+    def fold_in(self, histories: Sequence[Sequence[str]]) -> np.ndarray:
+        """Network vectors of users who are in no table, by the posts that they engaged with.
+
+        Args:
+            histories: Ids of posts of each user; an empty one gives what holds for anybody.
+
+        Returns:
+            float32 `[users, dimension]`, for `recommend` and `score` as `vectors`.
+
+        Raises:
+            InputError: A post is unknown.
+        """
+        counts = np.array([len(history) for history in histories], np.int64)
+        rows = self._known_posts([post for history in histories for post in history])
+        owners = np.repeat(np.arange(len(counts)), counts)
+        sums, counts = Links(owners, rows, len(counts)).sums(
+            np.arange(len(counts)), self.posts["network"]
+        )
+        return self._fold_in_users(sums, counts)
+
+    # --- vectors --------------------------------------------------------------------------------
+
+    def user_vectors(
+        self, users: Sequence[str] | None = None, *, vectors: np.ndarray | None = None
+    ) -> np.ndarray:
+        """What to search an index of `post_vectors` with, by inner product.
+
+        Args:
+            users: Known users; all in the order of the table where None.
+            vectors: Network vectors of others in their place, such as `fold_in` gives.
+
+        Returns:
+            float32 `[users, projection + dimension + 1]`.
+
+        Raises:
+            InputError: A user is unknown.
+        """
+        if vectors is None:
+            table = self.users["vectors"]
+            vectors = table if users is None else table[self._known_users(users)]
+        text = self.parameters.project_users(vectors)
+        ones = np.ones((len(vectors), 1))
+        joined = np.concatenate([text, vectors + self.parameters.relation, ones], axis=1)
+        return joined.astype(np.float32)
+
+    def post_vectors(self, posts: Sequence[str] | pa.Table | None = None) -> np.ndarray:
+        """Vectors whose inner product with a user's is the score.
+
+        Args:
+            posts: Ids of the catalogue; or a table of `post_id` and `text`, whose unknown posts are
+                encoded; all of the catalogue where None.
+
+        Returns:
+            float32 `[posts, projection + dimension + 1]`.
+
+        Raises:
+            InputError: A post is unknown, or has no text.
+        """
+        if isinstance(posts, pa.Table):
+            return self._table_vectors(posts)
+        rows = np.arange(len(self.posts)) if posts is None else self._known_posts(posts)
+        return self._vectors_of_rows(rows)
+
+    def _vectors_of_rows(self, rows: np.ndarray) -> np.ndarray:
+        _, counts = self.users_of_posts.of(rows)
+        return self._weighted(self.posts["text"][rows], self.posts["network"][rows], counts)
+
+    def _weighted(self, text: np.ndarray, network: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        a, c, b = self.parameters.mixing.of(counts)
+        return np.concatenate([text * a[:, None], network * c[:, None], b[:, None]], axis=1)
+
+    def _table_vectors(self, posts: pa.Table) -> np.ndarray:
+        ids, texts = ids_and_texts(posts)
+        rows = self.posts.rows(ids)
+        width = self.parameters.projection_size + self.parameters.dimension + 1
+        vectors = np.empty((len(ids), width), np.float32)
+        known = rows >= 0
+        vectors[known] = self._vectors_of_rows(rows[known])
+        unknown = np.flatnonzero(~known)
+        if len(unknown):
+            columns = self._columns_of([texts[place] for place in unknown])
+            counts = np.zeros(len(unknown), np.int64)
+            vectors[unknown] = self._weighted(columns["text"], columns["network"], counts)
+        return vectors
+
+    def _columns_of(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """Columns of the catalogue for posts that nobody has engaged with yet."""
+        features = _features(self.encode(texts), texts, self.words)
+        if features.shape[1] != self.parameters.num_features:
+            raise InputError(
+                f"the encoder gives {features.shape[1]} features with the words', and the model "
+                f"was fitted with {self.parameters.num_features}; give the encoder that it was "
+                "fitted with"
+            )
+        read = length_normalized(features) if self.settings["normalize"] else features
+        predicted = self.parameters.predict_network(read).astype(np.float32)
+        return {
+            "text": self.parameters.project_posts(read).astype(np.float32),
+            "predicted": predicted,
+            "network": predicted,
+            "has_text": np.ones(len(texts), bool),
+        }
+
+    # --- questions ------------------------------------------------------------------------------
+
+    def score(
+        self,
+        users: Sequence[str] | None,
+        posts: Sequence[str] | pa.Table,
+        *,
+        vectors: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Scores of each user with each post.
+
+        Args:
+            users: Known users, or None with `vectors`.
+            posts: Ids of the catalogue, or a table of `post_id` and `text`.
+            vectors: Of `fold_in`, in place of known users.
+
+        Returns:
+            float32 `[users, posts]`; `probability` turns it into probabilities.
+
+        Raises:
+            InputError: A user or a post is unknown.
+        """
+        return self.user_vectors(users, vectors=vectors) @ self.post_vectors(posts).T
+
+    def probability(self, scores: np.ndarray) -> np.ndarray:
+        """That a pair with these scores is an engagement of the log, float32 of the same shape.
+
+        Of all pairs of a user and a post, seen by her or not: as the log does not say what she was
+        shown, it says how often she engages, not how often she does when she is shown the post.
+        """
+        return self.parameters.calibration.probability(scores)
+
+    def recommend(
+        self,
+        users: Sequence[str] | None = None,
+        posts: Sequence[str] | pa.Table | PostIndex | None = None,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        vectors: np.ndarray | None = None,
+    ) -> Ranking:
+        """The posts that each user will most likely engage with.
+
+        Args:
+            users: Known users, or None with `vectors`.
+            posts: Of which: ids of the catalogue; a table of `post_id` and `text`; an index of
+                `post_vectors`; or None for the whole catalogue.
+            k: How many; there are fewer where fewer are left.
+            exclude_seen: Leave out what a known user has engaged with.
+            vectors: Of `fold_in`, in place of known users.
+
+        Raises:
+            InputError: A user or a post is unknown, or k is below 1.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; it must be 1 or more")
+        rows = None if users is None else self._known_users(users)
+        queries = self.user_vectors(users, vectors=vectors)
+        seen = rows if exclude_seen and rows is not None else None
+        if posts is not None and not isinstance(posts, (pa.Table, Sequence)):
+            return self._ask_index(posts, queries, k, seen)
+        if isinstance(posts, pa.Table):
+            ids = ids_and_texts(posts)[0]
+        else:
+            ids = self.posts.ids if posts is None else list(posts)
+        targets = self.post_vectors(posts)
+        place = None
+        if seen is not None and posts is not None:
+            place = np.full(len(self.posts), -1)
+            known = self.posts.rows(ids)
+            place[known[known >= 0]] = np.flatnonzero(known >= 0)
+        found = []
+        for block, scores in score_blocks(queries, targets):
+            if seen is not None:
+                liked, counts = self.posts_of_users.of(seen[block])
+                owners = np.repeat(np.arange(len(counts)), counts)
+                columns = liked if place is None else place[liked]
+                scores[owners[columns >= 0], columns[columns >= 0]] = -np.inf
+            found += best(scores, k)
+        return self._ranking(found, ids)
+
+    def _ask_index(
+        self, index: PostIndex, queries: np.ndarray, k: int, seen: np.ndarray | None
+    ) -> Ranking:
+        exclude = None
+        if seen is not None:
+            liked, counts = self.posts_of_users.of(seen)
+            names = np.array(self.posts.ids, object)[liked].tolist()
+            ends = np.cumsum(counts)
+            exclude = [names[end - count : end] for end, count in zip(ends, counts, strict=True)]
+        found = index.search(queries, k, exclude)
+        scores = [
+            np.asarray(row)[: len(ids)]
+            for ids, row in zip(found.post_ids, found.scores, strict=True)
+        ]
+        return Ranking(found.post_ids, scores, [self.probability(row) for row in scores])
+
+    def _ranking(self, found: list[tuple[np.ndarray, np.ndarray]], ids: Sequence[str]) -> Ranking:
+        return Ranking(
+            [[ids[place] for place in places.tolist()] for places, _ in found],
+            [scores for _, scores in found],
+            [self.probability(scores) for _, scores in found],
+        )
+
+    def similar_posts(self, posts: Sequence[str] | pa.Table, k: int = 10) -> Ranking:
+        """Posts of the catalogue that the same people would like, by cosine of the projected texts.
+
+        Args:
+            posts: Ids of the catalogue, or a table of `post_id` and `text`.
+            k: How many; the post itself is none of them.
+
+        Returns:
+            The scores are cosines; the probabilities are empty.
+
+        Raises:
+            InputError: A post is unknown or without text, or k is below 1.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; it must be 1 or more")
+        if isinstance(posts, pa.Table):
+            ids, texts = ids_and_texts(posts)
+            own = self.posts.rows(ids)
+            asked = self._columns_of(texts)["text"]
+        else:
+            own = self._known_posts(posts)
+            without = np.flatnonzero(~self.posts["has_text"][own])
+            if len(without):
+                raise InputError(f"the post {posts[int(without[0])]!r} has no text to compare by")
+            asked = self.posts["text"][own]
+        table = length_normalized(self.posts["text"])
+        found = []
+        for block, scores in score_blocks(length_normalized(asked), table):
+            scores[:, ~self.posts["has_text"]] = -np.inf
+            rows = own[block]
+            scores[np.flatnonzero(rows >= 0), rows[rows >= 0]] = -np.inf
+            found += best(scores, k)
+        ranking = self._ranking(found, self.posts.ids)
+        return ranking._replace(probabilities=[])
+
+    def likely_users(
+        self, posts: Sequence[str] | pa.Table, k: int = 10, *, exclude_seen: bool = True
+    ) -> Ranking:
+        """The users who will most likely engage with each post.
+
+        Args:
+            posts: Ids of the catalogue, or a table of `post_id` and `text`.
+            k: How many.
+            exclude_seen: Leave out who has engaged with the post already.
+
+        Raises:
+            InputError: A post is unknown, or k is below 1.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; it must be 1 or more")
+        ids = ids_and_texts(posts)[0] if isinstance(posts, pa.Table) else list(posts)
+        rows = self.posts.rows(ids)
+        targets = self.user_vectors()
+        found = []
+        for block, scores in score_blocks(self.post_vectors(posts), targets):
+            known = np.flatnonzero(rows[block] >= 0)
+            if exclude_seen and len(known):
+                engaged, counts = self.users_of_posts.of(rows[block][known])
+                scores[np.repeat(known, counts), engaged] = -np.inf
+            found += best(scores, k)
+        return self._ranking(found, self.users.ids)
+
+    def _known_users(self, users: Sequence[str]) -> np.ndarray:
+        rows = self.users.rows(users)
+        if (unknown := np.flatnonzero(rows < 0)).size:
+            raise InputError(
+                f"{len(unknown):,} of {len(rows):,} users are unknown ({users[int(unknown[0])]!r} "
+                "for one). Add what they engaged with by add_engagements, or give vectors= what "
+                "fold_in makes of it; fold_in of an empty history is what holds for anybody."
+            )
+        return rows
+
+    def _known_posts(self, posts: Sequence[str]) -> np.ndarray:
+        rows = self.posts.rows(posts)
+        if (unknown := np.flatnonzero(rows < 0)).size:
+            raise InputError(
+                f"{len(unknown):,} of {len(rows):,} posts are unknown ({posts[int(unknown[0])]!r} "
+                "for one). Add them with their texts by add_posts."
+            )
+        return rows
+
+
+def _features(vectors: np.ndarray, texts: Sequence[str], words: WordFeatures | None) -> np.ndarray:
+    vectors = np.asarray(vectors, np.float32)
+    return vectors if words is None else side_by_side(vectors, words.encode(texts))
+
+
+def _pad(features: np.ndarray, rows: int) -> np.ndarray:
+    """Rows of zeros for posts without text."""
+    padded = np.zeros((rows, features.shape[1]), np.float32)
+    padded[: len(features)] = features
+    return padded

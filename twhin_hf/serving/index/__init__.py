@@ -1,0 +1,1 @@
+"""Saved FAISS indexes of vectors, which grow and shrink."""

@@ -1,0 +1,1 @@
+"""Stores of vectors that others run: Parquet, Lance, Qdrant, PostgreSQL with pgvector."""
