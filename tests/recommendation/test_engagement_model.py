@@ -34,7 +34,8 @@ def test_a_score_is_what_text_and_network_say_weighed(model):
     user = model.users["vectors"][model.users.rows(["u5"])[0]]
     for post in ("p3", "p105", "n"):
         if post == "n":
-            columns, count = {k: v[0] for k, v in model._columns_of(["cat dog cat"]).items()}, 0
+            read = model.encode_texts(["cat dog cat"])
+            columns, count = {"text": read.text[0], "network": read.predicted[0]}, 0
             found = model.score(["u5"], new)[0, 0]
         else:
             row = model.posts.rows([post])[0]

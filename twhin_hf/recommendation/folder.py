@@ -114,7 +114,7 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
     if config.get("model_type") != MODEL_TYPE:
         raise InputError(
             f"{folder} holds a model of type {config.get('model_type')!r}, no engagement model; "
-            "`twhin-hf recommend fit` makes one"
+            "`twhin-hf recommender` makes one"
         )
     parameters = Parameters.load(folder / _PARAMETERS)
     user_ids, users = _load_table(folder, "users", "user_id")

@@ -33,6 +33,7 @@ from twhin_hf.recommendation.catalogue import (
     rows_in,
     seen_and_unseen,
 )
+from twhin_hf.recommendation.encoded import EncodedPosts, EncodedTexts
 from twhin_hf.recommendation.fitting import Observed, fit_parameters
 from twhin_hf.recommendation.growing_table import GrowingTable
 from twhin_hf.recommendation.links import Links
@@ -89,6 +90,10 @@ class EngagementModel:
         self.encode, self.words = encode, words
         self.users, self.posts = users, posts
         self.posts_of_users, self.users_of_posts = posts_of_users, users_of_posts
+        # What questions are asked of, kept up to date row by row.
+        every = np.arange(len(posts))
+        posts.add_column("vectors", self._weighted_rows(every))
+        posts.add_column("directions", length_normalized(posts["text"]))
 
     # --- making one -----------------------------------------------------------------------------
 
@@ -216,8 +221,8 @@ class EngagementModel:
         if encoder is None:
             if saved.encoder is None:
                 raise InputError(
-                    f"{name_or_path} was saved without its encoder; give encoder= what "
-                    "load_text_encoder loads"
+                    f"{name_or_path} was saved without its encoder; give encoder= (in commands "
+                    "--encoder) the one that it was fitted with"
                 )
             encoder = load_text_encoder(saved.encoder)
         return cls(
@@ -270,11 +275,40 @@ class EngagementModel:
         """Posts of the catalogue."""
         return len(self.posts)
 
-    def add_posts(self, posts: pa.Table) -> int:
+    @property
+    def fingerprint(self) -> str:
+        """What tells this fit from others: vectors of two fits cannot be compared."""
+        return self.parameters.fingerprint()
+
+    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+        """What texts tell, for questions that take `EncodedPosts`; it reads no table of the model.
+
+        Raises:
+            InputError: The encoder gives vectors of another width than that of the fit.
+        """
+        if not texts:
+            widths = (0, self.parameters.projection_size, self.parameters.dimension)
+            return EncodedTexts(*(np.empty((0, width), np.float32) for width in widths))
+        vectors = self.encode(texts)
+        features = _features(vectors, texts, self.words)
+        if features.shape[1] != self.parameters.num_features:
+            raise InputError(
+                f"the encoder gives {features.shape[1]} features with the words', and the model "
+                f"was fitted with {self.parameters.num_features}; give the encoder that it was "
+                "fitted with"
+            )
+        read = length_normalized(features) if self.settings["normalize"] else features
+        return EncodedTexts(
+            np.asarray(vectors, np.float32),
+            self.parameters.project_posts(read).astype(np.float32),
+            self.parameters.predict_network(read).astype(np.float32),
+        )
+
+    def add_posts(self, posts: pa.Table | EncodedPosts) -> int:
         """Adds posts that came since; those that are there already stay as they are.
 
         Args:
-            posts: `post_id` and `text`.
+            posts: `post_id` and `text`; or encoded.
 
         Returns:
             How many were new.
@@ -282,13 +316,22 @@ class EngagementModel:
         Raises:
             InputError: A column is missing, or a post has no text.
         """
-        ids, texts = ids_and_texts(posts)
+        ids, texts = _ids_and_texts(posts)
+        place_of = dict(zip(reversed(ids), range(len(ids) - 1, -1, -1), strict=True))
         first = list(dict.fromkeys(ids))
         new = [name for name, row in zip(first, self.posts.rows(first), strict=True) if row < 0]
         if not new:
             return 0
-        by_id = dict(zip(reversed(ids), reversed(texts), strict=True))
-        self.posts.add(new, **self._columns_of([by_id[name] for name in new]))
+        found = self._encoded(texts, [place_of[name] for name in new])
+        self.posts.add(
+            new,
+            text=found.text,
+            predicted=found.predicted,
+            network=found.predicted,
+            has_text=True,
+            vectors=self.vectors_of_new(found),
+            directions=length_normalized(found.text),
+        )
         return len(new)
 
     def add_engagements(self, users: Sequence[str], posts: Sequence[str]) -> tuple[int, int]:
@@ -354,6 +397,7 @@ class EngagementModel:
         sums, counts = self.users_of_posts.sums(liked, vectors)
         has_more = old_post_counts > 0
         network[liked] = fold.vectors(sums, counts, predicted) + more * has_more[:, None]
+        self.posts["vectors"][liked] = self._weighted_rows(liked)
         return len(users)
 
     def _fold_in_users(self, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -404,12 +448,14 @@ class EngagementModel:
         joined = np.concatenate([text, vectors + self.parameters.relation, ones], axis=1)
         return joined.astype(np.float32)
 
-    def post_vectors(self, posts: Sequence[str] | pa.Table | None = None) -> np.ndarray:
+    def post_vectors(
+        self, posts: Sequence[str] | pa.Table | EncodedPosts | None = None
+    ) -> np.ndarray:
         """Vectors whose inner product with a user's is the score.
 
         Args:
             posts: Ids of the catalogue; or a table of `post_id` and `text`, whose unknown posts are
-                encoded; all of the catalogue where None.
+                encoded, or `EncodedPosts`; all of the catalogue where None, to be read only.
 
         Returns:
             float32 `[posts, projection + dimension + 1]`.
@@ -417,12 +463,32 @@ class EngagementModel:
         Raises:
             InputError: A post is unknown, or has no text.
         """
-        if isinstance(posts, pa.Table):
-            return self._table_vectors(posts)
-        rows = np.arange(len(self.posts)) if posts is None else self._known_posts(posts)
-        return self._vectors_of_rows(rows)
+        if posts is None:
+            return self.posts["vectors"]
+        if not isinstance(posts, (pa.Table, EncodedPosts)):
+            return self.posts["vectors"][self._known_posts(posts)]
+        ids, texts = _ids_and_texts(posts)
+        rows = self.posts.rows(ids)
+        table = self.posts["vectors"]
+        vectors = np.empty((len(rows), table.shape[1]), np.float32)
+        vectors[rows >= 0] = table[rows[rows >= 0]]
+        unknown = np.flatnonzero(rows < 0)
+        if len(unknown):
+            vectors[unknown] = self.vectors_of_new(self._encoded(texts, unknown.tolist()))
+        return vectors
 
-    def _vectors_of_rows(self, rows: np.ndarray) -> np.ndarray:
+    def vectors_of_new(self, texts: EncodedTexts) -> np.ndarray:
+        """As `post_vectors`, of texts that nobody has engaged with yet; it reads no table."""
+        counts = np.zeros(len(texts.text), np.int64)
+        return self._weighted(texts.text, texts.predicted, counts)
+
+    def _encoded(self, texts: Sequence[str] | EncodedTexts, places: list[int]) -> EncodedTexts:
+        """Those at some places, encoded unless they are."""
+        if isinstance(texts, EncodedTexts):
+            return texts.take(places)
+        return self.encode_texts([texts[place] for place in places])
+
+    def _weighted_rows(self, rows: np.ndarray) -> np.ndarray:
         _, counts = self.users_of_posts.of(rows)
         return self._weighted(self.posts["text"][rows], self.posts["network"][rows], counts)
 
@@ -430,44 +496,12 @@ class EngagementModel:
         a, c, b = self.parameters.mixing.of(counts)
         return np.concatenate([text * a[:, None], network * c[:, None], b[:, None]], axis=1)
 
-    def _table_vectors(self, posts: pa.Table) -> np.ndarray:
-        ids, texts = ids_and_texts(posts)
-        rows = self.posts.rows(ids)
-        width = self.parameters.projection_size + self.parameters.dimension + 1
-        vectors = np.empty((len(ids), width), np.float32)
-        known = rows >= 0
-        vectors[known] = self._vectors_of_rows(rows[known])
-        unknown = np.flatnonzero(~known)
-        if len(unknown):
-            columns = self._columns_of([texts[place] for place in unknown])
-            counts = np.zeros(len(unknown), np.int64)
-            vectors[unknown] = self._weighted(columns["text"], columns["network"], counts)
-        return vectors
-
-    def _columns_of(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Columns of the catalogue for posts that nobody has engaged with yet."""
-        features = _features(self.encode(texts), texts, self.words)
-        if features.shape[1] != self.parameters.num_features:
-            raise InputError(
-                f"the encoder gives {features.shape[1]} features with the words', and the model "
-                f"was fitted with {self.parameters.num_features}; give the encoder that it was "
-                "fitted with"
-            )
-        read = length_normalized(features) if self.settings["normalize"] else features
-        predicted = self.parameters.predict_network(read).astype(np.float32)
-        return {
-            "text": self.parameters.project_posts(read).astype(np.float32),
-            "predicted": predicted,
-            "network": predicted,
-            "has_text": np.ones(len(texts), bool),
-        }
-
     # --- questions ------------------------------------------------------------------------------
 
     def score(
         self,
         users: Sequence[str] | None,
-        posts: Sequence[str] | pa.Table,
+        posts: Sequence[str] | pa.Table | EncodedPosts,
         *,
         vectors: np.ndarray | None = None,
     ) -> np.ndarray:
@@ -475,7 +509,7 @@ class EngagementModel:
 
         Args:
             users: Known users, or None with `vectors`.
-            posts: Ids of the catalogue, or a table of `post_id` and `text`.
+            posts: Ids of the catalogue; or a table of `post_id` and `text`, or `EncodedPosts`.
             vectors: Of `fold_in`, in place of known users.
 
         Returns:
@@ -497,7 +531,7 @@ class EngagementModel:
     def recommend(
         self,
         users: Sequence[str] | None = None,
-        posts: Sequence[str] | pa.Table | PostIndex | None = None,
+        posts: Sequence[str] | pa.Table | EncodedPosts | PostIndex | None = None,
         k: int = 10,
         *,
         exclude_seen: bool = True,
@@ -507,8 +541,8 @@ class EngagementModel:
 
         Args:
             users: Known users, or None with `vectors`.
-            posts: Of which: ids of the catalogue; a table of `post_id` and `text`; an index of
-                `post_vectors`; or None for the whole catalogue.
+            posts: Of which: ids of the catalogue; a table of `post_id` and `text`, or
+                `EncodedPosts`; an index of `post_vectors`; or None for the whole catalogue.
             k: How many; there are fewer where fewer are left.
             exclude_seen: Leave out what a known user has engaged with.
             vectors: Of `fold_in`, in place of known users.
@@ -523,22 +557,17 @@ class EngagementModel:
         seen = rows if exclude_seen and rows is not None else None
         if posts is not None and not isinstance(posts, (pa.Table, Sequence)):
             return self._ask_index(posts, queries, k, seen)
-        if isinstance(posts, pa.Table):
-            ids = ids_and_texts(posts)[0]
-        else:
-            ids = self.posts.ids if posts is None else list(posts)
+        ids = self.posts.ids if posts is None else _ids(posts)
         targets = self.post_vectors(posts)
-        place = None
+        columns_of = None
         if seen is not None and posts is not None:
-            place = np.full(len(self.posts), -1)
-            known = self.posts.rows(ids)
-            place[known[known >= 0]] = np.flatnonzero(known >= 0)
+            columns_of = _columns_of(self.posts.rows(ids))
         found = []
         for block, scores in score_blocks(queries, targets):
             if seen is not None:
                 liked, counts = self.posts_of_users.of(seen[block])
                 owners = np.repeat(np.arange(len(counts)), counts)
-                columns = liked if place is None else place[liked]
+                columns = liked if columns_of is None else columns_of(liked)
                 scores[owners[columns >= 0], columns[columns >= 0]] = -np.inf
             found += best(scores, k)
         return self._ranking(found, ids)
@@ -549,7 +578,7 @@ class EngagementModel:
         exclude = None
         if seen is not None:
             liked, counts = self.posts_of_users.of(seen)
-            names = np.array(self.posts.ids, object)[liked].tolist()
+            names = [self.posts.ids[row] for row in liked.tolist()]
             ends = np.cumsum(counts)
             exclude = [names[end - count : end] for end, count in zip(ends, counts, strict=True)]
         found = index.search(queries, k, exclude)
@@ -566,11 +595,11 @@ class EngagementModel:
             [self.probability(scores) for _, scores in found],
         )
 
-    def similar_posts(self, posts: Sequence[str] | pa.Table, k: int = 10) -> Ranking:
+    def similar_posts(self, posts: Sequence[str] | pa.Table | EncodedPosts, k: int = 10) -> Ranking:
         """Posts of the catalogue that the same people would like, by cosine of the projected texts.
 
         Args:
-            posts: Ids of the catalogue, or a table of `post_id` and `text`.
+            posts: Ids of the catalogue; or a table of `post_id` and `text`, or `EncodedPosts`.
             k: How many; the post itself is none of them.
 
         Returns:
@@ -581,19 +610,18 @@ class EngagementModel:
         """
         if k < 1:
             raise InputError(f"k is {k}; it must be 1 or more")
-        if isinstance(posts, pa.Table):
-            ids, texts = ids_and_texts(posts)
+        if isinstance(posts, (pa.Table, EncodedPosts)):
+            ids, texts = _ids_and_texts(posts)
             own = self.posts.rows(ids)
-            asked = self._columns_of(texts)["text"]
+            asked = length_normalized(self._encoded(texts, list(range(len(ids)))).text)
         else:
             own = self._known_posts(posts)
             without = np.flatnonzero(~self.posts["has_text"][own])
             if len(without):
                 raise InputError(f"the post {posts[int(without[0])]!r} has no text to compare by")
-            asked = self.posts["text"][own]
-        table = length_normalized(self.posts["text"])
+            asked = self.posts["directions"][own]
         found = []
-        for block, scores in score_blocks(length_normalized(asked), table):
+        for block, scores in score_blocks(asked, self.posts["directions"]):
             scores[:, ~self.posts["has_text"]] = -np.inf
             rows = own[block]
             scores[np.flatnonzero(rows >= 0), rows[rows >= 0]] = -np.inf
@@ -602,12 +630,16 @@ class EngagementModel:
         return ranking._replace(probabilities=[])
 
     def likely_users(
-        self, posts: Sequence[str] | pa.Table, k: int = 10, *, exclude_seen: bool = True
+        self,
+        posts: Sequence[str] | pa.Table | EncodedPosts,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
     ) -> Ranking:
         """The users who will most likely engage with each post.
 
         Args:
-            posts: Ids of the catalogue, or a table of `post_id` and `text`.
+            posts: Ids of the catalogue; or a table of `post_id` and `text`, or `EncodedPosts`.
             k: How many.
             exclude_seen: Leave out who has engaged with the post already.
 
@@ -616,8 +648,7 @@ class EngagementModel:
         """
         if k < 1:
             raise InputError(f"k is {k}; it must be 1 or more")
-        ids = ids_and_texts(posts)[0] if isinstance(posts, pa.Table) else list(posts)
-        rows = self.posts.rows(ids)
+        rows = self.posts.rows(_ids(posts))
         targets = self.user_vectors()
         found = []
         for block, scores in score_blocks(self.post_vectors(posts), targets):
@@ -646,6 +677,32 @@ class EngagementModel:
                 "for one). Add them with their texts by add_posts."
             )
         return rows
+
+
+def _ids_and_texts(
+    posts: pa.Table | EncodedPosts,
+) -> tuple[Sequence[str], Sequence[str] | EncodedTexts]:
+    return posts if isinstance(posts, EncodedPosts) else ids_and_texts(posts)
+
+
+def _ids(posts: Any) -> Sequence[str]:
+    if isinstance(posts, (pa.Table, EncodedPosts)):
+        return _ids_and_texts(posts)[0]
+    return list(posts)
+
+
+def _columns_of(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What gives the places of rows in an array; −1 where they are not there."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+
+    def find(wanted: np.ndarray) -> np.ndarray:
+        if not len(ordered):
+            return np.full(len(wanted), -1)
+        places = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+        return np.where(ordered[places] == wanted, order[places], -1)
+
+    return find
 
 
 def _features(vectors: np.ndarray, texts: Sequence[str], words: WordFeatures | None) -> np.ndarray:

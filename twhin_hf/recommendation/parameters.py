@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -72,10 +73,23 @@ class Parameters:
         """What the texts predict of the posts' network vectors, float32 `[posts, dimension]`."""
         return features @ self.text_to_network[:-1] + self.text_to_network[-1]
 
+    def fingerprint(self) -> str:
+        """A hash of all tensors, 32 hexadecimal digits."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, values in self._tensors().items():
+            digest.update(f"{name}\0{list(values.shape)}\0".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()
+
     def save(self, path: Path) -> None:
         """Writes a safetensors file."""
         from safetensors.numpy import save_file
 
+        with new_file(path) as partial:
+            save_file(self._tensors(), partial)
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        """Everything by name, float32."""
         tensors: dict[str, np.ndarray] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -84,8 +98,7 @@ class Parameters:
                 tensors |= {f"{field.name}.{name}": part for name, part in parts.items()}
             else:
                 tensors[field.name] = value
-        with new_file(path) as partial:
-            save_file({k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}, partial)
+        return {name: np.ascontiguousarray(part, np.float32) for name, part in tensors.items()}
 
     @classmethod
     def load(cls, path: Path) -> Parameters:

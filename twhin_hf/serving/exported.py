@@ -16,6 +16,7 @@ from twhin_hf.errors import InputError, reading
 from twhin_hf.files import read_json_object
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
+from twhin_hf.loading.text_encoders import TextEncoder, load_text_encoder
 from twhin_hf.modeling.post_encoder import (
     batches_of_texts,
     finish_embeddings,
@@ -199,6 +200,22 @@ def load_encoder(
     if pooling is not None and is_joined(pooling):
         return load_joined_encoder(name_or_path, pooling, revision, device)
     return load_post_encoder(name_or_path, revision).to(device)
+
+
+def load_frozen_encoder(name_or_path: str) -> TextEncoder:
+    """An exported model, or what `load_text_encoder` loads, for an engagement model.
+
+    Args:
+        name_or_path: Folder of an export; folder or repository of any encoder.
+
+    Raises:
+        InputError: See `load_exported` and `load_text_encoder`.
+    """
+    if not is_exported(name_or_path):
+        return load_text_encoder(name_or_path)
+    exported = load_exported(name_or_path)
+    pooling = " and ".join(exported.export["pooling"])
+    return TextEncoder(exported.encode, pooling, type(exported).__name__)
 
 
 def check_libraries(kind: str, names: Sequence[str]) -> None:
