@@ -106,7 +106,8 @@ def find_new(network: Network, graph: EngagementGraph) -> NewEngagements:
         places[is_added] = len(had) + np.arange(is_added.sum())
         rows[side] = places
         added = new.filter(pa.array(is_added)).cast(pa.string())
-        ids[side] = pa.concat_arrays([had, *added.chunks])
+        parts = had.chunks if isinstance(had, pa.ChunkedArray) else [had]
+        ids[side] = pa.concat_arrays([*parts, *added.chunks])
     known = Engagements(
         network.engagements.users_of_posts.extended(len(ids["posts"])),
         network.engagements.posts_of_users.extended(len(ids["users"])),

@@ -400,6 +400,53 @@ class EngagementModel:
         self.posts["vectors"][liked] = self._weighted_rows(liked)
         return len(users)
 
+    def update(self, network: Network) -> None:
+        """Takes over the vectors and engagements of a network that has learnt since.
+
+        The projections stay: `network update` starts from the old vectors, so that the new ones lie
+        in the same space. What `add_engagements` told meanwhile stays for users and posts that the
+        network lacks.
+
+        Args:
+            network: Updated from the one that the model was fitted by. Its posts that are not in
+                the catalogue are known by the network alone; to have their texts, add them first.
+
+        Raises:
+            InputError: Its vectors have another dimension, or it holds no engagements.
+        """
+        if network.dimension != self.parameters.dimension or network.engagements is None:
+            raise InputError(
+                f"the network has {network.dimension} dimensions and "
+                f"{'no ' if network.engagements is None else ''}engagements; the model was fitted "
+                f"by {self.parameters.dimension} dimensions: give an update of that network"
+            )
+        user_rows = self._rows_or_new(self.users, network.user_ids, vectors=0.0)
+        post_rows = self._rows_or_new(
+            self.posts,
+            network.post_ids,
+            **dict.fromkeys(("text", "predicted", "network", "vectors", "directions"), 0.0),
+            has_text=False,
+        )
+        self.users["vectors"][user_rows] = network.user_vectors
+        self.posts["network"][post_rows] = network.post_vectors
+        posts, counts = network.engagements.posts_of_users.of(np.arange(network.num_users))
+        owners = np.repeat(user_rows, counts)
+        users, liked = self.posts_of_users.missing(owners, post_rows[posts])
+        self.posts_of_users.add(users, liked)
+        self.users_of_posts.add(liked, users)
+        self.posts["vectors"][post_rows] = self._weighted_rows(post_rows)
+
+    @staticmethod
+    def _rows_or_new(table: GrowingTable, ids: pa.Array, **columns: Any) -> np.ndarray:
+        """Rows of ids; those that are not there are added with the columns."""
+        names = ids.to_pylist()
+        rows = table.rows(names)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            rows[missing] = len(table) + np.arange(len(missing))
+            table.add([names[place] for place in missing], **columns)
+        return rows
+
     def _fold_in_users(self, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
         return self.parameters.fold_in_user.vectors(sums, counts)
 
