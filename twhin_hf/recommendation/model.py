@@ -138,7 +138,7 @@ class EngagementModel:
         ids, texts = catalogue(posts, network)
         row_in_network = rows_in(pa.array(ids, pa.string()), network.post_ids)
         in_network, has_text = row_in_network >= 0, np.arange(len(ids)) < len(texts)
-        seen, unseen = seen_and_unseen(log, network, ids)
+        seen, unseen, weights = seen_and_unseen(log, network, ids)
         vectors = loaded.encode(texts)
         words = None
         if config.words:
@@ -160,6 +160,7 @@ class EngagementModel:
                 in_network,
                 seen,
                 unseen,
+                weights,
             ),
             config,
         )
