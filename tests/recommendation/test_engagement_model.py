@@ -42,7 +42,7 @@ def test_a_score_is_what_text_and_network_say_weighed(model):
         else:
             row = model.posts.rows([post])[0]
             columns = {name: model.posts[name][row] for name in ("text", "network")}
-            count = len(model.users_of_posts.of(np.array([row]))[0])
+            count = int(model.posts["learnt"][row])
             found = model.score(["u5"], [post])[0, 0]
         a, c, b = (weights[0] for weights in parameters.mixing.of(np.array([count])))
         text = (parameters.user_map @ user + parameters.user_bias) @ columns["text"]
@@ -231,7 +231,7 @@ def test_one_by_one_is_nearly_all_at_once(log, fitted, tmp_path):
     for user, post in zip(users, posts, strict=True):
         each.add_engagements([user], [post])
     a, b = (found.score(["x", "u1"], log.posts.slice(0, 110)) for found in (once, each))
-    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
+    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.98
 
 
 def test_an_updated_network_is_taken_over(model, log, network):
@@ -256,7 +256,8 @@ def test_an_updated_network_is_taken_over(model, log, network):
     users = ["new", "u1", "u69"]
     scores = model.score(users, model.posts.ids)
     parameters = model.parameters
-    a, c, b = parameters.mixing.of(model.users_of_posts.of(np.arange(model.num_posts))[1])
+    a, c, b = parameters.mixing.of(model.posts["learnt"])
+    assert model.posts["learnt"][model.posts.rows(["n", "p119"])].tolist() == [3, 1]
     vectors = model.users["vectors"][model.users.rows(users)]
     text = parameters.project_users(vectors) @ model.posts["text"].T
     by_network = (vectors + parameters.relation) @ model.posts["network"].T

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 MODEL_TYPE = "twhin_engagement"
 ENCODER = "encoder"
-POST_COLUMNS = ("text", "predicted", "network", "has_text")
+POST_COLUMNS = ("text", "predicted", "network", "learnt", "has_text")
 _PARAMETERS = "model.safetensors"
 _ENGAGEMENTS = "engagements.safetensors"
 
@@ -125,6 +125,7 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
         "text": (parameters.projection_size,),
         "predicted": (dimension,),
         "network": (dimension,),
+        "learnt": (),
         "has_text": (),
     }
     _check_columns(folder / "posts", posts, widths, len(post_ids))

@@ -1,8 +1,10 @@
 """Who will like which post: a model that is fitted once, saved, updated and asked.
 
 Every score is one inner product: of a user's vector (projected, network, 1) and a post's (projected
-times a, network times c, b), where a, c and b are the mixing weights of the post's number of
-engagements. So an index of posts answers for users, and one of users for posts.
+times a, network times c, b), where a, c and b are the mixing weights of the number of engagements
+by which the network has learnt of the post; those that are folded in move its vector, and not the
+weights, for a folded-in vector has not the worth of a learnt one. So an index of posts answers for
+users, and one of users for posts.
 """
 
 from __future__ import annotations
@@ -70,7 +72,8 @@ class EngagementModel:
         words: TF-IDF features beside them, where the model has any.
         users: Columns `vectors` float32 `[users, dimension]`.
         posts: Columns `text` float32 `[posts, projection]`, `predicted` and `network` float32
-            `[posts, dimension]`, `has_text` bool `[posts]`.
+            `[posts, dimension]`, `learnt` int64 `[posts]`, the engagements that the network was
+            learnt from, `has_text` bool `[posts]`.
         posts_of_users: Engagements, by user.
         users_of_posts: The same, by post.
     """
@@ -170,10 +173,12 @@ class EngagementModel:
         predicted[~has_text] = 0.0
         text = parameters.project_posts(read)
         text[~has_text] = 0.0
-        columns = {
+        every = network_records(network, ids)
+        columns: dict[str, np.ndarray] = {
             "text": text.astype(np.float32),
             "predicted": predicted.astype(np.float32),
             "network": np.where(in_network[:, None], network_vectors, predicted).astype(np.float32),
+            "learnt": np.bincount(every.posts, minlength=len(ids)),
             "has_text": has_text,
         }
         settings = {
@@ -185,7 +190,6 @@ class EngagementModel:
                 name: values.tolist() for name, values in fitted.reliability._asdict().items()
             },
         }
-        every = network_records(network, ids)
         model = cls(
             parameters,
             settings,
@@ -329,6 +333,7 @@ class EngagementModel:
             text=found.text,
             predicted=found.predicted,
             network=found.predicted,
+            learnt=0,
             has_text=True,
             vectors=self.vectors_of_new(found),
             directions=length_normalized(found.text),
@@ -426,6 +431,7 @@ class EngagementModel:
             self.posts,
             network.post_ids,
             **dict.fromkeys(("text", "predicted", "network", "vectors", "directions"), 0.0),
+            learnt=0,
             has_text=False,
         )
         self.users["vectors"][user_rows] = network.user_vectors
@@ -435,6 +441,7 @@ class EngagementModel:
         users, liked = self.posts_of_users.missing(owners, post_rows[posts])
         self.posts_of_users.add(users, liked)
         self.users_of_posts.add(liked, users)
+        self.posts["learnt"][post_rows] = np.bincount(posts, minlength=network.num_posts)
         self.posts["vectors"][post_rows] = self._weighted_rows(post_rows)
 
     @staticmethod
@@ -537,11 +544,11 @@ class EngagementModel:
         return self.encode_texts([texts[place] for place in places])
 
     def _weighted_rows(self, rows: np.ndarray) -> np.ndarray:
-        _, counts = self.users_of_posts.of(rows)
-        return self._weighted(self.posts["text"][rows], self.posts["network"][rows], counts)
+        text, network, learnt = (self.posts[name][rows] for name in ("text", "network", "learnt"))
+        return self._weighted(text, network, learnt)
 
-    def _weighted(self, text: np.ndarray, network: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        a, c, b = self.parameters.mixing.of(counts)
+    def _weighted(self, text: np.ndarray, network: np.ndarray, learnt: np.ndarray) -> np.ndarray:
+        a, c, b = self.parameters.mixing.of(learnt)
         return np.concatenate([text * a[:, None], network * c[:, None], b[:, None]], axis=1)
 
     # --- questions ------------------------------------------------------------------------------
