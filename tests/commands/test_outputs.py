@@ -18,6 +18,7 @@ REQUIRED = {
     "split": "--posts p",
     "network import": "--source table --input i",
     "network embed": "--engagements e",
+    "network update": "--network n --engagements e",
     "network mine": "--network n --posts p",
     "tokenizer": "--posts p",
     "evaluate engagement": "--posts p --engagements e --network n --model a/m --base_model a/b",

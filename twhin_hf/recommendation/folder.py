@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 MODEL_TYPE = "twhin_engagement"
 ENCODER = "encoder"
-POST_COLUMNS = ("text", "predicted", "network", "has_text", "unlisted")
+POST_COLUMNS = ("text", "predicted", "network", "learnt", "has_text")
 FLOOR = 5
 """Engagements of a user, or users of a post, from which a published model knows of them."""
 _PARAMETERS = "model.safetensors"
@@ -44,8 +44,7 @@ class Saved(NamedTuple):
         user_ids: `[users]`.
         users: Columns of the users, `[users, …]`.
         post_ids: `[posts]`.
-        posts: Columns of the posts, `[posts, …]`; `unlisted` tells how many engaged with a post
-            beside those of `engagements`.
+        posts: Columns of the posts, `[posts, …]`.
         engagements: Who engaged with which post; none in a published model.
     """
 
@@ -64,7 +63,7 @@ def save(saved: Saved, directory: str | Path, key: bytes | None = None) -> None:
     """Writes the folder; with a key in a form that can be published.
 
     Raises:
-        InputError: The key is too short or too long.
+        InputError: The key is too short or too long, or there is nobody to leave out.
     """
     if key is not None:
         saved = _without_people(saved, check_key(key))
@@ -99,6 +98,11 @@ def users_below_floor(saved: Saved) -> np.ndarray:
 
 def _without_people(saved: Saved, key: bytes) -> Saved:
     """Hashed ids in random order, nobody's engagements, and nothing of what few did."""
+    if not len(saved.engagements):
+        raise InputError(
+            "this model holds no engagements: it was published already. Publish the one that it "
+            "was made of"
+        )
     saved = saved._replace(posts=_of_many(saved))
     users, posts = random_order(len(saved.user_ids)), random_order(len(saved.post_ids))
     users = users[~users_below_floor(saved)[users]]
@@ -113,13 +117,11 @@ def _without_people(saved: Saved, key: bytes) -> Saved:
 
 
 def _of_many(saved: Saved) -> dict[str, np.ndarray]:
-    """Columns of the posts: how many engaged with each, and of few people no trace."""
+    """Columns of the posts, without a trace of what few people did."""
     columns = dict(saved.posts)
-    counts = np.bincount(saved.engagements.posts, minlength=len(saved.post_ids))
-    counts += columns["unlisted"]
-    few = counts < FLOOR
+    few = np.bincount(saved.engagements.posts, minlength=len(saved.post_ids)) < FLOOR
     columns["network"] = np.where(few[:, None], columns["predicted"], columns["network"])
-    columns["unlisted"] = np.where(few, 0, counts).astype(np.int32)
+    columns["learnt"] = np.where(few, 0, columns["learnt"])
     return columns
 
 
@@ -140,15 +142,14 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
     parameters = Parameters.load(folder / _PARAMETERS)
     user_ids, users = _load_table(folder, "users", "user_id")
     post_ids, posts = _load_table(folder, "posts", "post_id")
-    posts.setdefault("unlisted", np.zeros(len(post_ids), np.int32))
     dimension = parameters.dimension
     _check_columns(folder / "users", users, {"vectors": (dimension,)}, len(user_ids))
     widths = {
         "text": (parameters.projection_size,),
         "predicted": (dimension,),
         "network": (dimension,),
+        "learnt": (),
         "has_text": (),
-        "unlisted": (),
     }
     _check_columns(folder / "posts", posts, widths, len(post_ids))
     tensors = _load_tensors(folder / _ENGAGEMENTS)

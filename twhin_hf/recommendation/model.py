@@ -1,8 +1,10 @@
 """Who will like which post: a model that is fitted once, saved, updated and asked.
 
 Every score is one inner product: of a user's vector (projected, network, 1) and a post's (projected
-times a, network times c, b), where a, c and b are the mixing weights of the post's number of
-engagements. So an index of posts answers for users, and one of users for posts.
+times a, network times c, b), where a, c and b are the mixing weights of the number of engagements
+by which the network has learnt of the post; those that are folded in move its vector, and not the
+weights, for a folded-in vector has not the worth of a learnt one. So an index of posts answers for
+users, and one of users for posts.
 """
 
 from __future__ import annotations
@@ -71,8 +73,8 @@ class EngagementModel:
         words: TF-IDF features beside them, where the model has any.
         users: Columns `vectors` float32 `[users, dimension]`.
         posts: Columns `text` float32 `[posts, projection]`, `predicted` and `network` float32
-            `[posts, dimension]`, `has_text` bool `[posts]`, `unlisted` int32 `[posts]`: how many
-            engaged with a post beside those of the links.
+            `[posts, dimension]`, `learnt` int64 `[posts]`, the engagements that the network was
+            learnt from, `has_text` bool `[posts]`.
         posts_of_users: Engagements, by user.
         users_of_posts: The same, by post.
     """
@@ -140,7 +142,7 @@ class EngagementModel:
         ids, texts = catalogue(posts, network)
         row_in_network = rows_in(pa.array(ids, pa.string()), network.post_ids)
         in_network, has_text = row_in_network >= 0, np.arange(len(ids)) < len(texts)
-        seen, unseen = seen_and_unseen(log, network, ids)
+        seen, unseen, weights = seen_and_unseen(log, network, ids)
         vectors = loaded.encode(texts)
         words = None
         if config.words:
@@ -162,6 +164,7 @@ class EngagementModel:
                 in_network,
                 seen,
                 unseen,
+                weights,
             ),
             config,
         )
@@ -171,12 +174,13 @@ class EngagementModel:
         predicted[~has_text] = 0.0
         text = parameters.project_posts(read)
         text[~has_text] = 0.0
-        columns = {
+        every = network_records(network, ids)
+        columns: dict[str, np.ndarray] = {
             "text": text.astype(np.float32),
             "predicted": predicted.astype(np.float32),
             "network": np.where(in_network[:, None], network_vectors, predicted).astype(np.float32),
+            "learnt": np.bincount(every.posts, minlength=len(ids)),
             "has_text": has_text,
-            "unlisted": np.zeros(len(ids), np.int32),
         }
         settings = {
             "encoder": None if isinstance(encoder, TextEncoder) else str(encoder),
@@ -187,7 +191,6 @@ class EngagementModel:
                 name: values.tolist() for name, values in fitted.reliability._asdict().items()
             },
         }
-        every = network_records(network, ids)
         model = cls(
             parameters,
             settings,
@@ -346,8 +349,8 @@ class EngagementModel:
             text=found.text,
             predicted=found.predicted,
             network=found.predicted,
+            learnt=0,
             has_text=True,
-            unlisted=0,
             vectors=self.vectors_of_new(found),
             directions=length_normalized(found.text),
         )
@@ -418,6 +421,55 @@ class EngagementModel:
         network[liked] = fold.vectors(sums, counts, predicted) + more * has_more[:, None]
         self.posts["vectors"][liked] = self._weighted_rows(liked)
         return len(users)
+
+    def update(self, network: Network) -> None:
+        """Takes over the vectors and engagements of a network that has learnt since.
+
+        The projections stay: `network update` starts from the old vectors, so that the new ones lie
+        in the same space. What `add_engagements` told meanwhile stays for users and posts that the
+        network lacks.
+
+        Args:
+            network: Updated from the one that the model was fitted by. Its posts that are not in
+                the catalogue are known by the network alone; to have their texts, add them first.
+
+        Raises:
+            InputError: Its vectors have another dimension, or it holds no engagements.
+        """
+        if network.dimension != self.parameters.dimension or network.engagements is None:
+            raise InputError(
+                f"the network has {network.dimension} dimensions and "
+                f"{'no ' if network.engagements is None else ''}engagements; the model was fitted "
+                f"by {self.parameters.dimension} dimensions: give an update of that network"
+            )
+        user_rows = self._rows_or_new(self.users, network.user_ids, vectors=0.0)
+        post_rows = self._rows_or_new(
+            self.posts,
+            network.post_ids,
+            **dict.fromkeys(("text", "predicted", "network", "vectors", "directions"), 0.0),
+            learnt=0,
+            has_text=False,
+        )
+        self.users["vectors"][user_rows] = network.user_vectors
+        self.posts["network"][post_rows] = network.post_vectors
+        posts, counts = network.engagements.posts_of_users.of(np.arange(network.num_users))
+        owners = np.repeat(user_rows, counts)
+        users, liked = self.posts_of_users.missing(owners, post_rows[posts])
+        self.posts_of_users.add(users, liked)
+        self.users_of_posts.add(liked, users)
+        self.posts["learnt"][post_rows] = np.bincount(posts, minlength=network.num_posts)
+        self.posts["vectors"][post_rows] = self._weighted_rows(post_rows)
+
+    @staticmethod
+    def _rows_or_new(table: GrowingTable, ids: pa.Array, **columns: Any) -> np.ndarray:
+        """Rows of ids; those that are not there are added with the columns."""
+        names = ids.to_pylist()
+        rows = table.rows(names)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            rows[missing] = len(table) + np.arange(len(missing))
+            table.add([names[place] for place in missing], **columns)
+        return rows
 
     def _fold_in_users(self, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
         return self.parameters.fold_in_user.vectors(sums, counts)
@@ -498,8 +550,8 @@ class EngagementModel:
 
     def vectors_of_new(self, texts: EncodedTexts) -> np.ndarray:
         """As `post_vectors`, of texts that nobody has engaged with yet; it reads no table."""
-        counts = np.zeros(len(texts.text), np.int64)
-        return self._weighted(texts.text, texts.predicted, counts)
+        nothing = np.zeros(len(texts.text), np.int64)
+        return self._weighted(texts.text, texts.predicted, nothing)
 
     def _encoded(self, texts: Sequence[str] | EncodedTexts, places: list[int]) -> EncodedTexts:
         """Those at some places, encoded unless they are."""
@@ -508,12 +560,11 @@ class EngagementModel:
         return self.encode_texts([texts[place] for place in places])
 
     def _weighted_rows(self, rows: np.ndarray) -> np.ndarray:
-        _, counts = self.users_of_posts.of(rows)
-        counts = counts + self.posts["unlisted"][rows]
-        return self._weighted(self.posts["text"][rows], self.posts["network"][rows], counts)
+        text, network, learnt = (self.posts[name][rows] for name in ("text", "network", "learnt"))
+        return self._weighted(text, network, learnt)
 
-    def _weighted(self, text: np.ndarray, network: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        a, c, b = self.parameters.mixing.of(counts)
+    def _weighted(self, text: np.ndarray, network: np.ndarray, learnt: np.ndarray) -> np.ndarray:
+        a, c, b = self.parameters.mixing.of(learnt)
         return np.concatenate([text * a[:, None], network * c[:, None], b[:, None]], axis=1)
 
     # --- questions ------------------------------------------------------------------------------
