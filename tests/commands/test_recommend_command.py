@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -196,7 +198,7 @@ def test_bad_options_are_told(folder, options, said, capsys):
     assert said in capsys.readouterr().err
 
 
-def test_a_service_answers_and_ends_by_sigterm(folder, tmp_path):
+def test_a_service_answers_what_it_has_begun_and_ends_by_sigterm(folder, tmp_path):
     pytest.importorskip("uvicorn")
     command = [sys.executable, "-m", "twhin_hf.commands.cli", "serve", "--model", folder / "model"]
     command += ["--port", "0", "--events_log", tmp_path / "events.jsonl"]
@@ -226,7 +228,12 @@ def test_a_service_answers_and_ends_by_sigterm(folder, tmp_path):
                 taken = ask(address, "/events", told)
                 asked = {"users": ["new"], "k": 3}
                 found.append((taken["new_engagements"], ask(address, "/recommend", asked)))
-                process.send_signal(signal.SIGTERM)
+                many = {"texts": ["abc def ghi " * 40] * 256}  # still under way when it is told
+                with ThreadPoolExecutor(1) as client:
+                    last = client.submit(ask, address, "/embed", many)
+                    time.sleep(0.2)
+                    process.send_signal(signal.SIGTERM)
+                    assert len(last.result()["vectors"]) == 256
                 said = process.stderr.read()
                 assert process.wait(60) == 143, said
             finally:
