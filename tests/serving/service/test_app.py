@@ -261,6 +261,29 @@ def test_too_many_requests_are_asked_to_come_again(model, start):
         assert client.post("/embed", json={"texts": ["dog"]}).status_code == 200
 
 
+def test_a_request_that_does_not_arrive_keeps_no_place(monkeypatch):
+    import asyncio
+
+    from twhin_hf.serving.service import gate
+
+    monkeypatch.setattr(gate, "_BODY_SECONDS", 0.01)
+    sent = []
+
+    async def ask():
+        async def send(message):
+            sent.append(message)
+
+        async def receive():
+            await asyncio.sleep(60)
+
+        scope = {"type": "http", "path": "/embed", "headers": []}
+        await gate.Gate(None, max_requests=1, max_body=10)(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 408
+    assert b"did not arrive in time" in sent[1]["body"]
+
+
 def test_no_answer_names_other_people_or_places(model, start, tmp_path):
     """Whatever is asked wrongly, ids of the tables and paths stay inside."""
     client = start(model, EventsLog(tmp_path / "events.jsonl"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Collection
 
@@ -12,6 +13,9 @@ from twhin_hf.serving.service.refused import Refused
 
 OPEN = ("/health", "/docs", "/openapi.json")
 """What is answered without a token: it tells nothing of anybody."""
+
+_BODY_SECONDS = 20.0
+"""In which a request must arrive: it takes the place of another meanwhile."""
 
 
 def failure(refused: Refused) -> JSONResponse:
@@ -79,15 +83,22 @@ class Gate:
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._max_body:
             raise too_large
-        parts, size = [], 0
-        while True:
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_body:
-                raise too_large
-            if message["type"] != "http.request" or not message.get("more_body"):
-                return b"".join(parts)
+        try:
+            return await asyncio.wait_for(_body(receive, self._max_body, too_large), _BODY_SECONDS)
+        except asyncio.TimeoutError:
+            raise Refused(408, "the request did not arrive in time; send it again") from None
+
+
+async def _body(receive: Receive, most: int, too_large: Refused) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise too_large
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return b"".join(parts)
 
 
 def _without_port(host: str) -> str:
