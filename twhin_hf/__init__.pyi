@@ -21,6 +21,8 @@ from .evaluation.engagement import choose_features, evaluate_engagement
 from .evaluation.engagement_results import combine_training_seeds, compare_engagement
 from .evaluation.hashtag import evaluate_hashtag
 from .evaluation.privacy.reporting import privacy_report
+from .evaluation.recommendation.config import RecommendationJudgingConfig
+from .evaluation.recommendation.evaluation import evaluate_recommendation
 from .evaluation.retrieval import evaluate_retrieval
 from .evaluation.suite.whole import run_suite
 from .evaluation.zero_shot import evaluate_zero_shot
@@ -80,6 +82,7 @@ __all__ = [
     "PipelineConfig",
     "PostVectorsConfig",
     "RecommendationConfig",
+    "RecommendationJudgingConfig",
     "SocialLoss",
     "SocialPretrainingConfig",
     "SocialPretrainingTrainer",
@@ -117,6 +120,7 @@ __all__ = [
     "evaluate_baselines",
     "evaluate_engagement",
     "evaluate_hashtag",
+    "evaluate_recommendation",
     "evaluate_retrieval",
     "evaluate_zero_shot",
     "export",

@@ -33,21 +33,32 @@ def test_a_score_is_what_text_and_network_say_weighed(model):
     """Against the formula, for a post of the network, one that it has not seen and a new one."""
     parameters = model.parameters
     new = pa.table({"post_id": ["n"], "text": ["cat dog cat"]})
-    user = model.users["vectors"][model.users.rows(["u5"])[0]]
+    row = model.users.rows(["u5"])[0]
+    user, liked_content = model.users["vectors"][row], model.users["content"][row]
+    liked_content = liked_content / np.linalg.norm(liked_content)
     for post in ("p3", "p105", "n"):
         if post == "n":
             read = model.encode_texts(["cat dog cat"])
-            columns, count = {"text": read.text[0], "network": read.predicted[0]}, 0
+            columns, count = (
+                {
+                    "text": read.text[0],
+                    "network": read.predicted[0],
+                    "content": read.content[0],
+                },
+                0,
+            )
             found = model.score(["u5"], new)[0, 0]
         else:
             row = model.posts.rows([post])[0]
-            columns = {name: model.posts[name][row] for name in ("text", "network")}
+            columns = {name: model.posts[name][row] for name in ("text", "network", "content")}
             count = int(model.posts["learnt"][row])
             found = model.score(["u5"], [post])[0, 0]
-        a, c, b = (weights[0] for weights in parameters.mixing.of(np.array([count])))
+        a, c, d, b = (weights[0] for weights in parameters.mixing.of(np.array([count])))
         text = (parameters.user_map @ user + parameters.user_bias) @ columns["text"]
         network = (user + parameters.relation) @ columns["network"]
-        assert found == pytest.approx(a * text + c * network + b, rel=1e-4)
+        content = liked_content @ columns["content"]
+        assert np.linalg.norm(columns["content"]) == pytest.approx(1)
+        assert found == pytest.approx(a * text + c * network + d * content + b, rel=1e-4)
     assert (model.users_of_posts.of(model.posts.rows(["p105", "p3"]))[1] > 0).tolist() == [
         False,
         True,
@@ -145,7 +156,7 @@ def test_probabilities_are_about_as_often_right_as_they_say(model, log):
     seen = np.array([[post in liked(log, user) for post in posts] for user in users])
     predicted = model.probability(model.score(users, posts))
     assert predicted.mean() == pytest.approx(seen.mean(), rel=0.4)
-    high = predicted > np.quantile(predicted, 0.8)
+    high = predicted >= np.quantile(predicted, 0.8)
     assert seen[high].mean() > 3 * seen[~high].mean()
 
 
@@ -174,7 +185,8 @@ def test_users_who_came_today(model, log):
 
 def test_an_empty_history_is_anybody(model):
     anybody = model.fold_in([[], []])
-    assert anybody.shape == (2, 8)
+    assert anybody.shape == (2, 8 + model.parameters.content_size)
+    assert not anybody[:, 8:].any()
     assert np.isfinite(model.score(None, ["p1"], vectors=anybody)).all()
 
 
@@ -188,7 +200,9 @@ def test_engagements_add_users(model):
     assert not {"p0", "p4"} & set(ids)
     # As the same history would be, but for what the two engagements told of the posts.
     row = model.users.rows(["new"])
-    np.testing.assert_allclose(model.users["vectors"][row], model.fold_in([["p0", "p4"]]), atol=0.3)
+    network, content = np.split(model.fold_in([["p0", "p4"]]), [8], axis=1)
+    np.testing.assert_allclose(model.users["vectors"][row], network, atol=0.3)
+    np.testing.assert_allclose(model.users["content"][row], content, rtol=1e-5)
 
 
 def test_engagements_move_a_known_user_towards_the_post(model):
@@ -256,12 +270,19 @@ def test_an_updated_network_is_taken_over(model, log, network):
     users = ["new", "u1", "u69"]
     scores = model.score(users, model.posts.ids)
     parameters = model.parameters
-    a, c, b = parameters.mixing.of(model.posts["learnt"])
-    assert model.posts["learnt"][model.posts.rows(["n", "p119"])].tolist() == [3, 1]
+    a, c, d, b = parameters.mixing.of(model.posts["learnt"])
+    assert model.posts["learnt"][model.posts.rows(["n", "p119"])].tolist() == [0, 0]
     vectors = model.users["vectors"][model.users.rows(users)]
     text = parameters.project_users(vectors) @ model.posts["text"].T
     by_network = (vectors + parameters.relation) @ model.posts["network"].T
-    np.testing.assert_allclose(scores, a * text + c * by_network + b, rtol=1e-3, atol=1e-4)
+    liked = model.users["content"][model.users.rows(users)]
+    # What new users have engaged with counts for the content too.
+    assert liked[0] == pytest.approx(
+        model.posts["content"][model.posts.rows(["n", "p4"])].sum(axis=0), rel=1e-5, abs=1e-6
+    )
+    content = liked / np.linalg.norm(liked, axis=1, keepdims=True) @ model.posts["content"].T
+    expected = a * text + c * by_network + d * content + b
+    np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-4)
     before = scores.copy()
     model.update(learnt)
     np.testing.assert_array_equal(model.score(users, model.posts.ids), before)
@@ -390,7 +411,7 @@ def test_a_post_that_only_the_network_knows(log, network):
     graph = graph_of(log.engagements)
     model = EngagementModel.fit(graph, posts, ENCODER, network, QUICK)
     assert model.posts.ids[-1] == "p0"
-    a, _, _ = model.parameters.mixing.of(np.array([1]))
+    a, _, _, _ = model.parameters.mixing.of(np.array([1]))
     assert a[0]
     assert np.isfinite(model.score(["u1"], ["p0"])).all()
     with pytest.raises(InputError, match="'p0' has no text to compare"):

@@ -65,40 +65,64 @@ def test_predictions_of_the_ridge_are_those_of_the_other_half():
 
 
 def test_mixing_between_the_knots():
-    weights = np.zeros((3, KNOTS), np.float32)
+    weights = np.zeros((4, KNOTS), np.float32)
     weights[0, 1:3] = 1.0, 3.0  # at 1 and 3 engagements
-    a, c, b = Mixing(weights).of(np.array([1, 2, 3, 10**6]))
+    a, c, d, b = Mixing(weights).of(np.array([1, 2, 3, 10**6]))
     np.testing.assert_allclose(a, [1.0, 1 + 2 * (math.log2(3) - 1), 3.0, 0.0], rtol=1e-6)
-    assert not c.any()
-    assert not b.any()
+    assert not np.any([c, d, b])
+
+
+def told_from(text, network, engaged, counts, drawn_counts, excluded=None):
+    """Candidates without content."""
+    drawn = np.stack([text, network, np.zeros_like(text)]).astype(np.float32)
+    excluded = np.zeros(text.shape, bool) if excluded is None else excluded
+    own = np.concatenate([engaged, np.zeros((1, len(text)))]).astype(np.float32)
+    return Candidates(own, counts, drawn, drawn_counts, excluded)
 
 
 def test_mixing_learns_which_score_to_trust():
     """Text tells the engaged post among new posts, the network among those with 255 engagements."""
     rng = np.random.default_rng(0)
-    shape = (600, 8)
-    text, network = rng.standard_normal((2, *shape)).astype(np.float32)
-    engagements = np.repeat(np.where(np.arange(600) % 2, 255, 0)[:, None], 8, axis=1)
-    text[engagements[:, 0] == 0, 0] += 2
-    network[engagements[:, 0] == 255, 0] += 2
-    given = Candidates(text, network, engagements, np.zeros(shape, bool), np.ones(600))
-    a, c, _ = fit_mixing(given).of(np.array([0, 255]))
+    text, network = rng.standard_normal((2, 2000, 8))
+    is_known = np.arange(2000) % 2 == 1
+    engaged = rng.standard_normal((2, 2000)) + 2 * np.stack([~is_known, is_known])
+    counts, drawn_counts = np.where(is_known, 255, 0), np.where(np.arange(8) % 2, 255, 0)
+    given = told_from(text, network, engaged, counts, drawn_counts)
+    a, c, d, _ = fit_mixing(given).of(np.array([0, 255]))
     assert a[0] > 1 > abs(c[0]) * 2
     assert c[1] > 1 > abs(a[1]) * 2
+    assert np.isfinite(d).all()
+
+
+def test_a_few_posts_drawn_stand_for_all():
+    """Engagements by a softmax of twice the score over 64 posts, told from 8 of these."""
+    rng = np.random.default_rng(0)
+    score = rng.standard_normal((6000, 64))
+    chances = np.exp(2 * score)
+    chosen = (chances.cumsum(axis=1) < rng.random((6000, 1)) * chances.sum(axis=1)[:, None]).sum(1)
+    engaged = np.stack([score[np.arange(6000), chosen], np.zeros(6000)])
+    none = np.zeros(6000, int)
+    excluded = chosen[:, None] == np.arange(8)
+    text = score[:, :8]
+    given = told_from(text, np.zeros_like(text), engaged, none, none[:8], excluded)
+    assert fit_mixing(given).of(np.array([0]))[0][0] == pytest.approx(2, rel=0.1)
 
 
 def test_mixing_leaves_excluded_posts_out():
     """A candidate that the user has engaged with scores high, and must not count."""
     rng = np.random.default_rng(0)
-    text = rng.standard_normal((300, 6)).astype(np.float32)
-    text[:, 0] += 2
-    text[:, 1] += 6
+    text = rng.standard_normal((300, 5))
+    text[:, 0] += 6
+    engaged = np.stack([rng.standard_normal(300) + 2, np.zeros(300)])
+    none = np.zeros(300, int)
     excluded = np.zeros(text.shape, bool)
-    excluded[:, 1] = True
-    given = Candidates(text, np.zeros_like(text), np.zeros(text.shape, int), excluded, np.ones(300))
-    assert fit_mixing(given).of(np.array([0]))[0][0] > 1
-    given = given._replace(excluded=np.zeros(text.shape, bool))
-    assert fit_mixing(given).of(np.array([0]))[0][0] < 1
+    excluded[:, 0] = True
+    without, with_it = (
+        fit_mixing(told_from(text, np.zeros_like(text), engaged, none, none[:5], mask))
+        for mask in (excluded, None)
+    )
+    # Scores are weighed in units of their spread, of which the high ones are a part.
+    assert without.of(np.array([0]))[0][0] > 1 > with_it.of(np.array([0]))[0][0]
 
 
 def test_calibrated_probabilities():

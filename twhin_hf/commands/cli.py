@@ -30,6 +30,10 @@ COMMANDS = {
         "evaluate_engagement:engagement",
         "Predict who engages with posts never seen (HITS@10, MRR)",
     ),
+    "evaluate recommendation": (
+        "evaluate_recommendation:recommendation",
+        "Judge recommendations: new posts, known posts, new users",
+    ),
     "evaluate hashtag": ("evaluate_hashtag:hashtag", "Predict the hashtag of a post (macro F1)"),
     "evaluate classification": (
         "evaluate_classification:classification",

@@ -12,23 +12,23 @@ from twhin_hf.hub.guard import read_public_json
 from twhin_hf.results import LIBRARIES, Result, Results
 
 _OPTIONS = """
-    allow_unseen_labels batch_size before benchmark candidate_seed class classifier_reads
-    compared_with_baselines data_dir device epochs filled_weights hits_at inverse_penalties
-    label_map labels learning_rate left_out max_epochs max_iterations max_length max_pairs
-    max_posts methods negative_power neighbours neutral new_weights normalize notes
-    num_candidates num_negatives pairs patience pooling pooling_of_baselines projected
-    projection_size protocols reads records_per_batch records_per_user seed seeds shots source
-    split split_seed standardize steps test test_from train validation validation_from
-    warmup_steps weight_decay
+    allow_unseen_labels at batch_size before benchmark candidate_seed class classifier_reads
+    compared_with_baselines data_dir device dimension engagements epochs filled_weights hits_at
+    inverse_penalties known_posts label_map labels learning_rate left_out max_epochs max_iterations
+    max_length max_pairs max_posts max_users methods negative_power neighbours neutral new_users
+    new_weights normalize notes num_candidates num_negatives pairs patience pooling
+    pooling_of_baselines projected projection_size protocols reads recommended records_per_batch
+    records_per_user seed seeds shots source split split_seed standardize steps test test_from train
+    validation validation_from warmup_steps weight_decay
 """
 OPTIONS = frozenset(_OPTIONS.split())
 """Options of the evaluations; files and folders among them are told by their names alone."""
 
 _DETAILS = """
-    best_epochs candidates class difference directions features inverse_penalty labels languages
-    left_out max_length model new_weights note p pairs pooling queries reads records rows
-    sentences spread steps texts texts_cut train_texts unseen_labels validation width words
-    words_not_read
+    best_epochs candidates class difference directions engagements features inverse_penalty labels
+    languages left_out max_length model new_weights note p pairs pooling posts queries reads records
+    rows sentences spread steps texts texts_cut train_texts unseen_labels users validation width
+    words words_not_read
 """
 DETAILS = frozenset(_DETAILS.split())
 """What a reader needs to judge a figure."""

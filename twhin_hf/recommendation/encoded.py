@@ -15,11 +15,13 @@ class EncodedTexts(NamedTuple):
         vectors: Of the encoder, float32 `[texts, width]`.
         text: Projected features, float32 `[texts, projection]`.
         predicted: Network vectors that they let expect, float32 `[texts, dimension]`.
+        content: What they are compared with other texts by, float32 `[texts, content]`.
     """
 
     vectors: np.ndarray
     text: np.ndarray
     predicted: np.ndarray
+    content: np.ndarray
 
     def take(self, rows: slice | Sequence[int] | np.ndarray) -> EncodedTexts:
         """Some of them."""

@@ -35,6 +35,14 @@ _FEWEST_POSTS = 20
 
 _RANDOM_PAIRS = 400_000
 
+_MIXING_PAIRS = 12_000_000
+"""Held-out engagements times posts that each is told from, at most: some 40 bytes each."""
+
+_CONTENT = 256
+"""Width of what texts are compared by, at most."""
+_CONTENT_ROWS = 50_000
+"""Posts that its directions are learnt from, at most."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -108,6 +116,7 @@ def fit_parameters(given: Observed, config: RecommendationConfig) -> Fitted:
     maps, normalize, figures = _projections(given, train, config)
     read = length_normalized(given.features) if normalize else given.features
     known = given.in_network & given.has_text
+    content_map = _main_directions(given.features[known], config.seed)
     text_to_network, predicted = _text_to_network(read, given, known, config.seed)
     engaged = np.bincount(given.seen.posts, minlength=len(given.has_text))
     fold_in_user, fold_in_post = _fold_ins(given, predicted, rng)
@@ -115,6 +124,8 @@ def fit_parameters(given: Observed, config: RecommendationConfig) -> Fitted:
     guesses = read @ text_to_network[:-1] + text_to_network[-1]
     guesses[~given.has_text] = 0.0
     network = np.where(given.in_network[:, None], given.network_vectors, guesses)
+    content = length_normalized(length_normalized(given.features) @ content_map)
+    content[~given.has_text] = 0.0
     tables = _Scores(
         text_users=given.user_vectors @ maps["user_map"].T + maps["user_bias"],
         text_posts=np.where(
@@ -122,13 +133,15 @@ def fit_parameters(given: Observed, config: RecommendationConfig) -> Fitted:
         ),
         network_users=given.user_vectors + given.relation,
         network_posts=network,
+        content_users=length_normalized(_links_of_users(given) @ content),
+        content_posts=content,
     )
     every = Records.concatenate([given.seen, unseen])
     weights = given.weights
     chosen = rng.permutation(len(unseen))[: config.max_held_out]
-    candidates = _candidates(
-        tables, unseen.where(chosen), weights[chosen], every, engaged, config.num_negatives, rng
-    )
+    fewer = min(config.num_negatives, len(engaged))
+    mixed = _by_weight(weights, min(config.max_held_out, _MIXING_PAIRS // fewer), rng)
+    candidates = _candidates(tables, unseen.where(mixed), every, engaged, fewer, rng)
     mixing = fit_mixing(candidates)
     pairs = _pairs(tables, mixing, unseen.where(chosen), weights[chosen], every, engaged, rng)
     calibration = fit_calibration(pairs.scores, pairs.engaged, pairs.weights)
@@ -137,6 +150,7 @@ def fit_parameters(given: Observed, config: RecommendationConfig) -> Fitted:
         **maps,
         relation=given.relation,
         text_to_network=text_to_network,
+        content_map=content_map,
         fold_in_user=fold_in_user,
         fold_in_post=fold_in_post,
         mixing=mixing,
@@ -213,21 +227,39 @@ def _text_to_network(
     return weights, predicted
 
 
+def _main_directions(features: np.ndarray, seed: int) -> np.ndarray:
+    """By which texts are compared, float32 `[features, content]`: the first singular vectors."""
+    from sklearn.utils.extmath import randomized_svd
+
+    size = min(_CONTENT, *features.shape)
+    rows = np.random.default_rng(seed).permutation(len(features))[:_CONTENT_ROWS]
+    _, _, directions = randomized_svd(length_normalized(features[rows]), size, random_state=seed)
+    return np.ascontiguousarray(directions.T, np.float32)
+
+
+def _links_of_users(given: Observed) -> scipy.sparse.csr_array:
+    """1 where a user engaged with a post, as the network saw it, float32 `[users, posts]`."""
+    shape = (len(given.user_vectors), len(given.has_text))
+    ones = np.ones(len(given.seen), np.float32)
+    return scipy.sparse.csr_array((ones, (given.seen.users, given.seen.posts)), shape=shape)
+
+
 def _fold_ins(
     given: Observed, predicted: np.ndarray, rng: np.random.Generator
 ) -> tuple[FoldIn, FoldIn]:
     """Learnt from a random part of each row's links: few links must be enough."""
-    shape = (len(given.user_vectors), len(given.has_text))
     users, posts = given.seen.users, given.seen.posts
     ones = np.ones(len(users), np.float32)
-    user_links = scipy.sparse.csr_array((ones, (users, posts)), shape=shape)
+    user_links = _links_of_users(given)
     user_sums = user_links @ np.where(given.in_network[:, None], given.network_vectors, 0.0)
     counts = np.diff(user_links.indptr)
     rows = np.flatnonzero(counts)
     fold_in_user = FoldIn.fit(user_sums[rows], counts[rows], given.user_vectors[rows], None)
     # Posts differ much in their number of users: shares from none to all, drawn for each post.
-    kept = rng.random(len(posts)) < rng.random(shape[1])[posts]
-    post_links = scipy.sparse.csr_array((ones[kept], (posts[kept], users[kept])), shape=shape[::-1])
+    kept = rng.random(len(posts)) < rng.random(len(given.has_text))[posts]
+    post_links = scipy.sparse.csr_array(
+        (ones[kept], (posts[kept], users[kept])), shape=user_links.shape[::-1]
+    )
     counts = np.diff(post_links.indptr)
     rows = np.flatnonzero(given.in_network)
     fold_in_post = FoldIn.fit(
@@ -247,35 +279,56 @@ class _Scores:
     text_posts: np.ndarray
     network_users: np.ndarray
     network_posts: np.ndarray
+    content_users: np.ndarray
+    content_posts: np.ndarray
 
-    def of(self, users: np.ndarray, posts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of pairs, float32, of the shape of `posts`; `users` is broadcast to it."""
-        text = (self.text_users[users] * self.text_posts[posts]).sum(axis=-1)
-        network = (self.network_users[users] * self.network_posts[posts]).sum(axis=-1)
-        return text.astype(np.float32), network.astype(np.float32)
+    def parts(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Users and posts of text, network and content."""
+        return [
+            (self.text_users, self.text_posts),
+            (self.network_users, self.network_posts),
+            (self.content_users, self.content_posts),
+        ]
+
+    def of(self, users: np.ndarray, posts: np.ndarray) -> list[np.ndarray]:
+        """Text, network and content of pairs, float32 `[pairs]` each."""
+        blocks = np.array_split(np.arange(len(users)), 1 + len(users) // 100_000)
+        return [
+            np.concatenate(
+                [
+                    np.einsum("pd,pd->p", of_users[users[rows]], of_posts[posts[rows]])
+                    for rows in blocks
+                ]
+            ).astype(np.float32)
+            for of_users, of_posts in self.parts()
+        ]
+
+
+def _by_weight(weights: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Some of the engagements, each as likely as it is heavy: those drawn count alike."""
+    number = min(most, len(weights))
+    return rng.choice(len(weights), number, replace=False, p=weights / weights.sum())
 
 
 def _candidates(
     tables: _Scores,
     records: Records,
-    weights: np.ndarray,
     every: Records,
     engaged: np.ndarray,
     num_negatives: int,
     rng: np.random.Generator,
 ) -> Candidates:
-    """The engaged post first, then posts drawn from all."""
-    drawn = rng.integers(0, len(engaged), (len(records), num_negatives))
-    posts = np.concatenate([records.posts[:, None], drawn], axis=1)
-    users = np.repeat(records.users[:, None], posts.shape[1], axis=1)
-    known = np.isin(_key(users, posts), _key(every.users, every.posts))
-    known[:, 0] = False
-    blocks = [
-        tables.of(records.users[rows, None], posts[rows])
-        for rows in np.array_split(np.arange(len(records)), 1 + posts.size // 100_000)
-    ]
-    text, network = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return Candidates(text, network, engaged[posts], known, weights)
+    """The engaged posts, and posts drawn from all for all of them together."""
+    drawn = np.sort(rng.permutation(len(engaged))[:num_negatives])
+    pairs = _key(records.users[:, None], drawn[None])
+    scores = [of_users[records.users] @ of_posts[drawn].T for of_users, of_posts in tables.parts()]
+    return Candidates(
+        np.stack(tables.of(records.users, records.posts)),
+        engaged[records.posts],
+        np.stack(scores).astype(np.float32),
+        engaged[drawn],
+        np.isin(pairs, _key(every.users, every.posts)),
+    )
 
 
 def _key(users: np.ndarray, posts: np.ndarray) -> np.ndarray:
@@ -311,17 +364,13 @@ def _pairs(
     stands_for = (num_users * num_posts - len(every)) / max(1, len(users))
     all_users = np.concatenate([records.users, users])
     all_posts = np.concatenate([records.posts, posts])
-    a, c, b = mixing.of(engaged[all_posts])
-    blocks = [
-        tables.of(all_users[rows], all_posts[rows])
-        for rows in np.array_split(np.arange(len(all_users)), 1 + len(all_users) // 100_000)
-    ]
-    text, network = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    a, c, d, b = mixing.of(engaged[all_posts])
+    text, network, content = tables.of(all_users, all_posts)
     # All unseen engagements take part, or a random choice of them that stands for all.
     total = weights * (len(every) / weights.sum())
     return _Pairs(
         all_users,
-        a * text + c * network + b,
+        a * text + c * network + d * content + b,
         np.arange(len(all_users)) < len(records),
         np.concatenate([total, np.full(len(users), stands_for)]),
     )

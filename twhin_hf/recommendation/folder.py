@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 MODEL_TYPE = "twhin_engagement"
 ENCODER = "encoder"
-POST_COLUMNS = ("text", "predicted", "network", "learnt", "has_text")
+USER_COLUMNS = ("vectors", "content")
+POST_COLUMNS = ("text", "predicted", "network", "content", "learnt", "has_text")
 FLOOR = 5
 """Engagements of a user, or users of a post, from which a published model knows of them."""
 _PARAMETERS = "model.safetensors"
@@ -143,11 +144,14 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
     user_ids, users = _load_table(folder, "users", "user_id")
     post_ids, posts = _load_table(folder, "posts", "post_id")
     dimension = parameters.dimension
-    _check_columns(folder / "users", users, {"vectors": (dimension,)}, len(user_ids))
+    content: tuple[int, ...] = (parameters.content_size,)
+    of_users = {"vectors": (dimension,), "content": content}
+    _check_columns(folder / "users", users, of_users, len(user_ids))
     widths = {
         "text": (parameters.projection_size,),
         "predicted": (dimension,),
         "network": (dimension,),
+        "content": content,
         "learnt": (),
         "has_text": (),
     }

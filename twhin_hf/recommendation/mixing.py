@@ -3,10 +3,13 @@
 A post that nobody has met is known by its text alone; one that hundreds engaged with is known best
 by who they were. The score
 
-    s(u, t) = a(n) · text(u, t) + c(n) · network(u, t) + b(n)
+    s(u, t) = a(n) · text(u, t) + c(n) · network(u, t) + d(n) · content(u, t) + b(n)
 
-has weights a, c and b that are piecewise linear in `log2(1 + n)`, n the number of engagements of t.
-They are learnt from engagements that neither projection nor network has seen.
+has weights a, c, d and b that are piecewise linear in `log2(1 + n)`, n the number of engagements of
+t; content is the cosine of t's text with those that u engaged with. The weights are learnt from
+engagements that neither projection nor network has seen, by a softmax over some posts drawn from
+all, which is consistent for the one over all (McFadden, 1978: Modelling the choice of residential
+location).
 """
 
 from __future__ import annotations
@@ -24,65 +27,67 @@ _STEPS = 60
 
 
 class Candidates(NamedTuple):
-    """Held-out engagements, each with posts to tell it from; the engaged post comes first.
+    """Held-out engagements, and posts to tell the engaged ones from.
 
     Args:
-        text: Score of the text, float32 `[records, candidates]`.
-        network: Score of the network, the same shape.
-        engagements: Number of engagements of each post, int `[records, candidates]`.
-        excluded: Posts that are no candidates of a record, bool, the same shape.
-        weights: Weight of each record, float `[records]`.
+        engaged: Scores of the engaged posts: text, network and content, float32 `[3, records]`.
+        engaged_counts: Numbers of engagements of the engaged posts, int `[records]`.
+        drawn: The same scores of posts drawn from all, float32 `[3, records, posts]`.
+        drawn_counts: Numbers of engagements of the drawn posts, int `[posts]`.
+        excluded: Which of these a record's user has engaged with, bool `[records, posts]`.
     """
 
-    text: np.ndarray
-    network: np.ndarray
-    engagements: np.ndarray
+    engaged: np.ndarray
+    engaged_counts: np.ndarray
+    drawn: np.ndarray
+    drawn_counts: np.ndarray
     excluded: np.ndarray
-    weights: np.ndarray
 
 
 class Mixing(NamedTuple):
     """The weights at the knots.
 
     Args:
-        weights: float32 `[3, KNOTS]`, rows a, c and b.
+        weights: float32 `[4, KNOTS]`, rows a, c, d and b.
     """
 
     weights: np.ndarray
 
-    def of(self, engagements: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """a, c and b of posts, float32 `[posts]` each.
+    def of(self, engagements: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """a, c, d and b of posts, float32 `[posts]` each.
 
         Args:
             engagements: Of each post, int `[posts]`.
 
         Example:
-            >>> weights = np.zeros((3, KNOTS), np.float32)
+            >>> weights = np.zeros((4, KNOTS), np.float32)
             >>> weights[0, :2] = 1.0, 0.5
             >>> Mixing(weights).of(np.array([0, 1, 3]))[0]
             array([1. , 0.5, 0. ], dtype=float32)
         """
         places = np.log2(1.0 + np.asarray(engagements))
-        a, c, b = (np.interp(places, np.arange(KNOTS), row) for row in self.weights)
-        return a.astype(np.float32), c.astype(np.float32), b.astype(np.float32)
+        a, c, d, b = (
+            np.interp(places, np.arange(KNOTS), row).astype(np.float32) for row in self.weights
+        )
+        return a, c, d, b
 
 
 def fit_mixing(given: Candidates) -> Mixing:
-    """Learns the weights: the engaged post is told from the other candidates (softmax).
+    """Learns the weights: the engaged post is told from the drawn ones (softmax).
 
     Args:
         given: Held-out engagements; each has one candidate at least.
     """
-    hats = torch.from_numpy(_hats(given.engagements))
-    text, network = (
-        torch.from_numpy(np.asarray(values, np.float64)) for values in (given.text, given.network)
-    )
-    scale = [float(values.std()) or 1.0 for values in (text, network)]
+    scale = np.asarray(given.drawn).std(axis=(1, 2))
+    scale[scale == 0] = 1.0
+    engaged = torch.from_numpy(given.engaged / scale[:, None])
+    drawn = torch.from_numpy(given.drawn / scale[:, None, None])
+    places = [
+        torch.from_numpy(_hats(counts)) for counts in (given.engaged_counts, given.drawn_counts)
+    ]
     excluded = torch.from_numpy(given.excluded)
-    weights = torch.from_numpy(np.asarray(given.weights, np.float64))
-    weights = weights / weights.sum()
-    knots = torch.zeros(3, KNOTS, dtype=torch.float64)
-    knots[:2] = 1.0
+    knots = torch.zeros(4, KNOTS)
+    knots[:3] = 1.0
     knots.requires_grad_()
     optimizer = torch.optim.LBFGS(
         [knots], max_iter=_STEPS, line_search_fn="strong_wolfe", tolerance_grad=1e-6
@@ -90,13 +95,16 @@ def fit_mixing(given: Candidates) -> Mixing:
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        a, c, b = (hats @ row for row in knots)
-        scores = a * (text / scale[0]) + c * (network / scale[1]) + b
-        scores = scores.masked_fill(excluded, -torch.inf)
-        losses = torch.logsumexp(scores, dim=1) - scores[:, 0]
+        own, others = (hats @ knots.T for hats in places)
+        found = (own[:, :3].T * engaged).sum(dim=0) + own[:, 3]
+        mixed = others[:, 3].expand(drawn.shape[1:])
+        for place in range(3):
+            mixed = torch.addcmul(mixed, drawn[place], others[:, place])
+        mixed = mixed.masked_fill(excluded, -torch.inf)
+        losses = torch.logaddexp(torch.logsumexp(mixed, dim=1), found) - found
         steps = (knots[:, 1:] - knots[:, :-1]).square().sum()
         # The last term takes the constant out of b, which no ranking depends on.
-        total = (weights * losses).sum() + _SMOOTHNESS * (steps + knots[2].mean().square())
+        total = losses.mean() + _SMOOTHNESS * (steps + knots[3].mean().square())
         total.backward()
         return total
 
@@ -106,6 +114,7 @@ def fit_mixing(given: Candidates) -> Mixing:
 
 
 def _hats(engagements: np.ndarray) -> np.ndarray:
-    """Share of each knot, float64 `[…, KNOTS]`."""
+    """Share of each knot, float32 `[…, KNOTS]`."""
     places = np.minimum(np.log2(1.0 + np.asarray(engagements)), KNOTS - 1)
-    return np.maximum(0.0, 1.0 - np.abs(places[..., None] - np.arange(KNOTS)))
+    hats = np.maximum(0.0, 1.0 - np.abs(places[..., None] - np.arange(KNOTS)))
+    return hats.astype(np.float32)

@@ -1,16 +1,17 @@
 """Who will like which post: a model that is fitted once, saved, updated and asked.
 
-Every score is one inner product: of a user's vector (projected, network, 1) and a post's (projected
-times a, network times c, b), where a, c and b are the mixing weights of the number of engagements
-by which the network has learnt of the post; those that are folded in move its vector, and not the
-weights, for a folded-in vector has not the worth of a learnt one. So an index of posts answers for
-users, and one of users for posts.
+Every score is one inner product: of a user's vector (projected, network, content, 1) and a post's
+(projected times a, network times c, content times d, b), where a, c, d and b are the mixing weights
+of the number of engagements by which the network had learnt of the post at the fit; those that came
+since move its vector, and not the weights, for such a vector has not the worth of one that was
+learnt from the start. So
+an index of posts answers for users, and one of users for posts.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,6 +49,9 @@ from twhin_hf.recommendation.words import WordFeatures
 
 logger = logging.getLogger(__name__)
 
+_SCORED = ("text", "network", "content")
+"""Columns of posts that scores are made of."""
+
 Encode = Callable[[Sequence[str]], np.ndarray]
 """Vectors float32 `[texts, width]`."""
 
@@ -71,10 +75,11 @@ class EngagementModel:
         settings: Encoder, features, figures of the fit; see `config.json`.
         encode: Vectors of texts, float32 `[texts, width]`.
         words: TF-IDF features beside them, where the model has any.
-        users: Columns `vectors` float32 `[users, dimension]`.
+        users: Columns `vectors` float32 `[users, dimension]`, `content` float32 `[users, content]`:
+            the sum of that of the posts engaged with.
         posts: Columns `text` float32 `[posts, projection]`, `predicted` and `network` float32
-            `[posts, dimension]`, `learnt` int64 `[posts]`, the engagements that the network was
-            learnt from, `has_text` bool `[posts]`.
+            `[posts, dimension]`, `content` float32 `[posts, content]`, `learnt` int64 `[posts]`,
+            the engagements that the network was learnt from, `has_text` bool `[posts]`.
         posts_of_users: Engagements, by user.
         users_of_posts: The same, by post.
     """
@@ -174,11 +179,14 @@ class EngagementModel:
         predicted[~has_text] = 0.0
         text = parameters.project_posts(read)
         text[~has_text] = 0.0
+        content = parameters.content(features)
+        content[~has_text] = 0.0
         every = network_records(network, ids)
         columns: dict[str, np.ndarray] = {
             "text": text.astype(np.float32),
             "predicted": predicted.astype(np.float32),
             "network": np.where(in_network[:, None], network_vectors, predicted).astype(np.float32),
+            "content": content,
             "learnt": np.bincount(every.posts, minlength=len(ids)),
             "has_text": has_text,
         }
@@ -191,14 +199,16 @@ class EngagementModel:
                 name: values.tolist() for name, values in fitted.reliability._asdict().items()
             },
         }
+        links = Links(every.users, every.posts, network.num_users)
+        liked, _ = links.sums(np.arange(network.num_users), content)
         model = cls(
             parameters,
             settings,
             loaded.encode,
             words,
-            GrowingTable(network.user_ids.to_pylist(), vectors=user_vectors),
+            GrowingTable(network.user_ids.to_pylist(), vectors=user_vectors, content=liked),
             GrowingTable(ids, **columns),
-            Links(every.users, every.posts, network.num_users),
+            links,
             Links(every.posts, every.users, len(ids)),
         )
         model._add_graph(log)
@@ -236,7 +246,7 @@ class EngagementModel:
             saved.settings,
             encoder.encode,
             saved.words,
-            GrowingTable(saved.user_ids, vectors=saved.users["vectors"]),
+            GrowingTable(saved.user_ids, **saved.users),
             GrowingTable(saved.post_ids, **saved.posts),
             Links(saved.engagements.users, saved.engagements.posts, len(saved.user_ids)),
             Links(saved.engagements.posts, saved.engagements.users, len(saved.post_ids)),
@@ -278,7 +288,7 @@ class EngagementModel:
             self.settings["encoder"] if encoder else None,
             self.words,
             self.users.ids,
-            {"vectors": self.users["vectors"]},
+            {name: self.users[name] for name in folder.USER_COLUMNS},
             self.posts.ids,
             {name: self.posts[name] for name in folder.POST_COLUMNS},
             Records(*self.posts_of_users.all()),
@@ -308,7 +318,9 @@ class EngagementModel:
             InputError: The encoder gives vectors of another width than that of the fit.
         """
         if not texts:
-            widths = (0, self.parameters.projection_size, self.parameters.dimension)
+            parameters = self.parameters
+            sizes = (parameters.projection_size, parameters.dimension, parameters.content_size)
+            widths = (0, *sizes)
             return EncodedTexts(*(np.empty((0, width), np.float32) for width in widths))
         vectors = self.encode(texts)
         features = _features(vectors, texts, self.words)
@@ -323,6 +335,7 @@ class EngagementModel:
             np.asarray(vectors, np.float32),
             self.parameters.project_posts(read).astype(np.float32),
             self.parameters.predict_network(read).astype(np.float32),
+            self.parameters.content(features),
         )
 
     def add_posts(self, posts: pa.Table | EncodedPosts) -> int:
@@ -349,6 +362,7 @@ class EngagementModel:
             text=found.text,
             predicted=found.predicted,
             network=found.predicted,
+            content=found.content,
             learnt=0,
             has_text=True,
             vectors=self.vectors_of_new(found),
@@ -377,7 +391,7 @@ class EngagementModel:
         new = [name for name, row in zip(first, self.users.rows(first), strict=True) if row < 0]
         if new:
             nothing = self._fold_in_users(np.zeros((1, self.parameters.dimension)), np.zeros(1))
-            self.users.add(new, vectors=np.repeat(nothing, len(new), axis=0))
+            self._add_users(new, np.repeat(nothing, len(new), axis=0))
         added = self._link(self.users.rows(users), post_rows, before)
         return added, len(new)
 
@@ -392,9 +406,13 @@ class EngagementModel:
         new = np.unique(edges.users[user_of[edges.users] < 0])
         if len(new):
             vectors = np.zeros((len(new), self.parameters.dimension), np.float32)
-            self.users.add([ids[row] for row in new], vectors=vectors)
+            self._add_users([ids[row] for row in new], vectors)
             user_of[new] = before + np.arange(len(new))
         self._link(user_of[edges.users], post_of[edges.posts], before)
+
+    def _add_users(self, names: Sequence[str], vectors: np.ndarray) -> None:
+        content = np.zeros((len(names), self.parameters.content_size), np.float32)
+        self.users.add(names, vectors=vectors, content=content)
 
     def _link(self, user_rows: np.ndarray, post_rows: np.ndarray, known_users: int) -> int:
         """Adds links and moves the vectors of both ends by what the links tell."""
@@ -402,6 +420,7 @@ class EngagementModel:
         if not len(users):
             return 0
         network, vectors = self.posts["network"], self.users["vectors"]
+        np.add.at(self.users["content"], users, self.posts["content"][posts])
         own = np.unique(users)
         old_sums, old_counts = self.posts_of_users.sums(own, network)
         liked = np.unique(posts)
@@ -426,8 +445,9 @@ class EngagementModel:
         """Takes over the vectors and engagements of a network that has learnt since.
 
         The projections stay: `network update` starts from the old vectors, so that the new ones lie
-        in the same space. What `add_engagements` told meanwhile stays for users and posts that the
-        network lacks.
+        in the same space; and so do the weights of text and network, which are those of the fit:
+        fit anew from time to time. What `add_engagements` told meanwhile stays for users and posts
+        that the network lacks.
 
         Args:
             network: Updated from the one that the model was fitted by. Its posts that are not in
@@ -442,7 +462,7 @@ class EngagementModel:
                 f"{'no ' if network.engagements is None else ''}engagements; the model was fitted "
                 f"by {self.parameters.dimension} dimensions: give an update of that network"
             )
-        user_rows = self._rows_or_new(self.users, network.user_ids, vectors=0.0)
+        user_rows = self._rows_or_new(self.users, network.user_ids, vectors=0.0, content=0.0)
         post_rows = self._rows_or_new(
             self.posts,
             network.post_ids,
@@ -457,7 +477,7 @@ class EngagementModel:
         users, liked = self.posts_of_users.missing(owners, post_rows[posts])
         self.posts_of_users.add(users, liked)
         self.users_of_posts.add(liked, users)
-        self.posts["learnt"][post_rows] = np.bincount(posts, minlength=network.num_posts)
+        np.add.at(self.users["content"], users, self.posts["content"][liked])
         self.posts["vectors"][post_rows] = self._weighted_rows(post_rows)
 
     @staticmethod
@@ -475,13 +495,14 @@ class EngagementModel:
         return self.parameters.fold_in_user.vectors(sums, counts)
 
     def fold_in(self, histories: Sequence[Sequence[str]]) -> np.ndarray:
-        """Network vectors of users who are in no table, by the posts that they engaged with.
+        """Vectors of users who are in no table, by the posts that they engaged with.
 
         Args:
             histories: Ids of posts of each user; an empty one gives what holds for anybody.
 
         Returns:
-            float32 `[users, dimension]`, for `recommend` and `score` as `vectors`.
+            float32 `[users, dimension + content]`, for `recommend` and `score` as `vectors`: what
+            stands for the network's, and the sum of the posts' contents.
 
         Raises:
             InputError: A post is unknown.
@@ -489,10 +510,10 @@ class EngagementModel:
         counts = np.array([len(history) for history in histories], np.int64)
         rows = self._known_posts([post for history in histories for post in history])
         owners = np.repeat(np.arange(len(counts)), counts)
-        sums, counts = Links(owners, rows, len(counts)).sums(
-            np.arange(len(counts)), self.posts["network"]
-        )
-        return self._fold_in_users(sums, counts)
+        links, users = Links(owners, rows, len(counts)), np.arange(len(counts))
+        sums, counts = links.sums(users, self.posts["network"])
+        content, _ = links.sums(users, self.posts["content"])
+        return np.concatenate([self._fold_in_users(sums, counts), content], axis=1)
 
     # --- vectors --------------------------------------------------------------------------------
 
@@ -503,21 +524,26 @@ class EngagementModel:
 
         Args:
             users: Known users; all in the order of the table where None.
-            vectors: Network vectors of others in their place, such as `fold_in` gives.
+            vectors: Of others in their place, as `fold_in` gives them.
 
         Returns:
-            float32 `[users, projection + dimension + 1]`.
+            float32 `[users, projection + dimension + content + 1]`.
 
         Raises:
             InputError: A user is unknown.
         """
         if vectors is None:
-            table = self.users["vectors"]
-            vectors = table if users is None else table[self._known_users(users)]
-        text = self.parameters.project_users(vectors)
-        ones = np.ones((len(vectors), 1))
-        joined = np.concatenate([text, vectors + self.parameters.relation, ones], axis=1)
-        return joined.astype(np.float32)
+            rows = slice(None) if users is None else self._known_users(users)
+            network, content = self.users["vectors"][rows], self.users["content"][rows]
+        else:
+            network, content = np.split(vectors, [self.parameters.dimension], axis=1)
+        parts = [
+            self.parameters.project_users(network),
+            network + self.parameters.relation,
+            length_normalized(content),
+            np.ones((len(network), 1)),
+        ]
+        return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def post_vectors(
         self, posts: Sequence[str] | pa.Table | EncodedPosts | None = None
@@ -529,7 +555,7 @@ class EngagementModel:
                 encoded, or `EncodedPosts`; all of the catalogue where None, to be read only.
 
         Returns:
-            float32 `[posts, projection + dimension + 1]`.
+            float32 `[posts, projection + dimension + content + 1]`.
 
         Raises:
             InputError: A post is unknown, or has no text.
@@ -551,7 +577,8 @@ class EngagementModel:
     def vectors_of_new(self, texts: EncodedTexts) -> np.ndarray:
         """As `post_vectors`, of texts that nobody has engaged with yet; it reads no table."""
         nothing = np.zeros(len(texts.text), np.int64)
-        return self._weighted(texts.text, texts.predicted, nothing)
+        columns = {"text": texts.text, "network": texts.predicted, "content": texts.content}
+        return self._weighted(columns, nothing)
 
     def _encoded(self, texts: Sequence[str] | EncodedTexts, places: list[int]) -> EncodedTexts:
         """Those at some places, encoded unless they are."""
@@ -560,12 +587,13 @@ class EngagementModel:
         return self.encode_texts([texts[place] for place in places])
 
     def _weighted_rows(self, rows: np.ndarray) -> np.ndarray:
-        text, network, learnt = (self.posts[name][rows] for name in ("text", "network", "learnt"))
-        return self._weighted(text, network, learnt)
+        columns = {name: self.posts[name][rows] for name in _SCORED}
+        return self._weighted(columns, self.posts["learnt"][rows])
 
-    def _weighted(self, text: np.ndarray, network: np.ndarray, learnt: np.ndarray) -> np.ndarray:
-        a, c, b = self.parameters.mixing.of(learnt)
-        return np.concatenate([text * a[:, None], network * c[:, None], b[:, None]], axis=1)
+    def _weighted(self, columns: Mapping[str, np.ndarray], learnt: np.ndarray) -> np.ndarray:
+        *weights, bias = self.parameters.mixing.of(learnt)
+        parts = [columns[name] * own[:, None] for name, own in zip(_SCORED, weights, strict=True)]
+        return np.concatenate([*parts, bias[:, None]], axis=1)
 
     # --- questions ------------------------------------------------------------------------------
 

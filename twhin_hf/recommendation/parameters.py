@@ -10,6 +10,7 @@ import numpy as np
 
 from twhin_hf.errors import reading
 from twhin_hf.files import new_file
+from twhin_hf.loading.text_encoders import length_normalized
 from twhin_hf.recommendation.calibration import Calibration
 from twhin_hf.recommendation.fold_in import FoldIn
 from twhin_hf.recommendation.mixing import KNOTS, Mixing
@@ -29,9 +30,10 @@ class Parameters:
         relation: Vector that the network adds to a user's, float32 `[dimension]`.
         text_to_network: Predicts a post's network vector from its features, float32
             `[features + 1, dimension]`, the intercept last.
+        content_map: Main directions of the features, float32 `[features, content]`.
         fold_in_user: Vectors of users by their posts.
         fold_in_post: Vectors of posts by their users and what their texts predict.
-        mixing: Weights of text and network by a post's engagements.
+        mixing: Weights of text, network and content by a post's engagements.
         calibration: From scores to probabilities.
     """
 
@@ -41,6 +43,7 @@ class Parameters:
     post_bias: np.ndarray
     relation: np.ndarray
     text_to_network: np.ndarray
+    content_map: np.ndarray
     fold_in_user: FoldIn
     fold_in_post: FoldIn
     mixing: Mixing
@@ -55,6 +58,11 @@ class Parameters:
     def projection_size(self) -> int:
         """Of `h_u` and `h_t`."""
         return len(self.user_bias)
+
+    @property
+    def content_size(self) -> int:
+        """Of a post's content."""
+        return self.content_map.shape[1]
 
     @property
     def num_features(self) -> int:
@@ -72,6 +80,10 @@ class Parameters:
     def predict_network(self, features: np.ndarray) -> np.ndarray:
         """What the texts predict of the posts' network vectors, float32 `[posts, dimension]`."""
         return features @ self.text_to_network[:-1] + self.text_to_network[-1]
+
+    def content(self, features: np.ndarray) -> np.ndarray:
+        """Features as they are compared with those of other posts, of length 1 or 0; float32."""
+        return length_normalized(length_normalized(features) @ self.content_map)
 
     def fingerprint(self) -> str:
         """A hash of all tensors, 32 hexadecimal digits."""
@@ -119,6 +131,7 @@ class Parameters:
                 post_bias=tensors["post_bias"],
                 relation=tensors["relation"],
                 text_to_network=tensors["text_to_network"],
+                content_map=tensors["content_map"],
                 fold_in_user=FoldIn(tensors["fold_in_user.weights"]),
                 fold_in_post=FoldIn(tensors["fold_in_post.weights"]),
                 mixing=Mixing(tensors["mixing.weights"]),
@@ -138,9 +151,10 @@ class Parameters:
             "post_map": (self.post_map, (size, width)),
             "post_bias": (self.post_bias, (size,)),
             "text_to_network": (self.text_to_network, (width + 1, dimension)),
+            "content_map": (self.content_map, (width, self.content_size)),
             "fold_in_user": (self.fold_in_user.weights, (2 * dimension + 2, dimension)),
             "fold_in_post": (self.fold_in_post.weights, (4 * dimension + 2, dimension)),
-            "mixing": (self.mixing.weights, (3, KNOTS)),
+            "mixing": (self.mixing.weights, (4, KNOTS)),
             "calibration": (self.calibration.logits, (knots,)),
         }
         for name, (values, shape) in wanted.items():

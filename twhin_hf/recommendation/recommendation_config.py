@@ -28,7 +28,7 @@ class RecommendationConfig:
     words: int = 256
     max_records: int = 2_000_000
     max_held_out: int = 20_000
-    num_negatives: int = 200
+    num_negatives: int = 6000
     seed: int = 0
     predictor: EngagementConfig = field(
         default_factory=lambda: EngagementConfig(max_epochs=60, patience=5, seeds=(0,))

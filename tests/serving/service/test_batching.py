@@ -17,7 +17,7 @@ def lengths(sizes):
         if "bad" in texts:
             raise RuntimeError("bad")
         column = np.array([[len(text)] for text in texts], np.float32)
-        return EncodedTexts(column, column, column)
+        return EncodedTexts(column, column, column, column)
 
     return encode
 
