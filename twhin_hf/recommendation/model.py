@@ -4,8 +4,7 @@ Every score is one inner product: of a user's vector (projected, network, conten
 (projected times a, network times c, content times d, b), where a, c, d and b are the mixing weights
 of the number of engagements by which the network had learnt of the post at the fit; those that came
 since move its vector, and not the weights, for such a vector has not the worth of one that was
-learnt from the start. So
-an index of posts answers for users, and one of users for posts.
+learnt from the start. So an index of posts answers for users, and one of users for posts.
 """
 
 from __future__ import annotations
