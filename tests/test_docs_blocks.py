@@ -82,7 +82,7 @@ SMALLER = {
     "evaluate hashtag": [*FINE_TUNING, "--shots=2"],
     "evaluate classification": FINE_TUNING,
     "evaluate suite": FINE_TUNING,
-    "recommender": ["--words=16", "--predictor.max_epochs=2", "--predictor.projection_size=8"],
+    "recommender fit": ["--words=16", "--predictor.max_epochs=2", "--predictor.projection_size=8"],
     "recommend": [],
     "embed": ["--device=cpu", "--no_progress"],
     "index": [],
@@ -263,7 +263,7 @@ def test_the_readme(readme, folder):
     assert readme == [
         "network import", "run", "split", "network embed", "network mine", "tokenizer", "pretrain",
         "pretrain", "pretrain", "evaluate engagement", "run", "split", "network embed",
-        "recommender", "recommend", "recommend", "recommend", "data translation-pairs", "tpp",
+        "recommender fit", "recommend", "recommend", "recommend", "data translation-pairs", "tpp",
         "evaluate retrieval", "evaluate zero-shot", "evaluate alignment", "data hashtag",
         "data hashtag-build", "evaluate hashtag", "evaluate classification", "evaluate suite",
         "embed", "index", "search", "map",

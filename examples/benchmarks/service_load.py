@@ -206,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", help="folder of twhin-hf recommender; else one is fitted")
+    parser.add_argument("--model", help="folder of twhin-hf recommender fit; else one is fitted")
     parser.add_argument("--fit_encoder", help="encoder of a model that is fitted here")
     parser.add_argument("--encoder", help="encoder in place of the model's, such as its export")
     parser.add_argument("--texts", help="Parquet file of posts whose words are sent")

@@ -34,7 +34,7 @@ REQUIRED = {
     "data translation-pairs": "--source moses --input i",
     "data contamination": "--pretraining p --benchmark b",
     "embed": "--model a/m --input i",
-    "recommender": "--engagements e --posts p --encoder a/m --network n",
+    "recommender fit": "--engagements e --posts p --encoder a/m --network n",
     "index": "--vectors v",
     "convert": "--checkpoint a/m --tokenizer a/t",
     "export": "--model a/m --format onnx",

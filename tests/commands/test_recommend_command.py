@@ -61,7 +61,7 @@ def folder(tmp_path_factory, tokenizer):
 def fit(folder, output="model"):
     data = ["--engagements", folder / "log.parquet", "--posts", folder / "posts.parquet"]
     made = ["--network", folder / "network", "--encoder", folder / "encoder"]
-    return ["recommender", *data, *made, "--output", folder / output, *SMALLER]
+    return ["recommender", "fit", *data, *made, "--output", folder / output, *SMALLER]
 
 
 @pytest.fixture
@@ -258,3 +258,33 @@ def test_a_service_that_cannot_start_says_why(folder, monkeypatch, capsys):
     monkeypatch.setenv("TWHIN_HF_TOKEN", "short")
     assert ended(*asked, "--port", "0") == 2
     assert "TWHIN_HF_TOKEN holds 5 characters" in capsys.readouterr().err
+
+
+def test_a_model_is_brought_up_to_date(folder, recommend, capsys):
+    """A day's engagements, with a new user and a new post, by the commands of the night."""
+    day = {"user_id": ["u4", "u8", "late"], "post_id": ["n1", "n1", "n1"]}
+    pq.write_table(pa.table(day), folder / "day.parquet")
+    pq.write_table(
+        pa.table({"post_id": ["n1"], "text": ["cat dog pet"]}), folder / "of_day.parquet"
+    )
+    made = ["--network", folder / "network", "--engagements", folder / "day.parquet"]
+    assert ended("network", "update", *made, "--output", folder / "tomorrow", "--threads=1") == 0
+    command = ["recommender", "update", "--network", folder / "tomorrow"]
+    command += ["--model", folder / "model", "--posts", folder / "of_day.parquet"]
+    assert ended(*command, "--output", folder / "updated") == 0
+    told = capsys.readouterr().out
+    assert "updated" in told
+    updated = EngagementModel.from_pretrained(folder / "updated")
+    assert (updated.num_users, updated.num_posts) == (71, 111)
+    assert "n1" not in updated.recommend(["late"], k=200).ids[0]
+    assert (folder / "updated" / "encoder" / "config.json").is_file()
+    assert "71 users, 111 posts" in (folder / "updated" / "README.md").read_text()
+    assert ended(*command, "--output", folder / "updated") == 2  # is there
+    # In place, twice: nothing changes the second time.
+    command = [*command[:-2], "--posts", folder / "of_day.parquet"]
+    command[command.index("--model") + 1] = folder / "updated"
+    for _ in range(2):
+        assert ended(*command) == 0
+    again = EngagementModel.from_pretrained(folder / "updated")
+    assert again.recommend(["late", "u4"], k=5).ids == updated.recommend(["late", "u4"], k=5).ids
+    assert (folder / "updated" / "run.json").is_file()

@@ -36,7 +36,7 @@ def recommend(
     """Recommend posts to users; or find posts like some, or the people who would like them.
 
     Args:
-        model: Folder or Hub repository of `twhin-hf recommender`.
+        model: Folder or Hub repository of `twhin-hf recommender fit`.
         table_format: How text tables are written.
         users: Ids of users, or a file with the column user_id.
         posts: New posts (post_id, text) to recommend from, in place of all that the model knows:

@@ -21,7 +21,7 @@ def serve(
     TWHIN_HF_TOKEN set, only who sends it as a bearer token. Needs twhin_hf[serve].
 
     Args:
-        model: Folder or Hub repository of `twhin-hf recommender`.
+        model: Folder or Hub repository of `twhin-hf recommender fit`.
         limits: Limits of requests.
         encoder: Encoder in place of the model's own, such as its export, which is faster.
         index: Index of the model's post vectors, for questions that name no posts; posts that come

@@ -137,7 +137,7 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
     if config.get("model_type") != MODEL_TYPE:
         raise InputError(
             f"{folder} holds a model of type {config.get('model_type')!r}, no engagement model; "
-            "`twhin-hf recommender` makes one"
+            "`twhin-hf recommender fit` makes one"
         )
     parameters = Parameters.load(folder / _PARAMETERS)
     user_ids, users = _load_table(folder, "users", "user_id")
@@ -160,7 +160,10 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
     if encoder == ENCODER:
         encoder = str(folder / ENCODER)
     words = WordFeatures.load(folder) if config.get("words") else None
-    return Saved(parameters, config, encoder, words, user_ids, users, post_ids, posts, engagements)
+    settings = config | {"encoder": encoder}  # where it lies, to be saved again
+    return Saved(
+        parameters, settings, encoder, words, user_ids, users, post_ids, posts, engagements
+    )
 
 
 def _folder(name_or_path: str | Path, revision: str | None) -> Path:
