@@ -56,7 +56,7 @@ def recalls(
     config = RecommendationJudgingConfig(new_users=0, known_posts=0, seed=seed)
     split = split_recommendation(log, posts, splits, config)
     print(split.counts)
-    options = NetworkEmbeddingConfig(dimension=128, holdout=0.05, seed=seed)
+    options = NetworkEmbeddingConfig(dimension=128, seed=seed)
     network = embed_network(split.training_log, options, progress=False)
     model = EngagementModel.fit(split.known_log, split.known_posts, encoder, network)
 

@@ -7,6 +7,7 @@ import pytest
 from twhin_hf.commands.cli import load_command
 from twhin_hf.commands.parsing import run_command
 from twhin_hf.errors import InputError
+from twhin_hf.hub.public_results import public_results
 from twhin_hf.loading.text_encoders import TextEncoder
 from twhin_hf.results import read_results
 
@@ -84,6 +85,7 @@ def test_everybody_stands_in_one_table(folder, output, capsys):
     assert popular > 0.95 > value(models["ours"], "known posts: popularity@10").value
     written = capsys.readouterr().out
     assert "new users, known posts" in written
+    assert public_results(output / "results.json", "me/name")[1] == []
     assert (output / "recall.png").stat().st_size > 1000
     # Once more it is finished, and other options are another run.
     evaluate(folder, output)
@@ -92,7 +94,7 @@ def test_everybody_stands_in_one_table(folder, output, capsys):
 
 def test_an_own_network_gives_the_same_and_a_leaky_one_is_refused(folder, output, tmp_path):
     own, leaky = tmp_path / "network", tmp_path / "leaky"
-    options = ("--dimension", 16, "--holdout", 0.05, "--threads", 1)
+    options = ("--dimension", 16, "--threads", 1)
     training = output / "training_engagements.parquet"
     run("network embed", "--engagements", training, "--output", own, *options)
     again = evaluate(folder, tmp_path / "again", "--network", own)

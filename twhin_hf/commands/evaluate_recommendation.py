@@ -9,7 +9,6 @@ from twhin_hf.commands.options import (
     model_identity,
     options_of_result,
     results_run,
-    save_results,
 )
 from twhin_hf.data.split_config import SplitConfig
 from twhin_hf.errors import InputError
@@ -86,7 +85,7 @@ def recommendation(
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
     from twhin_hf.report import report
-    from twhin_hf.results import Results
+    from twhin_hf.results import Results, write_results
 
     check_local_path(encoder.model)
     models = {"model": encoder.identity()}
@@ -167,7 +166,8 @@ def recommendation(
             },
         ),
     )
-    save_results(results, output, "Recommendation", run.record)
+    path = write_results(replace(results, run=run.record or {}), output)
     for shown in task_tables(results, config):
         report(str(shown.title), shown)
+    report(f"Saved in {path}")
     report(f"Saved in {plot_recall(results, folder / 'recall.png', config)}")

@@ -15,8 +15,8 @@ _OPTIONS = """
     allow_unseen_labels at batch_size before benchmark candidate_seed class classifier_reads
     compared_with_baselines data_dir device dimension engagements epochs filled_weights hits_at
     inverse_penalties known_posts label_map labels learning_rate left_out max_epochs max_iterations
-    max_length max_pairs max_posts max_users methods negative_power neighbours neutral new_users
-    new_weights normalize notes num_candidates num_negatives pairs patience pooling
+    max_length max_pairs max_posts max_users methods mixed_by negative_power neighbours neutral
+    new_users new_weights normalize notes num_candidates num_negatives pairs patience pooling
     pooling_of_baselines projected projection_size protocols reads recommended records_per_batch
     records_per_user seed seeds shots source split split_seed standardize steps test test_from train
     validation validation_from warmup_steps weight_decay

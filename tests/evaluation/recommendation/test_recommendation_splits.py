@@ -62,10 +62,14 @@ def test_logs_grow_from_one_to_the_next(split):
     training, known, visible, whole = (
         pairs(log) for log in (split.training_log, split.known_log, split.visible_log, split.log)
     )
-    assert training < known < visible < whole
+    assert training < known < whole
+    assert training < visible < whole
+    mixed_by = known - visible
+    assert len(mixed_by) == pytest.approx(0.05 * len(training), rel=0.3)
     of = dict(zip(split.posts["post_id"].to_pylist(), split.splits.tolist(), strict=True))
     assert {of[post] for _, post in training} == {"train"}
     assert {of[post] for _, post in known} == {"train", "validation"}
+    assert {of[post] for _, post in mixed_by} == {"train"}
 
 
 def test_new_users_are_in_no_log_and_half_of_what_they_did_is_known(split):

@@ -15,6 +15,8 @@ class RecommendationJudgingConfig:
         new_users: Share of the users who are kept out, as users that come later.
         known_posts: Share of the other users' engagements with training posts that is kept out, to
             be found among known posts.
+        mixed_by: Share of what is left that network and encoder are made without, for the model to
+            mix them by.
         max_users: Users judged for a task, at most; a random choice where there are more.
         num_candidates: Posts of the sampled ranking, the engaged one included (paper: 1,000).
         at: Values of k in HITS@k, recall@k and NDCG@k.
@@ -28,6 +30,7 @@ class RecommendationJudgingConfig:
 
     new_users: float = 0.1
     known_posts: float = 0.05
+    mixed_by: float = 0.05
     max_users: int = 10_000
     num_candidates: int = 1000
     at: tuple[int, ...] = (10, 20, 50, 100)
@@ -36,7 +39,7 @@ class RecommendationJudgingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("new_users", "known_posts"):
+        for name in ("new_users", "known_posts", "mixed_by"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise InputError(f"{name} is {value}; it is a share, from 0 to below 1.")
         for name, least in {"max_users": 1, "num_candidates": 2, "recommended": 1}.items():

@@ -47,9 +47,6 @@ from twhin_hf.results import Result
 
 logger = logging.getLogger(__name__)
 
-_HOLDOUT = 0.05
-"""Share of the engagements that a network of ours is not learnt from: the mixing is."""
-
 
 def evaluate_recommendation(
     log: EngagementGraph,
@@ -104,9 +101,7 @@ def judge_split(
 ) -> dict[str, list[Result]]:
     """`evaluate_recommendation` of a split that is there already."""
     if network is None:
-        options = NetworkEmbeddingConfig(
-            dimension=config.dimension, holdout=_HOLDOUT, seed=config.seed
-        )
+        options = NetworkEmbeddingConfig(dimension=config.dimension, seed=config.seed)
         network = embed_network(split.training_log, options, progress=False)
     else:
         check_network(network, split)

@@ -173,13 +173,11 @@ def task_tables(
     first, last = config.at[0], config.at[-1]
     metrics = [
         f"HITS@10{_of(config)}",
-        f"MRR{_of(config)}",
         "MRR",
         f"recall@{first}",
         *([f"recall@{last}"] if last != first else []),
         f"NDCG@{first}",
         f"coverage@{config.recommended}",
-        f"popularity@{config.recommended}",
     ]
     models = results.baselines | {HYBRID: results.results}
     tasks = list(dict.fromkeys(row.metric.partition(": ")[0] for row in results.results))

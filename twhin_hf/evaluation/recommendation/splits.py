@@ -1,13 +1,13 @@
 """What recommenders learn from, and what they are to find: posts and users new and known.
 
     engagements of …   training posts             validation posts   test posts
-    known users        learnt from, some found    learnt from        found: new posts
+    known users        learnt from, some found    chosen by          found: new posts
     new users          half known, half found     —                  found: new posts
 
-A network, and an encoder where the figures of known posts and of new users are to be fair, is made
-of the engagements of known users with training posts alone, less those that are to be found
-(`training_log`). A model that needs engagements to choose by has those with validation posts as
-well (`known_log`).
+A network and an encoder are made of the engagements of known users with training posts alone, less
+those that are to be found and as many that a model is mixed by (`training_log`): an encoder that
+has seen these is trusted too much where it is mixed with the network. The model knows them, and
+those with validation posts (`known_log`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class RecommendationSplit:
         tasks: What is to be found.
         training_log: What a network may be embedded from.
         known_log: What a model may be fitted with.
-        visible_log: That and what known users did with test posts: for what splits again.
+        visible_log: `training_log` and what known users did with validation and test posts: for
+            what splits the posts again.
     """
 
     log: EngagementGraph
@@ -113,12 +114,13 @@ def split_recommendation(
 
     learnable = edges[(split == "train") & ~new]
     kept = _kept_out(log, learnable, post_rows, config.known_posts, rng)
-    training = learnable[~kept]
+    mixed = _kept_out(log, learnable[~kept], post_rows, config.mixed_by, rng)
+    training, mixed_by = learnable[~kept][~mixed], learnable[~kept][mixed]
     training_log = _part(log, training)
     others = edges[(split != "train") & ~new]
     visible_log = _part(log, np.sort(np.concatenate([training, others])))
     others = others[splits[post_rows[others]] == "validation"]
-    known_log = _part(log, np.sort(np.concatenate([training, others])))
+    known_log = _part(log, np.sort(np.concatenate([training, mixed_by, others])))
     if not training_log.num_edges:
         raise InputError(
             "no engagement of a known user with a training post is left to learn from; give a "
