@@ -11,6 +11,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -81,6 +82,8 @@ SMALLER = {
     "evaluate hashtag": [*FINE_TUNING, "--shots=2"],
     "evaluate classification": FINE_TUNING,
     "evaluate suite": FINE_TUNING,
+    "recommender fit": ["--words=16", "--predictor.max_epochs=2", "--predictor.projection_size=8"],
+    "recommend": [],
     "embed": ["--device=cpu", "--no_progress"],
     "index": [],
     "search": ["--device=cpu"],
@@ -171,6 +174,9 @@ def write_log(folder):
     )
     network = generate_network(config)
     network.save(folder)
+    new = pa.table({"post_id": ["n1", "n2"], "text": ["a new post", "and another"]})
+    pq.write_table(new, folder / "new.parquet")
+    (folder / "today.csv").write_text("user_id,post_id\nnew,p1\nnew,p2\n")
     posts = pq.read_table(folder / "posts.parquet").to_pylist()
     likes = pq.read_table(folder / "engagements.parquet").to_pylist()
     time, day = 1_725_911_162_000_000, "2024-09-09T19:46:02.102Z"
@@ -256,7 +262,8 @@ def readme(folder):
 def test_the_readme(readme, folder):
     assert readme == [
         "network import", "run", "split", "network embed", "network mine", "tokenizer", "pretrain",
-        "pretrain", "pretrain", "evaluate engagement", "run", "data translation-pairs", "tpp",
+        "pretrain", "pretrain", "evaluate engagement", "run", "split", "network embed",
+        "recommender fit", "recommend", "recommend", "recommend", "data translation-pairs", "tpp",
         "evaluate retrieval", "evaluate zero-shot", "evaluate alignment", "data hashtag",
         "data hashtag-build", "evaluate hashtag", "evaluate classification", "evaluate suite",
         "embed", "index", "search", "map",
@@ -268,7 +275,8 @@ def test_the_readme(readme, folder):
         *(f"results/{name}" for name in ("hashtag", "umsab")),
     ):
         assert (folder / name / "results.json").is_file(), name
-    assert (folder / "map.html").is_file()
+    for name in ("map.html", "recommender/reliability.png", "audience.csv"):
+        assert (folder / name).is_file(), name
 
 
 def test_the_page_on_random_poolers(folder):

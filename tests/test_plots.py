@@ -2,7 +2,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from twhin_hf.plots import plot_comparison, plot_losses
+from twhin_hf.errors import InputError
+from twhin_hf.plots import plot_comparison, plot_losses, plot_reliability
 
 
 def test_losses(tmp_path):
@@ -65,3 +66,23 @@ def test_comparison_with_baselines(tmp_path):
 def test_no_values(values, tmp_path):
     with pytest.raises(ValueError, match=r"No HITS@10 of"):
         plot_comparison(values, tmp_path / "x.png")
+
+
+def test_reliability_is_a_point_a_bin_beside_what_would_be_calibrated(monkeypatch, tmp_path):
+    drawn = []
+
+    def keep(figure, path):
+        drawn.append(figure)
+        return path
+
+    monkeypatch.setattr("twhin_hf.plots.save_figure", keep)
+    plot_reliability([0.001, 0.01, 0.1], [0.002, 0.0, 0.2], tmp_path / "r.png", error=0.0123)
+    (axis,) = drawn[0].axes
+    calibrated, found = axis.lines
+    assert list(found.get_xdata()) == [0.001, 0.1]  # nothing happened in the second bin
+    assert list(found.get_ydata()) == [0.002, 0.2]
+    assert list(calibrated.get_xdata()) == list(calibrated.get_ydata())
+    assert "calibration error 0.012" in axis.get_title()
+    assert axis.get_xscale() == axis.get_yscale() == "log"
+    with pytest.raises(InputError, match="2 predictions and 1 shares"):
+        plot_reliability([0.1, 0.2], [0.1], tmp_path / "r.png")

@@ -45,6 +45,8 @@ from .network.folder import load_network, save_network
 from .network.log import read_log
 from .network.mining import mine_pairs
 from .network.mining_config import MiningConfig
+from .network.update_config import NetworkUpdateConfig
+from .network.updating import update_network
 from .pipeline import run_pipeline
 from .pipeline_config import PipelineConfig
 from .plots import plot_comparison, plot_losses
@@ -76,6 +78,7 @@ __all__ = [
     "MapConfig",
     "MiningConfig",
     "NetworkEmbeddingConfig",
+    "NetworkUpdateConfig",
     "PipelineConfig",
     "PostVectorsConfig",
     "RecommendationConfig",
@@ -155,5 +158,6 @@ __all__ = [
     "tfidf_features",
     "train_unigram_tokenizer",
     "translation_pairs",
+    "update_network",
     "write_map",
 ]

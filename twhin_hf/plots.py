@@ -1,4 +1,4 @@
-"""Plots of training losses, of encoders side by side and of few-shot results."""
+"""Plots of training losses, of encoders side by side, of few-shot results and of reliability."""
 
 from __future__ import annotations
 
@@ -246,6 +246,43 @@ def plot_few_shot(
     axis.set_ylabel(metric)
     axis.set_title(title)
     figure.legend(loc="outside lower center", ncols=1, frameon=False)
+    return save_figure(figure, path)
+
+
+def plot_reliability(
+    predicted: Sequence[float],
+    observed: Sequence[float],
+    path: str | os.PathLike[str],
+    error: float | None = None,
+) -> Path:
+    """Predicted probabilities against how often it happened, a point for each bin.
+
+    Args:
+        predicted: Mean prediction of each bin.
+        observed: Share of each bin that happened; what is 0 has no place on axes of powers of ten.
+        path: The picture; its ending tells the format.
+        error: Expected calibration error, for the title.
+
+    Raises:
+        InputError: No bin, or not one share for each prediction.
+    """
+    if not len(predicted) or len(predicted) != len(observed):
+        raise InputError(
+            f"{len(predicted)} predictions and {len(observed)} shares; give one of each a bin."
+        )
+    figure, (axis,) = new_figure(1)
+    points = [(x, y) for x, y in zip(predicted, observed, strict=True) if x > 0 and y > 0]
+    ends = [0.7 * min(map(min, points), default=0.1), 1.4 * max(map(max, points), default=1.0)]
+    axis.plot(ends, ends, color=COLOURS[0], linestyle="--", linewidth=1.2, label="calibrated")
+    axis.plot(
+        [x for x, _ in points], [y for _, y in points], color=COLOURS[1], marker="o", markersize=5
+    )
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("predicted probability")
+    axis.set_ylabel("share that happened")
+    axis.set_title("Reliability" + ("" if error is None else f", calibration error {error:.2g}"))
+    axis.legend(frameon=False)
     return save_figure(figure, path)
 
 

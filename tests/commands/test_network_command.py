@@ -12,11 +12,16 @@ from twhin_hf.commands import network
 from twhin_hf.commands.cli import main
 from twhin_hf.commands.declared import argument_help
 from twhin_hf.commands.parsing import parse_command
-from twhin_hf.network import MiningConfig, NetworkEmbeddingConfig, load_network
+from twhin_hf.network import (
+    MiningConfig,
+    NetworkEmbeddingConfig,
+    NetworkUpdateConfig,
+    load_network,
+)
 
 
 def parse(name, *arguments):
-    command = {"embed": network.embed, "mine": network.mine}[name]
+    command = getattr(network, name)
     return parse_command(command, [*map(str, arguments)], f"twhin-hf network {name}")
 
 
@@ -77,9 +82,11 @@ def test_a_network_says_which_time_it_ends_at(data, capsys):
 def test_every_field_of_the_configs_is_an_option_with_help():
     required = {
         "embed": ["--engagements", "l", "--output", "o"],
+        "update": ["--network", "n", "--engagements", "l"],
         "mine": ["--network", "n", "--posts", "p", "--output", "o"],
     }
-    for name, config in (("embed", NetworkEmbeddingConfig), ("mine", MiningConfig)):
+    configs = {"embed": NetworkEmbeddingConfig, "update": NetworkUpdateConfig, "mine": MiningConfig}
+    for name, config in configs.items():
         assert parse(name, *required[name])["config"] == config()
         assert list(argument_help(config)) == [item.name for item in fields(config)]
 
@@ -193,6 +200,70 @@ def test_an_embedding_goes_on_by_the_same_command(embed_command, data, monkeypat
     monkeypatch.setattr("twhin_hf.network.log.read_log", pytest.fail)
     assert status(*embed_command) == 0
     assert json.loads(record.read_text())["finished"]
+
+
+@pytest.fixture
+def today(data):
+    log = data / "today.csv"
+    log.write_text("uid,post_id\n0,new\n2,new\nsomebody,4\nsomebody,6\n0,out\n1,1\n")
+    (data / "out.csv").write_text("post_id\nout\n")
+    return (
+        *("network", "update", "--network", data / "network", "--engagements", log),
+        *("--exclude_posts", data / "out.csv", "--columns", "user_id=uid"),
+        *("--threads", 1, "--device", "cpu", "--no-progress"),
+    )
+
+
+def test_an_update_into_another_folder(embed_command, today, data, monkeypatch, capsys):
+    assert status(*embed_command) == 0
+    before = (data / "network" / "network.json").read_bytes()
+    assert status(*today, "--output", data / "next") == 0
+    old, new = load_network(data / "network"), load_network(data / "next")
+    assert new.user_ids.to_pylist() == [*old.user_ids.to_pylist(), "somebody"]
+    assert new.post_ids.to_pylist() == [*old.post_ids.to_pylist(), "new"]  # and not "out"
+    assert (data / "network" / "network.json").read_bytes() == before
+    is_touched = np.isin(old.user_ids.to_pylist(), ["0", "2"])
+    moved = (new.user_vectors[:-1] != old.user_vectors).any(axis=1)
+    np.testing.assert_array_equal(moved, is_touched)
+    written = (data / "next" / "network.json").read_bytes()
+    monkeypatch.setattr("twhin_hf.network.log.read_log", pytest.fail)
+    assert status(*today, "--output", data / "next") == 0  # which is finished
+    assert (data / "next" / "network.json").read_bytes() == written
+    assert status(*today, "--output", data / "next", "--freeze", "posts") == 2
+    assert "freeze was 'none' and is 'posts'" in capsys.readouterr().err
+
+
+def test_an_update_in_place_and_again(embed_command, today, data, capsys):
+    assert status(*embed_command) == 0
+    assert status(*today) == 0
+    new = load_network(data / "network")
+    assert (new.num_users, new.num_posts) == (41, 61)
+    (entry,) = new.metadata["updates"]
+    assert (entry["num_edges"], entry["passed_over"]) == (4, 1)
+    written = {path.name: path.read_bytes() for path in (data / "network").iterdir()}
+    assert status(*today, "--output", data / "network") == 0
+    assert "Nothing is new" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (data / "network").iterdir()} == written
+    assert status(*embed_command) == 0  # which was finished, and does not undo the update
+    assert load_network(data / "network").num_posts == 61
+
+
+def test_an_update_that_fails_leaves_the_network(embed_command, today, data, capsys):
+    assert status(*today) == 2
+    assert not (data / "network").exists()
+    assert status(*embed_command) == 0
+    before = load_network(data / "network").post_vectors.copy()
+    capsys.readouterr()
+    assert status(*today, "--learning_rate", "1e30") == 2
+    assert "Training diverged" in capsys.readouterr().err
+    (data / "today.csv").write_text("uid,post_id,relation\n0,new,share\n")
+    assert status(*today) == 2
+    assert "'share', but the network has 'engage'" in capsys.readouterr().err
+    np.testing.assert_array_equal(load_network(data / "network").post_vectors, before)
+    (data / "network" / "engagements.safetensors").unlink()
+    (data / "today.csv").write_text("uid,post_id\n0,new\n")
+    assert status(*today) == 2
+    assert "holds no engagements" in capsys.readouterr().err
 
 
 def test_a_network_of_an_unknown_run_is_not_written_over(embed_command, data, capsys):

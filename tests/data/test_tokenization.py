@@ -1,3 +1,8 @@
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 from datasets import Dataset
 
@@ -18,9 +23,35 @@ def test_compatibility_forms_and_spaces_are_folded(tokenizer, texts):
     assert tokenizer(f" {wide}\n")["input_ids"] == tokenizer(word)["input_ids"]
 
 
-def test_two_trainings_give_one_tokenizer(texts):
-    one, two = (train_unigram_tokenizer(texts, 200, progress=False) for _ in range(2))
-    assert one.get_vocab() == two.get_vocab()
+def test_trainings_in_two_processes_give_one_tokenizer(texts, tmp_path):
+    (tmp_path / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+    program = (
+        "import json, sys; from twhin_hf.data.tokenization import train_unigram_tokenizer; "
+        "texts = json.load(open(sys.argv[1], encoding='utf-8')); "
+        "train_unigram_tokenizer(texts, 200, progress=False).save_pretrained(sys.argv[2])"
+    )
+    folders = []
+    for seed in ("1", "2"):  # sets of strings have another order in each
+        folders.append(tmp_path / seed)
+        subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / "texts.json"), str(folders[-1])],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+        )
+    one, two = ({file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders)
+    assert "tokenizer.json" in one
+    assert one == two
+
+
+def test_links_users_and_hashtags_are_not_spelt_out(texts):
+    decorated = [
+        f"@u{row} {text} #sea https://t.co/{row * 7919:x}" if row % 2 else f"{text} #sea"
+        for row, text in enumerate(texts)
+    ]
+    trained = train_unigram_tokenizer(decorated, 300, progress=False)
+    assert trained.tokenize("#sea")[-1] == "▁#sea"
+    assert trained.tokenize("https://t.co/77")[0].startswith("▁https://t.co/")
+    assert "▁@u" in trained.tokenize("@u7")[0]
 
 
 def test_bad_vocabulary_and_no_text():

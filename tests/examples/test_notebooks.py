@@ -72,8 +72,19 @@ def test_recommender(tmp_path, monkeypatch):
     assert recall > 4 * chance
 
 
+def test_week(tmp_path, monkeypatch):
+    figures = "{(kind, name): float(table.loc[kind][name].mean()) for kind in table.index.levels[0] "
+    figures += "for name in table}"
+    recall = run("week", figures, tmp_path, monkeypatch)
+    assert recall["today's posts", "update"] > 0.3
+    assert recall["today's posts", "popular"] == 0
+    assert recall["yesterday's posts", "update"] > 1.05 * recall["yesterday's posts", "never"]
+    assert recall["yesterday's posts", "fold-in"] > 1.05 * recall["yesterday's posts", "never"]
+    assert recall["yesterday's posts", "update"] > 2 * recall["yesterday's posts", "popular"]
+
+
 def test_notebooks_are_stored_without_outputs():
-    assert len(NOTEBOOKS) == 3
+    assert len(NOTEBOOKS) == 4
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)

@@ -888,6 +888,20 @@ RUNS = (
     b"output: a\nsynthetic: {}\nencoder: {hidden_size: 32}\nstage1: {max_steps: 3}\nseeds: [1]\n",
 )
 
+EVENTS = (
+    b'{"user_id": "u", "post_id": "p", "relation": "like", "timestamp": "2026-01-31"}\n',
+    b'{"user_id": "u", "post_id": "p", "relation": "engage", "timestamp": 5}\n{"user',
+)
+
+
+def read_events_log(path: Path) -> Any:
+    from twhin_hf.serving.service.events_log import EventsLog
+
+    log = EventsLog(path)
+    log.close()
+    return log.engagements
+
+
 READERS = (
     Reader("csv", "a.csv", read_text_table, POSTS_CSV),
     Reader("csv-rows", "a.csv", read_csv_rows, POSTS_CSV),
@@ -896,6 +910,7 @@ READERS = (
     Reader("json-lines", "a.jsonl", read_text_table, POSTS_JSON),
     Reader("parquet", "a.parquet", read_parquet, (parquet(post_id=[1, 2], text=["a", "b"]),)),
     Reader("posts", "a.csv", read_posts, POSTS_CSV),
+    Reader("events-log", "events.jsonl", read_events_log, EVENTS),
     Reader("log", "a.csv", read_log, (b"user_id,post_id,relation\nu,1,like\nv,1,\n",)),
     Reader(
         "log-before",

@@ -395,3 +395,24 @@ def test_a_mean_without_the_special_tokens_is_exported(tiny_config, tokenizer, t
     assert export(config, tmp_path / "onnx").min_cosine > 0.99999
     found = load_exported(tmp_path / "onnx").encode(["", "a"])
     np.testing.assert_allclose(found, expected, atol=5e-6)
+
+
+def test_padding_to_few_shapes_changes_no_vector():
+    """Also where a batch is as long as the model reads, and rows are added."""
+    from twhin_hf.serving import exported as module
+
+    seen = set()
+
+    def run(input_ids, attention_mask):
+        seen.add(tuple(input_ids.shape))
+        assert (attention_mask.sum(dim=1) > 0).all()
+        return (input_ids * attention_mask).sum(dim=1, keepdim=True).numpy()
+
+    padded = module._in_few_shapes(run, longest=30)
+    for rows in range(1, 34):
+        for width in (3, 8, 29, 30):
+            ids = torch.randint(1, 100, (rows, width))
+            found = padded(ids, torch.ones_like(ids))
+            assert found.tolist() == ids.sum(dim=1, keepdim=True).tolist()
+    assert {width for _, width in seen} == {8, 30}
+    assert {rows for rows, _ in seen} == {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48}

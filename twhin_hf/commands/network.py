@@ -1,4 +1,4 @@
-"""`twhin-hf network import`, `embed` and `mine`: from a network's log to pairs of posts."""
+"""`twhin-hf network import`, `embed`, `update` and `mine`: from a network's log to pairs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from twhin_hf.errors import InputError
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
+from twhin_hf.network.update_config import NetworkUpdateConfig
 from twhin_hf.table_format import TableFormat
 
 Source = Literal[
@@ -212,6 +213,101 @@ def embed(
             save_network(network, output)
     learned = {name: network.metadata[name] for name in ("num_training_edges", "loss")}
     report(f"Network, saved in {output}", learned | name_metrics(network.metadata["metrics"]))
+
+
+def update(
+    network: str,
+    engagements: str,
+    log: LogConfig,
+    config: NetworkUpdateConfig,
+    table_format: TableFormat,
+    output: str | None = None,
+    posts: str | None = None,
+    exclude_posts: str | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> None:
+    """Take new engagements into a network, without embedding it anew.
+
+    New users and posts are added; users and posts without a new engagement keep their vectors. The
+    same engagements again change nothing. The metrics in network.json remain those of the
+    embedding; what each update added stands there under updates.
+
+    Args:
+        network: Network folder to start from.
+        engagements: Log of new engagements (user_id, post_id, relation): Parquet, CSV or JSON
+            lines; file or folder.
+        log: Options of the reader; minimum degrees count new engagements alone.
+        config: Options of the update.
+        table_format: How text tables are written.
+        output: Network folder to write (default: in place).
+        posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder. Engagements with
+            other posts are dropped.
+        exclude_posts: Posts that must not take part, a file with the column post_id.
+        overwrite: Begin anew where the output holds a finished run, or one of other options.
+        progress: Show a progress bar.
+    """
+    from collections.abc import Iterator
+    from contextlib import contextmanager
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from twhin_hf.network.folder import METADATA_FILE, load_network, save_network
+    from twhin_hf.network.log import read_log
+    from twhin_hf.network.updating import update_network
+    from twhin_hf.report import report
+    from twhin_hf.run_folder import Run, lock_folder, run_folder
+    from twhin_hf.tables import read_ids
+
+    target = Path(output or network)
+    in_place = target.resolve() == Path(network).resolve()
+
+    @contextmanager
+    def run_in_place() -> Iterator[Run]:
+        with lock_folder(target):
+            yield Run()  # the folder's record remains that of the embedding
+
+    run_of = (
+        run_in_place()
+        if in_place and target.exists()
+        else run_folder(
+            target,
+            "network update",
+            options_of_result(log, config, table_format),
+            data={
+                "network": network,
+                "engagements": engagements,
+                "posts": posts,
+                "exclude_posts": exclude_posts,
+            },
+            seed=config.seed,
+            results=(METADATA_FILE,),
+            product=(METADATA_FILE,),
+            overwrite=overwrite,
+        )
+    )
+    with run_of as run:
+        if run.is_finished:
+            return
+        old = load_network(network)
+        excluded = None
+        if exclude_posts:
+            excluded = read_ids(
+                exclude_posts, table_format=table_format, memory_limit=log.memory_limit
+            )
+        graph = read_log(
+            engagements, posts, exclude_posts=excluded, table_format=table_format, **vars(log)
+        )
+        report("New engagement log", asdict(graph.report))
+        updated = update_network(old, graph, config, progress=progress)
+        if updated is old:
+            report(f"Nothing is new: {network} has all of these engagements")
+        if updated is not old or not in_place:
+            save_network(updated, target)
+    if updated is not old:
+        names = ("num_users", "num_posts", "num_edges", "passed_over", "learnt_edges", "loss")
+        entry = updated.metadata["updates"][-1]
+        report(f"Network, saved in {target}", {name: entry[name] for name in names})
 
 
 def mine(

@@ -16,12 +16,16 @@ def push(
     card: str | None = None,
     base_model: str | None = None,
     allow_columns: list[str] | None = None,
+    key_file: str | None = None,
     message: str = "Upload with twhin_hf",
     files: list[str] | None = None,
     dry_run: bool = False,
     show_card: bool = False,
 ) -> None:
     """Publish a model, an adapter or a benchmark on the Hub in one commit.
+
+    A recommender goes out with hashed ids, without anybody's engagements and without users of fewer
+    than five.
 
     A model goes out with weights, tokenizer, code, card and results (results*.json in the folder);
     a second commit pins the first in the card. Whatever else is there (checkpoints, optimizers,
@@ -31,24 +35,31 @@ def push(
     Args:
         repo: Repository, OWNER/NAME; created if missing.
         metadata: What no folder tells.
-        model: Folder of a saved model or adapter.
+        model: Folder of a saved model, adapter or recommender.
         dataset: Folder that a `twhin-hf data` command has written.
         private: Create the repository as private.
         card: Card to begin with, such as one of model_cards/.
         base_model: Repository of an adapter's base model.
         allow_columns: Columns of a benchmark to publish though they are unknown and may tell of
             people; id for ids of posts that are neither keyed hashes nor numbers.
+        key_file: File, for a recommender, with the secret key of the hashes; made if it is not
+            there (default: MODEL.key, beside the model's folder).
         message: Commit message.
         files: Other texts of the model's folder to publish, by their paths in it.
         dry_run: List the files that would be published, and ask no network.
         show_card: Print the card.
     """
+    from pathlib import Path
+
     from rich.table import Table
 
     from twhin_hf.hub.client import CARD
     from twhin_hf.hub.datasets import plan_dataset_push, push_dataset
     from twhin_hf.hub.push import plan_push, push_model
     from twhin_hf.hub.sections import read_card
+    from twhin_hf.privacy.keys import key_beside, read_or_make_key
+    from twhin_hf.recommendation.folder import load
+    from twhin_hf.recommendation.publishing import is_recommender, push_recommender
     from twhin_hf.report import report
 
     if bool(model) == bool(dataset):
@@ -65,7 +76,25 @@ def push(
     if model and allow_columns:
         raise InputError("--allow_columns goes with --dataset: a model has no columns")
     allowed = allow_columns or []
-    if dataset and dry_run:
+    if model and is_recommender(model):
+        path = Path(key_file) if key_file else key_beside(model)
+        is_new = not path.exists()
+        key = read_or_make_key(path)
+        if is_new:
+            report(f"Made the secret key {path}: with it people are found again; publish it never")
+        done = push_recommender(
+            load(model),
+            repo,
+            key=key,
+            private=private,
+            message=message,
+            card=text,
+            metadata=metadata,
+            dry_run=dry_run,
+        )
+    elif key_file:
+        raise InputError("--key_file goes with a recommender: others hold no ids of people")
+    elif dataset and dry_run:
         done = plan_dataset_push(dataset, repo, text, allowed)
     elif dataset:
         done = push_dataset(

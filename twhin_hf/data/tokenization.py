@@ -38,7 +38,8 @@ def train_unigram_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Trains a unigram tokenizer as XLM-R's: NFKC, `▁` for spaces, `<s> post </s>`.
 
-    SentencePiece trains it, as it did XLM-R's; the same texts give the same tokenizer.
+    SentencePiece trains it, as it did XLM-R's; the same texts give the same tokenizer. Unlike
+    XLM-R's, a piece may cross scripts, so that `▁https://t.co/` and frequent hashtags are one each.
 
     Args:
         texts: The posts to learn from.
@@ -111,6 +112,8 @@ def _train_pieces(texts: Iterable[str], vocab_size: int, progress: bool) -> list
             vocab_size=vocab_size + 1,  # and the unknown
             hard_vocab_limit=False,
             normalization_rule_name="identity",
+            # Else links, users and hashtags are spelt out: their letters and signs are two scripts.
+            split_by_unicode_script=False,
             max_sentence_length=_LONGEST_TEXT,
             num_threads=_THREADS,
             bos_id=-1,

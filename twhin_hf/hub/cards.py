@@ -201,7 +201,7 @@ def _text(facts: CardFacts, repo_id: str, given: CardMetadata) -> str:
     )
     pooling, head = settings["pooling"], settings.get("sentence_embedding", POOLED)
     width = pooled_width(settings["hidden_size"], pooling)
-    body = _template("model.md.jinja").render(
+    body = card_template("model.md.jinja").render(
         name=name,
         repo_id=repo_id,
         commit=COMMIT,
@@ -423,7 +423,8 @@ def _hub_name(base_models: Sequence[str]) -> str | None:
     return next((name for name in base_models if _REPOSITORY.fullmatch(name)), None)
 
 
-def _template(name: str) -> jinja2.Template:
+def card_template(name: str) -> jinja2.Template:
+    """A template of this package, whose filters make words of data: `as_text` and `as_code`."""
     folder = resources.files("twhin_hf.hub") / "templates"
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     environment.filters |= {"as_text": as_text, "as_code": as_code}

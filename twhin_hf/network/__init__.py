@@ -15,6 +15,8 @@ _MODULES = {
     "read_log": "log",
     "NetworkEmbeddingConfig": "embedding_config",
     "embed_network": "embedding",
+    "NetworkUpdateConfig": "update_config",
+    "update_network": "updating",
     "MiningConfig": "mining_config",
     "MiningReport": "mining",
     "mine_pairs": "mining",

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from twhin_hf.devices import pick_device
 from twhin_hf.errors import InputError
@@ -180,7 +181,9 @@ def _gradient_descent(
         start = Position(0, 0, [])
         if config.option("warm_start"):
             _warm_start(tables, graph, training, config)
-    return tables, _train(tables, schedule, config, start, checkpoint, identity, progress)
+    counts = log_counts(schedule) if config.method == "softmax" else None
+    loss = train_tables(tables, schedule, config, counts, start, checkpoint, identity, progress)
+    return tables, loss
 
 
 def _warm_start(
@@ -200,22 +203,39 @@ def _warm_start(
         table.add_(torch.from_numpy(vectors).to(table.device))
 
 
-def _train(
+def train_tables(
     tables: Tables,
     schedule: Schedule,
     config: NetworkEmbeddingConfig,
+    counts: Tensor | None,
     start: Position,
     checkpoint: Path | None,
     identity: dict[str, Any],
     progress: bool,
 ) -> float:
-    """Trains in place and returns the mean loss of an edge in the last epoch."""
+    """Trains in place by gradient descent.
+
+    Args:
+        tables: What learns.
+        schedule: Edges and their order.
+        config: Options, `epochs` among them.
+        counts: Logarithm of how often the post of each edge comes, `[num_edges]`; for softmax.
+        start: Where to begin.
+        checkpoint: File to write; none without it.
+        identity: What a checkpoint must share with the run that goes on from it.
+        progress: Show a progress bar.
+
+    Returns:
+        The mean loss of an edge in the last epoch.
+
+    Raises:
+        InputError: Training diverged.
+        SystemExit: SIGTERM came, after a checkpoint; SIGINT ends in a KeyboardInterrupt.
+    """
     epochs = config.option("epochs")
     threads = config.threads or torch.get_num_threads()
     if schedule.lhs.device.type == "cuda":
         threads = 1
-
-    counts = log_counts(schedule) if config.method == "softmax" else None
 
     def one_step(number: int, step: Step) -> float | None:
         if counts is None:

@@ -40,6 +40,53 @@ class Neighbours(NamedTuple):
         places = np.repeat(starts - (ends - counts), counts) + np.arange(counts.sum())
         return np.asarray(self.others[places]), counts
 
+    def find(self, rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where pairs stand, by bisection: no other row is read.
+
+        Args:
+            rows: Int `[num_pairs]`.
+            others: Int `[num_pairs]`, rows of the other side.
+
+        Returns:
+            int64 `[num_pairs]`, the place of each pair in `others`, or where it would be inserted;
+            and bool `[num_pairs]`, whether it is there.
+
+        Example:
+            >>> posts = Neighbours(np.array([0, 2, 2, 3]), np.array([4, 7, 5], np.int32))
+            >>> [part.tolist() for part in posts.find(np.array([0, 0, 1]), np.array([7, 5, 5]))]
+            [[1, 1, 2], [True, False, False]]
+        """
+        low = np.asarray(self.offsets[rows])
+        end = high = np.asarray(self.offsets[np.asarray(rows) + 1])
+        while (is_open := low < high).any():
+            middle = (low + high) // 2
+            is_left = np.zeros(len(low), bool)
+            is_left[is_open] = self.others[middle[is_open]] < others[is_open]
+            low = np.where(is_left, middle + 1, low)
+            high = np.where(is_open & ~is_left, middle, high)
+        is_there = low < end
+        is_there[is_there] = self.others[low[is_there]] == others[is_there]
+        return low, is_there
+
+    def extended(self, num_rows: int) -> Neighbours:
+        """With more rows at the end, which have no others."""
+        more = np.full(num_rows + 1 - len(self.offsets), self.offsets[-1])
+        return Neighbours(np.concatenate([self.offsets, more]), self.others)
+
+    def added(self, rows: np.ndarray, others: np.ndarray) -> Neighbours:
+        """With more pairs, which must be distinct and not there yet.
+
+        Args:
+            rows: Int `[num_pairs]`.
+            others: Int `[num_pairs]`, rows of the other side.
+        """
+        order = np.lexsort((others, rows))
+        rows, others = rows[order], others[order]
+        places, _ = self.find(rows, others)
+        counts = np.bincount(rows, minlength=len(self.offsets) - 1)
+        offsets = self.offsets + np.concatenate([[0], np.cumsum(counts)])
+        return Neighbours(offsets, np.insert(self.others, places, others.astype(np.int32)))
+
 
 class Engagements(NamedTuple):
     """The distinct engagements of a network, all relations together.

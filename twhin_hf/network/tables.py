@@ -10,15 +10,23 @@ from torch import Tensor
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log import EngagementGraph
 
-_INIT_SCALE = 1e-3
+INIT_SCALE = 1e-3
+"""Standard deviation of the vectors that training begins with."""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Vectors `[rows, dimension]` and Adagrad state `[rows]` of users, posts and relations."""
+    """Vectors `[rows, dimension]` and Adagrad state `[rows]` of users, posts and relations.
+
+    Args:
+        vectors: By side.
+        state: By side.
+        learnt: By side, bool `[rows]`, which rows move; all without it.
+    """
 
     vectors: dict[str, Tensor]
     state: dict[str, Tensor]
+    learnt: dict[str, Tensor] | None = None
 
     @classmethod
     def random(cls, graph: EngagementGraph, config: NetworkEmbeddingConfig, device: str) -> Tables:
@@ -27,7 +35,7 @@ class Tables:
         rows = {"users": graph.num_users, "posts": graph.num_posts}
         vectors = {
             side: torch.empty(count, config.dimension, device=device).normal_(
-                std=_INIT_SCALE, generator=generator
+                std=INIT_SCALE, generator=generator
             )
             for side, count in rows.items()
         }
@@ -52,6 +60,9 @@ class Tables:
             gradient: `[n, dimension]`; overwritten.
             learning_rate: Length of the step.
         """
+        if self.learnt is not None:
+            kept = self.learnt[side].index_select(0, rows)
+            rows, gradient = rows[kept], gradient[kept]
         state = self.state[side]
         norm = torch.linalg.vector_norm(gradient, dim=1)
         state.index_add_(0, rows, norm.square_().div_(gradient.shape[1]))

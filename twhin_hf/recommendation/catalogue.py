@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -66,10 +67,27 @@ def network_records(network: Network, ids: Sequence[str]) -> Records:
     return Records(np.repeat(np.arange(network.num_users), counts), row_of[posts])
 
 
-def seen_and_unseen(
-    log: EngagementGraph, network: Network, ids: Sequence[str]
-) -> tuple[Records, Records]:
-    """What the network was learnt from, and what it has not seen of its users."""
+class SeenAndUnseen(NamedTuple):
+    """The engagements of a network's users.
+
+    Args:
+        seen: Those that it was learnt from.
+        unseen: Those that it was not learnt from.
+        weights: How many engagements each unseen one stands for, float64 `[unseen]`.
+    """
+
+    seen: Records
+    unseen: Records
+    weights: np.ndarray
+
+
+def seen_and_unseen(log: EngagementGraph, network: Network, ids: Sequence[str]) -> SeenAndUnseen:
+    """What the network was learnt from, and what it has not seen of its users.
+
+    Where its log ended before this one (`network embed --before`), what came later is unseen, as it
+    came. Else what is unseen are all engagements with the posts that it was embedded without, and
+    of those with its own posts the held-out ones, which stand for the others as well.
+    """
     known = network_records(network, ids)
     held_out = Records(np.empty(0, np.int64), np.empty(0, np.int64))
     if network.held_out is not None:
@@ -89,7 +107,12 @@ def seen_and_unseen(
     key = _key(known)
     is_held_out = np.isin(key, _key(held_out))
     later = of_log.where(~np.isin(_key(of_log), key))
-    return known.where(~is_held_out), Records.concatenate([known.where(is_held_out), later])
+    seen, kept = known.where(~is_held_out), known.where(is_held_out)
+    if network.metadata.get("before") is not None and len(later):
+        return SeenAndUnseen(seen, later, np.ones(len(later)))
+    each = len(known) / max(1, len(kept))
+    weights = np.concatenate([np.full(len(kept), each), np.ones(len(later))])
+    return SeenAndUnseen(seen, Records.concatenate([kept, later]), weights)
 
 
 def _key(records: Records) -> np.ndarray:

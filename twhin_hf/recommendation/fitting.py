@@ -58,6 +58,7 @@ class Observed:
         seen: Engagements that the network was learnt from.
         unseen: Engagements of these users that it was not learnt from, with posts that it has or
             has not.
+        weights: How many engagements each unseen one stands for, float64 `[unseen]`.
     """
 
     user_vectors: np.ndarray
@@ -68,6 +69,7 @@ class Observed:
     in_network: np.ndarray
     seen: Records
     unseen: Records
+    weights: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def fit_parameters(given: Observed, config: RecommendationConfig) -> Fitted:
         content_posts=content,
     )
     every = Records.concatenate([given.seen, unseen])
-    weights = _weights_of_unseen(given)
+    weights = given.weights
     chosen = rng.permutation(len(unseen))[: config.max_held_out]
     fewer = min(config.num_negatives, len(engaged))
     mixed = _by_weight(weights, min(config.max_held_out, _MIXING_PAIRS // fewer), rng)
@@ -300,17 +302,6 @@ class _Scores:
             ).astype(np.float32)
             for of_users, of_posts in self.parts()
         ]
-
-
-def _weights_of_unseen(given: Observed) -> np.ndarray:
-    """How many engagements of the log each unseen one stands for, float64 `[unseen]`.
-
-    All engagements with a post that the network has not seen are there; of those with the others
-    only the held-out ones, which stand for the rest as well.
-    """
-    warm = given.in_network[given.unseen.posts]
-    share = max(1, int(warm.sum())) / max(1, int(warm.sum()) + len(given.seen))
-    return np.where(warm, 1 / share, 1.0)
 
 
 def _by_weight(weights: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:

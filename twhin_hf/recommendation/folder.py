@@ -27,7 +27,9 @@ CONFIG = "config.json"
 MODEL_TYPE = "twhin_engagement"
 ENCODER = "encoder"
 USER_COLUMNS = ("vectors", "content")
-POST_COLUMNS = ("text", "predicted", "network", "content", "has_text")
+POST_COLUMNS = ("text", "predicted", "network", "content", "learnt", "has_text")
+FLOOR = 5
+"""Engagements of a user, or users of a post, from which a published model knows of them."""
 _PARAMETERS = "model.safetensors"
 _ENGAGEMENTS = "engagements.safetensors"
 
@@ -62,7 +64,7 @@ def save(saved: Saved, directory: str | Path, key: bytes | None = None) -> None:
     """Writes the folder; with a key in a form that can be published.
 
     Raises:
-        InputError: The key is too short or too long.
+        InputError: The key is too short or too long, or there is nobody to leave out.
     """
     if key is not None:
         saved = _without_people(saved, check_key(key))
@@ -90,9 +92,21 @@ def save(saved: Saved, directory: str | Path, key: bytes | None = None) -> None:
         write_json(partial / CONFIG, written)
 
 
+def users_below_floor(saved: Saved) -> np.ndarray:
+    """Users of whom a published model does not know, bool `[users]`."""
+    return np.bincount(saved.engagements.users, minlength=len(saved.user_ids)) < FLOOR
+
+
 def _without_people(saved: Saved, key: bytes) -> Saved:
-    """Hashed ids in random order, and nobody's engagements."""
+    """Hashed ids in random order, nobody's engagements, and nothing of what few did."""
+    if not len(saved.engagements):
+        raise InputError(
+            "this model holds no engagements: it was published already. Publish the one that it "
+            "was made of"
+        )
+    saved = saved._replace(posts=_of_many(saved))
     users, posts = random_order(len(saved.user_ids)), random_order(len(saved.post_ids))
+    users = users[~users_below_floor(saved)[users]]
     nothing = np.empty(0, np.int64)
     return saved._replace(
         user_ids=hash_ids([saved.user_ids[row] for row in users], key),
@@ -101,6 +115,15 @@ def _without_people(saved: Saved, key: bytes) -> Saved:
         posts={name: values[posts] for name, values in saved.posts.items()},
         engagements=Records(nothing, nothing),
     )
+
+
+def _of_many(saved: Saved) -> dict[str, np.ndarray]:
+    """Columns of the posts, without a trace of what few people did."""
+    columns = dict(saved.posts)
+    few = np.bincount(saved.engagements.posts, minlength=len(saved.post_ids)) < FLOOR
+    columns["network"] = np.where(few[:, None], columns["predicted"], columns["network"])
+    columns["learnt"] = np.where(few, 0, columns["learnt"])
+    return columns
 
 
 def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
@@ -115,7 +138,7 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
     if config.get("model_type") != MODEL_TYPE:
         raise InputError(
             f"{folder} holds a model of type {config.get('model_type')!r}, no engagement model; "
-            "`twhin-hf recommend fit` makes one"
+            "`twhin-hf recommender fit` makes one"
         )
     parameters = Parameters.load(folder / _PARAMETERS)
     user_ids, users = _load_table(folder, "users", "user_id")
@@ -129,6 +152,7 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
         "predicted": (dimension,),
         "network": (dimension,),
         "content": content,
+        "learnt": (),
         "has_text": (),
     }
     _check_columns(folder / "posts", posts, widths, len(post_ids))
@@ -140,7 +164,10 @@ def load(name_or_path: str | Path, revision: str | None = None) -> Saved:
     if encoder == ENCODER:
         encoder = str(folder / ENCODER)
     words = WordFeatures.load(folder) if config.get("words") else None
-    return Saved(parameters, config, encoder, words, user_ids, users, post_ids, posts, engagements)
+    settings = config | {"encoder": encoder}  # where it lies, to be saved again
+    return Saved(
+        parameters, settings, encoder, words, user_ids, users, post_ids, posts, engagements
+    )
 
 
 def _folder(name_or_path: str | Path, revision: str | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +28,20 @@ class GrowingTable:
         """A column, `[rows, …]`; to be read and written in place."""
         return self._columns[name][: len(self.ids)]
 
+    def add_column(self, name: str, values: np.ndarray) -> None:
+        """Adds a column, `[rows, …]`, or replaces it."""
+        room = len(next(iter(self._columns.values()), values))
+        column = np.empty((room, *values.shape[1:]), values.dtype)
+        column[: len(values)] = values
+        self._columns[name] = column
+
     def rows(self, ids: Iterable[str]) -> np.ndarray:
         """Row of each id, int64; −1 where it is not there."""
         find = self._rows.get
         return np.fromiter((find(name, -1) for name in ids), np.int64)
 
-    def add(self, ids: Sequence[str], **columns: np.ndarray) -> None:
-        """Appends rows of new ids, with a value for every column."""
+    def add(self, ids: Sequence[str], **columns: Any) -> None:
+        """Appends rows of new ids, with values (or one for all) for every column."""
         before, after = len(self.ids), len(self.ids) + len(ids)
         for name, values in columns.items():
             column = self._columns[name]

@@ -69,6 +69,8 @@ class Links:
 
     def add(self, rows: np.ndarray, others: np.ndarray) -> None:
         """Adds links that are not there yet, see `missing`; rows beyond the last are new ones."""
+        if not len(rows):
+            return
         if len(rows) < _REBUILD:
             for row, other in zip(rows.tolist(), others.tolist(), strict=True):
                 self._added[row].append(other)

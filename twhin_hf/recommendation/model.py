@@ -2,8 +2,9 @@
 
 Every score is one inner product: of a user's vector (projected, network, content, 1) and a post's
 (projected times a, network times c, content times d, b), where a, c, d and b are the mixing weights
-of the post's number of engagements. So an index of posts answers for users, and one of users for
-posts.
+of the number of engagements by which the network had learnt of the post at the fit; those that came
+since move its vector, and not the weights, for such a vector has not the worth of one that was
+learnt from the start. So an index of posts answers for users, and one of users for posts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from twhin_hf.errors import InputError
+from twhin_hf.hub.client import Push
 from twhin_hf.loading.text_encoders import (
     TextEncoder,
     length_normalized,
@@ -34,6 +36,7 @@ from twhin_hf.recommendation.catalogue import (
     rows_in,
     seen_and_unseen,
 )
+from twhin_hf.recommendation.encoded import EncodedPosts, EncodedTexts
 from twhin_hf.recommendation.fitting import Observed, fit_parameters
 from twhin_hf.recommendation.growing_table import GrowingTable
 from twhin_hf.recommendation.links import Links
@@ -74,7 +77,8 @@ class EngagementModel:
         users: Columns `vectors` float32 `[users, dimension]`, `content` float32 `[users, content]`:
             the sum of that of the posts engaged with.
         posts: Columns `text` float32 `[posts, projection]`, `predicted` and `network` float32
-            `[posts, dimension]`, `content` float32 `[posts, content]`, `has_text` bool `[posts]`.
+            `[posts, dimension]`, `content` float32 `[posts, content]`, `learnt` int64 `[posts]`,
+            the engagements that the network was learnt from, `has_text` bool `[posts]`.
         posts_of_users: Engagements, by user.
         users_of_posts: The same, by post.
     """
@@ -94,6 +98,10 @@ class EngagementModel:
         self.encode, self.words = encode, words
         self.users, self.posts = users, posts
         self.posts_of_users, self.users_of_posts = posts_of_users, users_of_posts
+        # What questions are asked of, kept up to date row by row.
+        every = np.arange(len(posts))
+        posts.add_column("vectors", self._weighted_rows(every))
+        posts.add_column("directions", length_normalized(posts["text"]))
 
     # --- making one -----------------------------------------------------------------------------
 
@@ -138,7 +146,7 @@ class EngagementModel:
         ids, texts = catalogue(posts, network)
         row_in_network = rows_in(pa.array(ids, pa.string()), network.post_ids)
         in_network, has_text = row_in_network >= 0, np.arange(len(ids)) < len(texts)
-        seen, unseen = seen_and_unseen(log, network, ids)
+        seen, unseen, weights = seen_and_unseen(log, network, ids)
         vectors = loaded.encode(texts)
         words = None
         if config.words:
@@ -160,6 +168,7 @@ class EngagementModel:
                 in_network,
                 seen,
                 unseen,
+                weights,
             ),
             config,
         )
@@ -171,11 +180,13 @@ class EngagementModel:
         text[~has_text] = 0.0
         content = parameters.content(features)
         content[~has_text] = 0.0
-        columns = {
+        every = network_records(network, ids)
+        columns: dict[str, np.ndarray] = {
             "text": text.astype(np.float32),
             "predicted": predicted.astype(np.float32),
             "network": np.where(in_network[:, None], network_vectors, predicted).astype(np.float32),
             "content": content,
+            "learnt": np.bincount(every.posts, minlength=len(ids)),
             "has_text": has_text,
         }
         settings = {
@@ -187,7 +198,6 @@ class EngagementModel:
                 name: values.tolist() for name, values in fitted.reliability._asdict().items()
             },
         }
-        every = network_records(network, ids)
         links = Links(every.users, every.posts, network.num_users)
         liked, _ = links.sums(np.arange(network.num_users), content)
         model = cls(
@@ -226,8 +236,8 @@ class EngagementModel:
         if encoder is None:
             if saved.encoder is None:
                 raise InputError(
-                    f"{name_or_path} was saved without its encoder; give encoder= what "
-                    "load_text_encoder loads"
+                    f"{name_or_path} was saved without its encoder; give encoder= (in commands "
+                    "--encoder) the one that it was fitted with"
                 )
             encoder = load_text_encoder(saved.encoder)
         return cls(
@@ -248,24 +258,39 @@ class EngagementModel:
 
         Args:
             directory: Created where it is missing; an older model there is replaced.
-            key: To publish: ids of users and posts are replaced by keyed hashes, and who engaged
-                with what is left out; whoever has the key can look a user up by her hash.
+            key: To publish: ids of users and posts are replaced by keyed hashes, who engaged with
+                what is left out, and so are users of fewer than 5 engagements; whoever has the key
+                can look a user up by her hash.
             encoder: Copy the encoder's folder too; without it the encoder is given at loading.
         """
-        folder.save(
-            folder.Saved(
-                self.parameters,
-                self.settings,
-                self.settings["encoder"] if encoder else None,
-                self.words,
-                self.users.ids,
-                {name: self.users[name] for name in folder.USER_COLUMNS},
-                self.posts.ids,
-                {name: self.posts[name] for name in folder.POST_COLUMNS},
-                Records(*self.posts_of_users.all()),
-            ),
-            directory,
-            key,
+        folder.save(self._saved(encoder), directory, key)
+
+    def push_to_hub(self, repo_id: str, *, key: bytes, **options: Any) -> Push:
+        """Publishes what `save_pretrained` writes with a key, and a card, in one commit.
+
+        Args:
+            repo_id: `owner/name`.
+            key: Secret key of the hashes; see `save_pretrained`.
+            **options: As `push_recommender` takes: `private`, `token`, `message`, `metadata`, …
+
+        Raises:
+            InputError: See `push_recommender`.
+        """
+        from twhin_hf.recommendation.publishing import push_recommender
+
+        return push_recommender(self._saved(), repo_id, key=key, **options)
+
+    def _saved(self, encoder: bool = True) -> folder.Saved:
+        return folder.Saved(
+            self.parameters,
+            self.settings,
+            self.settings["encoder"] if encoder else None,
+            self.words,
+            self.users.ids,
+            {name: self.users[name] for name in folder.USER_COLUMNS},
+            self.posts.ids,
+            {name: self.posts[name] for name in folder.POST_COLUMNS},
+            Records(*self.posts_of_users.all()),
         )
 
     # --- what is known --------------------------------------------------------------------------
@@ -280,11 +305,43 @@ class EngagementModel:
         """Posts of the catalogue."""
         return len(self.posts)
 
-    def add_posts(self, posts: pa.Table) -> int:
+    @property
+    def fingerprint(self) -> str:
+        """What tells this fit from others: vectors of two fits cannot be compared."""
+        return self.parameters.fingerprint()
+
+    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+        """What texts tell, for questions that take `EncodedPosts`; it reads no table of the model.
+
+        Raises:
+            InputError: The encoder gives vectors of another width than that of the fit.
+        """
+        if not texts:
+            parameters = self.parameters
+            sizes = (parameters.projection_size, parameters.dimension, parameters.content_size)
+            widths = (0, *sizes)
+            return EncodedTexts(*(np.empty((0, width), np.float32) for width in widths))
+        vectors = self.encode(texts)
+        features = _features(vectors, texts, self.words)
+        if features.shape[1] != self.parameters.num_features:
+            raise InputError(
+                f"the encoder gives {features.shape[1]} features with the words', and the model "
+                f"was fitted with {self.parameters.num_features}; give the encoder that it was "
+                "fitted with"
+            )
+        read = length_normalized(features) if self.settings["normalize"] else features
+        return EncodedTexts(
+            np.asarray(vectors, np.float32),
+            self.parameters.project_posts(read).astype(np.float32),
+            self.parameters.predict_network(read).astype(np.float32),
+            self.parameters.content(features),
+        )
+
+    def add_posts(self, posts: pa.Table | EncodedPosts) -> int:
         """Adds posts that came since; those that are there already stay as they are.
 
         Args:
-            posts: `post_id` and `text`.
+            posts: `post_id` and `text`; or encoded.
 
         Returns:
             How many were new.
@@ -292,13 +349,24 @@ class EngagementModel:
         Raises:
             InputError: A column is missing, or a post has no text.
         """
-        ids, texts = ids_and_texts(posts)
+        ids, texts = _ids_and_texts(posts)
+        place_of = dict(zip(reversed(ids), range(len(ids) - 1, -1, -1), strict=True))
         first = list(dict.fromkeys(ids))
         new = [name for name, row in zip(first, self.posts.rows(first), strict=True) if row < 0]
         if not new:
             return 0
-        by_id = dict(zip(reversed(ids), reversed(texts), strict=True))
-        self.posts.add(new, **self._columns_of([by_id[name] for name in new]))
+        found = self._encoded(texts, [place_of[name] for name in new])
+        self.posts.add(
+            new,
+            text=found.text,
+            predicted=found.predicted,
+            network=found.predicted,
+            content=found.content,
+            learnt=0,
+            has_text=True,
+            vectors=self.vectors_of_new(found),
+            directions=length_normalized(found.text),
+        )
         return len(new)
 
     def add_engagements(self, users: Sequence[str], posts: Sequence[str]) -> tuple[int, int]:
@@ -369,7 +437,58 @@ class EngagementModel:
         sums, counts = self.users_of_posts.sums(liked, vectors)
         has_more = old_post_counts > 0
         network[liked] = fold.vectors(sums, counts, predicted) + more * has_more[:, None]
+        self.posts["vectors"][liked] = self._weighted_rows(liked)
         return len(users)
+
+    def update(self, network: Network) -> None:
+        """Takes over the vectors and engagements of a network that has learnt since.
+
+        The projections stay: `network update` starts from the old vectors, so that the new ones lie
+        in the same space; and so do the weights of text and network, which are those of the fit:
+        fit anew from time to time. What `add_engagements` told meanwhile stays for users and posts
+        that the network lacks.
+
+        Args:
+            network: Updated from the one that the model was fitted by. Its posts that are not in
+                the catalogue are known by the network alone; to have their texts, add them first.
+
+        Raises:
+            InputError: Its vectors have another dimension, or it holds no engagements.
+        """
+        if network.dimension != self.parameters.dimension or network.engagements is None:
+            raise InputError(
+                f"the network has {network.dimension} dimensions and "
+                f"{'no ' if network.engagements is None else ''}engagements; the model was fitted "
+                f"by {self.parameters.dimension} dimensions: give an update of that network"
+            )
+        user_rows = self._rows_or_new(self.users, network.user_ids, vectors=0.0, content=0.0)
+        post_rows = self._rows_or_new(
+            self.posts,
+            network.post_ids,
+            **dict.fromkeys(("text", "predicted", "network", "vectors", "directions"), 0.0),
+            learnt=0,
+            has_text=False,
+        )
+        self.users["vectors"][user_rows] = network.user_vectors
+        self.posts["network"][post_rows] = network.post_vectors
+        posts, counts = network.engagements.posts_of_users.of(np.arange(network.num_users))
+        owners = np.repeat(user_rows, counts)
+        users, liked = self.posts_of_users.missing(owners, post_rows[posts])
+        self.posts_of_users.add(users, liked)
+        self.users_of_posts.add(liked, users)
+        np.add.at(self.users["content"], users, self.posts["content"][liked])
+        self.posts["vectors"][post_rows] = self._weighted_rows(post_rows)
+
+    @staticmethod
+    def _rows_or_new(table: GrowingTable, ids: pa.Array, **columns: Any) -> np.ndarray:
+        """Rows of ids; those that are not there are added with the columns."""
+        names = ids.to_pylist()
+        rows = table.rows(names)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            rows[missing] = len(table) + np.arange(len(missing))
+            table.add([names[place] for place in missing], **columns)
+        return rows
 
     def _fold_in_users(self, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
         return self.parameters.fold_in_user.vectors(sums, counts)
@@ -425,12 +544,14 @@ class EngagementModel:
         ]
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
-    def post_vectors(self, posts: Sequence[str] | pa.Table | None = None) -> np.ndarray:
+    def post_vectors(
+        self, posts: Sequence[str] | pa.Table | EncodedPosts | None = None
+    ) -> np.ndarray:
         """Vectors whose inner product with a user's is the score.
 
         Args:
             posts: Ids of the catalogue; or a table of `post_id` and `text`, whose unknown posts are
-                encoded; all of the catalogue where None.
+                encoded, or `EncodedPosts`; all of the catalogue where None, to be read only.
 
         Returns:
             float32 `[posts, projection + dimension + content + 1]`.
@@ -438,59 +559,47 @@ class EngagementModel:
         Raises:
             InputError: A post is unknown, or has no text.
         """
-        if isinstance(posts, pa.Table):
-            return self._table_vectors(posts)
-        rows = np.arange(len(self.posts)) if posts is None else self._known_posts(posts)
-        return self._vectors_of_rows(rows)
-
-    def _vectors_of_rows(self, rows: np.ndarray) -> np.ndarray:
-        _, counts = self.users_of_posts.of(rows)
-        return self._weighted({name: self.posts[name][rows] for name in _SCORED}, counts)
-
-    def _weighted(self, columns: Mapping[str, np.ndarray], counts: np.ndarray) -> np.ndarray:
-        *weights, bias = self.parameters.mixing.of(counts)
-        parts = [columns[name] * own[:, None] for name, own in zip(_SCORED, weights, strict=True)]
-        return np.concatenate([*parts, bias[:, None]], axis=1)
-
-    def _table_vectors(self, posts: pa.Table) -> np.ndarray:
-        ids, texts = ids_and_texts(posts)
+        if posts is None:
+            return self.posts["vectors"]
+        if not isinstance(posts, (pa.Table, EncodedPosts)):
+            return self.posts["vectors"][self._known_posts(posts)]
+        ids, texts = _ids_and_texts(posts)
         rows = self.posts.rows(ids)
-        known = rows >= 0
-        of_known = self._vectors_of_rows(rows[known])
-        vectors = np.empty((len(ids), of_known.shape[1]), np.float32)
-        vectors[known] = of_known
-        unknown = np.flatnonzero(~known)
+        table = self.posts["vectors"]
+        vectors = np.empty((len(rows), table.shape[1]), np.float32)
+        vectors[rows >= 0] = table[rows[rows >= 0]]
+        unknown = np.flatnonzero(rows < 0)
         if len(unknown):
-            columns = self._columns_of([texts[place] for place in unknown])
-            counts = np.zeros(len(unknown), np.int64)
-            vectors[unknown] = self._weighted(columns, counts)
+            vectors[unknown] = self.vectors_of_new(self._encoded(texts, unknown.tolist()))
         return vectors
 
-    def _columns_of(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Columns of the catalogue for posts that nobody has engaged with yet."""
-        features = _features(self.encode(texts), texts, self.words)
-        if features.shape[1] != self.parameters.num_features:
-            raise InputError(
-                f"the encoder gives {features.shape[1]} features with the words', and the model "
-                f"was fitted with {self.parameters.num_features}; give the encoder that it was "
-                "fitted with"
-            )
-        read = length_normalized(features) if self.settings["normalize"] else features
-        predicted = self.parameters.predict_network(read).astype(np.float32)
-        return {
-            "text": self.parameters.project_posts(read).astype(np.float32),
-            "predicted": predicted,
-            "network": predicted,
-            "content": self.parameters.content(features),
-            "has_text": np.ones(len(texts), bool),
-        }
+    def vectors_of_new(self, texts: EncodedTexts) -> np.ndarray:
+        """As `post_vectors`, of texts that nobody has engaged with yet; it reads no table."""
+        nothing = np.zeros(len(texts.text), np.int64)
+        columns = {"text": texts.text, "network": texts.predicted, "content": texts.content}
+        return self._weighted(columns, nothing)
+
+    def _encoded(self, texts: Sequence[str] | EncodedTexts, places: list[int]) -> EncodedTexts:
+        """Those at some places, encoded unless they are."""
+        if isinstance(texts, EncodedTexts):
+            return texts.take(places)
+        return self.encode_texts([texts[place] for place in places])
+
+    def _weighted_rows(self, rows: np.ndarray) -> np.ndarray:
+        columns = {name: self.posts[name][rows] for name in _SCORED}
+        return self._weighted(columns, self.posts["learnt"][rows])
+
+    def _weighted(self, columns: Mapping[str, np.ndarray], learnt: np.ndarray) -> np.ndarray:
+        *weights, bias = self.parameters.mixing.of(learnt)
+        parts = [columns[name] * own[:, None] for name, own in zip(_SCORED, weights, strict=True)]
+        return np.concatenate([*parts, bias[:, None]], axis=1)
 
     # --- questions ------------------------------------------------------------------------------
 
     def score(
         self,
         users: Sequence[str] | None,
-        posts: Sequence[str] | pa.Table,
+        posts: Sequence[str] | pa.Table | EncodedPosts,
         *,
         vectors: np.ndarray | None = None,
     ) -> np.ndarray:
@@ -498,7 +607,7 @@ class EngagementModel:
 
         Args:
             users: Known users, or None with `vectors`.
-            posts: Ids of the catalogue, or a table of `post_id` and `text`.
+            posts: Ids of the catalogue; or a table of `post_id` and `text`, or `EncodedPosts`.
             vectors: Of `fold_in`, in place of known users.
 
         Returns:
@@ -520,7 +629,7 @@ class EngagementModel:
     def recommend(
         self,
         users: Sequence[str] | None = None,
-        posts: Sequence[str] | pa.Table | PostIndex | None = None,
+        posts: Sequence[str] | pa.Table | EncodedPosts | PostIndex | None = None,
         k: int = 10,
         *,
         exclude_seen: bool = True,
@@ -530,8 +639,8 @@ class EngagementModel:
 
         Args:
             users: Known users, or None with `vectors`.
-            posts: Of which: ids of the catalogue; a table of `post_id` and `text`; an index of
-                `post_vectors`; or None for the whole catalogue.
+            posts: Of which: ids of the catalogue; a table of `post_id` and `text`, or
+                `EncodedPosts`; an index of `post_vectors`; or None for the whole catalogue.
             k: How many; there are fewer where fewer are left.
             exclude_seen: Leave out what a known user has engaged with.
             vectors: Of `fold_in`, in place of known users.
@@ -546,22 +655,17 @@ class EngagementModel:
         seen = rows if exclude_seen and rows is not None else None
         if posts is not None and not isinstance(posts, (pa.Table, Sequence)):
             return self._ask_index(posts, queries, k, seen)
-        if isinstance(posts, pa.Table):
-            ids = ids_and_texts(posts)[0]
-        else:
-            ids = self.posts.ids if posts is None else list(posts)
+        ids = self.posts.ids if posts is None else _ids(posts)
         targets = self.post_vectors(posts)
-        place = None
+        columns_of = None
         if seen is not None and posts is not None:
-            place = np.full(len(self.posts), -1)
-            known = self.posts.rows(ids)
-            place[known[known >= 0]] = np.flatnonzero(known >= 0)
+            columns_of = _columns_of(self.posts.rows(ids))
         found = []
         for block, scores in score_blocks(queries, targets):
             if seen is not None:
                 liked, counts = self.posts_of_users.of(seen[block])
                 owners = np.repeat(np.arange(len(counts)), counts)
-                columns = liked if place is None else place[liked]
+                columns = liked if columns_of is None else columns_of(liked)
                 scores[owners[columns >= 0], columns[columns >= 0]] = -np.inf
             found += best(scores, k)
         return self._ranking(found, ids)
@@ -572,7 +676,7 @@ class EngagementModel:
         exclude = None
         if seen is not None:
             liked, counts = self.posts_of_users.of(seen)
-            names = np.array(self.posts.ids, object)[liked].tolist()
+            names = [self.posts.ids[row] for row in liked.tolist()]
             ends = np.cumsum(counts)
             exclude = [names[end - count : end] for end, count in zip(ends, counts, strict=True)]
         found = index.search(queries, k, exclude)
@@ -589,11 +693,11 @@ class EngagementModel:
             [self.probability(scores) for _, scores in found],
         )
 
-    def similar_posts(self, posts: Sequence[str] | pa.Table, k: int = 10) -> Ranking:
+    def similar_posts(self, posts: Sequence[str] | pa.Table | EncodedPosts, k: int = 10) -> Ranking:
         """Posts of the catalogue that the same people would like, by cosine of the projected texts.
 
         Args:
-            posts: Ids of the catalogue, or a table of `post_id` and `text`.
+            posts: Ids of the catalogue; or a table of `post_id` and `text`, or `EncodedPosts`.
             k: How many; the post itself is none of them.
 
         Returns:
@@ -604,19 +708,18 @@ class EngagementModel:
         """
         if k < 1:
             raise InputError(f"k is {k}; it must be 1 or more")
-        if isinstance(posts, pa.Table):
-            ids, texts = ids_and_texts(posts)
+        if isinstance(posts, (pa.Table, EncodedPosts)):
+            ids, texts = _ids_and_texts(posts)
             own = self.posts.rows(ids)
-            asked = self._columns_of(texts)["text"]
+            asked = length_normalized(self._encoded(texts, list(range(len(ids)))).text)
         else:
             own = self._known_posts(posts)
             without = np.flatnonzero(~self.posts["has_text"][own])
             if len(without):
                 raise InputError(f"the post {posts[int(without[0])]!r} has no text to compare by")
-            asked = self.posts["text"][own]
-        table = length_normalized(self.posts["text"])
+            asked = self.posts["directions"][own]
         found = []
-        for block, scores in score_blocks(length_normalized(asked), table):
+        for block, scores in score_blocks(asked, self.posts["directions"]):
             scores[:, ~self.posts["has_text"]] = -np.inf
             rows = own[block]
             scores[np.flatnonzero(rows >= 0), rows[rows >= 0]] = -np.inf
@@ -625,12 +728,16 @@ class EngagementModel:
         return ranking._replace(probabilities=[])
 
     def likely_users(
-        self, posts: Sequence[str] | pa.Table, k: int = 10, *, exclude_seen: bool = True
+        self,
+        posts: Sequence[str] | pa.Table | EncodedPosts,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
     ) -> Ranking:
         """The users who will most likely engage with each post.
 
         Args:
-            posts: Ids of the catalogue, or a table of `post_id` and `text`.
+            posts: Ids of the catalogue; or a table of `post_id` and `text`, or `EncodedPosts`.
             k: How many.
             exclude_seen: Leave out who has engaged with the post already.
 
@@ -639,8 +746,7 @@ class EngagementModel:
         """
         if k < 1:
             raise InputError(f"k is {k}; it must be 1 or more")
-        ids = ids_and_texts(posts)[0] if isinstance(posts, pa.Table) else list(posts)
-        rows = self.posts.rows(ids)
+        rows = self.posts.rows(_ids(posts))
         targets = self.user_vectors()
         found = []
         for block, scores in score_blocks(self.post_vectors(posts), targets):
@@ -669,6 +775,32 @@ class EngagementModel:
                 "for one). Add them with their texts by add_posts."
             )
         return rows
+
+
+def _ids_and_texts(
+    posts: pa.Table | EncodedPosts,
+) -> tuple[Sequence[str], Sequence[str] | EncodedTexts]:
+    return posts if isinstance(posts, EncodedPosts) else ids_and_texts(posts)
+
+
+def _ids(posts: Any) -> Sequence[str]:
+    if isinstance(posts, (pa.Table, EncodedPosts)):
+        return _ids_and_texts(posts)[0]
+    return list(posts)
+
+
+def _columns_of(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What gives the places of rows in an array; −1 where they are not there."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+
+    def find(wanted: np.ndarray) -> np.ndarray:
+        if not len(ordered):
+            return np.full(len(wanted), -1)
+        places = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+        return np.where(ordered[places] == wanted, order[places], -1)
+
+    return find
 
 
 def _features(vectors: np.ndarray, texts: Sequence[str], words: WordFeatures | None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -84,10 +85,23 @@ class Parameters:
         """Features as they are compared with those of other posts, of length 1 or 0; float32."""
         return length_normalized(length_normalized(features) @ self.content_map)
 
+    def fingerprint(self) -> str:
+        """A hash of all tensors, 32 hexadecimal digits."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, values in self._tensors().items():
+            digest.update(f"{name}\0{list(values.shape)}\0".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()
+
     def save(self, path: Path) -> None:
         """Writes a safetensors file."""
         from safetensors.numpy import save_file
 
+        with new_file(path) as partial:
+            save_file(self._tensors(), partial)
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        """Everything by name, float32."""
         tensors: dict[str, np.ndarray] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -96,8 +110,7 @@ class Parameters:
                 tensors |= {f"{field.name}.{name}": part for name, part in parts.items()}
             else:
                 tensors[field.name] = value
-        with new_file(path) as partial:
-            save_file({k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}, partial)
+        return {name: np.ascontiguousarray(part, np.float32) for name, part in tensors.items()}
 
     @classmethod
     def load(cls, path: Path) -> Parameters:

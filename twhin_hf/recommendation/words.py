@@ -76,7 +76,12 @@ class WordFeatures:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Features of posts, float32 `[texts, dimension]`, rows as long as they come out."""
         counts = self._vectorizer.transform(texts)
-        return np.asarray(counts @ self.directions.T, dtype=np.float32)
+        return np.asarray(counts @ self._by_word, dtype=np.float32)
+
+    @cached_property
+    def _by_word(self) -> np.ndarray:
+        """The directions in the order that a product reads, which would else copy all of them."""
+        return np.ascontiguousarray(self.directions.T)
 
     @cached_property
     def _vectorizer(self) -> TfidfVectorizer:

@@ -16,6 +16,7 @@ from twhin_hf.errors import InputError, reading
 from twhin_hf.files import read_json_object
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
+from twhin_hf.loading.text_encoders import TextEncoder, load_text_encoder
 from twhin_hf.modeling.post_encoder import (
     batches_of_texts,
     finish_embeddings,
@@ -155,6 +156,8 @@ def load_exported(folder: str | Path, trust: bool = False) -> ExportedEncoder:
         )
     with reading(folder, "Export the model again (`twhin-hf export`).", (Exception,)):
         run = _OPENERS[kind](folder / MODEL_FILES[kind])
+        if kind == "openvino":
+            run = _in_few_shapes(run, export["longest"])
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return ExportedEncoder(run, tokenizer, export)
 
@@ -201,6 +204,22 @@ def load_encoder(
     return load_post_encoder(name_or_path, revision).to(device)
 
 
+def load_frozen_encoder(name_or_path: str) -> TextEncoder:
+    """An exported model, or what `load_text_encoder` loads, for an engagement model.
+
+    Args:
+        name_or_path: Folder of an export; folder or repository of any encoder.
+
+    Raises:
+        InputError: See `load_exported` and `load_text_encoder`.
+    """
+    if not is_exported(name_or_path):
+        return load_text_encoder(name_or_path)
+    exported = load_exported(name_or_path)
+    pooling = " and ".join(exported.export["pooling"])
+    return TextEncoder(exported.encode, pooling, type(exported).__name__)
+
+
 def check_libraries(kind: str, names: Sequence[str]) -> None:
     """Checks that the libraries of a format are installed.
 
@@ -245,6 +264,37 @@ def _open_openvino(path: Path) -> Run:
         return model(feed)[OUTPUTS[0]]
 
     return run
+
+
+def _in_few_shapes(run: Run, longest: int) -> Run:
+    """Pads batches, so that few shapes occur: OpenVINO compiles each, which takes longer than it.
+
+    Args:
+        run: What computes a batch.
+        longest: Most tokens that it reads.
+    """
+
+    def padded(input_ids: Tensor, attention_mask: Tensor) -> np.ndarray:
+        rows, width = input_ids.shape
+        to = (0, max(0, min(8 * -(-width // 8), longest) - width), 0, _rounded(rows) - rows)
+        # Rows that are all padding would have nothing to attend to.
+        ids = torch.nn.functional.pad(input_ids, to)
+        mask = torch.nn.functional.pad(attention_mask, to)
+        mask[rows:, 0] = 1
+        return run(ids, mask)[:rows]
+
+    return padded
+
+
+def _rounded(rows: int) -> int:
+    """The next number of rows of those that occur, two for each power of two.
+
+    Example:
+        >>> [_rounded(rows) for rows in (1, 2, 3, 4, 5, 7, 9, 33)]
+        [1, 2, 3, 4, 6, 8, 12, 48]
+    """
+    step = 2 ** max(0, (rows - 1).bit_length() - 2)
+    return step * -(-rows // step)
 
 
 def _open_torch(path: Path) -> Run:

@@ -1,0 +1,1 @@
+"""An engagement model behind HTTP."""
