@@ -95,17 +95,17 @@ def test_mixing_learns_which_score_to_trust():
 
 
 def test_a_few_posts_drawn_stand_for_all():
-    """Engagements by a softmax of twice the score over 64 posts, told from 8 of these."""
+    """Engagements by a softmax of 2 text + network over 64 posts, told from 8 of these."""
     rng = np.random.default_rng(0)
-    score = rng.standard_normal((6000, 64))
-    chances = np.exp(2 * score)
+    text, network = rng.standard_normal((2, 6000, 64))
+    chances = np.exp(2 * text + network)
     chosen = (chances.cumsum(axis=1) < rng.random((6000, 1)) * chances.sum(axis=1)[:, None]).sum(1)
-    engaged = np.stack([score[np.arange(6000), chosen], np.zeros(6000)])
+    engaged = np.stack([scores[np.arange(6000), chosen] for scores in (text, network)])
     none = np.zeros(6000, int)
     excluded = chosen[:, None] == np.arange(8)
-    text = score[:, :8]
-    given = told_from(text, np.zeros_like(text), engaged, none, none[:8], excluded)
-    assert fit_mixing(given).of(np.array([0]))[0][0] == pytest.approx(2, rel=0.1)
+    given = told_from(text[:, :8], network[:, :8], engaged, none, none[:8], excluded)
+    a, c, _, _ = fit_mixing(given).of(np.array([0]))
+    assert a[0] / c[0] == pytest.approx(2, rel=0.1)
 
 
 def test_mixing_leaves_excluded_posts_out():

@@ -7,9 +7,8 @@ by who they were. The score
 
 has weights a, c, d and b that are piecewise linear in `log2(1 + n)`, n the number of engagements of
 t; content is the cosine of t's text with those that u engaged with. The weights are learnt from
-engagements that neither projection nor network has seen, by a softmax over some posts drawn from
-all, which is consistent for the one over all (McFadden, 1978: Modelling the choice of residential
-location).
+engagements that neither encoder nor projection nor network has seen, by a softmax over posts drawn
+from all.
 """
 
 from __future__ import annotations
@@ -24,6 +23,9 @@ KNOTS = 9
 
 _SMOOTHNESS = 1e-3
 _STEPS = 60
+_TOP = 0.2
+"""From the logarithm of an engaged post's chance (0) to the chance itself (1): Zhang and Sabuncu,
+NeurIPS 2018. Engagements that nobody could foresee count less, and the top of lists for more."""
 
 
 class Candidates(NamedTuple):
@@ -102,6 +104,7 @@ def fit_mixing(given: Candidates) -> Mixing:
             mixed = torch.addcmul(mixed, drawn[place], others[:, place])
         mixed = mixed.masked_fill(excluded, -torch.inf)
         losses = torch.logaddexp(torch.logsumexp(mixed, dim=1), found) - found
+        losses = (1 - torch.exp(-_TOP * losses)) / _TOP
         steps = (knots[:, 1:] - knots[:, :-1]).square().sum()
         # The last term takes the constant out of b, which no ranking depends on.
         total = losses.mean() + _SMOOTHNESS * (steps + knots[3].mean().square())
