@@ -73,8 +73,8 @@ def test_recommender(tmp_path, monkeypatch):
 
 
 def test_week(tmp_path, monkeypatch):
-    figures = "{(kind, name): float(table.loc[kind][name].mean()) for kind in table.index.levels[0] "
-    figures += "for name in table}"
+    figures = "{(kind, name): float(table.loc[kind][name].mean()) for kind in "
+    figures += "table.index.levels[0] for name in table}"
     recall = run("week", figures, tmp_path, monkeypatch)
     assert recall["today's posts", "update"] > 0.3
     assert recall["today's posts", "popular"] == 0
