@@ -178,6 +178,16 @@ def test_a_user_of_a_copy_is_a_user_of_both(posts, tokenizer):
     assert found.user_post_counts.tolist() == [1, 2]
 
 
+def test_held_out_engagements_are_neither_learnt_nor_negatives(posts, tokenizer):
+    network = network_of([(0, 0), (1, 0), (1, 1)], 2, ["p0", "p1"])
+    network = replace(network, held_out=np.array([[1, 0]]))
+    targets = NetworkTargets(network, tokenize_posts(posts.select([0, 1]), tokenizer))
+    found = targets.engaged_users(np.array([1, 0]), np.zeros(2, np.int64))
+    pairs = set(zip(found.pair_users.tolist(), found.pair_posts.tolist(), strict=True))
+    assert pairs == {(0, 1), (1, 0)}  # u0 with p0, u1 with p1
+    assert found.user_post_counts.tolist() == [1, 2]  # of u1 both
+
+
 def test_at_most_so_many_users_of_a_post(posts, tokenizer):
     """Each draw brings others, the same wherever it is drawn, and all in the end."""
     engaged = [(user, 0) for user in range(50)] + [(0, 1), (1, 1)]

@@ -121,6 +121,8 @@ class NetworkTargets:
         known = self.network_rows >= 0
         self.content_of[self.network_rows[known]] = self.content_ids[known]
         self._drawn: tuple[int, np.ndarray] | None = None
+        held_out = np.empty((0, 2), np.int64) if network.held_out is None else network.held_out
+        self._held_out = np.sort(_key(held_out[:, 0], held_out[:, 1]))
 
     def engaged_users(self, rows: np.ndarray, draws: np.ndarray) -> EngagedUsers | None:
         """Of some posts.
@@ -133,7 +135,7 @@ class NetworkTargets:
         if not self.has_engagements or engagements is None:
             return None
         known = np.flatnonzero(self.network_rows[rows] >= 0)
-        users, counts = engagements.users_of_posts.of(self.network_rows[rows[known]])
+        users, counts = self._learnt_users(self.network_rows[rows[known]])
         users, counts = self._at_most(users, counts, draws[known])
         distinct, pair_users = np.unique(users, return_inverse=True)
         posts, post_counts = engagements.posts_of_users.of(distinct)
@@ -159,6 +161,21 @@ class NetworkTargets:
         targets = self._targets(int(draws[0]) // self.num_posts) if self.num_targets else None
         return PostVectors(known, np.asarray(self.network.post_vectors[found[known]]), targets)
 
+    def _learnt_users(self, posts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The users of posts, without the engagements that the network held out.
+
+        What is judged and mixed by those later must not have been learnt here either.
+        """
+        assert self.network.engagements is not None
+        users, counts = self.network.engagements.users_of_posts.of(posts)
+        if not len(self._held_out):
+            return users, counts
+        owners = np.repeat(np.arange(len(posts)), counts)
+        keys = _key(users, posts[owners])
+        places = np.searchsorted(self._held_out, keys).clip(max=len(self._held_out) - 1)
+        is_learnt = self._held_out[places] != keys
+        return users[is_learnt], np.bincount(owners[is_learnt], minlength=len(posts))
+
     def _at_most(
         self, users: np.ndarray, counts: np.ndarray, draws: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -183,6 +200,10 @@ class NetworkTargets:
             random = np.random.default_rng([self.seed, epoch])
             known = np.sort(random.choice(known, self.num_targets, replace=False))
         return np.asarray(self.network.post_vectors[known])
+
+
+def _key(users: np.ndarray, posts: np.ndarray) -> np.ndarray:
+    return (np.asarray(users, np.int64) << 32) | np.asarray(posts, np.int64)
 
 
 def user_statistics(network: Network) -> tuple[np.ndarray, np.ndarray]:
