@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
+from datasets import Dataset
 from four_groups import ENCODER, QUICK, graph_of, texts_of
 
 from twhin_hf.errors import InputError
@@ -259,9 +260,9 @@ def test_an_updated_network_is_taken_over(model, log, network):
     )
     learnt = update_network(network, graph_of(day), NetworkUpdateConfig(threads=1), progress=False)
     model.update(learnt)
-    rows = model.users.rows(["new", "u4", "u1"])
-    of_network = [learnt.user_ids.to_pylist().index(name) for name in ("new", "u4", "u1")]
-    np.testing.assert_array_equal(model.users["vectors"][rows], learnt.user_vectors[of_network])
+    of_network = learnt.user_ids.to_pylist().index("new")
+    [row] = model.users.rows(["new"])
+    np.testing.assert_array_equal(model.users["vectors"][row], learnt.user_vectors[of_network])
     assert model.users_of_posts.of(model.posts.rows(["n", "p119"]))[1].tolist() == [3, 1]
     assert model.posts.rows(["p119"])[0] == model.num_posts - 1  # known by the network alone
     assert not model.posts["has_text"][-1]
@@ -286,6 +287,45 @@ def test_an_updated_network_is_taken_over(model, log, network):
     before = scores.copy()
     model.update(learnt)
     np.testing.assert_array_equal(model.score(users, model.posts.ids), before)
+
+
+def test_an_update_keeps_what_was_told_and_is_not_in_it(model, network):
+    """The very network of the fit changes nothing: the log's other engagements stay folded in."""
+    users = [f"u{number}" for number in range(70)]
+    before = model.score(users, model.posts.ids)
+    model.update(network)
+    np.testing.assert_allclose(model.score(users, model.posts.ids), before, rtol=1e-3, atol=1e-3)
+    model.add_engagements(["told"], ["p7"])
+    model.update(network)
+    assert "p7" not in model.recommend(["told"], k=200).ids[0]
+    assert (groups_of(model.recommend(["told"], k=5).ids[0]) == 3).mean() > 0.5
+
+
+def test_an_update_with_a_post_that_the_model_does_not_know(model, network):
+    day = pa.table({"user_id": ["u4", "u8"], "post_id": ["late", "late"]})
+    learnt = update_network(network, graph_of(day), NetworkUpdateConfig(threads=1), progress=False)
+    model.update(learnt)  # straight after loading: no room is made ahead
+    assert np.isfinite(model.score(["u4"], ["late"])).all()
+    assert not model.posts["content"][model.posts.rows(["late"])].any()
+    before = model.users["content"][model.users.rows(["u4"])].copy()
+    # Its text comes later, and counts for those who engaged with it.
+    assert model.add_posts(pa.table({"post_id": ["late"], "text": ["cat dog"]})) == 0
+    [row] = model.posts.rows(["late"])
+    assert model.posts["has_text"][row]
+    gained = model.users["content"][model.users.rows(["u4"])] - before
+    np.testing.assert_allclose(gained[0], model.posts["content"][row], atol=1e-5)
+    assert (groups_of(model.similar_posts(["late"], k=3).ids[0]) == 0).all()
+
+
+def test_a_network_that_was_embedded_anew(model, network):
+    turned = replace(
+        network,
+        user_vectors=network.user_vectors[:, ::-1],
+        post_vectors=network.post_vectors[:, ::-1],
+        relation_vectors=network.relation_vectors[:, ::-1],
+    )
+    with pytest.raises(InputError, match=r"no update .* Fit a model"):
+        model.update(turned)
 
 
 def test_a_network_of_another_dimension(model, network):
@@ -331,6 +371,11 @@ def test_with_a_key_nobody_is_in_the_folder(model, tmp_path):
     from twhin_hf.privacy.keys import hash_ids
 
     users, posts = (hash_ids(ids, bytes(range(32))) for ids in (["u3", "u4"], ["p109", "p108"]))
+    # The sum of what was engaged with would tell it: it is left out.
+    assert not public.users["content"].any()
+    model.users["content"][:] = 0
+    with pytest.raises(InputError, match="was published"):
+        public.add_engagements(users[:1], posts[:1])
     # They have no engagement in the log, so that their counts are the same in both.
     np.testing.assert_allclose(
         public.score(users, posts), model.score(["u3", "u4"], ["p109", "p108"]), rtol=1e-6
@@ -379,6 +424,41 @@ def test_another_kind_of_folder(tmp_path):
         EngagementModel.from_pretrained(tmp_path)
 
 
+# --- ids and posts of many kinds ---
+
+
+def test_candidates_count_once(model, log):
+    seen = min(liked(log, "u0") & {f"p{number}" for number in range(100)})
+    assert model.recommend(["u0"], [seen, seen, "p109", "p109"], k=5).ids == [["p109"]]
+    twice = pa.table({"post_id": ["n", "n", "m"], "text": ["cat", "dog", "goal"]})
+    assert sorted(model.recommend(["u0"], twice, k=5).ids[0]) == ["m", "n"]
+
+
+def test_histories_are_not_recommended_back(model):
+    history = ["p1", "p5", "p9"]
+    [ids] = model.recommend(histories=[history], k=200).ids
+    assert set(model.posts.ids) - set(ids) == set(history)
+    kept = model.recommend(histories=[history], k=200, exclude_seen=False).ids[0]
+    assert set(kept) == set(model.posts.ids)
+    [some] = model.recommend(histories=[history], posts=["p5", "p2"], k=9).ids
+    assert some == ["p2"]
+
+
+def test_posts_and_ids_of_other_libraries(model):
+    table = pa.table({"post_id": ["n", "m"], "text": ["cat dog", "goal win"]})
+    expected = model.recommend(["u0"], table).ids
+    assert model.recommend(np.array(["u0"]), Dataset(table)).ids == expected
+    assert model.recommend(pa.array(["u0"]), table.to_pandas()).ids == expected
+    assert model.add_posts(Dataset(table)) == 2
+    assert model.recommend(["u0"], np.array(["n", "m"])).ids == expected
+    assert model.likely_users(Dataset(table), k=3).ids == model.likely_users(["n", "m"], k=3).ids
+    assert model.add_engagements([1, "1"], ["n", "n"]) == (1, 1)
+    with pytest.raises(InputError, match="users is 'u0'; give a list"):
+        model.recommend("u0")
+    with pytest.raises(InputError, match=r"users hold 0.5"):
+        model.recommend([0.5])
+
+
 # --- what cannot be asked -----------------------------------------------------------------------
 
 
@@ -398,6 +478,13 @@ def test_posts_without_text(model):
         model.recommend(["u1"], pa.table({"post_id": ["n"], "text": ["  "]}))
     with pytest.raises(InputError, match="needed"):
         model.add_posts(pa.table({"post_id": ["n"]}))
+
+
+def test_nobody_to_recommend_to(model):
+    with pytest.raises(InputError, match="users, vectors or histories, one of them"):
+        model.recommend()
+    with pytest.raises(InputError, match="one of them"):
+        model.recommend(["u1"], histories=[["p1"]])
 
 
 @pytest.mark.parametrize("ask", ["recommend", "similar_posts", "likely_users"])

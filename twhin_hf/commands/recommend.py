@@ -118,8 +118,12 @@ def recommend(
         asked, of, found = users, "user_id", "post_id"
         _check_known(loaded, users)
         ranking = loaded.recommend(users, candidates, k, exclude_seen=exclude_seen)
-    else:
+    elif write_vectors:
         return
+    else:
+        raise InputError(
+            "nobody is left to recommend to: --users and --history name no one with a known post"
+        )
     if texts and found == "post_id":
         ids = sorted({name for names in ranking.ids for name in names})
         shown |= texts_of(texts, ids, columns=_own(columns, "post_id", "text"), **reading)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from datasets import Dataset
 
 from twhin_hf.errors import InputError
 from twhin_hf.network.folder import Network
@@ -16,6 +17,34 @@ from twhin_hf.network.log import EngagementGraph
 from twhin_hf.recommendation.records import Records, distinct_records
 
 logger = logging.getLogger(__name__)
+
+
+def as_ids(values: Any, what: str) -> list[str]:
+    """Ids of a list, an array, a column or a series as strings.
+
+    Raises:
+        InputError: A single string in place of several, or an id that is neither text nor integer.
+    """
+    if isinstance(values, (str, bytes)):
+        raise InputError(f"{what} is {values!r}; give a list of ids")
+    for name in ("to_pylist", "tolist"):
+        if hasattr(values, name):
+            values = getattr(values, name)()
+            break
+    found = list(values)
+    for value in found:
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise InputError(f"{what} hold {value!r}; ids are texts or integers")
+    return [str(value) for value in found]
+
+
+def as_posts(posts: Any) -> pa.Table | list[str]:
+    """A table of posts, of pyarrow, datasets or pandas, as one of pyarrow; other things as ids."""
+    if isinstance(posts, Dataset):
+        return posts.with_format("arrow")[:]
+    if hasattr(posts, "iloc") and hasattr(posts, "columns"):
+        return pa.Table.from_pandas(posts, preserve_index=False)
+    return posts if isinstance(posts, pa.Table) else as_ids(posts, "posts")
 
 
 def ids_and_texts(posts: pa.Table) -> tuple[list[str], list[str]]:
@@ -36,6 +65,8 @@ def ids_and_texts(posts: pa.Table) -> tuple[list[str], list[str]]:
 
 def catalogue(posts: pa.Table, network: Network) -> tuple[list[str], list[str]]:
     """Ids of all posts, those without text at the end, and the texts of the others."""
+    if "text" not in posts.column_names:
+        ids_and_texts(posts)
     blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(posts["text"]), ""), True)
     if found := pc.sum(blank).as_py():
         logger.warning("%s posts have no text: the network alone knows them", f"{found:,}")

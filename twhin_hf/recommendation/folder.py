@@ -108,9 +108,12 @@ def _without_people(saved: Saved, key: bytes) -> Saved:
     users, posts = random_order(len(saved.user_ids)), random_order(len(saved.post_ids))
     users = users[~users_below_floor(saved)[users]]
     nothing = np.empty(0, np.int64)
+    # Of the sum of what a user engaged with, the posts can be found again: it stays here.
+    columns = saved.users | {"content": np.zeros_like(saved.users["content"])}
     return saved._replace(
+        settings=saved.settings | {"published": True},
         user_ids=hash_ids([saved.user_ids[row] for row in users], key),
-        users={name: values[users] for name, values in saved.users.items()},
+        users={name: values[users] for name, values in columns.items()},
         post_ids=hash_ids([saved.post_ids[row] for row in posts], key),
         posts={name: values[posts] for name, values in saved.posts.items()},
         engagements=Records(nothing, nothing),

@@ -42,11 +42,13 @@ class GrowingTable:
 
     def add(self, ids: Sequence[str], **columns: Any) -> None:
         """Appends rows of new ids, with values (or one for all) for every column."""
+        if columns.keys() != self._columns.keys():
+            raise ValueError(f"columns {sorted(columns)}, the table has {sorted(self._columns)}")
         before, after = len(self.ids), len(self.ids) + len(ids)
         for name, values in columns.items():
             column = self._columns[name]
             if after > len(column):
-                room = np.empty((max(after, 2 * before, 1024), *column.shape[1:]), column.dtype)
+                room = np.zeros((max(after, 2 * before, 1024), *column.shape[1:]), column.dtype)
                 room[:before] = column[:before]
                 self._columns[name] = column = room
             elif not column.flags.writeable:

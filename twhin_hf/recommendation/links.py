@@ -10,7 +10,7 @@ import scipy.sparse
 from twhin_hf.network.engagements import Neighbours
 
 _REBUILD = 4096
-"""Links added at once from which they are sorted in with the others."""
+"""Added links from which they are sorted in with the others."""
 
 
 class Links:
@@ -25,6 +25,7 @@ class Links:
     def __init__(self, users: np.ndarray, others: np.ndarray, num_rows: int):
         self._sorted = _sorted(users, others, num_rows)
         self._added: defaultdict[int, list[int]] = defaultdict(list)
+        self._num_added = 0
 
     def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of some rows.
@@ -71,7 +72,8 @@ class Links:
         """Adds links that are not there yet, see `missing`; rows beyond the last are new ones."""
         if not len(rows):
             return
-        if len(rows) < _REBUILD:
+        self._num_added += len(rows)
+        if self._num_added < _REBUILD:
             for row, other in zip(rows.tolist(), others.tolist(), strict=True):
                 self._added[row].append(other)
             return
@@ -79,6 +81,7 @@ class Links:
         every = np.arange(num_rows + 1)
         linked, counts = self.of(every)
         self._added.clear()
+        self._num_added = 0
         self._sorted = _sorted(
             np.concatenate([np.repeat(every, counts), rows]),
             np.concatenate([linked, others]),

@@ -9,6 +9,7 @@ learnt from the start. So an index of posts answers for users, and one of users 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from datasets import Dataset
 
 from twhin_hf.errors import InputError
 from twhin_hf.hub.client import Push
@@ -29,6 +31,8 @@ from twhin_hf.network.folder import Network
 from twhin_hf.network.log import EngagementGraph
 from twhin_hf.recommendation import folder
 from twhin_hf.recommendation.catalogue import (
+    as_ids,
+    as_posts,
     catalogue,
     ids_and_texts,
     mean_relation,
@@ -43,7 +47,7 @@ from twhin_hf.recommendation.links import Links
 from twhin_hf.recommendation.parameters import Parameters
 from twhin_hf.recommendation.recommendation_config import RecommendationConfig
 from twhin_hf.recommendation.records import Records, distinct_records
-from twhin_hf.recommendation.top_k import Ranking, best, score_blocks
+from twhin_hf.recommendation.top_k import Ranking, best, row_blocks, score_blocks
 from twhin_hf.recommendation.words import WordFeatures
 
 logger = logging.getLogger(__name__)
@@ -186,12 +190,13 @@ class EngagementModel:
             "predicted": predicted.astype(np.float32),
             "network": np.where(in_network[:, None], network_vectors, predicted).astype(np.float32),
             "content": content,
-            "learnt": np.bincount(every.posts, minlength=len(ids)),
+            "learnt": np.bincount(seen.posts, minlength=len(ids)),
             "has_text": has_text,
         }
         settings = {
             "encoder": None if isinstance(encoder, TextEncoder) else str(encoder),
             "pooling": loaded.pooling,
+            "network": _stamp(network),
             "normalize": fitted.normalize,
             "figures": fitted.figures,
             "reliability": {
@@ -338,21 +343,28 @@ class EngagementModel:
         )
 
     def add_posts(self, posts: pa.Table | EncodedPosts) -> int:
-        """Adds posts that came since; those that are there already stay as they are.
+        """Adds posts that came since, and texts to those that had none.
 
         Args:
             posts: `post_id` and `text`; or encoded.
 
         Returns:
-            How many were new.
+            How many were new. Those that are there with a text stay as they are.
 
         Raises:
             InputError: A column is missing, or a post has no text.
         """
+        posts = posts if isinstance(posts, EncodedPosts) else as_posts(posts)
         ids, texts = _ids_and_texts(posts)
         place_of = dict(zip(reversed(ids), range(len(ids) - 1, -1, -1), strict=True))
         first = list(dict.fromkeys(ids))
-        new = [name for name, row in zip(first, self.posts.rows(first), strict=True) if row < 0]
+        rows = self.posts.rows(first)
+        known = np.flatnonzero(rows >= 0)
+        without = known[~self.posts["has_text"][rows[known]]]
+        if len(without):
+            places = [place_of[first[place]] for place in without]
+            self._add_texts(rows[without], self._encoded(texts, places))
+        new = [name for name, row in zip(first, rows, strict=True) if row < 0]
         if not new:
             return 0
         found = self._encoded(texts, [place_of[name] for name in new])
@@ -369,6 +381,16 @@ class EngagementModel:
         )
         return len(new)
 
+    def _add_texts(self, rows: np.ndarray, found: EncodedTexts) -> None:
+        """Texts of posts that the network alone has known."""
+        own = {"text": found.text, "predicted": found.predicted, "content": found.content}
+        for name, values in {**own, "directions": length_normalized(found.text)}.items():
+            self.posts[name][rows] = values
+        self.posts["has_text"][rows] = True
+        users, counts = self.users_of_posts.of(rows)
+        np.add.at(self.users["content"], users, np.repeat(found.content, counts, axis=0))
+        self.posts["vectors"][rows] = self._weighted_rows(rows)
+
     def add_engagements(self, users: Sequence[str], posts: Sequence[str]) -> tuple[int, int]:
         """Engagements that came since: their users and posts get vectors that know of them.
 
@@ -382,6 +404,12 @@ class EngagementModel:
         Raises:
             InputError: The two have different lengths, or a post is unknown.
         """
+        if self.settings.get("published"):
+            raise InputError(
+                "this model was published, without who engaged with what, so that it cannot learn "
+                "more of it; ask by fold_in or histories, or add to the model that it was made of"
+            )
+        users, posts = as_ids(users, "users"), as_ids(posts, "posts")
         if len(users) != len(posts):
             raise InputError(f"{len(users)} users and {len(posts)} posts; give one of each a row")
         post_rows = self._known_posts(posts)
@@ -445,15 +473,16 @@ class EngagementModel:
 
         The projections stay: `network update` starts from the old vectors, so that the new ones lie
         in the same space; and so do the weights of text and network, which are those of the fit:
-        fit anew from time to time. What `add_engagements` told meanwhile stays for users and posts
-        that the network lacks.
+        fit anew from time to time. What `add_engagements` told and the network lacks is folded in
+        again.
 
         Args:
             network: Updated from the one that the model was fitted by. Its posts that are not in
                 the catalogue are known by the network alone; to have their texts, add them first.
 
         Raises:
-            InputError: Its vectors have another dimension, or it holds no engagements.
+            InputError: Its vectors have another dimension, it holds no engagements, or it was
+                embedded anew: then its vectors say other things, and the model must be fitted anew.
         """
         if network.dimension != self.parameters.dimension or network.engagements is None:
             raise InputError(
@@ -461,23 +490,35 @@ class EngagementModel:
                 f"{'no ' if network.engagements is None else ''}engagements; the model was fitted "
                 f"by {self.parameters.dimension} dimensions: give an update of that network"
             )
+        if self.settings.get("network") != _stamp(network):
+            raise InputError(
+                "the network is no update (`twhin-hf network update`) of the one that the model "
+                "was fitted by: its relations have other vectors. Fit a model by it"
+            )
+        told = self.posts_of_users.all()
         user_rows = self._rows_or_new(self.users, network.user_ids, vectors=0.0, content=0.0)
         post_rows = self._rows_or_new(
             self.posts,
             network.post_ids,
-            **dict.fromkeys(("text", "predicted", "network", "vectors", "directions"), 0.0),
+            **dict.fromkeys(
+                ("text", "predicted", "network", "content", "vectors", "directions"), 0.0
+            ),
             learnt=0,
             has_text=False,
         )
-        self.users["vectors"][user_rows] = network.user_vectors
+        self.posts["network"][:] = self.posts["predicted"]
         self.posts["network"][post_rows] = network.post_vectors
+        self.users["vectors"][user_rows] = network.user_vectors
         posts, counts = network.engagements.posts_of_users.of(np.arange(network.num_users))
-        owners = np.repeat(user_rows, counts)
-        users, liked = self.posts_of_users.missing(owners, post_rows[posts])
-        self.posts_of_users.add(users, liked)
-        self.users_of_posts.add(liked, users)
-        np.add.at(self.users["content"], users, self.posts["content"][liked])
-        self.posts["vectors"][post_rows] = self._weighted_rows(post_rows)
+        users, posts = np.repeat(user_rows, counts), post_rows[posts]
+        self.posts_of_users = Links(users, posts, len(self.users))
+        self.users_of_posts = Links(posts, users, len(self.posts))
+        everyone = np.arange(len(self.users))
+        liked, _ = self.posts_of_users.sums(everyone, self.posts["content"])
+        self.users["content"][:] = liked
+        every = np.arange(len(self.posts))
+        self.posts["vectors"][:] = self._weighted_rows(every)
+        self._link(*told, len(self.users))
 
     @staticmethod
     def _rows_or_new(table: GrowingTable, ids: pa.Array, **columns: Any) -> np.ndarray:
@@ -506,10 +547,15 @@ class EngagementModel:
         Raises:
             InputError: A post is unknown.
         """
+        return self._folded_in(*self._links_of(histories))
+
+    def _links_of(self, histories: Sequence[Sequence[str]]) -> tuple[Links, np.ndarray]:
         counts = np.array([len(history) for history in histories], np.int64)
         rows = self._known_posts([post for history in histories for post in history])
         owners = np.repeat(np.arange(len(counts)), counts)
-        links, users = Links(owners, rows, len(counts)), np.arange(len(counts))
+        return Links(owners, rows, len(counts)), np.arange(len(counts))
+
+    def _folded_in(self, links: Links, users: np.ndarray) -> np.ndarray:
         sums, counts = links.sums(users, self.posts["network"])
         content, _ = links.sums(users, self.posts["content"])
         return np.concatenate([self._fold_in_users(sums, counts), content], axis=1)
@@ -517,13 +563,18 @@ class EngagementModel:
     # --- vectors --------------------------------------------------------------------------------
 
     def user_vectors(
-        self, users: Sequence[str] | None = None, *, vectors: np.ndarray | None = None
+        self,
+        users: Sequence[str] | None = None,
+        *,
+        vectors: np.ndarray | None = None,
+        rows: slice | None = None,
     ) -> np.ndarray:
         """What to search an index of `post_vectors` with, by inner product.
 
         Args:
             users: Known users; all in the order of the table where None.
             vectors: Of others in their place, as `fold_in` gives them.
+            rows: Of all users, these rows of the table.
 
         Returns:
             float32 `[users, projection + dimension + content + 1]`.
@@ -532,8 +583,8 @@ class EngagementModel:
             InputError: A user is unknown.
         """
         if vectors is None:
-            rows = slice(None) if users is None else self._known_users(users)
-            network, content = self.users["vectors"][rows], self.users["content"][rows]
+            chosen = (rows or slice(None)) if users is None else self._known_users(users)
+            network, content = self.users["vectors"][chosen], self.users["content"][chosen]
         else:
             network, content = np.split(vectors, [self.parameters.dimension], axis=1)
         parts = [
@@ -634,27 +685,42 @@ class EngagementModel:
         *,
         exclude_seen: bool = True,
         vectors: np.ndarray | None = None,
+        histories: Sequence[Sequence[str]] | None = None,
     ) -> Ranking:
         """The posts that each user will most likely engage with.
 
         Args:
-            users: Known users, or None with `vectors`.
+            users: Known users; or None with `vectors` or `histories`.
             posts: Of which: ids of the catalogue; a table of `post_id` and `text`, or
                 `EncodedPosts`; an index of `post_vectors`; or None for the whole catalogue.
             k: How many; there are fewer where fewer are left.
-            exclude_seen: Leave out what a known user has engaged with.
+            exclude_seen: Leave out what a user has engaged with, as far as it is known: by the
+                model, or by her history.
             vectors: Of `fold_in`, in place of known users.
+            histories: Ids of the posts that each of others engaged with, in place of known users.
 
         Raises:
-            InputError: A user or a post is unknown, or k is below 1.
+            InputError: A user or a post is unknown, k is below 1, or it is not one of the three
+                that says whom to ask for.
         """
         if k < 1:
             raise InputError(f"k is {k}; it must be 1 or more")
-        rows = None if users is None else self._known_users(users)
+        if sum(given is not None for given in (users, vectors, histories)) != 1:
+            raise InputError("say whom to recommend to: users, vectors or histories, one of them")
+        seen: tuple[Links, np.ndarray] | None = None
+        if histories is not None:
+            links, everyone = self._links_of(histories)
+            vectors, seen = self._folded_in(links, everyone), (links, everyone)
+        elif users is not None:
+            users = as_ids(users, "users")
+            seen = self.posts_of_users, self._known_users(users)
+        if not exclude_seen:
+            seen = None
         queries = self.user_vectors(users, vectors=vectors)
-        seen = rows if exclude_seen and rows is not None else None
-        if posts is not None and not isinstance(posts, (pa.Table, Sequence)):
+        if hasattr(posts, "search") and not isinstance(posts, Dataset):
             return self._ask_index(posts, queries, k, seen)
+        if posts is not None:
+            posts = self._distinct(posts)
         ids = self.posts.ids if posts is None else _ids(posts)
         targets = self.post_vectors(posts)
         columns_of = None
@@ -663,19 +729,34 @@ class EngagementModel:
         found = []
         for block, scores in score_blocks(queries, targets):
             if seen is not None:
-                liked, counts = self.posts_of_users.of(seen[block])
+                liked, counts = seen[0].of(seen[1][block])
                 owners = np.repeat(np.arange(len(counts)), counts)
                 columns = liked if columns_of is None else columns_of(liked)
                 scores[owners[columns >= 0], columns[columns >= 0]] = -np.inf
             found += best(scores, k)
         return self._ranking(found, ids)
 
+    def _distinct(
+        self, posts: Sequence[str] | pa.Table | EncodedPosts
+    ) -> list[str] | pa.Table | EncodedPosts:
+        """Candidates once each."""
+        if not isinstance(posts, EncodedPosts):
+            posts = as_posts(posts)
+        ids = _ids(posts)
+        places = list(dict(zip(reversed(ids), range(len(ids) - 1, -1, -1), strict=True)).values())
+        if len(places) == len(ids):
+            return posts
+        places.sort()
+        if isinstance(posts, EncodedPosts):
+            return EncodedPosts([ids[place] for place in places], posts.texts.take(places))
+        return posts.take(places) if isinstance(posts, pa.Table) else [ids[at] for at in places]
+
     def _ask_index(
-        self, index: PostIndex, queries: np.ndarray, k: int, seen: np.ndarray | None
+        self, index: Any, queries: np.ndarray, k: int, seen: tuple[Links, np.ndarray] | None
     ) -> Ranking:
         exclude = None
         if seen is not None:
-            liked, counts = self.posts_of_users.of(seen)
+            liked, counts = seen[0].of(seen[1])
             names = [self.posts.ids[row] for row in liked.tolist()]
             ends = np.cumsum(counts)
             exclude = [names[end - count : end] for end, count in zip(ends, counts, strict=True)]
@@ -708,6 +789,7 @@ class EngagementModel:
         """
         if k < 1:
             raise InputError(f"k is {k}; it must be 1 or more")
+        posts = posts if isinstance(posts, EncodedPosts) else as_posts(posts)
         if isinstance(posts, (pa.Table, EncodedPosts)):
             ids, texts = _ids_and_texts(posts)
             own = self.posts.rows(ids)
@@ -746,10 +828,18 @@ class EngagementModel:
         """
         if k < 1:
             raise InputError(f"k is {k}; it must be 1 or more")
+        posts = posts if isinstance(posts, EncodedPosts) else as_posts(posts)
         rows = self.posts.rows(_ids(posts))
-        targets = self.user_vectors()
+        asked = self.post_vectors(posts)
         found = []
-        for block, scores in score_blocks(self.post_vectors(posts), targets):
+        for block in row_blocks(len(asked), len(self.users)):
+            scores = np.concatenate(
+                [
+                    asked[block] @ self.user_vectors(rows=part).T
+                    for part in row_blocks(len(self.users), asked.shape[1])
+                ],
+                axis=1,
+            )
             known = np.flatnonzero(rows[block] >= 0)
             if exclude_seen and len(known):
                 engaged, counts = self.users_of_posts.of(rows[block][known])
@@ -775,6 +865,13 @@ class EngagementModel:
                 "for one). Add them with their texts by add_posts."
             )
         return rows
+
+
+def _stamp(network: Network) -> str:
+    """What an update leaves as it is, and embedding anew does not."""
+    return hashlib.blake2b(
+        np.ascontiguousarray(network.relation_vectors).tobytes(), digest_size=16
+    ).hexdigest()
 
 
 def _ids_and_texts(

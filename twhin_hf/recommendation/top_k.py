@@ -24,11 +24,16 @@ class Ranking(NamedTuple):
     probabilities: list[np.ndarray]
 
 
+def row_blocks(rows: int, width: int) -> Iterator[slice]:
+    """Slices of rows, each with a bounded number of values of this width."""
+    step = max(1, _SCORES_PER_BLOCK // max(1, width))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
 def score_blocks(queries: np.ndarray, targets: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Scores of some queries at a time with all targets."""
-    rows = max(1, _SCORES_PER_BLOCK // max(1, len(targets)))
-    for start in range(0, len(queries), rows):
-        block = slice(start, start + rows)
+    for block in row_blocks(len(queries), len(targets)):
         yield block, queries[block] @ targets.T
 
 

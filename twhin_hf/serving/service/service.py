@@ -123,14 +123,13 @@ class Service:
                 self._check_users(users)
             self._check_posts([post for history in histories or () for post in history])
             self._check_posts(post_ids or ())
-            vectors = None if histories is None else self._model.fold_in(histories)
             choice = encoded if encoded is not None else post_ids
             return self._model.recommend(
                 users,
                 self._index if choice is None else choice,
                 k,
                 exclude_seen=exclude_seen,
-                vectors=vectors,
+                histories=histories,
             )
 
         return await self._on_model(ask)
