@@ -111,7 +111,7 @@ def test_who_asks_for_it_is_refused(folder, mark, load):
 
 def test_a_plain_encoder_by_sentence_transformers(folder, mark, monkeypatch):
     pytest.importorskip("sentence_transformers")
-    from twhin_hf.evaluation import text_encoders
+    from twhin_hf.loading import text_encoders
 
     with pytest.raises(InputError) as error:
         text_encoders._sentence_transformer(str(folder), None, 8, None, "cpu")
@@ -187,6 +187,8 @@ def test_a_damaged_file(folder):
 
 PACKAGE = Path(twhin_hf.__file__).parent
 UNSAFE = ("pickle.load", "pickle.loads", "joblib.load", "dill.load", "faiss.read_index")
+OF_INDEXES = "serving/index/shards.py"
+"""What alone reads the files of FAISS, which hold no pickles; SECURITY.md says whose to take."""
 
 
 def test_no_code_of_ours_opens_one():
@@ -198,7 +200,8 @@ def test_no_code_of_ours_opens_one():
             name = ast.unparse(node.func)
             options = {key.arg: ast.unparse(key.value) for key in node.keywords}
             where = f"{path}:{node.lineno}"
-            assert name not in UNSAFE, where
+            if name != "faiss.read_index" or not path.as_posix().endswith(OF_INDEXES):
+                assert name not in UNSAFE, where
             assert options.get("allow_pickle", "False") == "False", where
             assert options.get("weights_only", "True") == "True", where
             if name == "torch.load":

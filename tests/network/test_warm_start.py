@@ -46,7 +46,7 @@ def test_training_begins_with_the_vectors_of_its_edges_and_some_noise(monkeypatc
     def keep(tables, *_):
         begun.update({side: vectors.clone() for side, vectors in tables.vectors.items()})
 
-    monkeypatch.setattr(module, "_train", keep)
+    monkeypatch.setattr(module, "train_tables", keep)
     graph = make_community_graph()
     config = NetworkEmbeddingConfig(
         method, dimension=16, warm_start=True, holdout=0.05, threads=1, device="cpu"

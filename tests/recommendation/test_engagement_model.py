@@ -11,6 +11,8 @@ from datasets import Dataset
 from four_groups import ENCODER, QUICK, graph_of, texts_of
 
 from twhin_hf.errors import InputError
+from twhin_hf.forgetting.forget import forget
+from twhin_hf.forgetting.forgotten import Forgotten
 from twhin_hf.loading.text_encoders import TextEncoder
 from twhin_hf.network.update_config import NetworkUpdateConfig
 from twhin_hf.network.updating import update_network
@@ -358,6 +360,31 @@ def test_what_was_added_is_saved(model, tmp_path):
         again.score(["new"], ["n", "p1"]), model.score(["new"], ["n", "p1"])
     )
     assert again.add_engagements(["new"], ["n"]) == (0, 0)
+
+
+def test_who_is_forgotten_leaves_the_folder(model, tmp_path):
+    """A user and a post; what others read of the post goes from what they are compared by."""
+    folder = tmp_path / "m"
+    model.save_pretrained(folder)
+    (folder / "README.md").write_text("A card.")
+    gone = Forgotten(users=pa.array(["u3"]), posts=pa.array(["p8"]))
+    assert forget([folder], gone, dry_run=True).removed == {folder: 2}
+    assert forget([folder], gone).removed == {folder: 2}
+    left = EngagementModel.from_pretrained(folder, encoder=ENCODER)
+    assert (left.num_users, left.num_posts) == (69, 109)
+    assert left.users.rows(["u3"]) == left.posts.rows(["p8"]) == [-1]
+    fan = next(user for user in ("u0", "u4", "u8") if "p8" in seen_by(model, user))
+    assert seen_by(left, fan) == seen_by(model, fan) - {"p8"}
+    others = model.posts["content"][model.posts.rows(sorted(seen_by(left, fan)))].sum(axis=0)
+    np.testing.assert_allclose(left.users["content"][left.users.rows([fan])][0], others, atol=1e-4)
+    assert seen_by(left, "u69") == seen_by(model, "u69") - {"p8"}
+    assert (folder / "README.md").read_text() == "A card."
+    assert forget([folder], gone).removed == {}
+
+
+def seen_by(model, user):
+    posts, _ = model.posts_of_users.of(model.users.rows([user]))
+    return {model.posts.ids[row] for row in posts}
 
 
 def test_with_a_key_nobody_is_in_the_folder(model, tmp_path):

@@ -20,11 +20,13 @@ from twhin_hf.errors import InputError
 from twhin_hf.files import list_files, recover
 from twhin_hf.forgetting.forgotten import Forgotten
 from twhin_hf.forgetting.networks import NetworkChange, apply_change, is_network, plan_change
+from twhin_hf.forgetting.recommenders import count_rows, forget_rows
 from twhin_hf.forgetting.tables import TableFile, is_record
 from twhin_hf.forgetting.trained import Trained, find_trained, is_model, note_earlier
 from twhin_hf.network.folder import CHECKPOINT_FILE as CHECKPOINT
 from twhin_hf.network.sources.report import WITHOUT_TEXT
 from twhin_hf.privacy.keys import HASH_PATTERN, key_beside, read_key
+from twhin_hf.recommendation.folder import is_recommender
 from twhin_hf.serving.index.index import load_index
 from twhin_hf.serving.index.state import is_index
 from twhin_hf.table_format import TableFormat
@@ -41,7 +43,8 @@ class ForgetReport:
     """What was taken out, or would be.
 
     Args:
-        removed: Rows by file, users and posts together by network folder, and ids by index folder;
+        removed: Rows by file, users and posts together by folder of a network or a recommender, and
+            ids by index folder;
             those of which something goes alone.
         looked_through: Files, networks and indexes that were looked through.
         passed_over: Files that hold no ids, such as models and records.
@@ -80,6 +83,7 @@ class _Found:
     tables: list[TableFile] = field(default_factory=list)
     networks: list[Path] = field(default_factory=list)
     indexes: list[Path] = field(default_factory=list)
+    recommenders: list[Path] = field(default_factory=list)
     passed_over: list[Path] = field(default_factory=list)
     odd: list[Path] = field(default_factory=list)
 
@@ -132,7 +136,8 @@ def forget(
     networks = [plan_change(folder, forgotten) for folder in found.networks]
     plain, benchmarks, passed_over = _scan_all(found.tables, forgotten)
     indexes = {folder: _ids_in_index(folder, forgotten) for folder in found.indexes}
-    if not networks and not plain and not benchmarks and not indexes:
+    models = {folder: count_rows(folder, forgotten) for folder in found.recommenders}
+    if not networks and not plain and not benchmarks and not indexes and not models:
         raise InputError(
             f"Nothing under {', '.join(map(str, roots))} holds ids: no network, and no table with "
             "user_id, post_id, anchor_id or positive_id. Say what they are called with "
@@ -144,12 +149,16 @@ def forget(
     tables = [table for table in (*published, *plain) if counts[table]]
     changing = [change for change in networks if change.removed]
     erased = {folder: ids for folder, ids in indexes.items() if len(ids)}
-    if not dry_run and (tables or changing or erased):
-        note_earlier([*(t.path for t in tables), *(c.folder for c in changing), *erased], roots)
+    emptied = {folder: count for folder, count in models.items() if count}
+    if not dry_run and (tables or changing or erased or emptied):
+        changed = [*(t.path for t in tables), *(c.folder for c in changing), *erased, *emptied]
+        note_earlier(changed, roots)
         for table in tables:
             table.rewrite(published.get(table, forgotten))
         for folder, ids in erased.items():
             load_index(folder).delete(ids, erase=True)
+        for folder in emptied:
+            forget_rows(folder, forgotten)
         for change in changing:
             apply_change(change)
     if not dry_run:
@@ -161,9 +170,10 @@ def forget(
         removed={
             **{table.path: counts[table] for table in tables},
             **{folder: len(ids) for folder, ids in erased.items()},
+            **emptied,
             **{change.folder: change.removed for change in changing},
         },
-        looked_through=len(plain) + len(published) + len(networks) + len(indexes),
+        looked_through=len(plain) + len(published) + len(networks) + len(indexes) + len(models),
         passed_over=[*found.passed_over, *passed_over],
         trained=find_trained(roots),
         users_without_vector=max(0, len(forgotten.users) - known) if has_vectors else 0,
@@ -188,12 +198,16 @@ def _look(
         # A file of a network is nothing without the others.
         network = next(filter(is_network, [path.parent, *inside]), None)
         index = next(filter(is_index, [path.parent, *inside]), None)
+        recommender = next(filter(is_recommender, [path.parent, *inside]), None)
         if network is not None:
             if network not in found.networks:
                 found.networks.append(network)
         elif index is not None:
             if index not in found.indexes:
                 found.indexes.append(index)
+        elif recommender is not None:
+            if recommender not in found.recommenders:
+                found.recommenders.append(recommender)
         elif _is_table(path, table_format, any(map(is_model, inside))):
             found.tables.append(TableFile(path, columns, table_format, memory_limit))
         elif _holds_no_ids(path) or (path.name != CHECKPOINT and any(map(is_model, inside))):

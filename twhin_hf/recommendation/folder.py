@@ -60,6 +60,12 @@ class Saved(NamedTuple):
     engagements: Records
 
 
+def is_recommender(path: str | Path) -> bool:
+    """Whether a folder holds an engagement model."""
+    config = Path(path) / CONFIG
+    return config.is_file() and read_json_object(config).get("model_type") == MODEL_TYPE
+
+
 def save(saved: Saved, directory: str | Path, key: bytes | None = None) -> None:
     """Writes the folder; with a key in a form that can be published.
 

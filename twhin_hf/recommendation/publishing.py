@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from twhin_hf.errors import InputError
-from twhin_hf.files import process_folder, read_json_object
+from twhin_hf.files import process_folder
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.client import CARD, Push, publish
 from twhin_hf.hub.folder import model_files
@@ -31,12 +31,6 @@ _FILES = (
     folder.CONFIG,
     RELIABILITY_PLOT,
 )
-
-
-def is_recommender(path: str | Path) -> bool:
-    """Whether a folder holds an engagement model."""
-    config = Path(path) / folder.CONFIG
-    return config.is_file() and read_json_object(config).get("model_type") == folder.MODEL_TYPE
 
 
 def push_recommender(

@@ -21,7 +21,7 @@ class RecommendationJudgingConfig:
         num_candidates: Posts of the sampled ranking, the engaged one included (paper: 1,000).
         at: Values of k in HITS@k, recall@k and NDCG@k.
         recommended: Length of the lists by which coverage and popularity are told.
-        dimension: Of the network, where the command embeds it.
+        dimension: Embedding dimension of the network, where the command embeds it.
         seed: Seed of users, engagements, candidates, network and models.
 
     Raises:
