@@ -88,6 +88,11 @@ class Neighbours(NamedTuple):
         return Neighbours(offsets, np.insert(self.others, places, others.astype(np.int32)))
 
 
+def pair_keys(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """A number for each pair of rows, int64; in the order of the rows, then of the others."""
+    return (np.asarray(rows, np.int64) << 32) | np.asarray(others, np.int64)
+
+
 class Engagements(NamedTuple):
     """The distinct engagements of a network, all relations together.
 

@@ -85,8 +85,10 @@ def catalogue(posts: pa.Table, network: Network) -> tuple[list[str], list[str]]:
     return ids + without, texts
 
 
-def rows_in(ids: pa.Array, table: pa.Array) -> np.ndarray:
+def rows_in(ids: pa.Array, table: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Row of each id in a table, int64; −1 where it is not there."""
+    if isinstance(table, pa.ChunkedArray):
+        table = table.combine_chunks()
     return pc.fill_null(pc.index_in(ids, value_set=table), -1).to_numpy().astype(np.int64)
 
 
@@ -135,19 +137,15 @@ def seen_and_unseen(log: EngagementGraph, network: Network, ids: Sequence[str]) 
             "no engagement of the log has a user of the network and a post of the posts; give log, "
             "posts and network of the same run."
         )
-    key = _key(known)
-    is_held_out = np.isin(key, _key(held_out))
-    later = of_log.where(~np.isin(_key(of_log), key))
+    key = known.keys()
+    is_held_out = np.isin(key, held_out.keys())
+    later = of_log.where(~np.isin(of_log.keys(), key))
     seen, kept = known.where(~is_held_out), known.where(is_held_out)
     if network.metadata.get("before") is not None and len(later):
         return SeenAndUnseen(seen, later, np.ones(len(later)))
     each = len(known) / max(1, len(kept))
     weights = np.concatenate([np.full(len(kept), each), np.ones(len(later))])
     return SeenAndUnseen(seen, Records.concatenate([kept, later]), weights)
-
-
-def _key(records: Records) -> np.ndarray:
-    return (records.users.astype(np.int64) << 32) | records.posts.astype(np.int64)
 
 
 def mean_relation(log: EngagementGraph, network: Network) -> np.ndarray:

@@ -13,6 +13,7 @@ import torch
 from twhin_hf.devices import pick_device
 from twhin_hf.errors import InputError
 from twhin_hf.loading.text_encoders import length_normalized
+from twhin_hf.network.engagements import pair_keys
 from twhin_hf.recommendation.calibration import Reliability, fit_calibration, reliability
 from twhin_hf.recommendation.fold_in import FoldIn, cross_fitted_ridge
 from twhin_hf.recommendation.mixing import Candidates, Mixing, fit_mixing
@@ -320,19 +321,15 @@ def _candidates(
 ) -> Candidates:
     """The engaged posts, and posts drawn from all for all of them together."""
     drawn = np.sort(rng.permutation(len(engaged))[:num_negatives])
-    pairs = _key(records.users[:, None], drawn[None])
+    pairs = pair_keys(records.users[:, None], drawn[None])
     scores = [of_users[records.users] @ of_posts[drawn].T for of_users, of_posts in tables.parts()]
     return Candidates(
         np.stack(tables.of(records.users, records.posts)),
         engaged[records.posts],
         np.stack(scores).astype(np.float32),
         engaged[drawn],
-        np.isin(pairs, _key(every.users, every.posts)),
+        np.isin(pairs, pair_keys(every.users, every.posts)),
     )
-
-
-def _key(users: np.ndarray, posts: np.ndarray) -> np.ndarray:
-    return (np.asarray(users, np.int64) << 32) | np.asarray(posts, np.int64)
 
 
 @dataclass(frozen=True)
@@ -359,7 +356,7 @@ def _pairs(
     num_users, num_posts = len(tables.text_users), len(engaged)
     users = rng.integers(0, num_users, _RANDOM_PAIRS)
     posts = rng.integers(0, num_posts, _RANDOM_PAIRS)
-    free = ~np.isin(_key(users, posts), _key(every.users, every.posts))
+    free = ~np.isin(pair_keys(users, posts), pair_keys(every.users, every.posts))
     users, posts = users[free], posts[free]
     stands_for = (num_users * num_posts - len(every)) / max(1, len(users))
     all_users = np.concatenate([records.users, users])

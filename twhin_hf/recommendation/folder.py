@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +19,6 @@ from twhin_hf.recommendation.records import Records
 from twhin_hf.recommendation.words import WordFeatures
 from twhin_hf.tables import read_parquet
 from twhin_hf.version import __version__
-
-logger = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 MODEL_TYPE = "twhin_engagement"

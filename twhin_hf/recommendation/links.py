@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 import scipy.sparse
 
-from twhin_hf.network.engagements import Neighbours
+from twhin_hf.network.engagements import Neighbours, pair_keys
 
 _REBUILD = 4096
 """Added links from which they are sorted in with the others."""
@@ -90,10 +90,10 @@ class Links:
 
     def missing(self, rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The distinct ones of some links that are not there yet, int64 arrays."""
-        pairs = np.unique(_key(rows, others))
+        pairs = np.unique(pair_keys(rows, others))
         asked = np.unique(pairs >> 32)
         linked, counts = self.of(asked)
-        new = pairs[~np.isin(pairs, _key(np.repeat(asked, counts), linked))]
+        new = pairs[~np.isin(pairs, pair_keys(np.repeat(asked, counts), linked))]
         return new >> 32, new & 0xFFFFFFFF
 
     def all(self) -> tuple[np.ndarray, np.ndarray]:
@@ -103,12 +103,8 @@ class Links:
         return np.repeat(every, counts), others
 
 
-def _key(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    return (np.asarray(rows, np.int64) << 32) | np.asarray(others, np.int64)
-
-
 def _sorted(rows: np.ndarray, others: np.ndarray, num_rows: int) -> Neighbours:
-    key = np.unique(_key(rows, others))
+    key = np.unique(pair_keys(rows, others))
     counts = np.bincount(key >> 32, minlength=num_rows)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return Neighbours(offsets, (key & 0xFFFFFFFF).astype(np.int32))

@@ -10,7 +10,6 @@ learnt from the start. So an index of posts answers for users, and one of users 
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,8 +48,6 @@ from twhin_hf.recommendation.recommendation_config import RecommendationConfig
 from twhin_hf.recommendation.records import Records, distinct_records
 from twhin_hf.recommendation.top_k import Ranking, best, row_blocks, score_blocks
 from twhin_hf.recommendation.words import WordFeatures
-
-logger = logging.getLogger(__name__)
 
 _SCORED = ("text", "network", "content")
 """Columns of posts that scores are made of."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twhin_hf.errors import InputError
+from twhin_hf.network.engagements import pair_keys
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Records:
         """The records that a mask or an index array picks."""
         return Records(self.users[mask], self.posts[mask])
 
+    def keys(self) -> np.ndarray:
+        """A number for each user and post, int64 [records]; see `pair_keys`."""
+        return pair_keys(self.users, self.posts)
+
     def restrict_to(self, posts: np.ndarray) -> Records:
         """The records whose post is among these rows."""
         return self.where(np.isin(self.posts, posts))
@@ -55,5 +60,5 @@ class Records:
 
 def distinct_records(lhs: np.ndarray, rhs: np.ndarray) -> Records:
     """User and post rows without the repeats that several relations give."""
-    keys = np.unique((lhs.astype(np.int64) << 32) | rhs.astype(np.int64))
+    keys = np.unique(pair_keys(lhs, rhs))
     return Records(keys >> 32, keys & 0xFFFFFFFF)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from twhin_hf.errors import InputError
+from twhin_hf.network.engagements import pair_keys
 from twhin_hf.network.folder import Network, row_blocks
 from twhin_hf.training.masking import mix, random_numbers
 from twhin_hf.training.packing import positions_in_posts
@@ -122,7 +123,7 @@ class NetworkTargets:
         self.content_of[self.network_rows[known]] = self.content_ids[known]
         self._drawn: tuple[int, np.ndarray] | None = None
         held_out = np.empty((0, 2), np.int64) if network.held_out is None else network.held_out
-        self._held_out = np.sort(_key(held_out[:, 0], held_out[:, 1]))
+        self._held_out = np.sort(pair_keys(held_out[:, 0], held_out[:, 1]))
 
     def engaged_users(self, rows: np.ndarray, draws: np.ndarray) -> EngagedUsers | None:
         """Of some posts.
@@ -171,7 +172,7 @@ class NetworkTargets:
         if not len(self._held_out):
             return users, counts
         owners = np.repeat(np.arange(len(posts)), counts)
-        keys = _key(users, posts[owners])
+        keys = pair_keys(users, posts[owners])
         places = np.searchsorted(self._held_out, keys).clip(max=len(self._held_out) - 1)
         is_learnt = self._held_out[places] != keys
         return users[is_learnt], np.bincount(owners[is_learnt], minlength=len(posts))
@@ -200,10 +201,6 @@ class NetworkTargets:
             random = np.random.default_rng([self.seed, epoch])
             known = np.sort(random.choice(known, self.num_targets, replace=False))
         return np.asarray(self.network.post_vectors[known])
-
-
-def _key(users: np.ndarray, posts: np.ndarray) -> np.ndarray:
-    return (np.asarray(users, np.int64) << 32) | np.asarray(posts, np.int64)
 
 
 def user_statistics(network: Network) -> tuple[np.ndarray, np.ndarray]:

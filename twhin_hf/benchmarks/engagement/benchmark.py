@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from twhin_hf.data.splits import SPLITS
 from twhin_hf.errors import InputError
+from twhin_hf.recommendation.catalogue import rows_in
 from twhin_hf.recommendation.records import Records, distinct_records
 from twhin_hf.report import counts_sentence
 
@@ -101,8 +102,8 @@ def build_benchmark(
         raise InputError(f"{len(splits):,} splits for {posts.num_rows:,} posts; give one each.")
     rng = np.random.default_rng(seed)
     edges = distinct_records(graph.lhs, graph.rhs)
-    user_of = _rows_in(graph.user_ids, network.user_ids)
-    post_of = _rows_in(graph.post_ids, posts["post_id"])
+    user_of = rows_in(graph.user_ids, network.user_ids)
+    post_of = rows_in(graph.post_ids, posts["post_id"])
     users, rows = user_of[edges.users], post_of[edges.posts]
     no_vector, no_post = users < 0, rows < 0
     usable = Records(users, rows).where(~no_vector & ~no_post)
@@ -142,13 +143,6 @@ def build_benchmark(
         known=known,
         counts=counts,
     )
-
-
-def _rows_in(ids: pa.Array, table: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Row of each id in the table, −1 where it is not there."""
-    if isinstance(table, pa.ChunkedArray):
-        table = table.combine_chunks()
-    return pc.fill_null(pc.index_in(ids, value_set=table), -1).to_numpy().astype(np.int64)
 
 
 def _languages(posts: pa.Table) -> np.ndarray:

@@ -350,12 +350,8 @@ def _matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> cs
     return made
 
 
-def _keys(records: Records) -> np.ndarray:
-    return (records.users << 32) | records.posts
-
-
 def _without(records: Records, others: Records) -> Records:
-    return records.where(~np.isin(_keys(records), _keys(others)))
+    return records.where(~np.isin(records.keys(), others.keys()))
 
 
 def _some(records: Records, most: int, rng: np.random.Generator) -> Records:

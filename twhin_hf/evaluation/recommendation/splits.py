@@ -20,6 +20,7 @@ import pyarrow as pa
 from twhin_hf.data.splits import split_posts
 from twhin_hf.errors import InputError
 from twhin_hf.evaluation.recommendation.config import RecommendationJudgingConfig
+from twhin_hf.network.engagements import pair_keys
 from twhin_hf.network.folder import Network
 from twhin_hf.network.log import EngagementGraph
 from twhin_hf.recommendation.catalogue import rows_in
@@ -205,11 +206,11 @@ def check_network(network: Network, split: RecommendationSplit) -> None:
     users = rows_in(network.user_ids, split.log.user_ids)
     posts = rows_in(network.post_ids, split.log.post_ids)
     linked, counts = network.engagements.posts_of_users.of(np.arange(network.num_users))
-    own = (np.repeat(users, counts) << 32) | posts[linked]
+    own = pair_keys(np.repeat(users, counts), posts[linked])
     training = split.training_log
     allowed_users = rows_in(training.user_ids, split.log.user_ids)[training.lhs]
     allowed_posts = rows_in(training.post_ids, split.log.post_ids)[training.rhs]
-    leaked = int((~np.isin(own, (allowed_users << 32) | allowed_posts)).sum())
+    leaked = int((~np.isin(own, pair_keys(allowed_users, allowed_posts))).sum())
     if leaked:
         raise InputError(
             f"the network was embedded from {leaked:,} engagements that are to be found, or that "
@@ -233,9 +234,7 @@ def _kept_out(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Which edges are kept out; all relations of a pair together, and no user's or post's last."""
-    pairs, pair_of = np.unique(
-        (log.lhs[edges].astype(np.int64) << 32) | post_rows[edges], return_inverse=True
-    )
+    pairs, pair_of = np.unique(pair_keys(log.lhs[edges], post_rows[edges]), return_inverse=True)
     chosen = rng.random(len(pairs)) < share
     for side in (pairs >> 32, pairs & 0xFFFFFFFF):
         left = np.bincount(side[~chosen], minlength=int(side.max(initial=0)) + 1)
