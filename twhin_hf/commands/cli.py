@@ -87,6 +87,7 @@ COMMANDS = {
     "convert": ("convert:convert", "Convert a checkpoint into ours, or ours into a plain encoder"),
     "export": ("export:export", "Export an encoder to ONNX, OpenVINO or torch.export"),
     "push": ("push:push", "Publish a model, an adapter or a benchmark on the Hub"),
+    "plan": ("plan:plan", "Say how long a run takes, and how much memory and disk"),
     "synthesize": ("synthesize:synthesize", "Generate a small social network to try things on"),
     "completion": ("completion:completion", "Print the shell's completion script"),
 }
