@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from twhin_hf.errors import InputError
+from twhin_hf.extras import check_command
 from twhin_hf.stopping import ending_on_signals, leave_children
 from twhin_hf.version import __version__
 
@@ -105,6 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name is None:
         return _overview(arguments)
     configure_logging(logging.DEBUG if debug else logging.INFO)
+    try:
+        check_command(name)
+    except ModuleNotFoundError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
     try:
         # Late: the parser, and whatever the command imports, are for one command alone.
         from twhin_hf.commands.parsing import call, parse_command
