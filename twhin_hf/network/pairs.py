@@ -56,7 +56,8 @@ def read_pairs(path: str | os.PathLike[str]) -> pa.Table:
         ):
             raise InputError(
                 f"{path}: column {name!r} is of type {kind}; needed are strings or integers. "
-                f"{advice}"
+                f"{advice}",
+                faq="ids",
             )
         ids = table[name].cast(pa.string())
         table = table.set_column(found.index(name), name, ids)
@@ -141,7 +142,7 @@ def write_pairs(
                 writer.write_table(pairs)
                 counts["num_pairs"] += len(pairs)
         if not counts["num_pairs"]:
-            raise InputError(_explain_no_pairs(counts, options))
+            raise InputError(_explain_no_pairs(counts, options), faq="no-pairs")
     counts["repeated"] = int((proposed >= 0).sum()) - counts["num_pairs"]
     return {**counts, "posts_in_pairs": int(in_pair.sum())}
 

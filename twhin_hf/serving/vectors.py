@@ -203,7 +203,8 @@ class _Embedder:
         largest = float(np.abs(vectors).max())
         if not np.isfinite(largest):
             raise InputError(
-                f"{self.config.model} gives vectors that are not finite; check its training."
+                f"{self.config.model} gives vectors that are not finite; check its training.",
+                faq="not-finite",
             )
         if self.config.float16:
             if largest > float(np.finfo(np.float16).max):

@@ -181,7 +181,10 @@ def pair_rows(posts: Dataset, pairs: pa.Table, max_missing: float = 0.0) -> tupl
             f"{name.filter(pa.array(~found))[0].as_py()!r}; give the posts that were mined"
         )
     if not found.any():
-        raise InputError("there are no pairs; mine some with a lower similarity or more neighbours")
+        raise InputError(
+            "there are no pairs; mine some with a lower similarity or more neighbours",
+            faq="no-pairs",
+        )
     return rows[found], left_out
 
 

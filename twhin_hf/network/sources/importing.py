@@ -143,7 +143,7 @@ def import_log(
         posts = files.enter_context(new_file(folder / "posts.parquet"))
         _write_posts(store.read_posts(), posts, log, detect_language, report)
         if not (report.num_engagements or report.num_posts or report.removals):
-            raise InputError(_explain_nothing(path, report))
+            raise InputError(_explain_nothing(path, report), faq="import-nothing")
         report.engagements_without_text, report.posts_without_text = store.write_without_text(
             engagements, posts, without_text
         )
