@@ -89,15 +89,17 @@ def engaged_posts(user_posts: Tensor, user_post_counts: Tensor, key_ids: Tensor)
         >>> engaged_posts(torch.tensor([7, 5, 9]), torch.tensor([2, 1]), ids).tolist()
         [[True, False, True, False], [False, False, False, True]]
     """
-    distinct, of_key = key_ids.unique(return_inverse=True)
-    places = torch.searchsorted(distinct, user_posts).clamp(max=len(distinct) - 1)
-    found = distinct[places] == user_posts
-    users = torch.repeat_interleave(user_post_counts)
-    engaged = torch.zeros(
-        len(user_post_counts), len(distinct), dtype=torch.bool, device=key_ids.device
-    )
-    engaged[users[found], places[found]] = True
-    return engaged[:, of_key]
+    num_users, num_keys = len(user_post_counts), len(key_ids)
+    # Copies stand side by side, and the first of them for all. Sizes that depended on the values,
+    # as those of `unique`, would have a GPU waited for.
+    in_order = key_ids.sort().values
+    of_key = torch.searchsorted(in_order, key_ids)
+    places = torch.searchsorted(in_order, user_posts).clamp(max=num_keys - 1)
+    places = torch.where(in_order[places] == user_posts, places, num_keys)
+    users = torch.repeat_interleave(user_post_counts, output_size=len(user_posts))
+    engaged = torch.zeros(num_users * (num_keys + 1), dtype=torch.bool, device=key_ids.device)
+    engaged = engaged.index_fill_(0, users * (num_keys + 1) + places, True)
+    return engaged.view(num_users, num_keys + 1)[:, of_key]
 
 
 def cosine_distillation_loss(

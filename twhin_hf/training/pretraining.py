@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from accelerate.utils import DynamoBackend
 from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
@@ -28,7 +29,12 @@ from transformers.trainer_utils import EvalLoopOutput, SchedulerType, unwrap_pef
 from twhin_hf.data.tokenization import tokenize_posts
 from twhin_hf.errors import InputError
 from twhin_hf.files import write_json
-from twhin_hf.modeling.packed_attention import attention_dropout, packed_attention_backend
+from twhin_hf.modeling.packed_attention import (
+    attention_dropout,
+    has_windows,
+    packed_attention_backend,
+    wants_flat_rows,
+)
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 from twhin_hf.modeling.settings import HEAD_NAMES, OBJECTIVES
 from twhin_hf.training.chance_warning import ChanceWarning, keys_of_batch
@@ -47,6 +53,7 @@ LOGGED_NAMES = (
     "mlm_loss",
     *(f"{name}_{figure}" for name in HEAD_NAMES for figure in ("loss", "accuracy")),
 )
+GPU_WORKERS = 4
 OBJECTIVE_NAMES = {"mlm": "MLM", "tpp": "TPP"}
 """How objectives are written, where it is not their own name."""
 
@@ -58,6 +65,11 @@ class PretrainingConfig(TrainingArguments):
     Args:
         logging_steps: Steps between two log entries.
         remove_unused_columns: Must be false: batches are no columns of a data set.
+        logging_nan_inf_filter: Let Trainer look at the loss of every step, for which a GPU has to
+            be waited for; the logged loss leaves out what is no number without it too.
+        optim: Optimizer; the fused one leaves out a bad step without being waited for.
+        dataloader_num_workers: Processes that prepare batches (default: 4 with a GPU, where they
+            are ready when it is; none without).
         dataloader_drop_last: Drop the last, short batch: it has fewer negatives.
         max_length: Maximum sequence length; longer texts are truncated (paper: 128).
         row_length: Tokens per packed row; 0 turns packing off and pads instead.
@@ -70,6 +82,9 @@ class PretrainingConfig(TrainingArguments):
             other in evaluation: eval_loss does not depend on per_device_eval_batch_size.
         upsample_languages: Draw every pair of languages as often as the largest one.
         dataset_num_proc: Processes that tokenize the texts.
+        torch_compile: Compile the encoder. Its shapes may differ: after the second batch no other
+            is compiled. `torch_compile_mode reduce-overhead` records a CUDA graph for each length
+            of batch, of which there are few where backends take flat rows.
         on_bad_step: What to do where the loss or gradient is no finite number, or has grown too
             much: stop the training, or skip the step. Ids of its posts go to bad_steps.jsonl.
         max_grad_growth: Gradient norm that counts as a bad step, as a multiple of the median of the
@@ -81,6 +96,9 @@ class PretrainingConfig(TrainingArguments):
 
     logging_steps: float = 50
     remove_unused_columns: bool = False
+    logging_nan_inf_filter: bool = False
+    optim: str = "adamw_torch_fused"
+    dataloader_num_workers: int | None = None  # type: ignore[assignment]
     dataloader_drop_last: bool = True
     max_length: int = 128
     row_length: int = 128
@@ -91,6 +109,7 @@ class PretrainingConfig(TrainingArguments):
     eval_block_size: int = 128
     upsample_languages: bool = False
     dataset_num_proc: int | None = None
+    torch_compile: bool = False
     on_bad_step: Literal["stop", "skip"] = "stop"
     max_grad_growth: float | None = None
 
@@ -98,6 +117,11 @@ class PretrainingConfig(TrainingArguments):
         has_accelerator = torch.accelerator.is_available()
         # Else transformers refuses bf16 on a CPU, which it can do.
         self.use_cpu = self.use_cpu or not has_accelerator
+        if self.dataloader_num_workers is None:
+            self.dataloader_num_workers = 0 if self.use_cpu else GPU_WORKERS
+        if self.accelerator_config is None and not self.use_cpu:
+            # Else each copy of a batch waits for all that the GPU has been given before.
+            self.accelerator_config = {"non_blocking": self.dataloader_pin_memory}
         super().__post_init__()
         if not has_accelerator:
             self.dataloader_pin_memory = False
@@ -178,7 +202,12 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             self._sampler = MixedSampler(sources, size)
         # Our data sets fetch a batch at once: it takes a batch where Trainer's takes a list.
         collate: Any = PackingCollator(
-            tokenizer, args.row_length, mlm_probability(model, args), args.seed
+            tokenizer,
+            args.row_length,
+            mlm_probability(model, args),
+            args.seed,
+            # Cached gradients take a few rows at a time: there have to be several.
+            is_flat=wants_flat_rows(model.config) and args.row_length > 0 and not args.cached_rows,
         )
         super().__init__(
             model=model,
@@ -189,6 +218,7 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             processing_class=tokenizer,
             **kwargs,
         )
+        self._compile_encoder()
         for stock in (ProgressCallback, PrinterCallback):
             self.remove_callback(stock)
         self.add_callback(TrainingProgress(f"{objectives_of(model)} on {_counted(self._data)}"))
@@ -199,6 +229,17 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._sampler
+
+    def _compile_encoder(self) -> None:
+        """Compiles the encoder, where `torch_compile` asks for it, and nothing else.
+
+        Trainer would compile the losses too, whose loops over blocks of logits gain nothing and
+        break the graph.
+        """
+        plugin = self.accelerator.state.dynamo_plugin
+        if plugin.backend != DynamoBackend.NO:
+            encoder_of(cast(Any, self.model)).compile(**plugin.to_kwargs())
+            plugin.backend = DynamoBackend.NO
 
     def compute_loss(
         self,
@@ -215,7 +256,9 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         if self.args.world_size > 1:
             for name, counted in (("engagements", "pair_posts"), ("distillation", "posts")):
                 if name in inputs:
-                    number = inputs["segment_ids"].new_tensor(len(inputs[name][counted])).float()
+                    number = torch.full(
+                        (), len(inputs[name][counted]), dtype=torch.float, device=self.args.device
+                    )
                     mean = self.accelerator.reduce(number, reduction="mean").clamp(min=1e-9)
                     inputs = inputs | {name: inputs[name] | {"num_items": mean}}
         outputs = model(**inputs)
@@ -260,7 +303,7 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             dataset,
             batch_sampler=own_batches(dataset, *self._eval_shares()),
             collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
+            num_workers=self.args.dataloader_num_workers or 0,
             pin_memory=self.args.dataloader_pin_memory,
         )
 
@@ -481,4 +524,5 @@ def _attention_backend(model: PreTrainedModel, args: PretrainingConfig) -> str:
     if model.config._attn_implementation == "eager":
         return "eager"
     dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else model.dtype
-    return packed_attention_backend(args.device, dtype, attention_dropout(model.config))
+    dropout, windows = attention_dropout(model.config), has_windows(model.config)
+    return packed_attention_backend(args.device, dtype, dropout, windows)
