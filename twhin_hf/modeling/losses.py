@@ -109,6 +109,7 @@ def masked_lm_loss(
     bias: Tensor | None,
     labels: Tensor,
     num_items: Tensor | int | None = None,
+    rows_at_once: int | None = None,
 ) -> Tensor:
     """Cross entropy of the decoder's logits, without ever holding all logits.
 
@@ -125,6 +126,7 @@ def masked_lm_loss(
         num_items: What to divide the sum by; by default the number of labels. Under several
             processes their mean number of labels makes the average of the processes' losses the
             loss of the joint batch.
+        rows_at_once: Rows whose logits are held at once, where `MAX_LOGITS` allows more.
 
     Returns:
         Scalar; 0, with gradients of 0, where nothing is masked.
@@ -138,7 +140,7 @@ def masked_lm_loss(
         bias = None if bias is None else bias.to(dtype)
     if bias is None:
         bias = weight.new_zeros(len(weight))
-    block = max(1, MAX_LOGITS // len(weight))
+    block = max(1, min(MAX_LOGITS // len(weight), rows_at_once or len(labels)))
     scale = 1 / (len(labels) if num_items is None else num_items)
     if not torch.is_grad_enabled():
         parts = (
