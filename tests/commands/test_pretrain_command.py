@@ -216,7 +216,9 @@ def test_a_network_brings_its_objectives(files, posts, capsys):
     command = ["pretrain", "--posts", paths["posts.parquet"]]
     stage1 = str(files / "stage1")
     assert main([*command, "--config", config, "--social_weight", "0", "--output_dir", stage1]) == 0
-    config = write_config(files, **TINY, head_steps=3, cached_rows=2)
+    half = TINY["per_device_train_batch_size"] // 2
+    large = {"per_device_train_batch_size": half, "contrastive_batch_size": 2 * half}
+    config = write_config(files, **TINY | large, head_steps=3)
     network = [*command, "--config", config, "--network", paths["network"]]
     network += ["--model_name_or_path", stage1, "--mlm_weight", "0"]
     network += ["--sentence_embedding", "engagement"]

@@ -262,8 +262,12 @@ def test_all_objectives_in_one_run(
 
 def test_cached_gradients_train_the_same(tiny_config, arguments, posts, network, tokenizer):
     ends = []
-    for cached_rows in (0, 2):
-        options = arguments(cached_rows=cached_rows, learning_rate=1e-3)
+    for contrastive_batch_size in (None, 16):
+        options = arguments(
+            learning_rate=1e-3,
+            per_device_train_batch_size=4 if contrastive_batch_size else 16,
+            contrastive_batch_size=contrastive_batch_size,
+        )
         trainer = trainer_of(tiny_config, options, posts, network, tokenizer)
         trainer.train()
         ends.append((trainer.model.state_dict(), trainer.state.log_history[-2]["loss"]))

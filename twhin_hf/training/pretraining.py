@@ -75,8 +75,10 @@ class PretrainingConfig(TrainingArguments):
         row_length: Tokens per packed row; 0 turns packing off and pads instead.
         mlm_probability: Share of the tokens to predict.
         head_learning_rate: Peak learning rate of the heads (default: that of the encoder).
-        cached_rows: Rows of a batch whose activations are held at once (cached gradients); 0 holds
-            all. Lets batches fit that are too large for the memory, for one more forward pass.
+        contrastive_batch_size: Pairs (or posts) of all processes that the losses compare at once,
+            where they are more than per_device_train_batch_size, which then says how many go
+            through the encoder at once (cached gradients). For one more forward pass, 4,096 pairs
+            take about the memory of 256.
         num_negatives: Negatives per translation pair; contrastive takes the batch's other texts.
         eval_block_size: Pairs that a loss over a batch (social, contrastive) compares with each
             other in evaluation: eval_loss does not depend on per_device_eval_batch_size.
@@ -104,7 +106,7 @@ class PretrainingConfig(TrainingArguments):
     row_length: int = 128
     mlm_probability: float | None = 0.15
     head_learning_rate: float | None = None
-    cached_rows: int = 0
+    contrastive_batch_size: int | None = None
     num_negatives: int = 1
     eval_block_size: int = 128
     upsample_languages: bool = False
@@ -135,8 +137,16 @@ class PretrainingConfig(TrainingArguments):
                 f"row_length is {self.row_length} and max_length {self.max_length}; row_length "
                 "must be 0 or more, and max_length 3 or more (two special tokens and one other)"
             )
-        if self.cached_rows < 0:
-            raise InputError(f"cached_rows is {self.cached_rows}; it must be 0 (off) or more")
+        at_once = super().train_batch_size * self.world_size
+        if self.contrastive_batch_size is not None and (
+            self.contrastive_batch_size < at_once or self.contrastive_batch_size % at_once
+        ):
+            raise InputError(
+                f"contrastive_batch_size is {self.contrastive_batch_size}; it must be a multiple "
+                f"of the {at_once} that go through the encoder at once, which are "
+                f"per_device_train_batch_size ({self.per_device_train_batch_size}) of "
+                f"{self.world_size} process(es)"
+            )
         if self.head_learning_rate is not None and not self.head_learning_rate > 0:
             raise InputError(
                 f"head_learning_rate is {self.head_learning_rate}; it must be above 0, or left out"
@@ -157,6 +167,13 @@ class PretrainingConfig(TrainingArguments):
                 f"eval_block_size is {self.eval_block_size}; it must be 2 or more: a pair alone "
                 "has no negatives"
             )
+
+    @property
+    def train_batch_size(self) -> int:
+        """Pairs (or posts) of a process whose losses are computed together."""
+        if self.contrastive_batch_size is None:
+            return super().train_batch_size
+        return self.contrastive_batch_size // self.world_size
 
 
 class PretrainingTrainer(StepChecksMixin, PublishingMixin):
@@ -186,14 +203,18 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         **kwargs: Any,
     ):
         size = args.train_batch_size * args.world_size
+        at_once = args.per_device_train_batch_size * max(1, args.n_gpu)
+        is_cached = args.train_batch_size > at_once
         for source in sources:
             if len(source.sampler) < size:
                 raise InputError(
                     f"{len(source.sampler):,} {source.name} do not fill one batch of {size:,}; "
-                    "lower per_device_train_batch_size, or bring more data"
+                    f"lower {'contrastive' if is_cached else 'per_device_train'}_batch_size, or "
+                    "bring more data"
                 )
         model.set_attn_implementation(_attention_backend(model, args))
-        cast(Any, unwrap_peft_model(model)).cache_gradients(args.cached_rows or None)
+        blocks = args.train_batch_size // at_once if is_cached else None
+        cast(Any, unwrap_peft_model(model)).cache_gradients(blocks)
         self._data = {source.name: len(cast(Any, source.batches)) for source in sources}
         train: TorchDataset = sources[0].batches
         self._sampler: Sampler[int] = sources[0].sampler
@@ -207,7 +228,9 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             mlm_probability(model, args),
             args.seed,
             # Cached gradients take a few rows at a time: there have to be several.
-            is_flat=wants_flat_rows(model.config) and args.row_length > 0 and not args.cached_rows,
+            is_flat=wants_flat_rows(model.config)
+            and args.row_length > 0
+            and args.contrastive_batch_size is None,
         )
         super().__init__(
             model=model,
@@ -381,6 +404,11 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             self._log_sums[name] = self._log_sums.get(name, 0.0) + value
             self._log_counts[name] = self._log_counts.get(name, 0) + 1
 
+    def _begin_log(self) -> None:
+        super()._begin_log()
+        # What Trainer compares with that option, and no more, when the run is resumed.
+        self.state.train_batch_size = self.args.per_device_train_batch_size
+
     def _reset_sums(self) -> None:
         self._log_sums, self._log_counts, self._since = {}, {}, time.perf_counter()
 
@@ -471,10 +499,11 @@ def check_model(
                 "a batch of one pair has no negatives; per_device_train_batch_size must be 2 or "
                 "more"
             )
-        if args.gradient_accumulation_steps > 1:
+        if args.gradient_accumulation_steps > 1 and args.contrastive_batch_size is None:
             logger.warning(
                 "gradient_accumulation_steps is %d: negatives come from one small batch at a time, "
-                "which is not the same as one large batch",
+                "which is not the same as one large batch; contrastive_batch_size makes one, in as "
+                "little memory",
                 args.gradient_accumulation_steps,
             )
     if config.pad_token_id != tokenizer.pad_token_id:
