@@ -3,7 +3,13 @@ import pyarrow as pa
 import pytest
 
 from twhin_hf.data.tokenization import language_codes, tokenize_posts
-from twhin_hf.training.batches import LanguageSampler, PairBatches, PostBatches, pair_rows
+from twhin_hf.training.batches import (
+    LanguageSampler,
+    PairBatches,
+    PostBatches,
+    known_pairs,
+    pair_rows,
+)
 from twhin_hf.training.collators import PackingCollator
 
 
@@ -133,3 +139,15 @@ def test_waste_on_real_posts_is_below_five_per_cent(tokenizer):
         wasted.append(1 - batch.sum() / (layout.num_rows * layout.width))
     assert np.mean(wasted) < 0.05
     assert max(wasted) < 0.1
+
+
+def test_known_pairs_over_several_blocks_are_those_of_sets(monkeypatch):
+    monkeypatch.setattr(LanguageSampler, "BLOCK", 7)
+    pairs = np.random.default_rng(0).integers(0, 20, (60, 2))
+    offsets, positives = known_pairs(pairs, 25)
+    expected = [set() for _ in range(25)]
+    for one, other in pairs.tolist():
+        expected[one].add(other)
+        expected[other].add(one)
+    found = [positives[offsets[i] : offsets[i + 1]].tolist() for i in range(25)]
+    assert found == [sorted(others) for others in expected]
