@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LOCKED := --quiet --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-oldest fuzz soak lint format lock check-lock audit benchmarks clean
+.PHONY: help install quickstart test test-oldest wheel fuzz soak lint format lock check-lock audit benchmarks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -41,13 +41,16 @@ $(VENV)/.transformers-tests: $(VENV)/.installed
 	tar -xzf transformers-*.tar.gz "$$(basename transformers-*.tar.gz .tar.gz)/tests"
 	touch $@
 
+wheel: install ## Build wheel and source archive in dist/, and try them on other Pythons
+	$(BIN)/python .ci/try_wheel.py dist
+
 test-oldest: $(VENV)-oldest/.installed ## Load, save, publish and pull with the oldest libraries supported
 	$(VENV)-oldest/bin/python -m pytest tests/hub/test_matrix.py
 
 $(VENV)-oldest/.installed: setup.cfg constraints-oldest.txt
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/pip install --quiet --upgrade pip
-	$(VENV)-oldest/bin/pip install --quiet torch pytest --editable '.[peft,sentence-transformers]' -c constraints-oldest.txt
+	$(VENV)-oldest/bin/pip install --quiet torch pytest --editable '.[train,peft,sentence-transformers]' -c constraints-oldest.txt
 	touch $@
 
 # atheris is built for few versions of Python.
@@ -94,4 +97,4 @@ benchmarks: install ## Run the speed comparisons (about 15 minutes)
 	$(BIN)/python examples/benchmarks/network_embedding.py
 
 clean: ## Remove what was made, but for runs/
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-tools build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

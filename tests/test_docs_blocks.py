@@ -40,7 +40,7 @@ NAMES = {
 }
 """Names of the Hub, and the folders that stand in for them."""
 
-NOT_RUN = {"pip install .": "it installs the package that is tested, from an index"}
+NOT_RUN = {"pip install .[all]": "it installs the package that is tested, from an index"}
 
 TRAINING = [
     "--max_steps=2", "--per_device_train_batch_size=8", "--gradient_accumulation_steps=1",

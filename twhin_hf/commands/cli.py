@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from twhin_hf.errors import InputError
+from twhin_hf.extras import check_command
 from twhin_hf.stopping import ending_on_signals, leave_children
 from twhin_hf.version import __version__
 
@@ -87,6 +88,7 @@ COMMANDS = {
     "convert": ("convert:convert", "Convert a checkpoint into ours, or ours into a plain encoder"),
     "export": ("export:export", "Export an encoder to ONNX, OpenVINO or torch.export"),
     "push": ("push:push", "Publish a model, an adapter or a benchmark on the Hub"),
+    "plan": ("plan:plan", "Say how long a run takes, and how much memory and disk"),
     "synthesize": ("synthesize:synthesize", "Generate a small social network to try things on"),
     "completion": ("completion:completion", "Print the shell's completion script"),
 }
@@ -104,6 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name is None:
         return _overview(arguments)
     configure_logging(logging.DEBUG if debug else logging.INFO)
+    try:
+        check_command(name)
+    except ModuleNotFoundError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
     try:
         # Late: the parser, and whatever the command imports, are for one command alone.
         from twhin_hf.commands.parsing import call, parse_command
