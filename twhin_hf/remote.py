@@ -7,6 +7,7 @@ environment.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,6 +68,45 @@ def remote_files(address: str) -> tuple[Any, list[str]]:
     if not parquet:
         raise FileNotFoundError(f"there is nothing at {address}; check the address")
     return system, parquet
+
+
+def system_for_engine(system: Any) -> Any:
+    """A file system as DuckDB asks it: under a name that DuckDB has no reader of its own for.
+
+    Args:
+        system: Of fsspec.
+
+    Returns:
+        One of the same paths, whose protocol is its name.
+    """
+    from fsspec import AbstractFileSystem
+
+    name = system.protocol if isinstance(system.protocol, str) else system.protocol[0]
+
+    class Shown(AbstractFileSystem):
+        cachable = False
+        protocol = f"fsspec-{name}"
+
+        def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+            return system.open(_inner(path), mode, **options)
+
+        def info(self, path: str, **options: Any) -> Any:
+            return system.info(_inner(path), **options)
+
+        def glob(self, path: str, **options: Any) -> Any:
+            return system.glob(_inner(path), **options)
+
+        def modified(self, path: str) -> datetime.datetime:
+            try:
+                return system.modified(_inner(path))
+            except NotImplementedError:  # the Hub's, of files whose commit was not asked for
+                return datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
+
+    return Shown()
+
+
+def _inner(path: str) -> str:
+    return path.rpartition("://")[2]
 
 
 def remote_fingerprint(address: str) -> str:

@@ -22,7 +22,7 @@ from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError
 from twhin_hf.files import list_files, parse_json
 from twhin_hf.lines import BLOCK_SIZE, iterate_lines
-from twhin_hf.remote import is_remote, remote_files
+from twhin_hf.remote import is_remote, remote_files, system_for_engine
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
 from twhin_hf.text_tables import Columns, csv_header, json_keys, read_csv, read_json_lines
@@ -146,10 +146,10 @@ def _read_remote(address: str, connection: ibis.BaseBackend) -> ir.Table:
     """Files of another place, read as they are needed: row groups, and columns of them."""
     system, files = remote_files(address)
     engine = getattr(connection, "con")  # noqa: B009 - as below
-    protocol = system.protocol if isinstance(system.protocol, str) else system.protocol[0]
-    if protocol not in engine.list_filesystems():
-        engine.register_filesystem(system)
-    paths = [glob.escape(system.unstrip_protocol(file)) for file in files]
+    shown = system_for_engine(system)
+    if shown.protocol not in engine.list_filesystems():
+        engine.register_filesystem(shown)
+    paths = [glob.escape(f"{shown.protocol}://{file}") for file in files]
     return connection.read_parquet(paths, union_by_name=True)
 
 

@@ -7,7 +7,7 @@ from transformers import TrainerCallback
 
 from twhin_hf.data.language_sampling import resample_languages
 from twhin_hf.data.tokenization import language_codes, tokenize_posts
-from twhin_hf.training.batches import PairBatches, PostBatches, pair_rows
+from twhin_hf.training.batches import PairBatches, PostBatches, pair_rows, posts_of_keys
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 from twhin_hf.training.streaming import (
     StreamedPairs,
@@ -222,3 +222,10 @@ def test_rows_are_found_again(stream, pairs):
     rows, _ = pair_rows(stream.posts, pairs)
     names = np.array(stream.posts["post_id"][:])
     assert names[rows[:, 0]].tolist() == pairs["anchor_id"].to_pylist()
+
+
+def test_posts_of_a_step_are_told_by_their_ids(stream):
+    pairs = StreamedPairs(PostBatches(stream.posts), stream.pairs)
+    names = stream.posts["post_id"][:]
+    anchor, positive = pairs.pairs[5]
+    assert posts_of_keys(pairs, [5 + 122 * 3]) == [names[anchor], names[positive]]
