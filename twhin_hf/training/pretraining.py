@@ -248,7 +248,14 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         self.add_callback(ChanceWarning(keys_of_batch(model.config, size)))
         self.add_callback(CollapseWarning())
         self._languages: dict[str, float] = {}
-        self._since = time.perf_counter()
+        self._since, self._waited = time.perf_counter(), 0.0
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's; notes how long a step waits for its batches."""
+        began = time.perf_counter()
+        batches = super().get_batch_samples(*args, **kwargs)
+        self._waited += time.perf_counter() - began
+        return batches
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._sampler
@@ -369,7 +376,8 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds each loss and accuracy of training, and real tokens, also by the second.
 
-        A loss is the mean over the batches that had what it needs.
+        A loss is the mean over the batches that had what it needs. `data_wait` is the share of the
+        time for which steps of this process wait for their batches.
         """
         if self._log_sums and "eval_loss" not in logs:
             names = list(self._log_sums)
@@ -379,6 +387,7 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             seconds = time.perf_counter() - self._since
             logs["tokens"] = tokens = values.pop("tokens")
             logs["tokens_per_second"] = round(tokens / seconds, 1)
+            logs["data_wait"] = round(self._waited / seconds, 4)
             for name, value in values.items():
                 logs[name] = value / (self._log_counts[name] * self.args.world_size)
             self._reset_sums()
@@ -410,7 +419,8 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         self.state.train_batch_size = self.args.per_device_train_batch_size
 
     def _reset_sums(self) -> None:
-        self._log_sums, self._log_counts, self._since = {}, {}, time.perf_counter()
+        self._log_sums, self._log_counts = {}, {}
+        self._since, self._waited = time.perf_counter(), 0.0
 
     def _save_files(self, output_dir: str, state_dict: dict | None) -> None:
         """Saves the model and tokenizer; the arguments as JSON, where Trainer writes a pickle."""

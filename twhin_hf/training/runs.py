@@ -14,12 +14,14 @@ from transformers import TrainingArguments
 from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError
 from twhin_hf.run_folder import differences, read_run, run_folder
+from twhin_hf.scratch import remove
 from twhin_hf.training.checkpoints import (
     list_checkpoints,
     newest_checkpoint,
     remove_checkpoints,
 )
 from twhin_hf.training.record import changed_options
+from twhin_hf.training.streaming import STREAM_NAME
 
 MODEL_FILES = ("model*.safetensors", "adapter_model.safetensors")
 """What a training has made when it has ended."""
@@ -52,6 +54,7 @@ def discard_training(folder: Path) -> None:
     remove_checkpoints(folder)
     for name in ("bad_steps.jsonl", "eval_results.json", "all_results.json"):
         (folder / name).unlink(missing_ok=True)
+    remove(folder / STREAM_NAME)
 
 
 @contextmanager
