@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -62,31 +62,35 @@ def write_tensors(path: Path, tensors: Mapping[str, Blocks]) -> None:
                 file.write(np.ascontiguousarray(block, dtype).reshape(-1).view(np.uint8).data)
 
 
-def reserve_table(path: Path, name: str, shape: tuple[int, int]) -> None:
-    """Makes a safetensors file of one float32 table, all 0, to be filled by `write_rows`."""
-    header = _header({name: Blocks(np.dtype(np.float32), shape, ())})
+def reserve_tensor(path: Path, name: str, dtype: type, shape: tuple[int, ...]) -> None:
+    """Makes a safetensors file of one tensor, all 0, to be filled by `write_rows`."""
+    header = _header({name: Blocks(np.dtype(dtype), shape, ())})
     with path.open("wb") as file:
         file.write(header)
-        file.truncate(len(header) + 4 * math.prod(shape))
+        file.truncate(len(header) + np.dtype(dtype).itemsize * math.prod(shape))
 
 
 def write_rows(path: Path, first: int, rows: np.ndarray) -> None:
-    """Writes rows into a table of `reserve_table`; processes may write to one at the same time.
+    """Writes rows into a file of `reserve_tensor`; processes may write to one at the same time.
 
     Args:
         path: Of the file.
-        first: Row of the table that `rows` begins at.
-        rows: float32 `[count, dimension]`.
+        first: Row of the tensor that `rows` begins at.
+        rows: `[count, …]`, of the dtype of the file.
     """
     with path.open("r+b") as file:
         header_size = int.from_bytes(file.read(8), "little")
-        file.seek(8 + header_size + 4 * first * rows.shape[1])
+        file.seek(8 + header_size + first * rows.itemsize * math.prod(rows.shape[1:]))
         for block in row_blocks(rows):
-            file.write(np.ascontiguousarray(rows[block], np.float32).data)
+            file.write(np.ascontiguousarray(rows[block]).data)
 
 
-def map_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Maps the tensors of a safetensors file, read-only.
+def map_tensors(path: Path, mode: Literal["r", "c"] = "r") -> dict[str, np.ndarray]:
+    """Maps the tensors of a safetensors file.
+
+    Args:
+        path: Of the file.
+        mode: Read-only, or copied where it is written to; torch wants the latter.
 
     Raises:
         InputError: The file is no safetensors file, or cut short.
@@ -113,7 +117,7 @@ def map_tensors(path: Path) -> dict[str, np.ndarray]:
             if 8 + header_size + end > size:
                 raise InputError(f"{size} bytes instead of {8 + header_size + end}")
             found[name] = (
-                np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
+                np.memmap(path, dtype, mode=mode, offset=offset, shape=shape)
                 if math.prod(shape)
                 else np.zeros(shape, dtype)
             )
