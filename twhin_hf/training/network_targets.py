@@ -11,7 +11,8 @@ from datasets import Dataset
 from twhin_hf.errors import InputError
 from twhin_hf.id_rows import rows_of_ids
 from twhin_hf.network.engagements import pair_keys
-from twhin_hf.network.folder import Network, row_blocks
+from twhin_hf.network.folder import Network
+from twhin_hf.network.tensor_files import row_blocks
 from twhin_hf.training.masking import mix, random_numbers
 from twhin_hf.training.packing import positions_in_posts
 
