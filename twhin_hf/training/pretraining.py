@@ -42,6 +42,7 @@ from twhin_hf.training.collapse import CollapseWarning, alignment, mean_cosine, 
 from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.held_out import HeldOutFigures, held_out_outputs, own_batches
 from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler
+from twhin_hf.training.muon import WithMuon, hidden_matrices
 from twhin_hf.training.progress import TrainingProgress
 from twhin_hf.training.publishing import PublishingMixin
 from twhin_hf.training.record import training_record, write_training_record
@@ -74,6 +75,8 @@ class PretrainingConfig(TrainingArguments):
         max_length: Maximum sequence length; longer texts are truncated (paper: 128).
         row_length: Tokens per packed row; 0 turns packing off and pads instead.
         mlm_probability: Share of the tokens to predict.
+        optim_matrices: Optimizer of the matrices of the encoder's layers: optim's, or muon, which
+            needs far fewer steps from scratch; embeddings, heads and vectors keep optim.
         head_learning_rate: Peak learning rate of the heads (default: that of the encoder).
         contrastive_batch_size: Pairs (or posts) of all processes that the losses compare at once,
             where they are more than per_device_train_batch_size, which then says how many go
@@ -105,6 +108,7 @@ class PretrainingConfig(TrainingArguments):
     max_length: int = 128
     row_length: int = 128
     mlm_probability: float | None = 0.15
+    optim_matrices: Literal["optim", "muon"] = "optim"
     head_learning_rate: float | None = None
     contrastive_batch_size: int | None = None
     num_negatives: int = 1
@@ -156,6 +160,8 @@ class PretrainingConfig(TrainingArguments):
                 f"num_negatives is {self.num_negatives}; it must be 1 or more: of translations "
                 "alone nothing can be learnt"
             )
+        if self.optim_matrices not in ("optim", "muon"):
+            raise InputError(f"optim_matrices is {self.optim_matrices!r}; it must be optim or muon")
         if self.on_bad_step not in ("stop", "skip"):
             raise InputError(f"on_bad_step is {self.on_bad_step!r}; it must be stop or skip")
         if self.max_grad_growth is not None and not self.max_grad_growth > 1:
@@ -212,6 +218,10 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
                     f"lower {'contrastive' if is_cached else 'per_device_train'}_batch_size, or "
                     "bring more data"
                 )
+        if args.optim_matrices == "muon" and unwrap_peft_model(model) is not model:
+            raise InputError(
+                "optim_matrices is muon, and LoRA's matrices are no whole ones; set it to optim"
+            )
         model.set_attn_implementation(_attention_backend(model, args))
         blocks = args.train_batch_size // at_once if is_cached else None
         cast(Any, unwrap_peft_model(model)).cache_gradients(blocks)
@@ -296,20 +306,25 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """As Trainer's; the heads may have a learning rate of their own."""
+        """As Trainer's; heads and matrices may have a learning rate and an optimizer of their own.
+
+        Raises:
+            InputError: Muon, where a process holds no whole matrices, or torch has none.
+        """
+        is_new = self.optimizer is None
         optimizer = super().create_optimizer(*args, **kwargs)
-        rate = self.args.head_learning_rate
-        if rate is None:
-            return optimizer
         model: Any = unwrap_peft_model(self.accelerator.unwrap_model(self.model))
-        heads = {id(value) for head in model.heads().values() for value in head.parameters()}
-        for group in list(optimizer.param_groups):
-            own = [value for value in group["params"] if id(value) in heads]
-            group["params"] = [value for value in group["params"] if id(value) not in heads]
-            if own:
-                options = {key: value for key, value in group.items() if key != "params"}
-                optimizer.add_param_group(options | {"params": own, "lr": rate})
-        return optimizer
+        rate = self.args.head_learning_rate
+        if rate is not None:
+            _set_rate_of_heads(optimizer, model, rate)
+        if is_new and self.args.optim_matrices == "muon":
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise InputError(
+                    "muon needs whole matrices and gradients on every process, which FSDP and "
+                    "DeepSpeed share out; set optim_matrices to optim, or train without them"
+                )
+            self.optimizer = WithMuon(optimizer, hidden_matrices(model))
+        return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """As Trainer's; warns where the learning rate never reaches its height."""
@@ -447,6 +462,16 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             # Now that the tokenizer is there: its special tokens are left out of a mean.
             encoder = encoder_of(self.accelerator.unwrap_model(self.model))
             write_sentence_transformer_files(folder, encoder.config, encoder.max_seq_length)
+
+
+def _set_rate_of_heads(optimizer: torch.optim.Optimizer, model: Any, rate: float) -> None:
+    heads = {id(value) for head in model.heads().values() for value in head.parameters()}
+    for group in list(optimizer.param_groups):
+        own = [value for value in group["params"] if id(value) in heads]
+        group["params"] = [value for value in group["params"] if id(value) not in heads]
+        if own:
+            options = {key: value for key, value in group.items() if key != "params"}
+            optimizer.add_param_group(options | {"params": own, "lr": rate})
 
 
 @torch.no_grad()
