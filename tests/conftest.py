@@ -209,3 +209,28 @@ def translation_pairs(texts):
             "source": ["test"] * len(rows),
         }
     )
+
+
+@pytest.fixture
+def varlen(monkeypatch):
+    """torch's attention over flat rows needs a GPU: a plain one of the same signature stands in."""
+    import types
+
+    import torch.nn.functional as F
+
+    from twhin_hf.modeling.packed_attention import VARLEN, register_varlen_attention
+
+    def varlen_attn(query, key, value, cu_q, cu_k, max_q, max_k, *, window_size=(-1, -1)):
+        places = torch.arange(len(query), device=query.device)
+        posts = torch.searchsorted(cu_q[1:].long(), places, right=True)
+        ahead = places - places[:, None]
+        left, right = (size if size >= 0 else max_q for size in window_size)
+        seen = (posts == posts[:, None]) & (ahead >= -left) & (ahead <= right)
+        states = [states.transpose(0, 1) for states in (query, key, value)]
+        return F.scaled_dot_product_attention(*states, seen).transpose(0, 1)
+
+    module = types.ModuleType("torch.nn.attention.varlen")
+    module.varlen_attn = varlen_attn
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", module)
+    register_varlen_attention()
+    return VARLEN

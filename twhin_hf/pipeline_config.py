@@ -85,6 +85,8 @@ class PipelineConfig(SplitConfig):
         stage1: Fields of SocialPretrainingConfig for MLM on posts before; none by default.
         stage2: Fields of SocialPretrainingConfig for the objectives.
         evaluation: Options of the engagement benchmark.
+        streaming: Train on shards of tokens on the disk (`pretrain --streaming`), for more posts
+            than memory holds.
         records_per_user: Number of records of a user in the benchmark, or null for all (paper: 1).
         max_posts: Maximum number of posts per language in the benchmark, or null for all (paper:
             10,000).
@@ -119,6 +121,7 @@ class PipelineConfig(SplitConfig):
     stage1: dict[str, Any] | None = None
     stage2: dict[str, Any] = field(default_factory=recommended_stage)
     evaluation: EngagementConfig = field(default_factory=EngagementConfig)
+    streaming: bool = False
     records_per_user: int | None = 1
     max_posts: int | None = 10_000
 

@@ -22,6 +22,7 @@ from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError
 from twhin_hf.files import list_files, parse_json
 from twhin_hf.lines import BLOCK_SIZE, iterate_lines
+from twhin_hf.remote import is_remote, remote_files, system_for_engine
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
 from twhin_hf.text_tables import Columns, csv_header, json_keys, read_csv, read_json_lines
@@ -92,7 +93,8 @@ def read_table(
     with "." or "_" are not. A column that any row has is read.
 
     Args:
-        source: A file, a folder of files of one format, or a table of any Ibis back end.
+        source: A file, a folder of files of one format, the address of Parquet files elsewhere
+            (`hf://`, `s3://`), or a table of any Ibis back end.
         required: Columns that must be there.
         optional: Columns that may be missing; the table that comes back has those found.
         connection: The engine that reads files; see `open_engine`.
@@ -122,6 +124,9 @@ def read_table(
     wanted = Columns(names, {*required, *(columns or {})}, option)
     if not isinstance(source, (str, Path)):
         return _select(source, wanted, describe(source))
+    if is_remote(source):
+        with read_errors(source):
+            return _select(_read_remote(source, connection), wanted, source)
     kind, files = _list_files(Path(source), table_format)
     # Text is read in blocks, whatever the limit.
     with read_errors(source, has_memory_limit=False):
@@ -135,6 +140,17 @@ def read_table(
         else:
             blocks = read_csv(engine, files, table_format, wanted)
         return _write_blocks(blocks, connection, wanted)
+
+
+def _read_remote(address: str, connection: ibis.BaseBackend) -> ir.Table:
+    """Files of another place, read as they are needed: row groups, and columns of them."""
+    system, files = remote_files(address)
+    engine = getattr(connection, "con")  # noqa: B009 - as below
+    shown = system_for_engine(system)
+    if shown.protocol not in engine.list_filesystems():
+        engine.register_filesystem(shown)
+    paths = [glob.escape(f"{shown.protocol}://{file}") for file in files]
+    return connection.read_parquet(paths, union_by_name=True)
 
 
 def _write_blocks(

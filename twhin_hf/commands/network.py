@@ -137,13 +137,15 @@ def embed(
     table_format: TableFormat,
     posts: str | None = None,
     exclude_posts: str | None = None,
+    engine: Literal["duckdb", "torchrec"] = "duckdb",
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
     """Learn user and post vectors from an engagement log.
 
     `--method twhin` embeds it as the TwHIN-BERT paper does. The same command again goes on where it
-    stopped.
+    stopped. Over several processes or machines, each of which holds a part of the vectors and sees
+    the output folder: `torchrun --nproc-per-node 2 -m twhin_hf network embed --engine torchrec …`.
 
     Args:
         engagements: Engagement log (user_id, post_id, relation): Parquet, CSV or JSON lines; file
@@ -155,10 +157,15 @@ def embed(
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder. Engagements with
             other posts are dropped.
         exclude_posts: Posts that must not take part, a file with the column post_id.
+        engine: Where it runs: duckdb, one process; torchrec, the processes of torchrun (needs
+            twhin_hf[torchrec]).
         overwrite: Begin anew where the output holds a finished run, or one of other options.
         progress: Show a progress bar.
     """
+    from collections.abc import Callable
+    from contextlib import ExitStack
     from dataclasses import asdict
+    from functools import partial
     from pathlib import Path
 
     from twhin_hf.files import read_json_object, write_json
@@ -166,7 +173,10 @@ def embed(
     from twhin_hf.network.folder import (
         CHECKPOINT_FILE,
         METADATA_FILE,
+        PARTS_FOLDER,
+        Network,
         load_network,
+        remove_checkpoint,
         save_network,
     )
     from twhin_hf.network.holdout import name_metrics
@@ -179,20 +189,36 @@ def embed(
     outdated = "outdated"
 
     def discard(folder: Path) -> None:
-        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        remove_checkpoint(folder)
         if made.exists():  # the older network stays until the new one is whole
             write_json(made, read_json_object(made) | {outdated: True})
 
-    with run_folder(
-        output,
-        "network embed",
-        options_of_result(log, config, table_format),
-        data={"engagements": engagements, "posts": posts, "exclude_posts": exclude_posts},
-        seed=config.seed,
-        results=(METADATA_FILE, CHECKPOINT_FILE),
-        overwrite=overwrite,
-        discard=discard,
-    ) as run:
+    with ExitStack() as stack:
+        learn: Callable[..., Network | None] = embed_network
+        options = options_of_result(log, config, table_format)
+        if engine == "torchrec":
+            from twhin_hf.network.processes import processes_of_torchrun
+            from twhin_hf.network.sharded import check_sharded, embed_sharded
+
+            check_sharded(config)
+            processes = stack.enter_context(processes_of_torchrun())
+            if processes.rank:  # process 0 reads and writes all but shards
+                embed_sharded(None, config, processes=processes, output=output, progress=False)
+                return
+            learn = partial(embed_sharded, processes=processes)
+            options["engine"] = engine
+        run = stack.enter_context(
+            run_folder(
+                output,
+                "network embed",
+                options,
+                data={"engagements": engagements, "posts": posts, "exclude_posts": exclude_posts},
+                seed=config.seed,
+                results=(METADATA_FILE, CHECKPOINT_FILE, PARTS_FOLDER),
+                overwrite=overwrite,
+                discard=discard,
+            )
+        )
         if run.is_finished:
             return
         if run.is_resumed and made.exists() and outdated not in read_json_object(made):
@@ -207,9 +233,9 @@ def embed(
                 engagements, posts, exclude_posts=excluded, table_format=table_format, **vars(log)
             )
             report("Engagement log", asdict(graph.report))
-            network = embed_network(
-                graph, config, output=output, resume=run.is_resumed, progress=progress
-            )
+            learnt = learn(graph, config, output=output, resume=run.is_resumed, progress=progress)
+            assert learnt is not None
+            network = learnt
             save_network(network, output)
     learned = {name: network.metadata[name] for name in ("num_training_edges", "loss")}
     report(f"Network, saved in {output}", learned | name_metrics(network.metadata["metrics"]))

@@ -12,6 +12,7 @@ from twhin_hf.commands.declared import optional_fields
 from twhin_hf.data.text_normalization import Normalization
 from twhin_hf.errors import InputError
 from twhin_hf.modeling.settings import ObjectiveSettings
+from twhin_hf.remote import is_remote, remote_files
 
 logger = logging.getLogger(__name__)
 
@@ -221,5 +222,7 @@ def check_paths(owner: Any, *names: str) -> None:
     """
     for name in names:
         path = getattr(owner, name)
-        if path and not Path(path).exists():
+        if is_remote(path):
+            remote_files(path)
+        elif path and not Path(path).exists():
             raise FileNotFoundError(f"{name}: there is no {path}")

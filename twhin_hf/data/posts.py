@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from twhin_hf.errors import InputError
 from twhin_hf.files import process_folder
+from twhin_hf.mapped import mapped_table
 from twhin_hf.report import counts_sentence
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import (
@@ -169,9 +170,13 @@ def _memory_map(table: ir.Table, folder: Path) -> tuple[Dataset, int]:
     """Writes the Arrow stream that `datasets` maps; also counts the cut texts."""
     from datasets import Dataset
 
-    path, num_cut = folder / f"posts-{uuid.uuid4().hex}.arrow", 0
-    with pa.ipc.new_stream(path, _SCHEMA) as stream:
+    num_cut = 0
+
+    def blocks() -> Iterator[pa.Table]:
+        nonlocal num_cut
         for block in table_batches(table, _ROWS_PER_BATCH, folder):
             num_cut += pc.sum(block["is_cut"]).as_py() or 0
-            stream.write_table(block.select(_SCHEMA.names).cast(_SCHEMA))
+            yield block.select(_SCHEMA.names).cast(_SCHEMA)
+
+    path = mapped_table(blocks(), _SCHEMA, folder / f"posts-{uuid.uuid4().hex}.arrow")
     return Dataset.from_file(str(path)), num_cut

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from twhin_hf.data.post_times import read_post_times
 from twhin_hf.data.split_config import SplitConfig
-from twhin_hf.data.splits import SPLITS, Ids, check_no_leak, split_posts
+from twhin_hf.data.splits import SPLITS, Ids, check_no_leak, split_posts, strings
 from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource
@@ -104,7 +104,9 @@ def split_by_time(times: pa.Array, validation_from: int, test_from: int) -> np.n
     known = np.asarray(pc.is_valid(times))
     values = np.asarray(pc.fill_null(times, 0))
     edges = np.array([validation_from, test_from])
-    return np.where(known, np.array(SPLITS)[np.searchsorted(edges, values, side="right")], "")
+    names = np.array(SPLITS, object)[np.searchsorted(edges, values, side="right")]
+    names[~known] = ""
+    return names
 
 
 def make_split(
@@ -168,7 +170,7 @@ def check_unseen(network: Network, post_ids: Ids, split: Split) -> None:
             by time, it has seen engagements of the time of validation and test, or does not say
             that it has not.
     """
-    ids = post_ids if isinstance(post_ids, (pa.Array, pa.ChunkedArray)) else pa.array(post_ids[:])
+    ids = strings(post_ids)
     if len(ids) != len(split.names):
         raise InputError(
             f"The split is of {len(split.names):,} posts, and there are {len(ids):,}; give the "

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from twhin_hf.errors import InputError
-from twhin_hf.network.folder import row_blocks
+from twhin_hf.network.tensor_files import row_blocks
 
 logger = logging.getLogger(__name__)
 

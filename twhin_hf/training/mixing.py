@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 
 from twhin_hf.errors import InputError
 from twhin_hf.training.batches import LanguageSampler, PostBatch
+from twhin_hf.training.streaming import StreamSampler
 
 
 class BatchSource(NamedTuple):
@@ -26,7 +27,7 @@ class BatchSource(NamedTuple):
 
     name: str
     batches: Any
-    sampler: LanguageSampler
+    sampler: LanguageSampler | StreamSampler
     proportion: float = 1.0
 
 

@@ -244,7 +244,7 @@ def _batches(
         for side in "ab"
     ]
     texts = concatenate_datasets(sides)
-    texts = texts.add_column("post_id", np.arange(len(texts)).astype(str))
+    texts = texts.add_column("post_id", pa.array(np.arange(len(texts))).cast(pa.string()))
     tokenized = tokenize(texts, tokenizer, args)
     lengths = pc.list_value_length(tokenized.with_format("arrow")[:].column("input_ids"))
     if cut := pc.sum(pc.equal(lengths, args.max_length)).as_py():
