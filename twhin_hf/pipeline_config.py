@@ -17,8 +17,8 @@ from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
 from twhin_hf.path_names import path_name
-from twhin_hf.remote import is_remote, remote_files
 from twhin_hf.recommendation.engagement_config import EngagementConfig
+from twhin_hf.remote import is_remote, remote_files
 from twhin_hf.table_format import TableFormat
 
 
@@ -63,8 +63,8 @@ class PipelineConfig(SplitConfig):
 
     Args:
         output: Output folder.
-        engagements: Engagement log (user_id, post_id): Parquet, CSV or JSON lines; file or folder, or
-            the address of Parquet files (hf://datasets/…, s3://…).
+        engagements: Engagement log (user_id, post_id): Parquet, CSV or JSON lines; file or folder,
+            or the address of Parquet files (hf://datasets/…, s3://…).
         posts: Posts (post_id, text, lang), likewise.
         synthetic: Generated data to run on if no log and posts are given.
         split_seed: Seed of the split by a hash into training, validation and test posts.
