@@ -8,6 +8,7 @@ import pytest
 from twhin_hf.data.posts import read_posts
 from twhin_hf.data_fingerprint import data_fingerprint
 from twhin_hf.network.pairs import read_pairs
+from twhin_hf.pipeline_config import PipelineConfig
 from twhin_hf.remote import remote_files
 
 
@@ -64,3 +65,12 @@ def test_what_cannot_be_read_is_told(bucket):
     bucket("posts/a.parquet", shard(range(3)).select(["text"]))
     with pytest.raises(ValueError, match="post_id"):
         read_posts("memory://bucket/posts")
+
+
+def test_the_main_job_looks_for_its_data_at_the_start(bucket):
+    bucket("posts.parquet", shard(range(3)))
+    data = {"engagements": "memory://bucket/log", "posts": "memory://bucket/posts.parquet"}
+    with pytest.raises(FileNotFoundError, match="nothing at memory://bucket/log"):
+        PipelineConfig(output="run", encoder={}, **data)
+    bucket("log/a.parquet", pa.table({"user_id": [1], "post_id": [2]}))
+    assert PipelineConfig(output="run", encoder={}, **data).posts == data["posts"]

@@ -18,6 +18,7 @@ from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
 from twhin_hf.path_names import path_name
 from twhin_hf.recommendation.engagement_config import EngagementConfig
+from twhin_hf.remote import is_remote, remote_files
 from twhin_hf.table_format import TableFormat
 
 
@@ -62,7 +63,8 @@ class PipelineConfig(SplitConfig):
 
     Args:
         output: Output folder.
-        engagements: Engagement log (user_id, post_id): Parquet, CSV or JSON lines; file or folder.
+        engagements: Engagement log (user_id, post_id): Parquet, CSV or JSON lines; file or folder,
+            or the address of Parquet files (hf://datasets/…, s3://…).
         posts: Posts (post_id, text, lang), likewise.
         synthetic: Generated data to run on if no log and posts are given.
         split_seed: Seed of the split by a hash into training, validation and test posts.
@@ -179,7 +181,9 @@ class PipelineConfig(SplitConfig):
         if self.model_name_or_path:
             check_local_path(self.model_name_or_path)
         for name, path in given.items():
-            if path and not Path(path).exists():
+            if is_remote(path):
+                remote_files(path)
+            elif path and not Path(path).exists():
                 raise FileNotFoundError(f"{name}: there is no {path}")
 
     def _check_objectives(self) -> None:

@@ -84,7 +84,6 @@ def system_for_engine(system: Any) -> Any:
     name = system.protocol if isinstance(system.protocol, str) else system.protocol[0]
 
     class Shown(AbstractFileSystem):
-        cachable = False
         protocol = f"fsspec-{name}"
 
         def open(self, path: str, mode: str = "rb", **options: Any) -> Any:

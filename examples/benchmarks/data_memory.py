@@ -148,6 +148,13 @@ def measure(folder: Path, memory_limit: str, streaming: bool) -> dict[str, dict[
     datasets.disable_progress_bars()
     tokenizer = tokenizer_of(folder)
     memory = Memory()
+    if streaming and (folder / "stream").exists():
+        for _ in memory.stage(f"open them, {BATCHES} batches of {BATCH} pairs"):
+            stream = open_stream(folder / "stream")
+            assert stream.pairs is not None
+            streamed = StreamedPairs(PostBatches(stream.posts), stream.pairs)
+            draw(streamed, StreamSampler(language_codes(stream.pairs), 0.7, 0), tokenizer)
+        return memory.stages
     for _ in memory.stage("read posts"):
         posts, _ = read_posts(folder / "posts.parquet", memory_limit=memory_limit, directory=folder)
     if streaming:
@@ -155,11 +162,6 @@ def measure(folder: Path, memory_limit: str, streaming: bool) -> dict[str, dict[
             pairs = read_pairs(folder / "pairs.parquet", memory_limit=memory_limit)
             limit = {"memory_limit": memory_limit, "directory": folder}
             write_stream(folder / "stream", posts, pairs, tokenizer, **limit)
-        for _ in memory.stage(f"open them, {BATCHES} batches of {BATCH} pairs"):
-            stream = open_stream(folder / "stream")
-            assert stream.pairs is not None
-            streamed = StreamedPairs(PostBatches(stream.posts), stream.pairs)
-            draw(streamed, StreamSampler(language_codes(stream.pairs), 0.7, 0), tokenizer)
         return memory.stages
     for _ in memory.stage("tokenize"):
         tokenized = tokenize_posts(posts, tokenizer)
@@ -203,8 +205,10 @@ def main() -> None:
             command = [sys.executable, __file__, "--measure", folder]
             command += ["--memory-limit", args.memory_limit]
             command += ["--streaming"] * args.streaming
-            run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            found[count] = json.loads(run.stdout.splitlines()[-1])
+            found[count] = {}
+            for _ in range(1 + args.streaming):  # shards are read by another process
+                run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                found[count] |= json.loads(run.stdout.splitlines()[-1])
     print("| stage | " + " | ".join(f"{count:,} posts" for count in found) + " | bytes a post |")
     print("| --- " * (len(found) + 2) + "|")
     first, last = min(found), max(found)
