@@ -142,7 +142,7 @@ def test_every_error_that_names_a_question_has_one():
     assert len(named) > 80
     for path, anchor in named:
         assert anchor in questions, f"{path}: {anchor}"
-    # The extras are named by the command line itself; the pooler's noise is no error of ours.
+    # Without its extra no command runs, this one neither; the pooler's noise is no error of ours.
     assert questions.keys() - {anchor for _, anchor in named} == {"extras", "random-pooler"}
 
 

@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_command(name)
     except ModuleNotFoundError as error:
-        _tell(str(error), "extras")
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     try:
         # Late: the parser, and whatever the command imports, are for one command alone.
