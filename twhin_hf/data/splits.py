@@ -18,6 +18,7 @@ from twhin_hf.errors import InputError
 
 Ids: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[str]
 SPLITS = ("train", "validation", "test")
+_IDS_PER_BLOCK = 2**16
 
 
 def split_posts(
@@ -49,16 +50,19 @@ def split_posts(
             f"fractions={fractions}: three shares (train, validation, test) are needed, none "
             "negative, that add up to 1, such as (0.8, 0.1, 0.1)."
         )
-    ids = _strings(post_ids).to_pylist()
-    if None in ids:
-        raise InputError(f"The id of post {ids.index(None)} is null; each post needs an id.")
+    ids = _strings(post_ids)
+    if ids.null_count:
+        null = pc.index(pc.is_null(ids), True).as_py()
+        raise InputError(f"The id of post {null} is null; each post needs an id.")
     keyed = hashlib.blake2b(digest_size=8, key=str(seed).encode())
     digests = bytearray()
-    for post_id in ids:
-        state = keyed.copy()
-        state.update(post_id.encode())
-        digests += state.digest()
-    share = np.frombuffer(bytes(digests), dtype="<u8") / 2.0**64
+    # A few at a time: as strings of Python they take ten times the memory.
+    for start in range(0, len(ids), _IDS_PER_BLOCK):
+        for post_id in ids.slice(start, _IDS_PER_BLOCK).to_pylist():
+            state = keyed.copy()
+            state.update(post_id.encode())
+            digests += state.digest()
+    share = np.frombuffer(digests, dtype="<u8") / 2.0**64
     edges = np.cumsum(fractions[:2])
     return np.array(SPLITS)[np.searchsorted(edges, share, side="right")]
 
