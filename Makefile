@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LOCKED := --quiet --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-oldest wheel fuzz soak lint format lock check-lock audit benchmarks clean
+.PHONY: help install quickstart test test-oldest wheel docs fuzz soak lint format lock check-lock audit benchmarks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ $(VENV)/.transformers-tests: $(VENV)/.installed
 wheel: install ## Build wheel and source archive in dist/, and try them on other Pythons
 	$(BIN)/python .ci/try_wheel.py dist
 
+docs: install ## Build the documentation in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 test-oldest: $(VENV)-oldest/.installed ## Load, save, publish and pull with the oldest libraries supported
 	$(VENV)-oldest/bin/python -m pytest tests/hub/test_matrix.py
 
@@ -59,14 +62,14 @@ fuzz: install ## Fuzz every reader (FUZZ='--reader csv --inputs 1000000' for one
 	$(BIN)/python tests/fuzz/fuzz_readers.py $(FUZZ)
 
 lint: install ## Check style, types and spelling
-	$(BIN)/ruff check twhin_hf tests examples
-	$(BIN)/ruff format --check twhin_hf tests examples
+	$(BIN)/ruff check twhin_hf tests examples docs
+	$(BIN)/ruff format --check twhin_hf tests examples docs
 	$(BIN)/mypy
 	$(BIN)/typos
 
 format: install ## Format the code
-	$(BIN)/ruff check --fix twhin_hf tests examples
-	$(BIN)/ruff format twhin_hf tests examples
+	$(BIN)/ruff check --fix twhin_hf tests examples docs
+	$(BIN)/ruff format twhin_hf tests examples docs
 
 soak: install ## Kill every long command at random and compare (30 minutes)
 	$(BIN)/python tests/soak/soak.py

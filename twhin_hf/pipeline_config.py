@@ -162,7 +162,8 @@ class PipelineConfig(SplitConfig):
         if (self.model_name_or_path is None) == (self.encoder is None):
             raise InputError(
                 "give model_name_or_path (the encoder to start from) or encoder (values of a "
-                "BertConfig, to start from scratch): one of them"
+                "BertConfig, to start from scratch): one of them",
+                faq="where-to-start",
             )
         if self.encoder is not None:
             # Late: it imports torch.

@@ -306,7 +306,8 @@ def first_objects(path: Path) -> Iterator[dict[str, Any]]:
     except ValueError as error:
         raise InputError(
             f"{path} is not JSON lines ({error}). Needed is one JSON object a line; write a JSON "
-            "array as lines first (`jq -c '.[]'`)."
+            "array as lines first (`jq -c '.[]'`).",
+            faq="file-formats",
         ) from error
 
 
@@ -363,7 +364,8 @@ def read_errors(source: object, *, has_memory_limit: bool = True) -> Iterator[No
             )
             raise InputError(
                 f"Reading {describe(source)} needs more memory than allowed: "
-                f"{text.splitlines()[0].rstrip('.')}. {advice}."
+                f"{text.splitlines()[0].rstrip('.')}. {advice}.",
+                faq="memory",
             ) from error
         named = _FILE_IN_ERROR.search(text)
         where = named.group(1) if named else describe(source)
@@ -383,7 +385,8 @@ def _list_files(path: Path, table_format: TableFormat) -> tuple[str, list[Path]]
     )
     if path.is_file() and _format(path, table_format) is None:
         raise InputError(
-            f"{path} has none of the endings that are read: {endings}. Rename or convert the file."
+            f"{path} has none of the endings that are read: {endings}. Rename or convert the file.",
+            faq="file-formats",
         )
     kinds: dict[str, list[Path]] = {}
     for file in files:
@@ -397,7 +400,9 @@ def _list_files(path: Path, table_format: TableFormat) -> tuple[str, list[Path]]
         )
     if len(kinds) > 1:
         found = ", ".join(f"{len(files)} {kind} ({files[0].name})" for kind, files in kinds.items())
-        raise InputError(f"{path} mixes formats: {found}. Keep one format a folder.")
+        raise InputError(
+            f"{path} mixes formats: {found}. Keep one format a folder.", faq="file-formats"
+        )
     kind, files = next(iter(kinds.items()))
     files = [file for file in files if file.stat().st_size]
     if not files:
@@ -439,7 +444,8 @@ def _select(table: ir.Table, wanted: Columns, where: str, with_position: bool = 
             )
             raise InputError(
                 f"{where}: column {there!r} is of type {kind}; needed are strings or integers. "
-                f"{advice}"
+                f"{advice}",
+                faq="ids",
             )
         selected[name] = column if kind.is_string() else column.cast("string")
     if with_position:

@@ -221,19 +221,22 @@ def _check(table: ir.Table, source: str, is_needed: bool) -> None:
     if missing and is_needed:
         raise InputError(
             f"{source}: {missing:,} of {total:,} rows have no timestamp, so that nobody knows on "
-            "which side of a split in time they are. Fill them in, or leave these rows out."
+            "which side of a split in time they are. Fill them in, or leave these rows out.",
+            faq="times",
         )
     if "unreadable" in found:
         count, example = found["unreadable"]
         raise InputError(
             f"{source}: {count:,} of {total:,} timestamps cannot be read, {example!r} for one. "
-            f"{FORMS}"
+            f"{FORMS}",
+            faq="times",
         )
     if "future" in found:
         count, example = found["future"]
         raise InputError(
             f"{source}: {count:,} of {total:,} timestamps are in the future, {example!r} for one "
-            f"(today is {iso(now)[:10]}). Correct them, or leave these rows out."
+            f"(today is {iso(now)[:10]}). Correct them, or leave these rows out.",
+            faq="times",
         )
     if len(found) > 1:
         forms = "; ".join(
@@ -241,5 +244,6 @@ def _check(table: ir.Table, source: str, is_needed: bool) -> None:
             for form, (count, example) in sorted(found.items())
         )
         raise InputError(
-            f"{source}: the column of timestamps mixes units: {forms}. Write all of them in one."
+            f"{source}: the column of timestamps mixes units: {forms}. Write all of them in one.",
+            faq="times",
         )

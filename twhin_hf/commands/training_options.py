@@ -44,11 +44,13 @@ class ModelOptions:
         if bool(self.model_name_or_path) == bool(self.config_name):
             raise InputError(
                 "give model_name_or_path (continue from a checkpoint) or config_name (start from "
-                "scratch): one of them"
+                "scratch): one of them",
+                faq="where-to-start",
             )
         if self.config_name and not self.tokenizer_name:
             raise InputError(
-                "config_name needs tokenizer_name; `twhin-hf tokenizer` trains one from posts"
+                "config_name needs tokenizer_name; `twhin-hf tokenizer` trains one from posts",
+                faq="where-to-start",
             )
         if self.dropout is not None and self.config_name:
             raise InputError(

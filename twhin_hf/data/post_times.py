@@ -81,7 +81,8 @@ def read_post_times(
             raise InputError(
                 f"A split by time needs a column timestamp, and {' and '.join(places)} "
                 f"{'have' if len(places) > 1 else 'has'} none. Give the posts or the log one "
-                "(--columns, --post_columns: timestamp=COLUMN). " + FORMS
+                "(--columns, --post_columns: timestamp=COLUMN). " + FORMS,
+                faq="split-by-time",
             )
         ids = post_ids.combine_chunks() if isinstance(post_ids, pa.ChunkedArray) else post_ids
         table = _joined(found, ids, engine_of(found[0], opened))

@@ -92,7 +92,8 @@ def check_no_leak(ids: Ids, held_out: Ids, *, what: str) -> None:
         raise InputError(
             f"{what} holds {len(leaked):,} posts that the evaluation holds out, {example!r} "
             "for one: its figures would be those of posts seen in training. Make it again without "
-            "the validation and test posts, or evaluate with the split seed it was made with."
+            "the validation and test posts, or evaluate with the split seed it was made with.",
+            faq="held-out",
         )
 
 

@@ -194,7 +194,9 @@ def check_unseen(network: Network, post_ids: Ids, split: Split) -> None:
         )
         raise InputError(
             f"The network {found}, and validation begins at {split.before}: its vectors would hold "
-            f"what happened later. Embed it again with `--before {split.before}` (LogConfig.before)"
+            f"what happened later. Embed it again with `--before {split.before}` "
+            "(LogConfig.before)",
+            faq="split-by-time",
         )
 
 
@@ -213,7 +215,8 @@ def _begins(config: SplitConfig, times: pa.Array) -> tuple[int, int]:
         raise InputError(
             f"None of {len(times):,} posts has a time: neither a timestamp of its own nor an "
             "engagement in the log. Fill in the column timestamp of the posts, or give their log "
-            "(--engagements)"
+            "(--engagements)",
+            faq="split-by-time",
         )
     if config.validation_from is None or config.test_from is None:
         validation, test = (int(known[int(share * len(known))]) for share in SHARES)
@@ -234,5 +237,7 @@ def _check_whole(split: Split, times: pa.Array) -> None:
         first, last = (iso(time.as_py()) for time in pc.min_max(times).values())
         raise InputError(
             f"The split by time leaves no post in {' and '.join(empty)}. {split.sentence()}. The "
-            f"posts are from {first} to {last}: choose other times (--validation_from, --test_from)"
+            f"posts are from {first} to {last}: choose other times (--validation_from, "
+            "--test_from)",
+            faq="split-by-time",
         )

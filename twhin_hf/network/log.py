@@ -247,7 +247,9 @@ def read_log(
     counts["duplicates"] = joined - len(edges)
     counts["rare_edges"] = len(edges) - len(kept)
     if not len(kept):
-        raise InputError(_explain_no_edges(rows, counts, min_user_degree, min_post_degree))
+        raise InputError(
+            _explain_no_edges(rows, counts, min_user_degree, min_post_degree), faq="no-edge-left"
+        )
     lhs, rhs, relation = kept.mapped()
     # Edges are sorted by relation, so a search counts them without reading them all.
     ends = np.searchsorted(relation, np.arange(len(names), dtype=np.int16), side="right")
@@ -381,7 +383,8 @@ def _read_posts(
             f"{counts['unknown_posts']:,} of the log's {num_posts:,} posts have no text among the "
             f"posts given (the first is {str(example)!r}), more than the share of "
             f"{max_unknown_posts:g} that is allowed. Check that both use the same ids, or raise "
-            "max_unknown_posts (`--max_unknown_posts`)."
+            "max_unknown_posts (`--max_unknown_posts`).",
+            faq="unknown-posts",
         )
     table = kept
     if exclude_posts is not None:
@@ -443,7 +446,8 @@ def _check_relations(edges_per_relation: Mapping[str, int]) -> None:
         gone = ", ".join(repr(name) for name in edges_per_relation if name not in left)
         raise InputError(
             f"No edge of the relation {gone} is left after filtering. Keep the others with "
-            f"relations={left} (`--relations {' '.join(left)}`), or relax the filters."
+            f"relations={left} (`--relations {' '.join(left)}`), or relax the filters.",
+            faq="no-edge-left",
         )
 
 

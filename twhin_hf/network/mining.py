@@ -252,7 +252,8 @@ def _read_texts(
             f"{missing:,} of the network's {network.num_posts:,} posts have no text among the "
             f"posts given (the first is {str(network.post_ids[int(np.argmin(with_text))])!r}), "
             f"more than the share of {config.max_missing_posts:g} that is allowed. Check that "
-            "both use the same ids, or raise max_missing_posts (`--max_missing_posts`)."
+            "both use the same ids, or raise max_missing_posts (`--max_missing_posts`).",
+            faq="unknown-posts",
         )
     return sketches, with_text
 

@@ -134,7 +134,7 @@ def write_pairs(
                 writer.write_table(pairs)
                 counts["num_pairs"] += len(pairs)
         if not counts["num_pairs"]:
-            raise InputError(_explain_no_pairs(counts, options))
+            raise InputError(_explain_no_pairs(counts, options), faq="no-pairs")
     counts["repeated"] = int((proposed >= 0).sum()) - counts["num_pairs"]
     return {**counts, "posts_in_pairs": int(in_pair.sum())}
 

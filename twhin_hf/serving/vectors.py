@@ -217,7 +217,10 @@ def _encode(model: Any, texts: list[str], config: PostVectorsConfig) -> np.ndarr
     vectors = np.asarray(found)
     largest = float(np.abs(vectors).max())
     if not np.isfinite(largest):
-        raise InputError(f"{config.model} gives vectors that are not finite; check its training.")
+        raise InputError(
+            f"{config.model} gives vectors that are not finite; check its training.",
+            faq="not-finite",
+        )
     if config.float16:
         if largest > float(np.finfo(np.float16).max):
             raise InputError(

@@ -236,7 +236,10 @@ def pair_rows(posts: Dataset, pairs: pa.Table, max_missing: float = 0.0) -> tupl
             "mined"
         )
     if not found.any():
-        raise InputError("there are no pairs; mine some with a lower similarity or more neighbours")
+        raise InputError(
+            "there are no pairs; mine some with a lower similarity or more neighbours",
+            faq="no-pairs",
+        )
     return (rows[found] if left_out else rows), left_out
 
 

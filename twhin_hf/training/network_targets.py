@@ -104,7 +104,8 @@ class NetworkTargets:
             raise InputError(
                 f"none of the {len(posts):,} posts is in the network, which has "
                 f"{network.num_posts:,} others, as {str(network.post_ids[0])!r}; give the network "
-                "that was embedded from engagements with these posts"
+                "that was embedded from engagements with these posts",
+                faq="unknown-posts",
             )
         if self.num_known < len(posts):
             logger.warning(
@@ -247,7 +248,8 @@ def _check_engagements(network: Any) -> None:
     if network.engagements is None:
         raise InputError(
             "this network folder holds no engagements (an earlier version wrote it); embed the "
-            "network again, or set engagement_weight to 0"
+            "network again, or set engagement_weight to 0",
+            faq="old-network",
         )
     if network.num_users < 2:
         raise InputError(

@@ -218,7 +218,8 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
                 raise InputError(
                     f"{len(source.sampler):,} {source.name} do not fill one batch of {size:,}; "
                     f"lower {'contrastive' if is_cached else 'per_device_train'}_batch_size, or "
-                    "bring more data"
+                    "bring more data",
+                    faq="batch-size",
                 )
         if args.optim_matrices == "muon" and unwrap_peft_model(model) is not model:
             raise InputError(
@@ -541,7 +542,8 @@ def check_model(
         raise InputError(
             f"the model's social_weight is {config.social_weight} and there are no pairs; give "
             "pairs= (to SocialPretrainingTrainer), or set social_weight to 0 (and mlm_weight to 1) "
-            "to train without them"
+            "to train without them",
+            faq="objectives-without-data",
         )
     if has_translation_pairs != (config.tpp_weight > 0):
         raise InputError(
@@ -550,7 +552,8 @@ def check_model(
                 "translation pairs; set tpp_weight, as to 1"
                 if has_translation_pairs
                 else "no translation pairs; give some, or set tpp_weight to 0"
-            )
+            ),
+            faq="objectives-without-data",
         )
     if config.mlm_weight > 0 and mlm_probability(model, args) == 0:
         raise InputError("mlm_probability is 0 and the model's mlm_weight is not: set one of them")
@@ -559,7 +562,8 @@ def check_model(
         if args.train_batch_size * args.world_size < 2:
             raise InputError(
                 "a batch of one pair has no negatives; per_device_train_batch_size must be 2 or "
-                "more"
+                "more",
+                faq="batch-size",
             )
         if args.gradient_accumulation_steps > 1 and args.contrastive_batch_size is None:
             logger.warning(

@@ -203,7 +203,8 @@ def check_stages(stages: Sequence[tuple[Path, Mapping[str, Any]]], command: str 
             if changes:
                 raise InputError(
                     f"{folder} was trained with other options: {'; '.join(changes.values())}. Give "
-                    "those again, or add --overwrite to train all stages anew"
+                    "those again, or add --overwrite to train all stages anew",
+                    faq="outputs",
                 )
         if missing is None and not is_finished:
             missing = folder

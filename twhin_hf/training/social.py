@@ -243,12 +243,14 @@ def check_network(model: PreTrainedModel, network: Network | None) -> None:
     if network is None:
         for key, weight in weights.items():
             raise InputError(
-                f"the model's {key} is {weight} and there is no network; give one, or set it to 0"
+                f"the model's {key} is {weight} and there is no network; give one, or set it to 0",
+                faq="objectives-without-data",
             )
     elif not weights:
         raise InputError(
             "there is a network, and the model's engagement_weight and distillation_weight are 0; "
-            "set one of them, as to 1, or give no network"
+            "set one of them, as to 1, or give no network",
+            faq="objectives-without-data",
         )
     elif network.dimension != config.network_dimension:
         raise InputError(

@@ -159,7 +159,7 @@ def import_log(
             _write_posts(batches, posts, None, detect_language, report)
             with_text = rows.posts_with_text(parts)
         if not (report.num_engagements or report.num_posts or report.removals):
-            raise InputError(_explain_nothing(path, report))
+            raise InputError(_explain_nothing(path, report), faq="import-nothing")
         report.engagements_without_text, report.posts_without_text = _write_without_text(
             engaged, with_text, without_text, opened, scratch
         )
