@@ -349,6 +349,16 @@ def test_the_page_on_indexes(ran, folder):
     assert found["hits"].scores.shape == (2, 5)
 
 
+def test_the_page_on_clusters(ran, folder, spark):
+    (code,) = blocks(PAGES["examples/cluster.md"], "python")
+    for name in ("posts.parquet", "stage2", "vectors"):  # Spark began in another folder
+        code = code.replace(f'"{name}"', repr(str(Path(name).absolute())))
+    run_block(code)
+    rows = pq.read_table("vectors").to_pylist()
+    assert len(rows) == pq.read_metadata("posts.parquet").num_rows
+    assert {len(row["embedding"]) for row in rows} == {32}
+
+
 def test_the_card_of_a_model(ran, folder):
     found = [run_block(code) for code in blocks(card_of("stage2"), "python")]
     shapes = [names["vectors"].shape for names in found if "vectors" in names]
@@ -377,7 +387,8 @@ def test_the_family_that_contributors_are_shown_is_ours():
 def test_no_page_has_blocks_that_nothing_runs():
     found = {page for page, text in PAGES.items() if blocks(text, "(?:python|sh)")}
     assert found == {
-        *IN_ORDER, "CONTRIBUTING.md", "examples/fix_random_pooler.md", "examples/serving.md",
+        *IN_ORDER, "CONTRIBUTING.md", "examples/cluster.md", "examples/fix_random_pooler.md",
+        "examples/serving.md",
     }  # fmt: skip
     lines = [
         words for text in PAGES.values() for code in blocks(text, "sh") for words in sh_lines(code)

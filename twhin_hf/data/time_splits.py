@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from twhin_hf.data.post_times import read_post_times
 from twhin_hf.data.split_config import SplitConfig
 from twhin_hf.data.splits import SPLITS, Ids, check_no_leak, split_posts, strings
+from twhin_hf.engines import EngineConfig
 from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource
@@ -120,6 +121,7 @@ def make_split(
     post_columns: Mapping[str, str] | None = None,
     table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
+    engine: EngineConfig | None = None,
 ) -> Split:
     """Splits posts as the options say, and tells how.
 
@@ -133,6 +135,7 @@ def make_split(
         post_columns: What the posts call a column.
         table_format: How text tables are written.
         memory_limit: Most memory of the engine.
+        engine: What reads files; DuckDB where it is None.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -149,6 +152,7 @@ def make_split(
             post_columns=post_columns,
             table_format=table_format,
             memory_limit=memory_limit,
+            engine=engine,
         )
         begins = _begins(config, times)
         split = Split(split_by_time(times, *begins), *begins)

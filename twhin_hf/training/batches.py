@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
@@ -74,6 +76,16 @@ class PostBatches(TorchDataset):
         draws, rows = np.divmod(np.asarray(keys, np.int64), len(self))
         return self.batch(rows, draws)
 
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each post, `[len]`."""
+        column = self.tokenized.select_columns("input_ids")[:].column("input_ids")
+        return pc.list_value_length(column).to_numpy()
+
+    def num_tokens(self, keys: np.ndarray) -> np.ndarray:
+        """Tokens that some keys bring, `[len(keys)]`."""
+        return self.lengths[keys % len(self)]
+
     def batch(self, rows: np.ndarray, draws: np.ndarray) -> PostBatch:
         """The posts of some rows, with what a network says of them."""
         batch = self.posts_of(rows, draws)
@@ -120,6 +132,10 @@ class PairBatches(TorchDataset):
         batch = self.posts.batch(post_rows, np.concatenate([2 * draws, 2 * draws + 1]))
         batch.positive_ids = self.known_positives(post_rows)
         return batch
+
+    def num_tokens(self, keys: np.ndarray) -> np.ndarray:
+        """Tokens that some keys bring, `[len(keys)]`."""
+        return self.posts.lengths[self.pairs[keys % len(self)]].sum(axis=1)
 
     def known_positives(self, rows: np.ndarray) -> np.ndarray:
         """Positives of some posts in either direction, `[len(rows), most]`, filled up with -1."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -37,6 +38,7 @@ from twhin_hf.modeling.packed_attention import (
 )
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 from twhin_hf.modeling.settings import HEAD_NAMES, OBJECTIVES
+from twhin_hf.training.balancing import BalancedSampler
 from twhin_hf.training.chance_warning import ChanceWarning, keys_of_batch
 from twhin_hf.training.collapse import CollapseWarning, alignment, mean_cosine, uniformity
 from twhin_hf.training.collators import PackingCollator
@@ -232,6 +234,10 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         if len(sources) > 1:
             train = MixedBatches([source.batches for source in sources])
             self._sampler = MixedSampler(sources, size)
+        if args.world_size > 1:
+            self._sampler = BalancedSampler(
+                self._sampler, train, args.train_batch_size, args.world_size
+            )
         # Our data sets fetch a batch at once: it takes a batch where Trainer's takes a list.
         collate: Any = PackingCollator(
             tokenizer,
@@ -363,9 +369,10 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
     ) -> EvalLoopOutput:
         """As Trainer's; the figures are those of `HeldOutFigures`."""
         self._held_out = held_out = HeldOutFigures(dataloader.dataset, *self._eval_shares())
-        output = super().evaluation_loop(
-            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-        )
+        with self._not_prepared():
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
         held_out.gather()
         figures = held_out.losses(cast(Any, self.model).config, self.args.eval_block_size)
         translations = held_out.projections("tpp")
@@ -376,6 +383,26 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         named = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         return output._replace(metrics={**(output.metrics or {}), **named})
 
+    @contextmanager
+    def _not_prepared(self) -> Iterator[None]:
+        """Evaluates a model that is not trained yet as it is.
+
+        Trainer would hand it to accelerate, which then takes it for one that is prepared for
+        training: its gradients would not be shared between the processes.
+        """
+        prepared = self.accelerator._models
+        if prepared or self.is_deepspeed_enabled:
+            yield
+            return
+        model = cast(nn.Module, self.model)
+        if self.is_fsdp_enabled:  # it is on the device once it is sharded
+            model.to(self.args.device)
+        prepared.append(model)
+        try:
+            yield
+        finally:
+            prepared.clear()
+
     def _eval_shares(self) -> tuple[int, int, int]:
         return self.args.eval_batch_size, self.args.process_index, self.args.world_size
 
@@ -384,7 +411,7 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
     ) -> tuple[None, None, None]:
         """Takes a held-out batch into the figures of `evaluation_loop`; gives nothing itself."""
         inputs = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with torch.no_grad(), self.compute_loss_context_manager(), self.accelerator.autocast():
             outputs = held_out_outputs(model, inputs)
         self._held_out.add(inputs, *outputs)
         return None, None, None
