@@ -22,6 +22,7 @@ CORE_STAGES = {"version", "extras", "errors", "modeling", "__init__"}
 OPTIONAL = {
     "bitsandbytes",
     "fasttext",
+    "fbgemm_gpu",
     "flash_attn",
     "implicit",
     "lance",
@@ -34,11 +35,13 @@ OPTIONAL = {
     "peft",
     "pgvector",
     "psycopg",
+    "py4j",
     "py3langid",
     "pyspark",
     "qdrant_client",
     "sentence_transformers",
     "tensorboard",
+    "torchrec",
     "umap",
 }
 """Libraries of extras of their own, which are asked for by an option and named where they lack."""
@@ -205,7 +208,7 @@ def test_a_command_without_its_extra_says_what_to_install(installation, line, ex
     done = run_in(installation(None), program)
     assert done.returncode == 2
     assert done.stderr.startswith("twhin-hf: ")
-    assert done.stderr.rstrip().endswith(f"pip install 'twhin_hf[{extra}]'")
+    assert done.stderr.splitlines()[0].endswith(f"pip install 'twhin_hf[{extra}]'")
 
 
 def test_an_installation_that_is_none_is_not_checked(monkeypatch):
