@@ -4,7 +4,13 @@ import pytest
 
 from twhin_hf.data.tokenization import language_codes, tokenize_posts
 from twhin_hf.errors import InputError
-from twhin_hf.training.batches import LanguageSampler, PairBatches, PostBatches, pair_rows
+from twhin_hf.training.batches import (
+    LanguageSampler,
+    PairBatches,
+    PostBatches,
+    known_pairs,
+    pair_rows,
+)
 from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.packing import rounded_up
 
@@ -168,3 +174,15 @@ def test_labels_of_pairs_are_counted_and_looked_at(posts, tokenizer):
     batch.pair_labels = np.array([1, -1])
     with pytest.raises(InputError, match=r"labels of pairs are \[-1, 1\]; a label is 1"):
         PackingCollator(tokenizer)(batch)
+
+
+def test_known_pairs_over_several_blocks_are_those_of_sets(monkeypatch):
+    monkeypatch.setattr(LanguageSampler, "BLOCK", 7)
+    pairs = np.random.default_rng(0).integers(0, 20, (60, 2))
+    offsets, positives = known_pairs(pairs, 25)
+    expected = [set() for _ in range(25)]
+    for one, other in pairs.tolist():
+        expected[one].add(other)
+        expected[other].add(one)
+    found = [positives[offsets[i] : offsets[i + 1]].tolist() for i in range(25)]
+    assert found == [sorted(others) for others in expected]

@@ -112,6 +112,7 @@ def masked_lm_loss(
     bias: Tensor | None,
     labels: Tensor,
     num_items: Tensor | int | None = None,
+    rows_at_once: int | None = None,
 ) -> Tensor:
     """Cross entropy of the decoder's logits, without ever holding all logits.
 
@@ -128,6 +129,7 @@ def masked_lm_loss(
         num_items: What to divide the sum by; by default how many labels are not -100. Under several
             processes their mean number makes the average of the processes' losses the loss of the
             joint batch.
+        rows_at_once: Rows whose logits are held at once, where `MAX_LOGITS` allows more.
 
     Returns:
         Scalar; 0, with gradients of 0, where nothing is masked.
@@ -141,7 +143,7 @@ def masked_lm_loss(
         bias = None if bias is None else bias.to(dtype)
     if bias is None:
         bias = weight.new_zeros(len(weight))
-    block = max(1, MAX_LOGITS // len(weight))
+    block = max(1, min(MAX_LOGITS // len(weight), rows_at_once or len(labels)))
     # Counted on the device, so that nobody waits for the number.
     scale = 1 / ((labels != IGNORED).sum().clamp(min=1) if num_items is None else num_items)
     if not torch.is_grad_enabled():

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .losses import cosines
+from .score_blocks import in_blocks
 
 RULED_OUT = -1e9
 """A score so low that it has no part in a softmax. Minus infinity would: its gradient is NaN."""
@@ -156,10 +157,14 @@ def neighbour_distillation_loss(
         >>> round(neighbour_distillation_loss(both[:1], both[:1], both, 1.0, 1.0).item(), 4)
         0.5822
     """
-    with torch.no_grad():
-        targets = (cosines(vectors, all_vectors) / target_temperature).softmax(dim=1)
-    scores = cosines(outputs, all_vectors) / temperature
-    total = F.cross_entropy(scores, targets, reduction="sum")
+
+    def of_block(rows: slice) -> Tensor:
+        with torch.no_grad():
+            targets = (cosines(vectors[rows], all_vectors) / target_temperature).softmax(dim=1)
+        scores = cosines(outputs[rows], all_vectors) / temperature
+        return F.cross_entropy(scores, targets, reduction="sum")
+
+    total = torch.stack(in_blocks(of_block, len(outputs), len(all_vectors))).sum()
     return total / max_one(len(outputs) if num_items is None else num_items)
 
 
@@ -175,10 +180,15 @@ def nearest_vector_accuracy(outputs: Tensor, vectors: Tensor) -> Tensor:
     """
     if len(outputs) == 0:
         return outputs.new_zeros(()).float()
-    scores = cosines(outputs, vectors)
-    own = scores.diagonal()[:, None]
-    # A copy of the post has the same vector: it does not count against it.
-    return ((scores > own + 1e-6).sum(dim=1) == 0).float().mean()
+
+    def of_block(rows: slice) -> Tensor:
+        scores = cosines(outputs[rows], vectors)
+        own = scores.diagonal(rows.start)[:, None]
+        # A copy of the post has the same vector: it does not count against it.
+        return (scores > own + 1e-6).sum(dim=1) == 0
+
+    with torch.no_grad():
+        return torch.cat(in_blocks(of_block, len(outputs), len(vectors))).float().mean()
 
 
 def max_one(count: Tensor | int) -> Tensor | int:

@@ -92,8 +92,8 @@ class PreTrainingMixin(SavingMixin):
 
     accepts_loss_kwargs = False
 
-    rows_at_once: int | None = None
-    """Rows of a batch whose activations are held at once; see `cache_gradients`."""
+    num_blocks: int | None = None
+    """Blocks in which a batch goes through the encoder; see `cache_gradients`."""
 
     def add_heads(self) -> None:
         """Adds a head for each objective; one whose weight is 0 has none."""
@@ -125,18 +125,19 @@ class PreTrainingMixin(SavingMixin):
             size = module.user_mean.shape
             module.standardize_by(torch.zeros(size), torch.ones(size))
 
-    def cache_gradients(self, rows_at_once: int | None) -> None:
-        """Lets large batches fit: activations of a few rows are held at a time.
+    def cache_gradients(self, num_blocks: int | None) -> None:
+        """Lets large batches fit: activations of a part of the batch are held at a time.
 
-        A batch goes through the encoder in blocks of rows, of which only the pooled posts and the
+        The rows of a batch go through the encoder in blocks, of which only the pooled posts and the
         masked tokens are kept for the losses, which see the whole batch; the backward pass runs
-        each block once more (GradCache, Gao et al., 2021, by torch's activation checkpointing).
-        Losses and gradients are those of the whole batch at once.
+        each block once more, with the same dropout (GradCache, Gao et al., 2021, by torch's
+        activation checkpointing). Losses and gradients are those of the whole batch at once.
 
         Args:
-            rows_at_once: Rows of a block; None holds all, as usual.
+            num_blocks: In how many blocks; fewer where there are not as many rows. None holds the
+                whole batch, as usual.
         """
-        self.rows_at_once = rows_at_once
+        self.num_blocks = num_blocks
 
     @torch.inference_mode()
     def encode(
@@ -417,7 +418,7 @@ class PreTrainingMixin(SavingMixin):
         layout: dict[str, Any] | None = None,
         masked_positions: Tensor | None = None,
     ) -> tuple[dict[str, Any], Tensor | None, dict[str, Tensor]]:
-        """The encoder's output, hidden states of the masked tokens, and the posts in each pooling.
+        """The encoder's output, masked tokens as the decoder takes them, and the pooled posts.
 
         With cached gradients there is no output of the encoder, unless `is_whole` is set.
         """
@@ -444,19 +445,22 @@ class PreTrainingMixin(SavingMixin):
             masked = None
             if labels is not None:
                 positions = _masked_positions(labels) if positions is None else positions
-                masked = hidden.flatten(0, 1)[positions]
+                masked = self.mlm_transform(hidden.flatten(0, 1)[positions])
             names = ("last_hidden_state", "hidden_states", "attentions")
             return {name: output.get(name) for name in names}, masked, *pooled
 
-        if self.rows_at_once is None or is_whole or not torch.is_grad_enabled():
+        if self.num_blocks is None or is_whole or not torch.is_grad_enabled():
             output, masked, *pooled = encode(
                 rows, segment_ids, num_posts, labels, layout, masked_positions
             )
             return output, masked, dict(zip(poolings, pooled, strict=False))
         parts = []
         order = []
-        for start in range(0, len(segment_ids), self.rows_at_once):
-            block = slice(start, start + self.rows_at_once)
+        num_rows = len(segment_ids)
+        num_blocks = min(self.num_blocks, num_rows)
+        for number in range(num_blocks):
+            # Rows are about equally full, and so are blocks of about as many rows.
+            block = slice(num_rows * number // num_blocks, num_rows * (number + 1) // num_blocks)
             posts, inverse = segment_ids[block].unique(return_inverse=True)
             # Numbers of the block's own posts, from 1 on; 0 stays padding.
             own = inverse + (posts[0] > 0)
@@ -482,9 +486,10 @@ class PreTrainingMixin(SavingMixin):
     ) -> tuple[Tensor, Tensor]:
         head: Any = self.engagement_head
         return in_batch_engagement_loss(
-            head.project_users(user_vectors),
+            user_vectors,
             projections,
             temperature=self.config.engagement_temperature,
+            project_users=head.project_users,
             **engagements,
         )
 
@@ -512,10 +517,18 @@ class PreTrainingMixin(SavingMixin):
         )
         return loss, accuracy
 
-    def _mlm_loss(self, masked: Any, targets: Tensor, num_masked: Tensor | int | None) -> Tensor:
-        transformed = self.mlm_transform(masked)
+    def _mlm_loss(
+        self, transformed: Any, targets: Tensor, num_masked: Tensor | int | None
+    ) -> Tensor:
         decoder = self.get_output_embeddings()
-        return masked_lm_loss(transformed, decoder.weight, decoder.bias, targets, num_masked)
+        return masked_lm_loss(
+            transformed,
+            decoder.weight,
+            decoder.bias,
+            targets,
+            num_masked,
+            rows_at_once=-(-len(targets) // (self.num_blocks or 1)),
+        )
 
     def _tpp_loss(
         self,

@@ -81,7 +81,7 @@ def embed_network(
         SystemExit: SIGTERM came, after a checkpoint; SIGINT ends in a KeyboardInterrupt.
     """
     config = (config or NetworkEmbeddingConfig()).for_edges(graph.num_edges)
-    _check_graph(graph)
+    check_graph(graph)
     if resume and output is None:
         raise InputError("resume needs the output folder that holds the checkpoint.")
     device = pick_device(config.device)
@@ -97,10 +97,34 @@ def embed_network(
             graph, ~held_out, config, device, checkpoint, resume, progress
         )
     seconds = time.monotonic() - began
+    users, posts, relations = (table.cpu().numpy() for table in tables.vectors.values())
+    vectors = (users, posts, relations)
+    metrics = rank_vectors(graph, held_out, vectors, config, device)
+    return describe_embedding(
+        graph,
+        held_out,
+        config,
+        vectors,
+        Engagements.from_edges(graph.lhs, graph.rhs, graph.num_users, graph.num_posts),
+        {"seconds": seconds, "loss": loss, "metrics": metrics},
+    )
+
+
+Vectors = tuple[np.ndarray, np.ndarray, np.ndarray]  # users, posts, relations
+
+
+def rank_vectors(
+    graph: EngagementGraph,
+    held_out: np.ndarray,
+    vectors: Vectors,
+    config: NetworkEmbeddingConfig,
+    device: str = "cpu",
+) -> dict[str, float]:
+    """Metrics of the held-out edges; warns where popularity ranks them better."""
     metrics = rank_held_out(
         graph,
         held_out,
-        *tables.vectors.values(),
+        *(torch.from_numpy(values).to(device) for values in vectors),
         num_candidates=config.num_candidates,
         seed=config.seed,
     )
@@ -112,29 +136,36 @@ def embed_network(
             metrics["popularity_mrr"],
             metrics["mrr"],
         )
-    users, posts, relations = (table.cpu().numpy() for table in tables.vectors.values())
+    return metrics
+
+
+def describe_embedding(
+    graph: EngagementGraph,
+    held_out: np.ndarray,
+    config: NetworkEmbeddingConfig,
+    vectors: Vectors,
+    engagements: Engagements,
+    results: dict[str, Any],
+) -> Network:
+    """The network with what its metadata tell of the embedding, `results` among them."""
     return Network(
-        user_ids=graph.user_ids,
-        post_ids=graph.post_ids,
-        relations=list(graph.relations),
-        user_vectors=users,
-        post_vectors=posts,
-        relation_vectors=relations,
-        user_degrees=np.bincount(graph.lhs, minlength=graph.num_users),
-        post_degrees=np.bincount(graph.rhs, minlength=graph.num_posts),
+        graph.user_ids,
+        graph.post_ids,
+        list(graph.relations),
+        *vectors,
+        user_degrees=graph.user_degrees(),
+        post_degrees=graph.post_degrees(),
         metadata={
             "num_edges": len(graph.lhs),
             "before": graph.before,
             "num_training_edges": int(len(held_out) - held_out.sum()),
             "method": config.method,
-            "seconds": seconds,
-            "loss": loss,
-            "metrics": metrics,
+            **results,
             "options": config.options(),
             "seed": config.seed,
             "versions": {"twhin_hf": __version__, "torch": torch.__version__},
         },
-        engagements=Engagements.from_edges(graph.lhs, graph.rhs, graph.num_users, graph.num_posts),
+        engagements=engagements,
         held_out=np.stack([graph.lhs[held_out], graph.rhs[held_out]], axis=1).astype(np.int64),
     )
 
@@ -169,7 +200,7 @@ def _gradient_descent(
         least_steps=400 if config.method == "softmax" else 1_000,
     )
     tables = Tables.random(graph, config, device)
-    identity = _identity(graph, config) | {"batch_size": schedule.batch_size}
+    identity = identify(graph, config) | {"batch_size": schedule.batch_size}
     start = None
     if checkpoint is not None and resume and checkpoint.exists():
         start = load_checkpoint(checkpoint, tables.named(), identity)
@@ -258,7 +289,7 @@ def train_tables(
     with (
         stop_requests("the step") as request,
         _workers(threads) as pool,
-        _progress(progress) as bar,
+        progress_bar(progress) as bar,
     ):
 
         def work(queue: deque[tuple[int, Step]]) -> list[float]:
@@ -328,12 +359,13 @@ def _workers(count: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(before)
 
 
-def _progress(show: bool) -> Progress:
+def progress_bar(show: bool) -> Progress:
+    """A bar for edges or steps."""
     text = TextColumn("{task.description}")
     return Progress(text, BarColumn(), TimeRemainingColumn(), disable=not show)
 
 
-def _identity(graph: EngagementGraph, config: NetworkEmbeddingConfig) -> dict[str, Any]:
+def identify(graph: EngagementGraph, config: NetworkEmbeddingConfig) -> dict[str, Any]:
     """What a run must share with the checkpoint that it goes on from."""
     options = config.options()
     for free in ("threads", "device", "checkpoint_minutes", "num_candidates"):
@@ -345,7 +377,8 @@ def _identity(graph: EngagementGraph, config: NetworkEmbeddingConfig) -> dict[st
     return {**options, "users": graph.num_users, "posts": graph.num_posts, "edges": edges}
 
 
-def _check_graph(graph: EngagementGraph) -> None:
+def check_graph(graph: EngagementGraph) -> None:
+    """Raises an InputError where there is nothing to embed, or a relation without an edge."""
     if not len(graph.lhs):
         raise InputError("The graph has no edge: nothing to embed. Check the engagement log.")
     counts = np.bincount(graph.relation, minlength=len(graph.relations))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -91,6 +92,32 @@ class Neighbours(NamedTuple):
 def pair_keys(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     """A number for each pair of rows, int64; in the order of the rows, then of the others."""
     return (np.asarray(rows, np.int64) << 32) | np.asarray(others, np.int64)
+
+
+def neighbours_in_range(
+    edges: Iterable[tuple[np.ndarray, np.ndarray]], start: int, stop: int
+) -> Neighbours:
+    """The distinct neighbours of the rows from `start` on and before `stop`, numbered from 0.
+
+    Args:
+        edges: In blocks, of which one at a time is in memory: the row and the other of each edge,
+            in any order, pairs perhaps there several times.
+        start: First row.
+        stop: Row after the last one.
+
+    Example:
+        >>> edges = [(np.array([3, 1]), np.array([5, 7])), (np.array([2, 1]), np.array([0, 7]))]
+        >>> [part.tolist() for part in neighbours_in_range(edges, 1, 3)]
+        [[0, 1, 2], [7, 0]]
+    """
+    keys = [np.zeros(0, np.int64)]
+    for rows, others in edges:
+        inside = (rows >= start) & (rows < stop)
+        keys.append(pair_keys(rows[inside] - start, others[inside]))
+    distinct = np.unique(np.concatenate(keys))
+    counts = np.bincount(distinct >> 32, minlength=stop - start)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Neighbours(offsets, (distinct & 0xFFFFFFFF).astype(np.int32))
 
 
 class Engagements(NamedTuple):

@@ -42,6 +42,11 @@ class Tables:
         vectors["relations"] = torch.zeros(len(graph.relations), config.dimension, device=device)
         return cls(vectors, {side: table.new_zeros(len(table)) for side, table in vectors.items()})
 
+    @classmethod
+    def zeros(cls, side: str, rows: int, dimension: int) -> Tables:
+        """A single table of zeros."""
+        return cls({side: torch.zeros(rows, dimension)}, {side: torch.zeros(rows)})
+
     def nbytes(self) -> int:
         """Bytes of all tensors."""
         return sum(tensor.nbytes for tensor in self.named().values())

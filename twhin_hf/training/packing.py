@@ -29,7 +29,8 @@ def pack(lengths: np.ndarray, row_length: int) -> PackedLayout:
     """Deals posts to rows of about `row_length` tokens, all about as full.
 
     MULTIFIT (Coffman, Garey and Johnson, 1978): with as few rows as hold the tokens, the smallest
-    width into which first-fit decreasing gets all posts, found by bisection. Rows need no fixed
+    width into which first-fit decreasing gets all posts, found by doubling and bisection, from the
+    narrowest on. Rows need no fixed
     width, since positions restart at each post; so the padding of even a small batch is a few per
     cent. The loop is over distinct lengths, not over posts.
 
@@ -53,17 +54,18 @@ def pack(lengths: np.ndarray, row_length: int) -> PackedLayout:
     distinct, counts = np.unique(lengths, return_counts=True)
     distinct, counts = distinct[::-1], counts[::-1]
 
-    # At `total / num_rows + longest` every row that is left takes any post.
-    too_narrow = max(longest, -(-total // num_rows)) - 1
-    width = too_narrow + longest
-    dealt = _first_fit(distinct, counts, num_rows, width)
+    # Mostly a few tokens more than the mean are enough. At `total / num_rows + longest` every row
+    # that is left takes any post.
+    narrowest = max(longest, -(-total // num_rows))
+    too_narrow, width = narrowest - 1, narrowest
+    while (dealt := _first_fit(distinct, counts, num_rows, width)) is None:
+        too_narrow, width = width, narrowest + 2 * (width - narrowest) + 1
     while width - too_narrow > 1:
         middle = (width + too_narrow) // 2
         if (narrower := _first_fit(distinct, counts, num_rows, middle)) is None:
             too_narrow = middle
         else:
             width, dealt = middle, narrower
-    assert dealt is not None
     rows, columns = np.empty_like(lengths), np.empty_like(lengths)
     rows[order], columns[order] = dealt
     return PackedLayout(rows, columns, num_rows, int((columns + lengths).max()))

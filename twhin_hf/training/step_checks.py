@@ -161,7 +161,8 @@ class StepChecksMixin(CheckpointingMixin):
             raise InputError(
                 f"Step {step:,}: {reason}. Its posts are in {note}; no weight was changed by it. "
                 "Lower learning_rate, or look at the posts; `--on_bad_step skip` goes on without "
-                "such steps, from the last checkpoint"
+                "such steps, from the last checkpoint",
+                faq="bad-step",
             )
         logger.warning("Step %s is skipped: %s (see %s)", f"{step:,}", reason, note)
         return True
