@@ -49,6 +49,8 @@ from .network.update_config import NetworkUpdateConfig
 from .network.updating import update_network
 from .pipeline import run_pipeline
 from .pipeline_config import PipelineConfig
+from .planning.plan import plan_run
+from .planning.plan_config import PlanConfig
 from .plots import plot_comparison, plot_losses
 from .recommendation.engagement_config import EngagementConfig
 from .recommendation.model import EngagementModel
@@ -80,6 +82,7 @@ __all__ = [
     "NetworkEmbeddingConfig",
     "NetworkUpdateConfig",
     "PipelineConfig",
+    "PlanConfig",
     "PostVectorsConfig",
     "RecommendationConfig",
     "RecommendationJudgingConfig",
@@ -138,6 +141,7 @@ __all__ = [
     "mine_pairs",
     "new_pretraining_model",
     "open_store",
+    "plan_run",
     "plot_alignment",
     "plot_comparison",
     "plot_losses",

@@ -84,7 +84,8 @@ def plan_change(folder: Path, forgotten: Forgotten) -> NetworkChange:
     if network.engagements is None:
         raise InputError(
             f"{folder} was written by an earlier version and holds no engagements, so that degrees "
-            "cannot be mended. Embed the network again without those to be forgotten."
+            "cannot be mended. Embed the network again without those to be forgotten.",
+            faq="old-network",
         )
     tests = {"users": forgotten.is_user, "posts": forgotten.is_post}
     keep = {

@@ -15,6 +15,9 @@ MAX_LOGITS = 2**27
 """How many logits `masked_lm_loss` holds at once: 512 MiB in float32, 536 rows of 250,002."""
 
 
+IGNORED = -100
+"""The label of what has not to be predicted."""
+
 OWN_BLOCKS = ("cpu",)
 """Devices where our own blocks of logits are used though torch has its own: they are faster."""
 
@@ -109,6 +112,7 @@ def masked_lm_loss(
     bias: Tensor | None,
     labels: Tensor,
     num_items: Tensor | int | None = None,
+    rows_at_once: int | None = None,
 ) -> Tensor:
     """Cross entropy of the decoder's logits, without ever holding all logits.
 
@@ -121,10 +125,11 @@ def masked_lm_loss(
         hidden_states: `[num_masked, hidden]`, of the masked positions alone.
         weight: `[vocabulary, hidden]`.
         bias: `[vocabulary]` or none.
-        labels: `[num_masked]`.
-        num_items: What to divide the sum by; by default the number of labels. Under several
-            processes their mean number of labels makes the average of the processes' losses the
-            loss of the joint batch.
+        labels: `[num_masked]`; -100 where nothing has to be predicted.
+        num_items: What to divide the sum by; by default how many labels are not -100. Under several
+            processes their mean number makes the average of the processes' losses the loss of the
+            joint batch.
+        rows_at_once: Rows whose logits are held at once, where `MAX_LOGITS` allows more.
 
     Returns:
         Scalar; 0, with gradients of 0, where nothing is masked.
@@ -138,8 +143,9 @@ def masked_lm_loss(
         bias = None if bias is None else bias.to(dtype)
     if bias is None:
         bias = weight.new_zeros(len(weight))
-    block = max(1, MAX_LOGITS // len(weight))
-    scale = 1 / (len(labels) if num_items is None else num_items)
+    block = max(1, min(MAX_LOGITS // len(weight), rows_at_once or len(labels)))
+    # Counted on the device, so that nobody waits for the number.
+    scale = 1 / ((labels != IGNORED).sum().clamp(min=1) if num_items is None else num_items)
     if not torch.is_grad_enabled():
         parts = (
             F.cross_entropy(F.linear(hidden, weight, bias).float(), label, reduction="sum")
@@ -183,10 +189,15 @@ class _BlockwiseLinearCrossEntropy(torch.autograd.Function):
             hidden, label = hidden_states[rows], labels[rows, None]
             logits = torch.addmm(bias, hidden, weight.T).float()
             normalizer = logits.logsumexp(dim=1, keepdim=True)
-            total += (normalizer - logits.gather(1, label)).sum()
+            is_ignored = label == IGNORED
+            label = label.clamp(min=0)
+            losses = normalizer - logits.gather(1, label)
+            total += losses.masked_fill_(is_ignored, 0.0).sum()
+            # exp(logits − ∞) = 0: a row without gradient, and no pass over it.
+            normalizer = normalizer.masked_fill_(is_ignored, float("inf"))
             # d loss / d logits = softmax − one-hot, in the place of the logits.
             gradient = logits.sub_(normalizer).exp_()
-            gradient.scatter_add_(1, label, torch.full_like(label, -1.0, dtype=gradient.dtype))
+            gradient.scatter_add_(1, label, is_ignored.to(gradient.dtype) - 1)
             gradient = gradient.to(weight.dtype)
             torch.mm(gradient, weight, out=grad_hidden[rows])
             # The scale goes to the small factor: one pass less over the largest gradient.

@@ -201,7 +201,8 @@ def check_finite(values: np.ndarray, ids: pa.Array | list[str], what: str) -> No
     if count:
         raise InputError(
             f"{count} of {len(values)} {what} vectors hold NaN or infinity (the first is that of "
-            f"{first!r}). Vectors must be finite: embed again with a smaller learning rate."
+            f"{first!r}). Vectors must be finite: embed again with a smaller learning rate.",
+            faq="not-finite",
         )
 
 

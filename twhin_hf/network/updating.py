@@ -144,7 +144,8 @@ def _check(network: Network, graph: EngagementGraph) -> None:
     if network.engagements is None:
         raise InputError(
             "The network holds no engagements (it is of an earlier version), so what is new to it "
-            "is not known. Embed it again with `twhin-hf network embed`."
+            "is not known. Embed it again with `twhin-hf network embed`.",
+            faq="old-network",
         )
     if unknown := sorted(set(graph.relations) - set(network.relations)):
         raise InputError(

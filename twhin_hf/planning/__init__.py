@@ -1,0 +1,1 @@
+"""Hours, memory and disk of a whole run, from measured rates."""
