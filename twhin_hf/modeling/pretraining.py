@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -33,6 +34,7 @@ from .post_encoder import (
 )
 from .saving import SavingMixin
 from .settings import HEAD_NAMES
+from .tied_words import joint_gradient
 from .translation_losses import translation_bce_loss, translation_cosine_loss
 
 
@@ -95,6 +97,9 @@ class PreTrainingMixin(SavingMixin):
     rows_at_once: int | None = None
     """Rows of a batch whose activations are held at once; see `cache_gradients`."""
 
+    _keeps_gradient = False
+    _spare: Tensor | None = None
+
     def add_heads(self) -> None:
         """Adds a head for each objective; one whose weight is 0 has none."""
         config, hidden = self.config, self.config.hidden_size
@@ -137,6 +142,22 @@ class PreTrainingMixin(SavingMixin):
             rows_at_once: Rows of a block; None holds all, as usual.
         """
         self.rows_at_once = rows_at_once
+
+    def keep_gradient(self, is_kept: bool) -> None:
+        """Lets the decoder's gradient leave its memory to that of the next step.
+
+        For training on a CPU: else the system clears as many pages in each step as it fills.
+
+        Args:
+            is_kept: From now on, or not any more.
+        """
+        self._keeps_gradient, self._spare = is_kept, None
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch's; see `keep_gradient`."""
+        if self._keeps_gradient and set_to_none:
+            self._spare = cast(Any, self.get_output_embeddings()).weight.grad
+        super().zero_grad(set_to_none)
 
     @torch.inference_mode()
     def encode(
@@ -296,21 +317,22 @@ class PreTrainingMixin(SavingMixin):
         if output_logits is None:
             output_logits = labels is None and all(given is None for given in brought.values())
         asked = ("output_hidden_states", "output_attentions")
-        found, masked, pooled = self._encode_rows(
-            {name: values for name, values in rows.items() if values is not None},
-            numbers,
-            num_posts,
-            mlm_labels,
-            sorted({getattr(config, f"{name}_pooling") for name in heads}),
-            kwargs,
-            is_whole=output_logits or any(kwargs.get(name) for name in asked),
-        )
+        with self._joint_gradient(mlm_labels is not None and input_ids is not None) as weights:
+            found, masked, pooled = self._encode_rows(
+                {name: values for name, values in rows.items() if values is not None},
+                numbers,
+                num_posts,
+                mlm_labels,
+                sorted({getattr(config, f"{name}_pooling") for name in heads}),
+                kwargs,
+                is_whole=output_logits or any(kwargs.get(name) for name in asked),
+            )
         losses = []
         if output_logits:
             decoder: Any = self.get_output_embeddings()
             found["logits"] = decoder(self.mlm_transform(found["last_hidden_state"]))
         if mlm_labels is not None:
-            found["mlm_loss"] = self._mlm_loss(masked, mlm_labels, num_masked)
+            found["mlm_loss"] = self._mlm_loss(masked, mlm_labels, num_masked, *weights)
             losses.append(config.mlm_weight * found["mlm_loss"])
         for name, targets in brought.items():
             if name not in heads:
@@ -330,6 +352,20 @@ class PreTrainingMixin(SavingMixin):
             losses.append(getattr(config, f"{name}_weight") * loss)
         total = torch.stack(losses).sum() if losses else None
         return PreTrainingOutput(loss=total, **found)
+
+    def _joint_gradient(self, has_mlm: bool) -> AbstractContextManager[list[Tensor]]:
+        """`joint_gradient`, where the decoder shares the words and each is used once."""
+        words, decoder = self.get_input_embeddings(), cast(Any, self.get_output_embeddings())
+        is_joint = (
+            has_mlm
+            and torch.is_grad_enabled()
+            and self.rows_at_once is None
+            and isinstance(words, nn.Embedding)
+            and words.weight is decoder.weight
+            and words.weight.requires_grad
+            and words.weight.device.type == "cpu"
+        )
+        return joint_gradient(cast(nn.Embedding, words)) if is_joint else nullcontext([])
 
     def pooled_posts(self, inputs: dict[str, Any], poolings: Sequence[str]) -> dict[str, Tensor]:
         """Posts of a packed batch, `[num_posts, width]` by pooling, without any head.
@@ -471,11 +507,19 @@ class PreTrainingMixin(SavingMixin):
         )
         return loss, accuracy
 
-    def _mlm_loss(self, masked: Any, labels: Tensor, num_masked: Tensor | int | None) -> Tensor:
+    def _mlm_loss(
+        self,
+        masked: Any,
+        labels: Tensor,
+        num_masked: Tensor | int | None,
+        weight: Tensor | None = None,
+    ) -> Tensor:
         transformed = self.mlm_transform(masked)
-        decoder = self.get_output_embeddings()
+        decoder: Any = self.get_output_embeddings()
+        weight = decoder.weight if weight is None else weight
         targets = labels.flatten()[_masked_positions(labels)]
-        return masked_lm_loss(transformed, decoder.weight, decoder.bias, targets, num_masked)
+        spare, self._spare = self._spare, None
+        return masked_lm_loss(transformed, weight, decoder.bias, targets, num_masked, spare)
 
     def _tpp_loss(
         self, projections: Tensor, pair_labels: Tensor, item_ids: Tensor | None
