@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LOCKED := --quiet --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-oldest fuzz soak lint format lock check-lock audit benchmarks clean
+.PHONY: help install quickstart test test-oldest wheel docs fuzz soak lint format lock check-lock audit benchmarks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -41,13 +41,19 @@ $(VENV)/.transformers-tests: $(VENV)/.installed
 	tar -xzf transformers-*.tar.gz "$$(basename transformers-*.tar.gz .tar.gz)/tests"
 	touch $@
 
+wheel: install ## Build wheel and source archive in dist/, and try them on other Pythons
+	$(BIN)/python .ci/try_wheel.py dist
+
+docs: install ## Build the documentation in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 test-oldest: $(VENV)-oldest/.installed ## Load, save, publish and pull with the oldest libraries supported
 	$(VENV)-oldest/bin/python -m pytest tests/hub/test_matrix.py
 
 $(VENV)-oldest/.installed: setup.cfg constraints-oldest.txt
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/pip install --quiet --upgrade pip
-	$(VENV)-oldest/bin/pip install --quiet torch pytest --editable '.[peft,sentence-transformers]' -c constraints-oldest.txt
+	$(VENV)-oldest/bin/pip install --quiet torch pytest --editable '.[train,peft,sentence-transformers]' -c constraints-oldest.txt
 	touch $@
 
 # atheris is built for few versions of Python.
@@ -56,14 +62,14 @@ fuzz: install ## Fuzz every reader (FUZZ='--reader csv --inputs 1000000' for one
 	$(BIN)/python tests/fuzz/fuzz_readers.py $(FUZZ)
 
 lint: install ## Check style, types and spelling
-	$(BIN)/ruff check twhin_hf tests examples
-	$(BIN)/ruff format --check twhin_hf tests examples
+	$(BIN)/ruff check twhin_hf tests examples docs
+	$(BIN)/ruff format --check twhin_hf tests examples docs
 	$(BIN)/mypy
 	$(BIN)/typos
 
 format: install ## Format the code
-	$(BIN)/ruff check --fix twhin_hf tests examples
-	$(BIN)/ruff format twhin_hf tests examples
+	$(BIN)/ruff check --fix twhin_hf tests examples docs
+	$(BIN)/ruff format twhin_hf tests examples docs
 
 soak: install ## Kill every long command at random and compare (30 minutes)
 	$(BIN)/python tests/soak/soak.py
@@ -94,4 +100,4 @@ benchmarks: install ## Run the speed comparisons (about 15 minutes)
 	$(BIN)/python examples/benchmarks/network_embedding.py
 
 clean: ## Remove what was made, but for runs/
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-tools build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

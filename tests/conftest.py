@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -68,6 +70,41 @@ def own_engines():
     if ibis and ibis.options.default_backend:
         ibis.options.default_backend = None  # this test fails, and not all that follow it
         pytest.fail("a table in memory was read by the default engine of Ibis; open one for it")
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """A Spark of two threads, which every engine of Spark in a test's process is."""
+    pytest.importorskip("pyspark", reason="needs twhin_hf[spark]")
+    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        pytest.skip("Spark needs Java 17")
+    from twhin_hf.engines import EngineConfig, open_engine
+
+    folder = tmp_path_factory.mktemp("spark")
+    with open_engine("600MB", temp_directory=folder, config=EngineConfig("spark")) as connection:
+        yield connection
+
+
+@pytest.fixture
+def launch():
+    """Runs a command of twhin-hf in so many processes of `accelerate launch`."""
+
+    def run(processes, arguments):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        launcher = f"--cpu --num_processes {processes} --num_machines 1 --mixed_precision no "
+        launcher += f"--main_process_port {port} --module twhin_hf.commands.cli"
+        command = [sys.executable, "-m", "accelerate.commands.launch", *launcher.split()]
+        return subprocess.run(
+            [*command, *arguments],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -209,3 +246,28 @@ def translation_pairs(texts):
             "source": ["test"] * len(rows),
         }
     )
+
+
+@pytest.fixture
+def varlen(monkeypatch):
+    """torch's attention over flat rows needs a GPU: a plain one of the same signature stands in."""
+    import types
+
+    import torch.nn.functional as F
+
+    from twhin_hf.modeling.packed_attention import VARLEN, register_varlen_attention
+
+    def varlen_attn(query, key, value, cu_q, cu_k, max_q, max_k, *, window_size=(-1, -1)):
+        places = torch.arange(len(query), device=query.device)
+        posts = torch.searchsorted(cu_q[1:].long(), places, right=True)
+        ahead = places - places[:, None]
+        left, right = (size if size >= 0 else max_q for size in window_size)
+        seen = (posts == posts[:, None]) & (ahead >= -left) & (ahead <= right)
+        states = [states.transpose(0, 1) for states in (query, key, value)]
+        return F.scaled_dot_product_attention(*states, seen).transpose(0, 1)
+
+    module = types.ModuleType("torch.nn.attention.varlen")
+    module.varlen_attn = varlen_attn
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", module)
+    register_varlen_attention()
+    return VARLEN

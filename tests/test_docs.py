@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from twhin_hf.commands.cli import COMMANDS, find_command, load_command
-from twhin_hf.commands.declared import options_of
+from twhin_hf.commands.declared import options_of, positional_only
 from twhin_hf.commands.parsing import command_parser
 from twhin_hf.commands.spelling import spell_out
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
+    ROOT / "twhin_hf" / "faq.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
     *sorted((ROOT / "model_cards").glob("*.md")),
     *sorted((ROOT / "examples").glob("run_*.py")),
@@ -48,8 +50,8 @@ SHOWN = [
 
 def test_there_are_many():
     assert len(SHOWN) > 40
-    assert {find_command(words)[0] for page, words in SHOWN if page.name == "README.md"} > {
-        "split", "network embed", "pretrain", "evaluate engagement", "embed", "search",
+    assert {find_command(words)[0] for page, words in SHOWN if page.name == "stages.md"} > {
+        "split", "network embed", "pretrain", "evaluate engagement",
     }  # fmt: skip
 
 
@@ -62,7 +64,13 @@ def test_a_shown_command_parses(page, words, monkeypatch):
         return
     rest = [word if not word.startswith("$") else "bce" for word in rest]
     command = load_command(name)
-    rest = spell_out(rest, list(options_of(command)))
+    options = list(options_of(command))
+    rest = spell_out(rest, options)
+    # The parser takes words without a name by their names, as `parse_command` gives them.
+    if unnamed := [word for word in rest if not word.startswith("-")]:
+        (option,) = positional_only(command)
+        rest = [word for word in rest if word.startswith("-")]
+        rest += spell_out([f"--{option}", *unnamed], options)
     # A config that another page tells how to make is not there.
     rest = [w for w in rest if not w.startswith("--config=") or Path(w[9:]).is_file()]
     command_parser(command, name).parse_args(rest)

@@ -27,10 +27,43 @@ PAGES = {
     for page in [
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
         *sorted((ROOT / "examples").rglob("*.md")),
         *sorted((ROOT / "model_cards").glob("*.md")),
+        ROOT / "twhin_hf" / "faq.md",
     ]
 }
+IN_ORDER = {
+    "README.md": ["network import", "run"],
+    "docs/guides/stages.md": [
+        "run", "split", "network embed", "network mine", "tokenizer", "pretrain", "pretrain",
+        "pretrain", "evaluate engagement", "run",
+    ],
+    "docs/start/social-scientist.md": ["network import", "run", "embed", "split", "map"],
+    "docs/start/recommender-engineer.md": [
+        "split", "network embed", "recommender fit", "recommend", "recommend", "recommend",
+        "recommend",
+    ],
+    "docs/start/nlp-student.md": [],
+    "docs/start/random-pooler.md": [],
+    "docs/guides/bluesky.md": [
+        "network import", "split", "network embed", "recommender fit", "recommend", "recommend",
+        "recommend",
+    ],
+    "docs/guides/checkpoint.md": ["pretrain", "convert"],
+    "docs/guides/lora.md": ["pretrain", "convert"],
+    "docs/guides/languages.md": [
+        "data translation-pairs", "tpp", "evaluate retrieval", "evaluate zero-shot",
+        "evaluate alignment",
+    ],
+    "docs/guides/vectors.md": ["embed", "index", "search", "map"],
+    "docs/guides/benchmarks.md": [
+        "data hashtag", "data hashtag-build", "evaluate hashtag", "evaluate classification",
+        "evaluate suite",
+    ],
+    "docs/guides/privacy.md": ["data forget", "data forget"],
+}  # fmt: skip
+"""Pages whose blocks run one after the other in one folder, and the commands that they show."""
 LANGUAGES = ("en", "ar", "hi")
 
 NAMES = {
@@ -40,7 +73,7 @@ NAMES = {
 }
 """Names of the Hub, and the folders that stand in for them."""
 
-NOT_RUN = {"pip install .": "it installs the package that is tested, from an index"}
+NOT_RUN = {"pip install .[all]": "it installs the package that is tested, from an index"}
 
 TRAINING = [
     "--max_steps=2", "--per_device_train_batch_size=8", "--gradient_accumulation_steps=1",
@@ -89,6 +122,8 @@ SMALLER = {
     "search": ["--device=cpu"],
     "map": ["--sample=60"],
     "store": [],
+    "convert": [],
+    "data forget": [],
 }  # fmt: skip
 """What makes the commands small; an option that comes later takes precedence."""
 
@@ -177,6 +212,8 @@ def write_log(folder):
     new = pa.table({"post_id": ["n1", "n2"], "text": ["a new post", "and another"]})
     pq.write_table(new, folder / "new.parquet")
     (folder / "today.csv").write_text("user_id,post_id\nnew,p1\nnew,p2\n")
+    (folder / "evening.csv").write_text("user_id,post_id\ndid:plc:new,did:plc:author/p1\n")
+    (folder / "leaving.csv").write_text("user_id\ndid:plc:u1\n")
     posts = pq.read_table(folder / "posts.parquet").to_pylist()
     likes = pq.read_table(folder / "engagements.parquet").to_pylist()
     time, day = 1_725_911_162_000_000, "2024-09-09T19:46:02.102Z"
@@ -254,28 +291,23 @@ def write_benchmarks(folder, texts):
 
 
 @pytest.fixture(scope="module")
-def readme(folder):
-    """The commands of the README, which ran."""
-    return run_page(PAGES["README.md"])
+def ran(folder):
+    """The commands of the pages in order, which ran."""
+    return {page: run_page(PAGES[page]) for page in IN_ORDER}
 
 
-def test_the_readme(readme, folder):
-    assert readme == [
-        "network import", "run", "split", "network embed", "network mine", "tokenizer", "pretrain",
-        "pretrain", "pretrain", "evaluate engagement", "run", "split", "network embed",
-        "recommender fit", "recommend", "recommend", "recommend", "data translation-pairs", "tpp",
-        "evaluate retrieval", "evaluate zero-shot", "evaluate alignment", "data hashtag",
-        "data hashtag-build", "evaluate hashtag", "evaluate classification", "evaluate suite",
-        "embed", "index", "search", "map",
-    ]  # fmt: skip
+def test_the_pages_in_order(ran, folder):
+    assert ran == IN_ORDER
     for name in (
-        "runs/mine",
-        "runs/time",
-        "results",
-        *(f"results/{name}" for name in ("hashtag", "umsab")),
-    ):
+        "runs/mine", "runs/time", "runs/bluesky", "results", "results/hashtag", "results/umsab",
+    ):  # fmt: skip
         assert (folder / name / "results.json").is_file(), name
-    for name in ("map.html", "recommender/reliability.png", "audience.csv"):
+    for name in (
+        "map.html",
+        "recommender/reliability.png",
+        "audience.csv",
+        "made/pairs.parquet",
+    ):
         assert (folder / name).is_file(), name
 
 
@@ -293,7 +325,7 @@ def test_the_page_on_random_poolers(folder):
     assert (before["vectors"].shape, after["vectors"].shape) == ((2, 16), (2, 32))
 
 
-def test_the_page_on_serving(readme, folder):
+def test_the_page_on_serving(ran, folder):
     pytest.importorskip("onnxruntime")
     page = PAGES["examples/serving.md"]
     shown = "twhin-hf export --model stage2 --format onnx --output stage2-onnx"
@@ -305,7 +337,7 @@ def test_the_page_on_serving(readme, folder):
     assert abs(ours - plain).max() < 1e-5
 
 
-def test_the_page_on_indexes(readme, folder):
+def test_the_page_on_indexes(ran, folder):
     pytest.importorskip("lance")
     pytest.importorskip("qdrant_client")
     page = PAGES["examples/serving.md"]
@@ -317,7 +349,17 @@ def test_the_page_on_indexes(readme, folder):
     assert found["hits"].scores.shape == (2, 5)
 
 
-def test_the_card_of_a_model(readme, folder):
+def test_the_page_on_clusters(ran, folder, spark):
+    (code,) = blocks(PAGES["examples/cluster.md"], "python")
+    for name in ("posts.parquet", "stage2", "vectors"):  # Spark began in another folder
+        code = code.replace(f'"{name}"', repr(str(Path(name).absolute())))
+    run_block(code)
+    rows = pq.read_table("vectors").to_pylist()
+    assert len(rows) == pq.read_metadata("posts.parquet").num_rows
+    assert {len(row["embedding"]) for row in rows} == {32}
+
+
+def test_the_card_of_a_model(ran, folder):
     found = [run_block(code) for code in blocks(card_of("stage2"), "python")]
     shapes = [names["vectors"].shape for names in found if "vectors" in names]
     assert len(found) >= 3
@@ -345,7 +387,8 @@ def test_the_family_that_contributors_are_shown_is_ours():
 def test_no_page_has_blocks_that_nothing_runs():
     found = {page for page, text in PAGES.items() if blocks(text, "(?:python|sh)")}
     assert found == {
-        "README.md", "CONTRIBUTING.md", "examples/fix_random_pooler.md", "examples/serving.md",
+        *IN_ORDER, "CONTRIBUTING.md", "examples/cluster.md", "examples/fix_random_pooler.md",
+        "examples/serving.md",
     }  # fmt: skip
     lines = [
         words for text in PAGES.values() for code in blocks(text, "sh") for words in sh_lines(code)

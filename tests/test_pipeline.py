@@ -24,6 +24,7 @@ from twhin_hf.network.folder import load_network
 from twhin_hf.pipeline import PipelineConfig, run_pipeline
 from twhin_hf.run_folder import read_run
 from twhin_hf.timestamps import iso
+from twhin_hf.training.streaming import open_stream
 
 
 @pytest.fixture(scope="module")
@@ -365,8 +366,26 @@ def test_it_runs_on_generated_data_where_none_is_given(finished, tmp_path, monke
         replace(made, engagements=str(tmp_path))
 
 
-def _stop(*args):
+def _stop(*args, **kwargs):
     raise InterruptedError
+
+
+def test_it_streams_training_posts_alone(finished, tmp_path, monkeypatch):
+    _, config, _, trained_on = finished
+    made = replace(config, output=str(tmp_path), seeds=[0], streaming=True)
+    monkeypatch.setattr(pipeline_module, "build_benchmark", _stop)
+    with pytest.raises(InterruptedError):
+        run_pipeline(made)
+    stream = open_stream(tmp_path / "stream-32")
+    assert set(stream.posts["post_id"]) == trained_on[0]
+    assert read_run(tmp_path / "stream-32")["finished"]
+    assert len(stream.pairs) == pq.read_metadata(tmp_path / "pairs.parquet").num_rows
+    for name in ("stage1", "mlm", "mlm_social", "engagement"):
+        assert (tmp_path / "seed0" / name / "model.safetensors").exists()
+    monkeypatch.setattr(pipeline_module, "write_stream", None)  # there is nothing more to write
+    (tmp_path / "seed0" / "mlm" / RUN_NAME).unlink()
+    with pytest.raises(InterruptedError):
+        run_pipeline(made)
 
 
 def test_it_starts_from_a_pretrained_encoder(finished, tmp_path, tiny_config, tokenizer):

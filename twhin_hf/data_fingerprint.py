@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from twhin_hf.files import list_files
+from twhin_hf.remote import is_remote, remote_fingerprint
 
 RUN_NAME = "run.json"
 """The record of a run, which tells how data were made and is no part of them."""
@@ -38,6 +39,8 @@ def data_fingerprint(path: str | os.PathLike[str]) -> str:
         >>> data_fingerprint(folder / "a.csv")
         'a1f9399c2463f250da05c63bf9498627'
     """
+    if is_remote(path):
+        return remote_fingerprint(path)
     path = Path(path)
     if path.is_file():
         return file_fingerprint(path)

@@ -25,5 +25,7 @@ def pick_device(device: str | None = None) -> str:
             f"device is {device!r}; give cpu, cuda or cuda:1, or leave it out (GPU if available)"
         ) from error
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"device is {device!r}, but torch finds no GPU; leave it out or give cpu")
+        raise InputError(
+            f"device is {device!r}, but torch finds no GPU; leave it out or give cpu", faq="device"
+        )
     return device

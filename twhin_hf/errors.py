@@ -12,7 +12,18 @@ class InputError(ValueError):
     The message says what was found, what is needed and how to mend it; of a file also its name and
     the place in it. Whatever else comes out of the package, but for an `OSError` of the system, is
     a mistake of the package. The classes that travel with a model raise a plain `ValueError`.
+
+    Args:
+        *args: The message.
+        faq: Anchor of the entry in `faq.md` that says more, which `twhin-hf faq` shows.
+
+    Attributes:
+        faq: The same; None where there is no entry.
     """
+
+    def __init__(self, *args: object, faq: str | None = None):
+        super().__init__(*args)
+        self.faq = faq
 
 
 WRONG_CONTENT: tuple[type[Exception], ...] = (

@@ -173,7 +173,8 @@ def _decoded_lines(path: Path, encoding: str) -> Iterator[str]:
                 yield line.rstrip("\r\n")
     except UnicodeError as error:
         raise InputError(
-            f"{path} is not {encoding.upper()} (line {num_lines + 1:,}, or some after it)."
+            f"{path} is not {encoding.upper()} (line {num_lines + 1:,}, or some after it).",
+            faq="encoding",
         ) from error
     except UNREADABLE as error:
         raise damaged(path, num_lines, error) from error
@@ -390,7 +391,8 @@ def _decode(path: Path, data: bytes, num_lines: int, replacement: str | None) ->
         number = num_lines + lines.index(None) + 1
         raise InputError(
             f"{path} is not UTF-8 (line {number:,}). Convert it to UTF-8, from Latin-1 for one: "
-            "`iconv -f latin1 -t utf-8 FILE > NEW`."
+            "`iconv -f latin1 -t utf-8 FILE > NEW`.",
+            faq="encoding",
         )
     return pa.array([replacement if line is None else line for line in lines], pa.string())
 

@@ -78,10 +78,12 @@ from twhin_hf.results import (
     write_results,
 )
 from twhin_hf.run_folder import fingerprints_of, run_folder
+from twhin_hf.scratch import scratch_folder
 from twhin_hf.training.checkpoints import newest_checkpoint, remove_checkpoints
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
 from twhin_hf.training.runs import with_effect
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
+from twhin_hf.training.streaming import STREAM_NAME, TokenStream, open_stream, write_stream
 
 logger = logging.getLogger(__name__)
 
@@ -314,6 +316,7 @@ def _encoders(
     same masks, so that they see as many steps and as many real tokens.
     """
     mlm_only = _weights({"mlm_weight": 1.0}) | config.settings
+    all_pairs = pairs
 
     def start() -> Any:
         if config.model_name_or_path:
@@ -347,11 +350,16 @@ def _encoders(
             learns = loaded.config.engagement_weight + loaded.config.distillation_weight > 0
             if not learns:
                 options.head_steps = 0
+            data: Dataset | TokenStream = posts
+            if config.streaming:
+                place = folder.parent / f"{STREAM_NAME}-{options.max_length}"
+                data = _stream(config, posts, all_pairs, tokenizer, options, place, before)
+                data = data if pairs is not None else TokenStream(data.posts)
             trainer = SocialPretrainingTrainer(
                 loaded,
                 options,
-                posts,
-                pairs,
+                data,
+                None if config.streaming else pairs,
                 network=network if learns else None,
                 processing_class=tokenizer,
             )
@@ -378,6 +386,8 @@ def _encoders(
                     start().save_pretrained(partial)
                     tokenizer.save_pretrained(partial)
     made_from = made_from.then(training=with_effect(config.training))
+    if config.streaming:
+        made_from = made_from.then(streaming=True)
     if config.stage1 is not None:
         made_from = made_from.then(stage1=with_effect(config.stage1))
         histories["stage 1: MLM"] = train("stage1", start, config.stage1, made_from)
@@ -404,6 +414,35 @@ def _encoders(
             pairs,
         )
     return histories
+
+
+def _stream(
+    config: PipelineConfig,
+    posts: Dataset,
+    pairs: pa.Table | None,
+    tokenizer: Any,
+    options: SocialPretrainingConfig,
+    folder: Path,
+    before: StageInputs,
+) -> TokenStream:
+    """The shards of tokens that all encoders of one length are trained on."""
+    stage = before.then(max_length=options.max_length, max_missing_pairs=options.max_missing_pairs)
+    with stage_run(folder, "stream", stage, config.split_seed) as is_due:
+        if is_due:
+            with new_folder(folder) as partial, scratch_folder(folder.parent) as scratch:
+                write_stream(
+                    partial,
+                    posts,
+                    pairs,
+                    tokenizer,
+                    max_length=options.max_length,
+                    max_missing_pairs=options.max_missing_pairs,
+                    seed=config.split_seed,
+                    num_proc=options.dataset_num_proc,
+                    memory_limit=config.log.memory_limit,
+                    directory=scratch,
+                )
+    return open_stream(folder)
 
 
 def _weights(given: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from twhin_hf.network.log_config import LogConfig
 from twhin_hf.network.mining_config import MiningConfig
 from twhin_hf.path_names import path_name
 from twhin_hf.recommendation.engagement_config import EngagementConfig
+from twhin_hf.remote import is_remote, remote_files
 from twhin_hf.table_format import TableFormat
 
 
@@ -62,7 +63,8 @@ class PipelineConfig(SplitConfig):
 
     Args:
         output: Output folder.
-        engagements: Engagement log (user_id, post_id): Parquet, CSV or JSON lines; file or folder.
+        engagements: Engagement log (user_id, post_id): Parquet, CSV or JSON lines; file or folder,
+            or the address of Parquet files (hf://datasets/…, s3://…).
         posts: Posts (post_id, text, lang), likewise.
         synthetic: Generated data to run on if no log and posts are given.
         split_seed: Seed of the split by a hash into training, validation and test posts.
@@ -85,6 +87,8 @@ class PipelineConfig(SplitConfig):
         stage1: Fields of SocialPretrainingConfig for MLM on posts before; none by default.
         stage2: Fields of SocialPretrainingConfig for the objectives.
         evaluation: Options of the engagement benchmark.
+        streaming: Train on shards of tokens on the disk (`pretrain --streaming`), for more posts
+            than memory holds.
         records_per_user: Number of records of a user in the benchmark, or null for all (paper: 1).
         max_posts: Maximum number of posts per language in the benchmark, or null for all (paper:
             10,000).
@@ -119,6 +123,7 @@ class PipelineConfig(SplitConfig):
     stage1: dict[str, Any] | None = None
     stage2: dict[str, Any] = field(default_factory=recommended_stage)
     evaluation: EngagementConfig = field(default_factory=EngagementConfig)
+    streaming: bool = False
     records_per_user: int | None = 1
     max_posts: int | None = 10_000
 
@@ -157,7 +162,8 @@ class PipelineConfig(SplitConfig):
         if (self.model_name_or_path is None) == (self.encoder is None):
             raise InputError(
                 "give model_name_or_path (the encoder to start from) or encoder (values of a "
-                "BertConfig, to start from scratch): one of them"
+                "BertConfig, to start from scratch): one of them",
+                faq="where-to-start",
             )
         if self.encoder is not None:
             # Late: it imports torch.
@@ -175,7 +181,9 @@ class PipelineConfig(SplitConfig):
         if self.model_name_or_path:
             check_local_path(self.model_name_or_path)
         for name, path in given.items():
-            if path and not Path(path).exists():
+            if is_remote(path):
+                remote_files(path)
+            elif path and not Path(path).exists():
                 raise FileNotFoundError(f"{name}: there is no {path}")
 
     def _check_objectives(self) -> None:

@@ -19,7 +19,7 @@ from twhin_hf.training.runs import with_effect
 
 logger = logging.getLogger(__name__)
 
-_PRODUCTS = ("data", "network", "tokenizer", "seed*/*")
+_PRODUCTS = ("data", "network", "tokenizer", "stream-*", "seed*/*")
 """Folders of stages."""
 
 

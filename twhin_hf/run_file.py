@@ -166,7 +166,8 @@ def _is_of(path: Path, earlier: Mapping[str, Any] | None, record: Mapping[str, A
     if earlier is None:
         raise InputError(
             f"{path} is there, of a run that left no record. Choose another output, or add "
-            "--overwrite to write over it"
+            "--overwrite to write over it",
+            faq="outputs",
         )
     if changes := differences(earlier, record):
         raise other_options(path, changes.values())

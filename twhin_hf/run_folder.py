@@ -232,7 +232,8 @@ def other_options(path: Path, changes: Iterable[str]) -> InputError:
     """That a place holds a run which differs in so many words."""
     return InputError(
         f"{path} holds a run of other options: {'; '.join(changes)}. Give those "
-        "again, choose another output, or add --overwrite to begin anew"
+        "again, choose another output, or add --overwrite to begin anew",
+        faq="outputs",
     )
 
 
@@ -253,7 +254,8 @@ def lock_folder(folder: str | os.PathLike[str]) -> Iterator[None]:
     except Timeout:
         raise InputError(
             f"{_holder(holder)} works in {folder}. Wait until it has ended, or choose another "
-            "output"
+            "output",
+            faq="in-use",
         ) from None
     try:
         remove_abandoned(folder, ".*")
@@ -322,7 +324,8 @@ def _check_unused(folder: Path, results: Iterable[str]) -> None:
     if found:
         raise InputError(
             f"{folder} holds {', '.join(found[:3])}{' …' if len(found) > 3 else ''}, of a run that "
-            f"left no {RUN_NAME}. Choose another output, or add --overwrite to write over it"
+            f"left no {RUN_NAME}. Choose another output, or add --overwrite to write over it",
+            faq="outputs",
         )
 
 

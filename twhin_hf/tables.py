@@ -1,8 +1,8 @@
 """Reads Parquet, CSV and JSON lines, one file or a folder, as Ibis tables of text columns.
 
 Every stage that takes a file from a person reads it here, so formats and errors are the same
-everywhere. The engine is DuckDB, with a memory limit and a spill folder; the wanted columns of text
-formats are written there once, as Parquet.
+everywhere. Parquet is read by the engine, DuckDB or Spark; the wanted columns of text formats are
+written to its spill folder once, as Parquet, by this process.
 """
 
 from __future__ import annotations
@@ -19,9 +19,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, Union
 
 from twhin_hf.data_fingerprint import RUN_NAME
+from twhin_hf.engines import (
+    engine_of,
+    is_spark,
+    numbered,
+    open_engine,
+    read_rows,
+    scan_parquet,
+    spark_errors,
+    spill_folder,
+    write_rows,
+)
 from twhin_hf.errors import InputError
 from twhin_hf.files import list_files, parse_json
 from twhin_hf.lines import BLOCK_SIZE, iterate_lines
+from twhin_hf.remote import is_remote, remote_files, system_for_engine
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
 from twhin_hf.text_tables import Columns, csv_header, json_keys, read_csv, read_json_lines
@@ -46,33 +58,11 @@ _DISK_FULL = (os.strerror(errno.ENOSPC), "max_temp_directory_size")
 _LINES_LOOKED_AT = 100
 _FEW_VALUES = 2**24
 _MOST_VALUES_A_BYTE = 200
-_VISIBLE = r"[^\s\p{Z}\p{C}]"
+POSITION = "position"
+"""Column of the order of rows."""
+# Not \p{C}: for Java it holds what its Unicode does not know yet, such as new emojis.
+_VISIBLE = r"[^\s\p{Z}\p{Cc}\p{Cf}\p{Co}\p{Cs}]"
 _FILE_IN_ERROR = re.compile(r"""(?:[Ff]ile (?:= )?["']?)(/.+?|\w:.+?)["'\n]""")
-
-
-@contextmanager
-def open_engine(
-    memory_limit: str = "1GB", threads: int | None = None, temp_directory: str | Path | None = None
-) -> Iterator[ibis.BaseBackend]:
-    """An empty DuckDB engine that spills to a folder of its own, removed at the end.
-
-    Args:
-        memory_limit: Most memory that the engine takes, such as `"1GB"`.
-        threads: Threads; all cores where it is None.
-        temp_directory: Where the spill folder is made; the system's folder for temporary files
-            where it is None.
-    """
-    import ibis
-
-    with scratch_folder(temp_directory) as spill:
-        options: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": str(spill)}
-        if threads is not None:
-            options["threads"] = threads
-        connection = ibis.duckdb.connect(**options)
-        try:
-            yield connection
-        finally:
-            connection.disconnect()
 
 
 def read_table(
@@ -84,6 +74,7 @@ def read_table(
     columns: Mapping[str, str] | None = None,
     option: str = "columns",
     table_format: TableFormat | None = None,
+    with_position: bool = False,
 ) -> ir.Table:
     """The named columns of a file, a folder of files or an Ibis table, all of them strings.
 
@@ -92,7 +83,8 @@ def read_table(
     with "." or "_" are not. A column that any row has is read.
 
     Args:
-        source: A file, a folder of files of one format, or a table of any Ibis back end.
+        source: A file, a folder of files of one format, the address of Parquet files elsewhere
+            (`hf://`, `s3://`), or a table of any Ibis back end.
         required: Columns that must be there.
         optional: Columns that may be missing; the table that comes back has those found.
         connection: The engine that reads files; see `open_engine`.
@@ -101,6 +93,8 @@ def read_table(
         option: What the caller names `columns`, for the message where one is missing; empty where
             the caller has no such option.
         table_format: How text tables are written; CSV and TSV as they usually are where it is None.
+        with_position: Adds `position`, int64, which rises in the order of the rows: files by their
+            names. A table of Spark that is no file has no order, and is numbered as it comes.
 
     Returns:
         Table of string columns, the required ones first.
@@ -121,26 +115,64 @@ def read_table(
     names.update(columns or {})
     wanted = Columns(names, {*required, *(columns or {})}, option)
     if not isinstance(source, (str, Path)):
-        return _select(source, wanted, describe(source))
+        if with_position:
+            source = numbered(source, engine_of(source, connection))
+        return _select(source, wanted, describe(source), with_position)
+    if is_remote(source):
+        with read_errors(source):
+            table = _read_remote(source, connection)
+            if with_position:
+                table = numbered(table, connection)
+            return _select(table, wanted, source, with_position)
     kind, files = _list_files(Path(source), table_format)
     # Text is read in blocks, whatever the limit.
     with read_errors(source, has_memory_limit=False):
         if kind == "Parquet":
-            paths = [glob.escape(str(file)) for file in files]
-            table = connection.read_parquet(paths, union_by_name=True)
-            return _select(table, wanted, str(source))
-        engine = getattr(connection, "con")  # noqa: B009 - DuckDB's own, which Ibis does not type
-        if kind == "JSON lines":
-            blocks = read_json_lines(engine, files, wanted, str(source))
+            table = scan_parquet(files, connection)
         else:
-            blocks = read_csv(engine, files, table_format, wanted)
-        return _write_blocks(blocks, connection, wanted)
+            with _text_engine(connection) as engine:
+                if kind == "JSON lines":
+                    blocks = read_json_lines(engine, files, wanted, str(source))
+                else:
+                    blocks = read_csv(engine, files, table_format, wanted)
+                files, found = _write_blocks(blocks, spill_folder(connection), wanted)
+            wanted = Columns({name: name for name in found}, wanted.required, option)
+            table = scan_parquet(files, connection)
+        if with_position:
+            table = numbered(table, connection, files)
+        return _select(table, wanted, str(source), with_position)
+
+
+@contextmanager
+def _text_engine(connection: ibis.BaseBackend) -> Iterator[Any]:
+    """DuckDB's connection, which reads text for Spark too."""
+    if is_spark(connection):
+        with open_engine() as own:
+            yield getattr(own, "con")  # noqa: B009 - DuckDB's own, which Ibis does not type
+    else:
+        yield getattr(connection, "con")  # noqa: B009 - as above
+
+
+def _read_remote(address: str, connection: ibis.BaseBackend) -> ir.Table:
+    """Files of another place, read as they are needed: row groups, and columns of them."""
+    if is_spark(connection):
+        raise InputError(
+            f"{address} is read by DuckDB alone: let Spark read a folder that all of its machines "
+            "see, or leave --engine out"
+        )
+    system, files = remote_files(address)
+    engine = getattr(connection, "con")  # noqa: B009 - as below
+    shown = system_for_engine(system)
+    if shown.protocol not in engine.list_filesystems():
+        engine.register_filesystem(shown)
+    paths = [glob.escape(f"{shown.protocol}://{file}") for file in files]
+    return connection.read_parquet(paths, union_by_name=True)
 
 
 def _write_blocks(
-    blocks: Iterable[pa.Table], connection: ibis.BaseBackend, wanted: Columns
-) -> ir.Table:
-    """The blocks as a table of the engine, by way of a Parquet file in its spill folder.
+    blocks: Iterable[pa.Table], folder: Path, wanted: Columns
+) -> tuple[list[Path], list[str]]:
+    """The blocks as a Parquet file in the folder, and the names of its columns.
 
     Optional columns that no row fills are left out.
     """
@@ -149,9 +181,7 @@ def _write_blocks(
 
     schema = pa.schema([(name, pa.string()) for name in wanted.names])
     found = set(wanted.required)
-    engine = getattr(connection, "con")  # noqa: B009 - as above
-    ((spill,),) = engine.execute("SELECT current_setting('temp_directory')").fetchall()
-    path = Path(spill) / f"{uuid.uuid4().hex}.parquet"
+    path = folder / f"{uuid.uuid4().hex}.parquet"
     waiting: list[pa.Table] = []
     with pq.ParquetWriter(path, schema) as writer:
         for block in blocks:
@@ -163,8 +193,7 @@ def _write_blocks(
                 waiting = []
         if waiting:
             writer.write_table(pa.concat_tables(waiting))
-    table = connection.read_parquet(path)
-    return table.select(*(name for name in schema.names if name in found))
+    return [path], [name for name in schema.names if name in found]
 
 
 def read_ids(
@@ -201,15 +230,9 @@ def table_batches(
         rows_per_batch: Most rows of a block.
         temp_directory: Where the file is; the system's folder where it is None.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     with scratch_folder(temp_directory) as scratch:
-        path = scratch / "table.parquet"
-        table.to_parquet(path)
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(rows_per_batch):
-                yield pa.Table.from_batches([batch])
+        files = write_rows(table, scratch / "table.parquet", table.get_backend())
+        yield from read_rows(files, rows_per_batch)
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -283,7 +306,8 @@ def first_objects(path: Path) -> Iterator[dict[str, Any]]:
     except ValueError as error:
         raise InputError(
             f"{path} is not JSON lines ({error}). Needed is one JSON object a line; write a JSON "
-            "array as lines first (`jq -c '.[]'`)."
+            "array as lines first (`jq -c '.[]'`).",
+            faq="file-formats",
         ) from error
 
 
@@ -325,7 +349,7 @@ def read_errors(source: object, *, has_memory_limit: bool = True) -> Iterator[No
     try:
         yield
     # Of damaged pages and names Arrow gives a bare OSError, without a number, or a UnicodeError.
-    except (duckdb.Error, pa.ArrowException, OSError, UnicodeError) as error:
+    except (duckdb.Error, pa.ArrowException, OSError, UnicodeError, *spark_errors()) as error:
         if isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno):
             raise
         text = str(error)
@@ -340,7 +364,8 @@ def read_errors(source: object, *, has_memory_limit: bool = True) -> Iterator[No
             )
             raise InputError(
                 f"Reading {describe(source)} needs more memory than allowed: "
-                f"{text.splitlines()[0].rstrip('.')}. {advice}."
+                f"{text.splitlines()[0].rstrip('.')}. {advice}.",
+                faq="memory",
             ) from error
         named = _FILE_IN_ERROR.search(text)
         where = named.group(1) if named else describe(source)
@@ -360,7 +385,8 @@ def _list_files(path: Path, table_format: TableFormat) -> tuple[str, list[Path]]
     )
     if path.is_file() and _format(path, table_format) is None:
         raise InputError(
-            f"{path} has none of the endings that are read: {endings}. Rename or convert the file."
+            f"{path} has none of the endings that are read: {endings}. Rename or convert the file.",
+            faq="file-formats",
         )
     kinds: dict[str, list[Path]] = {}
     for file in files:
@@ -374,7 +400,9 @@ def _list_files(path: Path, table_format: TableFormat) -> tuple[str, list[Path]]
         )
     if len(kinds) > 1:
         found = ", ".join(f"{len(files)} {kind} ({files[0].name})" for kind, files in kinds.items())
-        raise InputError(f"{path} mixes formats: {found}. Keep one format a folder.")
+        raise InputError(
+            f"{path} mixes formats: {found}. Keep one format a folder.", faq="file-formats"
+        )
     kind, files = next(iter(kinds.items()))
     files = [file for file in files if file.stat().st_size]
     if not files:
@@ -392,8 +420,8 @@ def _format(file: Path, table_format: TableFormat) -> str | None:
     return kind
 
 
-def _select(table: ir.Table, wanted: Columns, where: str) -> ir.Table:
-    """The wanted columns under our names, as strings."""
+def _select(table: ir.Table, wanted: Columns, where: str, with_position: bool = False) -> ir.Table:
+    """The wanted columns under our names, as strings, and `position` where it is asked for."""
     found = {there: _column(table, there) for there in wanted.names.values()}
     inside = [there for there, column in found.items() if column is not None]
     wanted.check([*table.columns, *inside], where)
@@ -407,16 +435,21 @@ def _select(table: ir.Table, wanted: Columns, where: str) -> ir.Table:
         is_time = name == "timestamp" and (
             kind.is_temporal() or kind.is_floating() or kind.is_decimal() or kind.is_unknown()
         )
-        if not (kind.is_string() or kind.is_integer() or kind.is_uuid() or is_time):
+        # Spark has no other type for integers of 64 bits without a sign.
+        is_integer = kind.is_integer() or (kind.is_decimal() and kind.scale == 0)
+        if not (kind.is_string() or is_integer or kind.is_uuid() or is_time):
             fields = ", ".join(f"{there}.{field}" for field in getattr(kind, "names", ()))
             advice = (
                 f"Name what is inside: {fields}." if fields else "Cast it when you write the file."
             )
             raise InputError(
                 f"{where}: column {there!r} is of type {kind}; needed are strings or integers. "
-                f"{advice}"
+                f"{advice}",
+                faq="ids",
             )
         selected[name] = column if kind.is_string() else column.cast("string")
+    if with_position:
+        selected[POSITION] = table[POSITION]
     return table.select(**selected)
 
 

@@ -86,7 +86,8 @@ class Columns(NamedTuple):
             else f"Rename the one that it is to {there!r}."
         )
         return InputError(
-            f"{where} has no column {there!r}; found are {shown or 'none'}. {advice}{more}"
+            f"{where} has no column {there!r}; found are {shown or 'none'}. {advice}{more}",
+            faq="columns",
         )
 
 
@@ -217,7 +218,8 @@ def read_csv(
         if len(header) == 1 and not is_there and set(header[0]) & set(_SEPARATORS):
             raise InputError(
                 f"{group[0]} has one column, {shorten(header[0])}. Say what separates its columns "
-                "(`--separator ';'`, for one; \\t is a tab)."
+                "(`--separator ';'`, for one; \\t is a tab).",
+                faq="separator",
             )
         has_names = table_format.header == "first"
         wanted.check(
@@ -305,7 +307,8 @@ def _whole_rows(
                 f"{file}, line {number:,} has {len(row)} columns, the first line {len(header)}: "
                 f"{shorten(delimiter.join(row))}. Mend the row or take it out; where cells hold "
                 "separators, check separator and quoting (`--separator`, `--quoting`, "
-                "`--no_quoting`)."
+                "`--no_quoting`).",
+                faq="separator",
             )
         yield row
 
@@ -330,7 +333,8 @@ def _rows(file: Path, table_format: TableFormat, delimiter: str) -> Iterator[tup
     except UnicodeError as error:
         raise InputError(
             f"{file} is not {table_format.encoding.upper()} ({error}). Say what it is "
-            "(`--encoding latin-1`, for one), or convert it to UTF-8."
+            "(`--encoding latin-1`, for one), or convert it to UTF-8.",
+            faq="encoding",
         ) from error
     except csv.Error as error:
         raise InputError(
@@ -346,7 +350,8 @@ def _without_zeros(lines: IO[str], file: Path) -> Iterator[str]:
         if "\0" in line:
             raise InputError(
                 f"{file}, line {number:,} holds zero bytes: the file is damaged, or of another "
-                "encoding (`--encoding utf-16`). Get the file again."
+                "encoding (`--encoding utf-16`). Get the file again.",
+                faq="encoding",
             )
         yield line
 
@@ -369,7 +374,8 @@ def _bad_value(where: str, value: Any, wanted: Columns, name: str) -> InputError
         inside = ", ".join(f"{there}.{key}" for key in list(value)[:5])
         return InputError(
             f"{what} an object; needed are strings or integers. Name what is "
-            f"inside ({inside or 'it is empty'}): `--columns {name}=...`."
+            f"inside ({inside or 'it is empty'}): `--columns {name}=...`.",
+            faq="ids",
         )
     if isinstance(value, (bool, list)):
         kind = "a list" if isinstance(value, list) else "true or false"
@@ -381,7 +387,8 @@ def _bad_value(where: str, value: Any, wanted: Columns, name: str) -> InputError
         f"{what} a float, {shorten(str(value))}; needed are strings or "
         "integers. Floats merge ids that differ in their last digits: read the column as text "
         f"where the file is written (pandas: `dtype={{{there!r}: str}}`; a spreadsheet: format it "
-        "as text before the import), and write it again."
+        "as text before the import), and write it again.",
+        faq="ids",
     )
 
 

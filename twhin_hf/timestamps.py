@@ -41,6 +41,25 @@ _MAIL = (
     r"^(?:[A-Za-z]{3}, *)?([0-9]{1,2})[ -]([A-Za-z]{3})[ -]([0-9]{4}) "
     r"([0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?) ?([+-][0-9]{4}|[A-Z]{1,4})?$"
 )
+_ISO = (
+    r"^([0-9]{4,5}-[0-9]{1,2}-[0-9]{1,2})"
+    r"(?:[T ]([0-9]{1,2}:[0-9]{2})(:[0-9]{2}(?:\.[0-9]+)?)? ?"
+    r"([A-Za-z]{1,4}|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?$"
+)
+_ZONES = {  # of RFC 2822; engines know more, but not the same
+    "Z": "+00:00",
+    "UT": "+00:00",
+    "UTC": "+00:00",
+    "GMT": "+00:00",
+    "EST": "-05:00",
+    "EDT": "-04:00",
+    "CST": "-06:00",
+    "CDT": "-05:00",
+    "MST": "-07:00",
+    "MDT": "-06:00",
+    "PST": "-08:00",
+    "PDT": "-07:00",
+}
 _MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
 
 
@@ -61,7 +80,7 @@ def with_time(table: ir.Table, source: str, *, is_needed: bool = True) -> ir.Tab
             future, or the column holds times of several units.
     """
     text = table.timestamp.strip()
-    timed = table.mutate(time=_seconds(text), form=_form(text))
+    timed = table.mutate(time=to_seconds(text), form=_form(text))
     _check(timed, source, is_needed)
     return timed.drop("timestamp", "form")
 
@@ -86,7 +105,7 @@ def read_time(text: int | str, option: str) -> int:
     engine = ibis.duckdb.connect()
     try:
         table = ibis.memtable(pa.table({"text": [str(text).strip()]}))
-        found = engine.to_pyarrow(_seconds(table.text))[0].as_py()
+        found = engine.to_pyarrow(to_seconds(table.text))[0].as_py()
     finally:
         engine.disconnect()
     if found is None:
@@ -114,7 +133,12 @@ def _form(text: ir.StringColumn) -> ir.StringColumn:
     return _is_number(text).ifelse(ibis.cases(*units, else_="dates"), "dates")
 
 
-def _seconds(text: ir.StringColumn) -> ir.IntegerColumn:
+def to_seconds(text: ir.StringValue) -> ir.IntegerColumn:
+    """Whole seconds since 1970, int64; null where nobody can read the time, or there is none.
+
+    Args:
+        text: Times in any of the forms of this module, without white space around them.
+    """
     import ibis
 
     number = _number(text)
@@ -126,10 +150,9 @@ def _seconds(text: ir.StringColumn) -> ir.IntegerColumn:
         (text.re_search(_COMPACT), _compact(text)),
         (text.re_search(_X), _english(text, _X, (5, 1, 2, 3, 4))),
         (text.re_search(_MAIL), _english(text, _MAIL, (3, 2, 1, 4, 5))),
-        (text.re_search("^[0-9]"), text.replace(",", ".").replace("/", "-")),
-        else_=ibis.null("string"),
+        else_=text.replace(",", ".").replace("/", "-"),
     )
-    moment: Any = written.replace(" +", "+").replace(" -", "-").try_cast("timestamp('UTC')")
+    moment: Any = _iso(written).try_cast("timestamp('UTC')")
     seconds = _is_number(text).ifelse(
         ibis.cases(*of_unit, else_=ibis.null("float64")).cast("int64"),
         moment.truncate("s").epoch_seconds().cast("int64"),
@@ -151,6 +174,22 @@ def _compact(text: ir.StringColumn) -> ir.StringColumn:
     seconds = (digits.length() > 12).ifelse(digits[12:14], "00")
     time = digits[8:10] + ":" + digits[10:12] + ":" + seconds
     return (digits.length() > 8).ifelse(date + " " + time, date)
+
+
+def _iso(text: Any) -> ir.StringValue:
+    """A date, or a date with a time of hours, minutes and seconds and perhaps a zone; else null.
+
+    Engines do not agree on what else is a time.
+    """
+    import ibis
+
+    date, time, seconds, zone = (text.re_extract(_ISO, group) for group in range(1, 5))
+    seconds = (seconds == "").ifelse(":00", seconds)
+    named = [(zone.upper() == name, offset) for name, offset in _ZONES.items()]
+    letters = zone.re_search("^[A-Za-z]")
+    zone = ibis.cases(*named, (letters, " " + zone), else_=zone)
+    whole = date + " " + time + seconds + zone
+    return ibis.cases((~text.re_search(_ISO), ibis.null("string")), (time == "", date), else_=whole)
 
 
 def _english(text: Any, pattern: str, groups: tuple[int, ...]) -> ir.StringColumn:
@@ -182,19 +221,22 @@ def _check(table: ir.Table, source: str, is_needed: bool) -> None:
     if missing and is_needed:
         raise InputError(
             f"{source}: {missing:,} of {total:,} rows have no timestamp, so that nobody knows on "
-            "which side of a split in time they are. Fill them in, or leave these rows out."
+            "which side of a split in time they are. Fill them in, or leave these rows out.",
+            faq="times",
         )
     if "unreadable" in found:
         count, example = found["unreadable"]
         raise InputError(
             f"{source}: {count:,} of {total:,} timestamps cannot be read, {example!r} for one. "
-            f"{FORMS}"
+            f"{FORMS}",
+            faq="times",
         )
     if "future" in found:
         count, example = found["future"]
         raise InputError(
             f"{source}: {count:,} of {total:,} timestamps are in the future, {example!r} for one "
-            f"(today is {iso(now)[:10]}). Correct them, or leave these rows out."
+            f"(today is {iso(now)[:10]}). Correct them, or leave these rows out.",
+            faq="times",
         )
     if len(found) > 1:
         forms = "; ".join(
@@ -202,5 +244,6 @@ def _check(table: ir.Table, source: str, is_needed: bool) -> None:
             for form, (count, example) in sorted(found.items())
         )
         raise InputError(
-            f"{source}: the column of timestamps mixes units: {forms}. Write all of them in one."
+            f"{source}: the column of timestamps mixes units: {forms}. Write all of them in one.",
+            faq="times",
         )

@@ -107,7 +107,7 @@ def train(
         options["learning_rate"] = args.lora_learning_rate
     elif way == "batch":
         posts = options["max_steps"] * options["per_device_train_batch_size"]
-        options |= {"per_device_train_batch_size": args.batch_size, "cached_rows": 8}
+        options["contrastive_batch_size"] = args.batch_size
         options["max_steps"] = posts // args.batch_size
     (folder / "options.yaml").write_text(yaml.safe_dump(options))
     seconds = command("pretrain", config=folder / "options.yaml")

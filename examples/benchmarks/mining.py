@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
 
-    from twhin_hf.network import mining
+    from twhin_hf.network import mining, searching
     from twhin_hf.network.neighbours import build_index, default_index, faiss_threads
 
     timed: list[TimedIndex] = []
@@ -96,7 +96,7 @@ def main() -> None:
         timed.append(TimedIndex(built.index))
         return replace(built, index=timed[-1])
 
-    mining.build_index = build_timed_index
+    searching.build_index = build_timed_index
     network = make_network(args.num_posts, args.dimension, args.per_cluster)
     posts = make_posts(args.num_posts)
     print(f"{args.num_posts:,} posts, {args.dimension} dimensions, {args.threads} threads")

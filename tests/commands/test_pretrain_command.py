@@ -16,6 +16,7 @@ from twhin_hf.commands.parsing import parse_command
 from twhin_hf.commands.pretrain import pretrain
 from twhin_hf.commands.spelling import RECIPES
 from twhin_hf.network.folder import load_network
+from twhin_hf.training.streaming import open_stream
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(RECIPES.glob("twhin_bert_*.yaml"))
@@ -86,6 +87,30 @@ def test_from_scratch_and_on_with_pairs(files, capsys):
     config = json.loads((files / "stage2" / "config.json").read_text())
     assert config["social_temperature"] == 0.2
     assert config["social_projection_sizes"] == [12, 8]
+
+
+def test_streaming_writes_shards_once(files):
+    config = write_config(files, **TINY, config_overrides=TINY_BERT, dataloader_num_workers=2)
+    options = [
+        "--config_name", "bert", "--tokenizer_name", str(files / "tokenizer"), "--streaming",
+        "--posts", str(files / "posts.parquet"), "--pairs", str(files / "pairs.parquet"),
+        "--output_dir", str(files / "run"),
+    ]  # fmt: skip
+    assert main(["pretrain", "--config", config, *options]) == 0
+    shards = {path: path.stat().st_mtime_ns for path in (files / "run" / "stream").iterdir()}
+    assert {path.name for path in shards} == {"posts.arrow", "pairs.arrow", "run.json"}
+    # The training begins anew, and takes the shards that are there.
+    weights = files / "run" / "model.safetensors"
+    first = weights.read_bytes()
+    weights.unlink()
+    assert main(["pretrain", "--config", config, *options]) == 0
+    assert weights.read_bytes() == first
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards
+    # Of other posts there are others.
+    pq.write_table(pq.read_table(files / "pairs.parquet").slice(20), files / "pairs.parquet")
+    assert main(["pretrain", "--config", config, *options]) == 2
+    assert main(["pretrain", "--config", config, *options, "--overwrite"]) == 0
+    assert len(open_stream(files / "run" / "stream").pairs) == 100
 
 
 def test_example_script_under_accelerate(files):
@@ -216,7 +241,9 @@ def test_a_network_brings_its_objectives(files, posts, capsys):
     command = ["pretrain", "--posts", paths["posts.parquet"]]
     stage1 = str(files / "stage1")
     assert main([*command, "--config", config, "--social_weight", "0", "--output_dir", stage1]) == 0
-    config = write_config(files, **TINY, head_steps=3, cached_rows=2)
+    half = TINY["per_device_train_batch_size"] // 2
+    large = {"per_device_train_batch_size": half, "contrastive_batch_size": 2 * half}
+    config = write_config(files, **TINY | large, head_steps=3)
     network = [*command, "--config", config, "--network", paths["network"]]
     network += ["--model_name_or_path", stage1, "--mlm_weight", "0"]
     network += ["--sentence_embedding", "engagement"]

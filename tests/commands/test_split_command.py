@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -77,3 +78,29 @@ def test_days_in_a_config_need_no_quotes(tmp_path):
     given = ["--config", str(path), "--posts", "p", "--output", "o"]
     config = parse_command(split, given, "twhin-hf split")["config"]
     assert (config.validation_from, config.test_from) == ("2024-05-01", 1_714_608_000)
+
+
+def test_spark_splits_alike(spark, tmp_path):
+    folder = tmp_path / "posts"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name in ("b", "a", "c"):  # of which the largest is not the first
+        ids = random.integers(0, 3000, 1000 if name == "c" else 600).astype(str)
+        texts = [f"text {name} {row} \u3000" for row in range(len(ids))]
+        table = pa.table(
+            {"post_id": ids, "text": texts, "timestamp": random.integers(1, 99, len(ids))}
+        )
+        pq.write_table(table, folder / f"{name}.parquet", row_group_size=100)
+    log = {"user_id": ["u"] * 99, "post_id": ids[:99], "timestamp": ["2024-05-01"] * 99}
+    pq.write_table(pa.table(log), tmp_path / "log.parquet")
+    for kind in (["hash"], ["time", "--engagements", str(tmp_path / "log.parquet")]):
+        command = ["split", "--posts", str(folder), "--split", *kind, "--overwrite"]
+        for output, engine in (("duckdb", []), ("spark", ["--engine", "spark"])):
+            assert main([*command, "--output", str(tmp_path / output), *engine]) == 0
+        for name in ("train", "validation", "test"):
+            found, expected = (
+                pq.read_table(tmp_path / output / f"{name}.parquet")
+                for output in ("spark", "duckdb")
+            )
+            assert found == expected
+            assert len(found)

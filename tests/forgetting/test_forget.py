@@ -1,6 +1,7 @@
 """People and posts go from all that was made of a log, and what learned from them is named."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,8 @@ from twhin_hf.benchmarks.hashtag.building import build_hashtag_benchmark
 from twhin_hf.benchmarks.hub_folder import DatasetCard, HubConfig, write_hub_folder
 from twhin_hf.commands.cli import main
 from twhin_hf.data.splits import split_posts
+from twhin_hf.engines import EngineConfig, spark_workers
+from twhin_hf.errors import InputError
 from twhin_hf.forgetting import networks
 from twhin_hf.forgetting.forget import forget
 from twhin_hf.forgetting.forgotten import Forgotten
@@ -176,6 +179,33 @@ def test_nothing_is_written_where_nothing_matches_or_it_is_a_dry_run(made, capsy
         "Nothing matches: 3 files, networks and indexes were looked through"
         in capsys.readouterr().out
     )
+
+
+def test_spark_takes_out_the_same(spark, made, tmp_path_factory, capsys):
+    for part in range(3):  # a log of several files
+        write_log(made / "log" / f"{part}.parquet")
+    lines = "".join(f'{{"user_id": "u{i}", "post_id": "p{i}"}}\n' for i in range(9))
+    (made / "more.jsonl").write_text(lines)
+    (made / "users.txt").write_text("u3\nu5\n")
+    copy = tmp_path_factory.mktemp("copy") / "made"
+    shutil.copytree(made, copy)
+    done = forget([made], Forgotten(pa.array(["u3", "u5"])))
+    command = ["data", "forget", str(copy), "--users", str(made / "users.txt")]
+    assert main([*command, "--engine", "spark"]) == 0
+    assert f"({done.looked_through} files, networks" in capsys.readouterr().out
+    assert len(done.removed) > 6
+    files = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("[!.]*.*")}
+        for folder in (made, copy)
+    ]
+    assert {key for key in files[0] if files[0][key] != files[1].get(key)} == set()
+    assert b'"u3"' not in (copy / "more.jsonl").read_bytes()
+    (copy / "more.jsonl").write_text("no JSON\n")
+    with (
+        spark_workers(EngineConfig("spark")) as workers,
+        pytest.raises(InputError, match=r"more\.j"),
+    ):
+        forget([copy], WHO, workers=workers)
 
 
 def test_the_command(made, capsys):

@@ -4,8 +4,10 @@ import torch
 import transformers
 
 from twhin_hf.loading.auto import load_with_heads
+from twhin_hf.loading.families import MODELS
 from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel, apply_settings
 from twhin_hf.modeling import post_encoder as post_encoder_module
+from twhin_hf.modeling.post_encoder import flat_batches
 
 
 @pytest.fixture
@@ -55,6 +57,46 @@ def test_batches_hold_no_more_tokens_than_their_budget(model, texts, monkeypatch
     assert max(rows * width for rows, width in seen) <= 400
     assert [width for _, width in seen] == sorted((width for _, width in seen), reverse=True)
     assert len(seen) < len(texts) / 4  # short posts make large batches
+
+
+def test_flat_batches_by_hand():
+    ids = [[0, 7, 2], [0, 2], [0, 5, 6, 7, 2], [0, 9, 2]]
+    (first, batch), (second, rest) = flat_batches(ids, 8)
+    assert (first.tolist(), second.tolist()) == ([2, 0], [3, 1])
+    assert batch["input_ids"].tolist() == [[0, 5, 6, 7, 2, 0, 7, 2]]
+    assert batch["segment_ids"].tolist() == [[1, 1, 1, 1, 1, 2, 2, 2]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 0, 1, 2]]
+    assert batch["boundaries"].tolist() == [0, 5, 8]
+    assert (batch["num_posts"], batch["longest"]) == (2, 5)
+    assert rest["input_ids"].tolist() == [[0, 9, 2, 0, 2]]
+    assert len(list(flat_batches(ids, 1))) == 4  # a post is never cut
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "mean_all", "combined"])
+def test_posts_end_to_end_have_the_same_embeddings(
+    family, family_config, tokenizer, texts, pooling, varlen, monkeypatch
+):
+    monkeypatch.setattr(post_encoder_module, "COPIED_AT_ONCE", 30)
+    model = MODELS[family](family_config)
+    options = {"tokenizer": tokenizer, "pooling": pooling, "max_length": 64, "batch_size": 3}
+    padded = model.encode(texts, **options)
+    # As on a GPU in half precision.
+    monkeypatch.setattr(post_encoder_module, "packed_attention_backend", lambda *args: varlen)
+    seen = []
+    forward = type(model).forward
+
+    def watched(self, input_ids=None, **kwargs):
+        assert "attention_mask" not in kwargs
+        seen.append(input_ids.shape)
+        return forward(self, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", watched)
+    flat = model.encode(texts, **options)
+    torch.testing.assert_close(flat, padded, atol=1e-5, rtol=1e-4)
+    num_tokens = sum(map(len, tokenizer(texts, truncation=True, max_length=64)["input_ids"]))
+    assert sum(rows * width for rows, width in seen) == num_tokens
+    assert max(width for _, width in seen) <= 3 * 64
+    assert model.config._attn_implementation == "sdpa"  # as it was
 
 
 def test_normalize(model, texts):

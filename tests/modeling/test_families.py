@@ -10,7 +10,7 @@ from transformers import (
 
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
-from twhin_hf.modeling import apply_settings
+from twhin_hf.modeling import apply_settings, score_blocks
 
 ALL_OBJECTIVES = {"social_weight": 1.0, "mlm_weight": 0.7, "tpp_weight": 0.9}
 
@@ -274,9 +274,9 @@ def test_resizing_keeps_the_decoder_tied(family, model, tokenizer, tmp_path):
 @pytest.mark.parametrize("row_length", [0, 64])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_cached_gradients_are_those_of_the_whole_batch(
-    family, family_config, network_batch, translation_batch, row_length, attention
+    family, family_config, network_batch, translation_batch, row_length, attention, monkeypatch
 ):
-    """Five rows at once: the last block is a short one, and MLM goes through it too."""
+    """Three blocks, one of them shorter, and scores in blocks; MLM goes through them too."""
     torch.manual_seed(1)
     settings = NETWORK_OBJECTIVES | {"social_pooling": "combined", "distillation_pooling": "cls"}
     apply_settings(family_config, **ALL_OBJECTIVES | settings)
@@ -285,8 +285,10 @@ def test_cached_gradients_are_those_of_the_whole_batch(
         inputs = batch(row_length) if row_length else stock_form(batch(0))
         model.cache_gradients(None)
         expected, gradients = losses_and_gradients(model, inputs)
-        model.cache_gradients(5)
-        found, others = losses_and_gradients(model, inputs)
+        model.cache_gradients(3)
+        with monkeypatch.context() as patch:
+            patch.setattr(score_blocks, "MAX_SCORES", 90)
+            found, others = losses_and_gradients(model, inputs)
         assert found.last_hidden_state is None
         for name, value in expected.items():
             if name != "last_hidden_state":

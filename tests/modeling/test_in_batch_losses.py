@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
+from twhin_hf.modeling import score_blocks
 from twhin_hf.modeling.in_batch_losses import in_batch_social_loss, in_batch_translation_loss
+
+
+@pytest.fixture(autouse=True, params=[16, 12, 4])
+def scores_at_once(request, monkeypatch):
+    """All scores at once, those of three texts and then of one, and of one after the other."""
+    monkeypatch.setattr(score_blocks, "MAX_SCORES", request.param)
+
 
 # Cosines of (1, 0), (0, 1), (0.6, 0.8), (0, 1); the pairs are (0, 2) and (1, 3).
 POSTS = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.6, 0.8], [0.0, 3.0]])

@@ -112,6 +112,29 @@ def test_masked_lm_loss_equals_the_plain_loss(implementation, count, monkeypatch
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_masked_lm_loss_leaves_out_what_fills_a_batch_up(implementation, monkeypatch):
+    monkeypatch.setattr(losses, "MAX_LOGITS", 3 * 20)  # blocks of three rows
+    torch.manual_seed(0)
+    labels = torch.tensor([4, -100, 7, -100, -100, -100, 0])
+    leaves = [torch.randn(7, 8), torch.randn(20, 8), torch.randn(20)]
+    found = [leaf.clone().requires_grad_() for leaf in leaves]
+    expected = [leaf.clone().requires_grad_() for leaf in leaves]
+    loss = masked_lm_loss(*found, labels)
+    plain = F.cross_entropy(F.linear(*expected), labels)  # torch leaves out -100 by default
+    (2 * loss).backward()
+    (2 * plain).backward()
+    torch.testing.assert_close(loss, plain)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-6, rtol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(masked_lm_loss(*leaves, labels), plain)
+    nothing = [leaf.clone().requires_grad_() for leaf in leaves]
+    loss = masked_lm_loss(*nothing, torch.full_like(labels, -100))
+    loss.backward()
+    assert loss.item() == 0
+    assert not any(leaf.grad.any() for leaf in nothing)
+
+
 def test_masked_lm_loss_in_bfloat16_is_near(implementation):
     torch.manual_seed(0)
     hidden, weight = torch.randn(20, 32), torch.randn(300, 32) * 0.2

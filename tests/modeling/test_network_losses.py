@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from twhin_hf.modeling import score_blocks
 from twhin_hf.modeling.heads import ProjectionHead
 from twhin_hf.modeling.in_batch_losses import in_batch_engagement_loss
 from twhin_hf.modeling.network_losses import (
@@ -22,6 +23,35 @@ USERS = torch.tensor([[5.0, 0.0], [0.0, 1.0]])
 
 def by_hand(positive, *negatives):
     return -log(exp(positive) / (exp(positive) + sum(map(exp, negatives))))
+
+
+@pytest.fixture(autouse=True, params=[100, 6, 2])
+def scores_at_once(request, monkeypatch):
+    """All scores at once, those of some queries, and of one after the other."""
+    monkeypatch.setattr(score_blocks, "MAX_SCORES", request.param)
+
+
+def test_in_batch_engagement_loss_by_hand():
+    """The users of `test_engagement_loss_of_two_users`, whose order in the batch says nothing."""
+    arguments = {
+        "content_ids": torch.arange(3),
+        "pair_users": torch.tensor([1, 0, 0]),
+        "pair_posts": torch.tensor([1, 0, 1]),
+        "user_posts": torch.tensor([0, 1, 1]),
+        "user_post_counts": torch.tensor([2, 1]),
+        "temperature": 0.5,
+    }
+    loss, accuracy = in_batch_engagement_loss(USERS, POSTS, **arguments)
+    parts = [by_hand(2, -2), by_hand(0, -2), by_hand(2, 0, 0)]
+    assert loss.item() == pytest.approx(sum(parts) / 3, abs=1e-6)
+    assert accuracy.item() == 1
+    # Posts that lie the other way round: only the other post of user 0 is found.
+    loss, accuracy = in_batch_engagement_loss(
+        -USERS, POSTS, **arguments, num_items=torch.tensor(6.0), project_users=lambda rows: 2 * rows
+    )
+    parts = [by_hand(-2, 2), by_hand(0, 2), by_hand(-2, 0, 0)]
+    assert loss.item() == pytest.approx(sum(parts) / 6, abs=1e-6)
+    assert accuracy.item() == 0
 
 
 def test_engagement_loss_of_two_users():

@@ -3,7 +3,6 @@ import types
 
 import pytest
 import torch
-import torch.nn.functional as F
 from transformers import BertConfig, ModernBertConfig
 
 from twhin_hf.loading.families import PRETRAINING_MODELS
@@ -104,28 +103,6 @@ def test_cpu_and_float32_take_sdpa():
     assert packed_attention_backend(torch.device("cuda"), torch.float32, 0.0) == "sdpa"
 
 
-@pytest.fixture
-def varlen(monkeypatch):
-    """torch's kernel needs a GPU: a plain one of the same signature stands in for it."""
-
-    def varlen_attn(query, key, value, cu_q, cu_k, max_q, max_k, *, window_size=(-1, -1)):
-        assert max_q == int(cu_q.diff().max())
-        outputs = []
-        for start, end in zip(cu_q[:-1].tolist(), cu_q[1:].tolist(), strict=True):
-            states = [t[start:end].transpose(0, 1) for t in (query, key, value)]
-            places = torch.arange(end - start)
-            ahead = places - places[:, None]
-            left, right = (size if size >= 0 else end for size in window_size)
-            seen = (ahead >= -left) & (ahead <= right)
-            outputs.append(F.scaled_dot_product_attention(*states, seen).transpose(0, 1))
-        return torch.cat(outputs)
-
-    module = types.ModuleType("torch.nn.attention.varlen")
-    module.varlen_attn = varlen_attn
-    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", module)
-    register_varlen_attention()
-
-
 def test_rows_end_to_end_equal_rows_with_a_mask(varlen, family, family_config, tokenizer, posts):
     from twhin_hf.data.tokenization import tokenize_posts
     from twhin_hf.training.batches import PostBatches
@@ -143,6 +120,14 @@ def test_rows_end_to_end_equal_rows_with_a_mask(varlen, family, family_config, t
     torch.testing.assert_close(found.loss, expected.loss, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(
         found.social_projections, expected.social_projections, atol=1e-5, rtol=1e-4
+    )
+    # One row that brings its boundaries: nothing but a little padding at its end.
+    batch = PackingCollator(tokenizer, is_flat=True)(data.__getitems__(list(range(20))))
+    batch["post_ids"] = torch.arange(20)
+    flat = model(**batch)
+    torch.testing.assert_close(flat.mlm_loss, expected.mlm_loss, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        flat.social_projections, expected.social_projections, atol=1e-5, rtol=1e-4
     )
     # Padded batches go to sdpa.
     ids, mask = torch.tensor([[0, 7, 2, 1], [0, 7, 9, 2]]), torch.tensor([[1, 1, 1, 0], [1] * 4])

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import os
-import shutil
 
 import ibis
 import numpy as np
@@ -11,9 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from twhin_hf.engines import EngineConfig
+from twhin_hf.errors import InputError
 from twhin_hf.network.edges import EdgeFile, Edges, find_core, keep_core
 from twhin_hf.network.log import read_log
 
+SPARK = EngineConfig("spark")
 LOG = {
     "user_id": ["b", "a", "a", "b", "a", "c", None, " ", "c"],
     "post_id": ["q", "p", "p", "p", "q", "r", "p", "p", ""],
@@ -297,36 +298,47 @@ def test_broken_rows_and_wrong_types(tmp_path):
         read_log(tmp_path / "float.parquet")
 
 
-@pytest.fixture
-def spark(tmp_path):
-    """A Spark of one thread, as an Ibis back end."""
-    sql = pytest.importorskip("pyspark.sql", reason="needs twhin_hf[spark]")
-    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
-        pytest.skip("Spark needs Java 17")
-    builder = sql.SparkSession.builder.master("local[1]")
-    for name, value in {
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.local.dir": tmp_path,
-        "spark.sql.shuffle.partitions": 1,  # 200 by default, each a task
-        "spark.sql.warehouse.dir": tmp_path / "warehouse",
-        "spark.ui.enabled": "false",
-    }.items():
-        builder = builder.config(name, value)
-    connection = ibis.pyspark.connect(builder.getOrCreate())
-    yield connection
-    connection.disconnect()
-
-
 def test_spark_gives_the_same_graph(spark, tmp_path):
-    path = write(tmp_path / "log.parquet", LOG)
-    found, expected = read_log(spark.read_parquet(path)), read_log(path)
-    assert edges(found) == edges(expected)
-    assert found.report == expected.report
+    (tmp_path / "log [1]").mkdir()
+    path = write(tmp_path / "log [1]" / "ü%20.parquet", LOG)
+    posts = write(tmp_path / "posts.csv", {"post_id": ["p", "q"], "text": ["one", "\U0001fae0"]})
+    plain = write(tmp_path / "log.parquet", LOG)
+    expected = read_log(path, posts)
+    for found in (
+        read_log(path, posts, engine=SPARK),
+        read_log(path.parent, posts, engine=SPARK),
+        read_log(spark.read_parquet(str(plain)), posts),
+        read_log(path, ["p", "q"], engine=SPARK),
+    ):
+        assert edges(found) == edges(expected)
+        assert (found.user_ids, found.post_ids) == (expected.user_ids, expected.post_ids)
+    assert read_log(path, posts, engine=SPARK).report == expected.report
     days = ["2024-05-01", "2024-05-02T00:00:00+02:00", "Thu, 02 May 2024 00:00:00 +0000"]
     path = write(tmp_path / "timed.parquet", LOG | {"timestamp": days * 3})
     ends = pa.table({"post_id": ["q"], "end": [1_714_521_600]})
     given = {"before": "2024-05-02", "post_ends": ends}
-    found, expected = read_log(spark.read_parquet(path), **given), read_log(path, **given)
+    found, expected = read_log(path, engine=SPARK, **given), read_log(path, **given)
     assert edges(found) == edges(expected) == [("like", "a", "p"), ("reply", "b", "p")]
     assert found.report == expected.report
+
+
+def test_spark_numbers_edges_of_many_parts_alike(spark, tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        users, posts = random.integers(0, 300, 5000), random.integers(0, 200, 5000)
+        table = pa.table({"user_id": users.astype(str), "post_id": posts})
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=500)
+    options = {"min_user_degree": 22, "min_post_degree": 30}
+    found, expected = (read_log(tmp_path, engine=e, **options) for e in (SPARK, None))
+    for name in ("lhs", "rhs", "relation", "user_ids", "post_ids"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert found.report == expected.report
+    assert found.report.rare_users
+
+
+def test_spark_tells_what_cannot_be_read(spark, tmp_path):
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 nothing of the kind PAR1")
+    with pytest.raises(InputError, match=r"bad\.parquet cannot be read"):
+        read_log(tmp_path / "bad.parquet", engine=SPARK)
+    with pytest.raises(InputError, match="no column 'user_id'; found are uid"):
+        read_log(write(tmp_path / "l.parquet", {"uid": ["u"], "post_id": ["p"]}), engine=SPARK)

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twhin_hf.network.folder import Network
+from twhin_hf.commands.cli import main
+from twhin_hf.engines import EngineConfig
+from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.mining import MiningConfig, mine_pairs
 from twhin_hf.network.near_duplicates import normalize_texts, sketch_texts, text_similarity
 from twhin_hf.network.neighbours import (
@@ -287,3 +289,81 @@ def test_a_disk_that_fills_up_is_told_by_whoever_reserves(network, posts, tmp_pa
     with pytest.raises(OSError, match="No space left on device"):
         mine(network, posts, tmp_path / "pairs.parquet", k=2)
     assert not list(tmp_path.iterdir())
+
+
+def many(num_posts=9000, dimension=16):
+    """Posts in clusters, a tenth of them without text."""
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((300, dimension))
+    vectors = centres[random.integers(0, 300, num_posts)]
+    vectors = vectors + 0.5 * random.standard_normal(vectors.shape)
+    ids = np.arange(num_posts).astype(str)
+    words = random.integers(0, 2000, (num_posts, 6)).astype(str).tolist()
+    texts = ["" if row % 10 == 3 else " ".join(own) for row, own in enumerate(words)]
+    return make_network(vectors, ids), pa.table({"post_id": ids, "text": texts})
+
+
+def pairs_of(path):
+    table = pq.read_table(path)
+    return list(zip(table["anchor_id"].to_pylist(), table["positive_id"].to_pylist(), strict=True))
+
+
+def test_shards_find_what_one_index_finds(network, posts, tmp_path):
+    whole = mine(network, posts, tmp_path / "one.parquet", k=2)
+    names, pairs, report = mine(network, posts, tmp_path / "many.parquet", k=2, index_shard_size=2)
+    assert (names, report.num_shards, report.recall_at_10) == (whole[0], 3, 1.0)
+    np.testing.assert_allclose([p[2] for p in pairs], [p[2] for p in whole[1]], atol=1e-6)
+
+
+def test_shards_of_an_approximate_index(tmp_path):
+    network, posts = many()
+    pq.write_table(posts, tmp_path / "posts.parquet")
+    options = {"k": 5, "exact_limit": 1000, "target_recall": 0.9}
+    exact, found = tmp_path / "exact.parquet", tmp_path / "found.parquet"
+    mine(network, tmp_path / "posts.parquet", exact, k=5)
+    report = mine(network, tmp_path / "posts.parquet", found, index_shard_size=3000, **options)[2]
+    assert (report.num_shards, report.index) == (3, "IVF64,PQ8x4fs,RFlat")
+    assert report.recall_at_10 >= 0.9
+    assert len(set(pairs_of(exact)) & set(pairs_of(found))) > 0.9 * len(set(pairs_of(exact)))
+
+
+def test_spark_mines_the_same_pairs(spark, tmp_path):
+    network, posts = many()
+    save_network(network, tmp_path / "network")
+    network = load_network(tmp_path / "network")
+    # The first text of a post counts, in the order of the files: another would be a copy.
+    (tmp_path / "posts").mkdir()
+    pq.write_table(posts, tmp_path / "posts" / "a.parquet", row_group_size=1000)
+    again = posts.set_column(1, "text", pa.array(["the same text"] * len(posts)))
+    pq.write_table(again, tmp_path / "posts" / "b.parquet")
+    config = MiningConfig(k=5, exact_limit=1000, index_shard_size=3000, threads=1)
+    reports = [
+        mine_pairs(network, tmp_path / "posts", path, config, progress=False, engine=engine)
+        for path, engine in (
+            (tmp_path / "one.parquet", None),
+            (tmp_path / "spark.parquet", EngineConfig("spark")),
+        )
+    ]
+    assert pq.read_table(tmp_path / "spark.parquet") == pq.read_table(tmp_path / "one.parquet")
+    assert reports[0].num_pairs == reports[1].num_pairs > 1000
+    names = {"one.parquet", "spark.parquet", "posts", "network"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_two_processes_mine_the_same_pairs(tmp_path, launch):
+    network, posts = many()
+    save_network(network, tmp_path / "network")
+    pq.write_table(posts, tmp_path / "posts.parquet")
+    command = f"network mine --network {tmp_path}/network --posts {tmp_path}/posts.parquet -k 5 "
+    command += "--exact_limit 1000 --index_shard_size 3000 --threads 1 --no_progress --output "
+    assert main([*command.split(), str(tmp_path / "one.parquet")]) == 0
+    done = launch(2, [*command.split(), str(tmp_path / "two.parquet")])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("Pairs, saved in") == 1
+    assert pq.read_table(tmp_path / "two.parquet") == pq.read_table(tmp_path / "one.parquet")
+    names = {"one.parquet", "two.parquet", "posts.parquet", "network"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    # What a person can mend ends all processes, with one message.
+    failed = launch(2, [*command.split(), str(tmp_path / "bad.parquet"), "--index", "Nonsense"])
+    assert failed.returncode != 0
+    assert failed.stderr.count("FAISS cannot build the index 'Nonsense'") == 1

@@ -1,5 +1,6 @@
 import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from twhin_hf.serving.export import export
 from twhin_hf.serving.export_config import ExportConfig
 from twhin_hf.serving.search import search, search_vectors, texts_of
 from twhin_hf.serving.vector_files import vector_shape, vectors_made_with
-from twhin_hf.serving.vectors import PostVectorsConfig, embed_posts
+from twhin_hf.serving.vectors import PostVectorsConfig, embed_posts, encode_batches
 
 
 @pytest.fixture
@@ -317,3 +318,53 @@ def test_how_posts_are_written_is_said(encoder, tmp_path, capsys):
     search = ["search", "--vectors", output, "--model", encoder, "--posts", posts, *written]
     assert main([*search, "--query", "one"]) == 0
     assert "é one" in capsys.readouterr().out
+
+
+def test_two_processes_embed_alike(encoder, source, tmp_path, launch):
+    command = ["embed", "--input", str(source), "--model", encoder, "--no_progress", "--output"]
+    assert main([*command, str(tmp_path / "one.parquet")]) == 0
+    done = launch(2, [*command, str(tmp_path / "two.parquet")])
+    assert done.returncode == 0, done.stderr[-3000:]
+    ids, found = read(tmp_path / "two.parquet")
+    expected_ids, expected = read(tmp_path / "one.parquet")
+    assert ids == expected_ids
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert sorted(path.name for path in tmp_path.glob("*two*")) == ["two.parquet"]
+
+
+class TwoWorkers:
+    """Those of a launcher, one after the other."""
+
+    num_workers = 2
+
+    def map(self, function, items):
+        return [function(item) for item in items]
+
+
+def test_workers_share_the_parts(encoder, source, tmp_path):
+    config, paths = PostVectorsConfig(encoder), [tmp_path / "one.parquet", tmp_path / "two.parquet"]
+    for path, workers in zip(paths, (None, TwoWorkers()), strict=True):
+        embed_posts(source, path, config, posts_per_part=100, workers=workers, progress=False)
+    assert pq.ParquetFile(paths[1]).num_row_groups == 3
+    np.testing.assert_array_equal(read(paths[1])[1], read(paths[0])[1])
+
+
+def test_spark_embeds_by_partition(spark, encoder, source, posts, tmp_path):
+    frame = spark._session.read.parquet(str(source)).repartition(2).select("post_id", "text")
+    encode = partial(encode_batches, config=PostVectorsConfig(encoder))
+    rows = frame.mapInArrow(encode, "post_id string, embedding array<float>").collect()
+    embed_posts(source, tmp_path / "v.parquet", PostVectorsConfig(encoder), progress=False)
+    ids, expected = read(tmp_path / "v.parquet")
+    found = {row.post_id: row.embedding for row in rows}
+    assert sorted(found) == sorted(ids)
+    np.testing.assert_allclose([found[post_id] for post_id in ids], expected, atol=1e-5)
+
+
+def test_batches_that_cannot_be_encoded(encoder):
+    batch = pa.record_batch({"post_id": ["a", "b"], "text": ["one", None]})
+    with pytest.raises(InputError, match="1 of 2 posts have no text"):
+        list(encode_batches([batch], PostVectorsConfig(encoder)))
+    with pytest.raises(InputError, match="no float16"):
+        list(encode_batches([batch], PostVectorsConfig(encoder, float16=True)))
+    (empty,) = encode_batches([batch.slice(0, 0)], PostVectorsConfig(encoder))
+    assert empty.schema == pa.schema({"post_id": pa.string(), "embedding": pa.list_(pa.float32())})

@@ -3,8 +3,16 @@ import pyarrow as pa
 import pytest
 
 from twhin_hf.data.tokenization import language_codes, tokenize_posts
-from twhin_hf.training.batches import LanguageSampler, PairBatches, PostBatches, pair_rows
+from twhin_hf.errors import InputError
+from twhin_hf.training.batches import (
+    LanguageSampler,
+    PairBatches,
+    PostBatches,
+    known_pairs,
+    pair_rows,
+)
 from twhin_hf.training.collators import PackingCollator
+from twhin_hf.training.packing import rounded_up
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +141,48 @@ def test_waste_on_real_posts_is_below_five_per_cent(tokenizer):
         wasted.append(1 - batch.sum() / (layout.num_rows * layout.width))
     assert np.mean(wasted) < 0.05
     assert max(wasted) < 0.1
+
+
+def test_a_flat_row_says_what_its_tensors_hold(posts, tokenizer):
+    data = PostBatches(tokenize_posts(posts, tokenizer, max_length=64))
+    batch = data.__getitems__(list(range(200)))
+    rows = PackingCollator(tokenizer)(batch)
+    flat = PackingCollator(tokenizer, is_flat=True)(batch)
+    assert rows["masked_positions"].equal((rows["labels"].flatten() != -100).nonzero()[:, 0])
+    assert "boundaries" not in rows
+    num_tokens = int(batch.lengths.sum())
+    assert flat["input_ids"].shape == (1, rounded_up(num_tokens))
+    assert flat["segment_ids"][0, :num_tokens].diff().ge(0).all()
+    assert (flat["segment_ids"][0, num_tokens:] == 0).all()
+    assert flat["boundaries"][:201].tolist() == [0, *batch.lengths.cumsum()]
+    assert int(flat["boundaries"].diff().max()) <= flat["longest"] == 64
+    assert int(flat["boundaries"][-1]) == flat["input_ids"].numel()
+    # The same tokens are masked, and the fill has nothing to predict.
+    labels = flat["labels"].flatten()
+    count = int((labels != -100).sum())
+    assert count == len(rows["masked_positions"])
+    assert len(flat["masked_positions"]) == rounded_up(count)
+    predicted = labels[flat["masked_positions"]]
+    assert predicted[:count].equal(labels[labels != -100])
+    assert (predicted[count:] == -100).all()
+
+
+def test_labels_of_pairs_are_counted_and_looked_at(posts, tokenizer):
+    batch = PostBatches(tokenize_posts(posts, tokenizer, max_length=64)).__getitems__([0, 1, 2, 3])
+    batch.pair_labels, batch.item_ids = np.array([1, 0]), np.arange(4)
+    assert PackingCollator(tokenizer)(batch)["num_translations"] == 1
+    batch.pair_labels = np.array([1, -1])
+    with pytest.raises(InputError, match=r"labels of pairs are \[-1, 1\]; a label is 1"):
+        PackingCollator(tokenizer)(batch)
+
+
+def test_known_pairs_over_several_blocks_are_those_of_sets(monkeypatch):
+    monkeypatch.setattr(LanguageSampler, "BLOCK", 7)
+    pairs = np.random.default_rng(0).integers(0, 20, (60, 2))
+    offsets, positives = known_pairs(pairs, 25)
+    expected = [set() for _ in range(25)]
+    for one, other in pairs.tolist():
+        expected[one].add(other)
+        expected[other].add(one)
+    found = [positives[offsets[i] : offsets[i + 1]].tolist() for i in range(25)]
+    assert found == [sorted(others) for others in expected]

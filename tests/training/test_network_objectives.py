@@ -1,5 +1,6 @@
 """Training with what a network says of the posts: the engagement objective and distillation."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -159,9 +160,16 @@ def test_users_are_standardized_by_the_network(network):
     torch.testing.assert_close(head.project_users(torch.tensor([[3.0, 5.0]])), expected)
 
 
+def arrangements(groups):
+    """The same groups, numbered in any order."""
+    return [[order[group] for group in groups] for order in itertools.permutations(range(3))]
+
+
 def test_copies_of_a_post_share_a_number(posts, tokenizer):
     copied = posts.select([3, 7, 3, 9, 7, 3])
-    assert content_ids(tokenize_posts(copied, tokenizer)).tolist() == [0, 1, 0, 3, 1, 0]
+    found = content_ids(tokenize_posts(copied, tokenizer))
+    assert np.unique(found, return_inverse=True)[1].tolist() in arrangements([0, 1, 0, 2, 1, 0])
+    assert (found >= 0).all()
 
 
 def test_a_user_of_a_copy_is_a_user_of_both(posts, tokenizer):
@@ -171,10 +179,11 @@ def test_a_user_of_a_copy_is_a_user_of_both(posts, tokenizer):
     network = network_of([(0, 0), (1, 1), (1, 2)], 2, ["p0", "p1", "p2"])
     targets = NetworkTargets(network, tokenize_posts(data, tokenizer))
     found = targets.engaged_users(np.array([0, 1, 2]), np.zeros(3, np.int64))
-    assert found.content_ids.tolist() == [0, 1, 0]
+    copy, other, same = found.content_ids.tolist()
+    assert copy == same != other
     pairs = set(zip(found.pair_users.tolist(), found.pair_posts.tolist(), strict=True))
     assert pairs == {(0, 0), (1, 1), (1, 2)}
-    assert found.user_posts.tolist() == [0, 1, 0]
+    assert found.user_posts.tolist() == [copy, other, copy]
     assert found.user_post_counts.tolist() == [1, 2]
 
 
@@ -262,8 +271,12 @@ def test_all_objectives_in_one_run(
 
 def test_cached_gradients_train_the_same(tiny_config, arguments, posts, network, tokenizer):
     ends = []
-    for cached_rows in (0, 2):
-        options = arguments(cached_rows=cached_rows, learning_rate=1e-3)
+    for contrastive_batch_size in (None, 16):
+        options = arguments(
+            learning_rate=1e-3,
+            per_device_train_batch_size=4 if contrastive_batch_size else 16,
+            contrastive_batch_size=contrastive_batch_size,
+        )
         trainer = trainer_of(tiny_config, options, posts, network, tokenizer)
         trainer.train()
         ends.append((trainer.model.state_dict(), trainer.state.log_history[-2]["loss"]))

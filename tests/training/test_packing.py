@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from twhin_hf.training.packing import pack, place, positions_in_posts
+from twhin_hf.training.packing import (
+    end_to_end,
+    pack,
+    place,
+    positions_in_posts,
+    rounded_up,
+    segment_boundaries,
+)
 
 
 def random_lengths(count, seed):
@@ -53,3 +60,36 @@ def test_positions_restart():
 def test_posts_without_tokens(lengths):
     with pytest.raises(ValueError, match="at least one token each"):
         pack(np.array(lengths), 8)
+
+
+def test_rounding_up_costs_little_and_leaves_few_numbers():
+    counts = range(1, 20_000)
+    rounded = [rounded_up(count) for count in counts]
+    assert all(0 <= more - count <= count / 63 for count, more in zip(counts, rounded, strict=True))
+    assert len({value for value in rounded if 8192 <= value <= 16_384}) == 65
+
+
+def test_end_to_end_by_hand():
+    lengths = np.array([90, 100, 80])
+    layout = end_to_end(lengths)
+    assert layout.width == 272  # 270 in steps of 4
+    placed = place(np.repeat([1, 2, 3], lengths), lengths, layout, 0)[0]
+    assert placed.tolist() == [1] * 90 + [2] * 100 + [3] * 80 + [0] * 2
+    boundaries, longest = segment_boundaries(lengths, layout.width)
+    assert boundaries.tolist() == [0, 90, 190, 270, 272]
+    assert boundaries.dtype == np.int32
+    assert longest == 128
+
+
+def test_padding_is_cut_into_segments_no_longer_than_posts():
+    lengths = np.full(1000, 5)
+    width = rounded_up(5000)
+    boundaries, longest = segment_boundaries(lengths, width)
+    assert (width, longest) == (5056, 8)
+    assert np.diff(boundaries)[:1000].tolist() == [5] * 1000
+    filling = np.diff(boundaries)[1000:]
+    assert filling.tolist() == [8] * 7 + [0]
+    # As many where there is nothing to fill.
+    other, _ = segment_boundaries(np.full(1000, 8), 8000)
+    assert len(segment_boundaries(np.full(1000, 5), 5000)[0]) == len(boundaries)
+    assert np.diff(other)[1000:].tolist() == [0] * 8

@@ -3,6 +3,7 @@ import itertools
 import json
 import logging
 import re
+import types
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from transformers import BertForMaskedLM, TrainingArguments
 from twhin_hf.commands.declared import argument_help
 from twhin_hf.loading.auto import load_with_heads
 from twhin_hf.modeling import TwhinBertForPreTraining, TwhinBertModel, apply_settings
+from twhin_hf.training import pretraining
 from twhin_hf.training.pretraining import PretrainingConfig
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
@@ -61,6 +63,32 @@ def test_both_losses_fall_and_pairs_are_found(tiny_config, arguments, posts, pai
     assert last["social_accuracy"] > 0.6 > 0.5 > first["social_accuracy"]
     assert last["mlm_loss"] < first["mlm_loss"]
     assert last["tokens_per_second"] > 0
+
+
+def test_the_share_of_time_that_steps_wait_for_data_is_logged(
+    tiny_config, arguments, posts, tokenizer, monkeypatch
+):
+    """A clock that only batches (1 s) and steps (3 s) move; one batch is fetched ahead."""
+    now = [0.0]
+    clock = types.SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr(pretraining, "time", clock)
+    model = new_model(tiny_config, social_weight=0, mlm_weight=1)
+    options = arguments(max_steps=4, logging_steps=2)
+    trainer = SocialPretrainingTrainer(model, options, posts, processing_class=tokenizer)
+    collate, compute_loss = trainer.data_collator, trainer.compute_loss
+
+    def taking(seconds, function):
+        def slow(*args, **kwargs):
+            now[0] += seconds
+            return function(*args, **kwargs)
+
+        return slow
+
+    trainer.data_collator = taking(1, collate)
+    trainer.compute_loss = taking(3, compute_loss)
+    trainer.train()
+    waits = [entry["data_wait"] for entry in trainer.state.log_history if "data_wait" in entry]
+    assert waits == [round(3 / 9, 4), round(2 / 8, 4)]
 
 
 def test_first_step_is_the_stock_models(tiny_config, arguments, posts, tokenizer, tmp_path):

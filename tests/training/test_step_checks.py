@@ -85,6 +85,42 @@ def test_a_skipped_step_is_as_if_it_had_not_been(make, tmp_path):
         assert all(math.isfinite(v) for name, v in entry.items() if name.endswith("loss"))
 
 
+@pytest.mark.parametrize("optim", ["adamw_torch_fused", "adamw_torch"])
+def test_a_bad_step_is_left_out_on_the_device_or_at_once(make, optim):
+    """Fused optimizers leave it out themselves; the numbers are those of who looks first."""
+    trainer = make({1: math.nan}, on_bad_step="skip", optim=optim, max_steps=3)
+    weights = []
+    looked = []
+    trainer._is_bad, is_bad = (
+        lambda step, *figures: (
+            looked.append((step, trainer.state.global_step)) or is_bad(step, *figures)
+        ),
+        trainer._is_bad,
+    )
+
+    def remember(*args):
+        weights.append(trainer.model.bert.encoder.layer[0].output.dense.weight.detach().clone())
+        return step(*args)
+
+    trainer.training_step, step = remember, trainer.training_step
+    trainer.train()
+    assert not weights[1].equal(weights[0])
+    assert weights[2].equal(weights[1])
+    assert not trainer.model.bert.encoder.layer[0].output.dense.weight.equal(weights[2])
+    is_late = optim == "adamw_torch_fused"
+    assert looked == [(step, step if is_late else step - 1) for step in (1, 2, 3)]
+    steps = {int(state["step"]) for state in trainer.optimizer.state.values()}
+    assert steps == {2}  # the step that was left out does not count
+
+
+def test_a_last_step_that_is_bad_is_told_before_anything_is_saved(make, tmp_path):
+    with pytest.raises(InputError, match="Step 4: the loss is no finite number"):
+        make({3: math.nan}).train()
+    with pytest.raises(InputError, match="Step 4: the loss is no finite number"):
+        make({3: math.nan}, save_strategy="steps", save_steps=4).train()
+    assert not (tmp_path / "checkpoint-4").exists()
+
+
 def test_one_bad_step_after_the_other_stops_all_the_same(make):
     spoilt = dict.fromkeys(range(2, 40), math.nan)
     trainer = make(spoilt, on_bad_step="skip", max_steps=40)
@@ -109,17 +145,18 @@ def test_a_gradient_that_jumps_is_a_bad_step(make):
 def test_the_posts_of_a_step_of_translations(tiny_config, translation_pairs, tokenizer, tmp_path):
     class Spoilt(TPPTrainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            self.items = inputs["item_ids"].tolist()
+            self.seen.append(inputs["item_ids"].tolist())
             return super().compute_loss(model, inputs) * math.nan
 
     model = new_model(tiny_config, social_weight=0, mlm_weight=0, tpp_weight=1)
     config = TPPConfig(output_dir=str(tmp_path), **OPTIONS)
     trainer = Spoilt(model, config, translation_pairs, processing_class=tokenizer)
+    trainer.seen = []
     with pytest.raises(InputError, match="Step 1"):
         trainer.train()
     (posts,) = notes(trainer)[0]["posts"]
     items = trainer.train_dataset.items
-    assert [items[int(post) % len(items)] for post in posts] == trainer.items
+    assert [items[int(post) % len(items)] for post in posts] == trainer.seen[0]
 
 
 @pytest.mark.parametrize(

@@ -165,5 +165,6 @@ def _explain_nothing_found(examples: ir.Table, source: Path, ids: pa.Array) -> N
     example = str(given[0]) if len(given) else "none"
     raise InputError(
         f"{source} has a text for none of the {len(ids):,} posts; an id in it is {example!r}, one "
-        f"of those asked for {str(pc.min(ids))!r}. Both must be the ids of the same platform."
+        f"of those asked for {str(pc.min(ids))!r}. Both must be the ids of the same platform.",
+        faq="hydration",
     )

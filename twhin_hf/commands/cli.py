@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from twhin_hf.errors import InputError
+from twhin_hf.extras import check_command
 from twhin_hf.stopping import ending_on_signals, leave_children
 from twhin_hf.version import __version__
 
@@ -89,6 +90,7 @@ COMMANDS = {
     "push": ("push:push", "Publish a model, an adapter or a benchmark on the Hub"),
     "plan": ("plan:plan", "Say how long a run takes, and how much memory and disk"),
     "synthesize": ("synthesize:synthesize", "Generate a small social network to try things on"),
+    "faq": ("faq:faq", "Say more of an error, or list what there is to ask"),
     "completion": ("completion:completion", "Print the shell's completion script"),
 }
 """Each command's function below `twhin_hf.commands`, and what it does in one line."""
@@ -106,6 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _overview(arguments)
     configure_logging(logging.DEBUG if debug else logging.INFO)
     try:
+        check_command(name)
+    except ModuleNotFoundError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    try:
         # Late: the parser, and whatever the command imports, are for one command alone.
         from twhin_hf.commands.parsing import call, parse_command
 
@@ -122,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = _in_a_line(error)
         if debug or text is None:
             raise
-        print(f"{PROGRAM}: {text}", file=sys.stderr)
+        _tell(text, getattr(error, "faq", None))
         return 2
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted; the same command goes on where it can", file=sys.stderr)
@@ -133,6 +140,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{PROGRAM}: ended by SIGTERM; the same command goes on", file=sys.stderr)
         return code
     return 0
+
+
+def _tell(text: str, faq: str | None) -> None:
+    """Prints an error, and how to read more where there is more to read."""
+    print(f"{PROGRAM}: {text}", file=sys.stderr)
+    if faq is not None:
+        print(f"More: {PROGRAM} faq {faq}", file=sys.stderr)
 
 
 def _in_a_line(error: Exception) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twhin_hf.engines import EngineConfig
 from twhin_hf.table_format import TableFormat
 
 
@@ -10,6 +11,7 @@ def forget(
     /,
     *,
     table_format: TableFormat,
+    engine: EngineConfig,
     users: str | None = None,
     posts: str | None = None,
     columns: dict[str, str] | None = None,
@@ -26,6 +28,7 @@ def forget(
         paths: Files and folders to look through, and folders of the models that learned from them.
             Give the log and the posts too: what a run read is what its record names.
         table_format: How text tables are written.
+        engine: With Spark its executors look through and rewrite tables, a file each at a time.
         users: File of the users to forget: a table with user_id, or .txt with an id a line. Posts
             whose ids name such a user (Bluesky) go too.
         posts: File of the posts to forget: a table with post_id, or .txt with an id a line.
@@ -34,19 +37,22 @@ def forget(
         memory_limit: Memory limit of the readers.
         dry_run: Count what would go, and change nothing.
     """
+    from twhin_hf.engines import spark_workers
     from twhin_hf.forgetting.forget import forget as take_out
     from twhin_hf.forgetting.forgotten import read_forgotten
     from twhin_hf.report import report
 
-    done = take_out(
-        paths,
-        read_forgotten(users, posts, table_format, memory_limit),
-        columns=columns,
-        table_format=table_format,
-        key_file=key_file,
-        memory_limit=memory_limit,
-        dry_run=dry_run,
-    )
+    with spark_workers(engine, memory_limit) as workers:
+        done = take_out(
+            paths,
+            read_forgotten(users, posts, table_format, memory_limit),
+            columns=columns,
+            table_format=table_format,
+            key_file=key_file,
+            memory_limit=memory_limit,
+            workers=workers,
+            dry_run=dry_run,
+        )
     looked = f"{done.looked_through:,} files, networks and indexes were looked through"
     if done.removed:
         counts = {str(path): count for path, count in done.removed.items()}

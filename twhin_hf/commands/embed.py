@@ -20,7 +20,8 @@ def embed(
     """Write the vectors of posts to a Parquet file: columns post_id and embedding.
 
     Posts keep their order and are embedded part by part, so that memory is bounded. The same
-    command again goes on with the missing parts, and --add embeds the posts that are new.
+    command again goes on with the missing parts, and --add embeds the posts that are new. Under
+    `accelerate launch` its processes share the parts.
 
     Args:
         input: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder.
@@ -35,33 +36,40 @@ def embed(
         progress: Show a progress bar.
     """
     from twhin_hf.commands.options import model_identity, options_of_result
+    from twhin_hf.processes import launched_workers
     from twhin_hf.report import report
     from twhin_hf.run_file import run_file
     from twhin_hf.serving.vectors import embed_posts
 
-    run = run_file(
-        output,
-        "embed",
-        options_of_result(table_format, columns=columns, **config.of_vectors() | {"model": None}),
-        data={"input": input},
-        fingerprints={"model": model_identity(config.model, config.revision)},
-        overwrite=overwrite or add,
-    )
-    if run.is_finished:
-        return
-    found = embed_posts(
-        input,
-        output,
-        config,
-        columns=columns,
-        table_format=table_format,
-        memory_limit=memory_limit,
-        record=run.record,
-        overwrite=overwrite,
-        add=add,
-        progress=progress,
-    )
-    if add and not found.num_new:
-        report(f"{output} has all of these posts: nothing to do")
-        return
-    report(f"{found.num_posts:,} vectors of {found.dimension:,} dimensions, saved in {output}")
+    with launched_workers() as (is_first, workers):
+        if not is_first:
+            return
+        run = run_file(
+            output,
+            "embed",
+            options_of_result(
+                table_format, columns=columns, **config.of_vectors() | {"model": None}
+            ),
+            data={"input": input},
+            fingerprints={"model": model_identity(config.model, config.revision)},
+            overwrite=overwrite or add,
+        )
+        if run.is_finished:
+            return
+        found = embed_posts(
+            input,
+            output,
+            config,
+            columns=columns,
+            table_format=table_format,
+            memory_limit=memory_limit,
+            record=run.record,
+            overwrite=overwrite,
+            add=add,
+            workers=workers,
+            progress=progress,
+        )
+        if add and not found.num_new:
+            report(f"{output} has all of these posts: nothing to do")
+            return
+        report(f"{found.num_posts:,} vectors of {found.dimension:,} dimensions, saved in {output}")

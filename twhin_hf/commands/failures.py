@@ -17,9 +17,10 @@ _FORBIDDEN = (
     f"{_KEPT}"
 )
 _NO_MEMORY = (
-    f"The memory does not suffice. {_KEPT}: with fewer processes or threads, --cached_rows or "
-    "--gradient_checkpointing in training, a smaller --memory_limit of the readers, or on a larger "
-    "machine; a smaller batch is another training, which begins anew"
+    f"The memory does not suffice. {_KEPT}: with fewer processes or threads, "
+    "--gradient_checkpointing in training, a smaller --per_device_train_batch_size where there is "
+    "a --contrastive_batch_size, a smaller --memory_limit of the readers, or on a larger machine; "
+    "a smaller batch is another training, which begins anew"
 )
 _DEAD_WORKER = (
     "A worker process was ended from outside, most often because the memory did not suffice. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from twhin_hf.commands.options import options_of_result
+from twhin_hf.engines import EngineConfig
 from twhin_hf.errors import InputError
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.log_config import LogConfig
@@ -30,6 +31,7 @@ def import_(
     input: str,
     output: str,
     table_format: TableFormat,
+    engine: EngineConfig,
     columns: dict[str, str] | None = None,
     user_id: str | None = None,
     content_warnings: bool = False,
@@ -60,6 +62,7 @@ def import_(
             unpacked archive; for table, Parquet, CSV or JSON lines.
         output: Output folder.
         table_format: How text tables are written.
+        engine: What reads a table.
         columns: Rename columns, for table: what it calls user_id, post_id, relation, timestamp,
             text and lang, NAME=COLUMN.
         user_id: Owner of the archive, if the archive does not say; for mastodon also the account
@@ -122,6 +125,7 @@ def import_(
             memory_limit=memory_limit,
             threads=threads,
             temp_directory=temp_directory,
+            engine=engine,
             progress=progress,
         )
     counts = asdict(done)
@@ -137,13 +141,16 @@ def embed(
     table_format: TableFormat,
     posts: str | None = None,
     exclude_posts: str | None = None,
+    engine: Literal["duckdb", "spark", "torchrec"] = "duckdb",
+    spark_master: str = "local[2]",
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
     """Learn user and post vectors from an engagement log.
 
     `--method twhin` embeds it as the TwHIN-BERT paper does. The same command again goes on where it
-    stopped.
+    stopped. Over several processes or machines, each of which holds a part of the vectors and sees
+    the output folder: `torchrun --nproc-per-node 2 -m twhin_hf network embed --engine torchrec …`.
 
     Args:
         engagements: Engagement log (user_id, post_id, relation): Parquet, CSV or JSON lines; file
@@ -155,10 +162,18 @@ def embed(
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder. Engagements with
             other posts are dropped.
         exclude_posts: Posts that must not take part, a file with the column post_id.
+        engine: Where it runs: duckdb, this process; spark, which reads the log on many machines
+            (needs twhin_hf[spark] and Java 17), and this process learns; torchrec, the processes of
+            torchrun learn (needs twhin_hf[torchrec]).
+        spark_master: Where Spark runs: local[2] for two threads of this machine, or the address of
+            a cluster.
         overwrite: Begin anew where the output holds a finished run, or one of other options.
         progress: Show a progress bar.
     """
+    from collections.abc import Callable
+    from contextlib import ExitStack
     from dataclasses import asdict
+    from functools import partial
     from pathlib import Path
 
     from twhin_hf.files import read_json_object, write_json
@@ -166,7 +181,10 @@ def embed(
     from twhin_hf.network.folder import (
         CHECKPOINT_FILE,
         METADATA_FILE,
+        PARTS_FOLDER,
+        Network,
         load_network,
+        remove_checkpoint,
         save_network,
     )
     from twhin_hf.network.holdout import name_metrics
@@ -179,20 +197,36 @@ def embed(
     outdated = "outdated"
 
     def discard(folder: Path) -> None:
-        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        remove_checkpoint(folder)
         if made.exists():  # the older network stays until the new one is whole
             write_json(made, read_json_object(made) | {outdated: True})
 
-    with run_folder(
-        output,
-        "network embed",
-        options_of_result(log, config, table_format),
-        data={"engagements": engagements, "posts": posts, "exclude_posts": exclude_posts},
-        seed=config.seed,
-        results=(METADATA_FILE, CHECKPOINT_FILE),
-        overwrite=overwrite,
-        discard=discard,
-    ) as run:
+    with ExitStack() as stack:
+        learn: Callable[..., Network | None] = partial(embed_network, memory_limit=log.memory_limit)
+        options = options_of_result(log, config, table_format)
+        if engine == "torchrec":
+            from twhin_hf.network.processes import processes_of_torchrun
+            from twhin_hf.network.sharded import check_sharded, embed_sharded
+
+            check_sharded(config)
+            processes = stack.enter_context(processes_of_torchrun())
+            if processes.rank:  # process 0 reads and writes all but shards
+                embed_sharded(None, config, processes=processes, output=output, progress=False)
+                return
+            learn = partial(embed_sharded, processes=processes)
+            options["engine"] = engine
+        run = stack.enter_context(
+            run_folder(
+                output,
+                "network embed",
+                options,
+                data={"engagements": engagements, "posts": posts, "exclude_posts": exclude_posts},
+                seed=config.seed,
+                results=(METADATA_FILE, CHECKPOINT_FILE, PARTS_FOLDER),
+                overwrite=overwrite,
+                discard=discard,
+            )
+        )
         if run.is_finished:
             return
         if run.is_resumed and made.exists() and outdated not in read_json_object(made):
@@ -204,12 +238,17 @@ def embed(
                     exclude_posts, table_format=table_format, memory_limit=log.memory_limit
                 )
             graph = read_log(
-                engagements, posts, exclude_posts=excluded, table_format=table_format, **vars(log)
+                engagements,
+                posts,
+                exclude_posts=excluded,
+                table_format=table_format,
+                engine=EngineConfig("spark" if engine == "spark" else "duckdb", spark_master),
+                **vars(log),
             )
             report("Engagement log", asdict(graph.report))
-            network = embed_network(
-                graph, config, output=output, resume=run.is_resumed, progress=progress
-            )
+            learnt = learn(graph, config, output=output, resume=run.is_resumed, progress=progress)
+            assert learnt is not None
+            network = learnt
             save_network(network, output)
     learned = {name: network.metadata[name] for name in ("num_training_edges", "loss")}
     report(f"Network, saved in {output}", learned | name_metrics(network.metadata["metrics"]))
@@ -221,6 +260,7 @@ def update(
     log: LogConfig,
     config: NetworkUpdateConfig,
     table_format: TableFormat,
+    engine: EngineConfig,
     output: str | None = None,
     posts: str | None = None,
     exclude_posts: str | None = None,
@@ -240,6 +280,7 @@ def update(
         log: Options of the reader; minimum degrees count new engagements alone.
         config: Options of the update.
         table_format: How text tables are written.
+        engine: What reads the log and the posts.
         output: Network folder to write (default: in place).
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder. Engagements with
             other posts are dropped.
@@ -296,7 +337,12 @@ def update(
                 exclude_posts, table_format=table_format, memory_limit=log.memory_limit
             )
         graph = read_log(
-            engagements, posts, exclude_posts=excluded, table_format=table_format, **vars(log)
+            engagements,
+            posts,
+            exclude_posts=excluded,
+            table_format=table_format,
+            engine=engine,
+            **vars(log),
         )
         report("New engagement log", asdict(graph.report))
         updated = update_network(old, graph, config, progress=progress)
@@ -316,6 +362,7 @@ def mine(
     output: str,
     config: MiningConfig,
     table_format: TableFormat,
+    engine: EngineConfig,
     columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
     overwrite: bool = False,
@@ -323,12 +370,16 @@ def mine(
 ) -> None:
     """Mine pairs of posts whose network vectors are close.
 
+    Under `accelerate launch` its processes, and with --engine spark its executors, make the indexes
+    and search them, each for a share of the posts.
+
     Args:
         network: Network folder.
         posts: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder.
         output: Parquet file of pairs to write.
         config: Options of the mining.
         table_format: How text tables are written.
+        engine: What reads the posts; Spark searches too.
         columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the reader.
         overwrite: Begin anew where the output holds a finished run, or one of other options.
@@ -338,28 +389,34 @@ def mine(
 
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.mining import mine_pairs
+    from twhin_hf.processes import launched_workers
     from twhin_hf.report import report
     from twhin_hf.run_file import run_file
 
-    run = run_file(
-        output,
-        "network mine",
-        options_of_result(config, table_format, columns=columns),
-        data={"network": network, "posts": posts},
-        seed=config.seed,
-        overwrite=overwrite,
-    )
-    if run.is_finished:
-        return
-    found = mine_pairs(
-        load_network(network),
-        posts,
-        output,
-        config,
-        progress=progress,
-        columns=columns,
-        table_format=table_format,
-        memory_limit=memory_limit,
-        record=run.record,
-    )
-    report(f"Pairs, saved in {output}", asdict(found))
+    with launched_workers() as (is_first, workers):
+        if not is_first:
+            return
+        run = run_file(
+            output,
+            "network mine",
+            options_of_result(config, table_format, columns=columns),
+            data={"network": network, "posts": posts},
+            seed=config.seed,
+            overwrite=overwrite,
+        )
+        if run.is_finished:
+            return
+        found = mine_pairs(
+            load_network(network),
+            posts,
+            output,
+            config,
+            progress=progress,
+            columns=columns,
+            table_format=table_format,
+            memory_limit=memory_limit,
+            engine=engine,
+            workers=workers,
+            record=run.record,
+        )
+        report(f"Pairs, saved in {output}", asdict(found))

@@ -183,8 +183,10 @@ FREE = frozenset(
     {
         "checkpoint_minutes",
         "device",
+        "engine",
         "memory_limit",
         "processes",
+        "spark_master",
         "temp_directory",
         "threads",
     }

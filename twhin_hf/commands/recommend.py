@@ -185,7 +185,8 @@ def _check_known(model: EngagementModel, users: list[str]) -> None:
         raise InputError(
             f"{len(unknown):,} of {len(users):,} users are unknown to the model ({unknown[0]!r} "
             "for one): give what they have engaged with since the fit, --history FILE with user_id "
-            "and post_id, or leave them out"
+            "and post_id, or leave them out",
+            faq="unknown-users",
         )
 
 

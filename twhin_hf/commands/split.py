@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from twhin_hf.data.split_config import SplitConfig
+from twhin_hf.engines import EngineConfig
 from twhin_hf.table_format import TableFormat
+
+_ROWS_PER_BLOCK = 2**16
 
 
 def split(
@@ -11,6 +14,7 @@ def split(
     output: str,
     config: SplitConfig,
     table_format: TableFormat,
+    engine: EngineConfig,
     engagements: str | None = None,
     seed: int = 0,
     columns: dict[str, str] | None = None,
@@ -29,6 +33,7 @@ def split(
         output: Folder for train.parquet, validation.parquet and test.parquet.
         config: By what posts are split.
         table_format: How text tables are written.
+        engine: What reads the tables.
         engagements: Engagement log, for a split by time of posts without a timestamp.
         seed: Seed of the split by a hash.
         columns: Rename columns of the posts: NAME=COLUMN.
@@ -38,7 +43,7 @@ def split(
     """
     from pathlib import Path
 
-    import pyarrow as pa
+    import numpy as np
     import pyarrow.parquet as pq
 
     from twhin_hf.commands.options import options_of_result
@@ -48,6 +53,7 @@ def split(
     from twhin_hf.files import new_file
     from twhin_hf.report import report
     from twhin_hf.run_folder import run_folder
+    from twhin_hf.scratch import scratch_folder
 
     names = {name: f"{name}.parquet" for name in SPLITS}
     with run_folder(
@@ -63,26 +69,38 @@ def split(
     ) as run:
         if run.is_finished:
             return
-        read, _ = read_posts(
-            posts, columns=columns, table_format=table_format, memory_limit=memory_limit
-        )
-        table = read.with_format("arrow")[:]
-        split = make_split(
-            config,
-            seed,
-            table["post_id"],
-            posts,
-            engagements,
-            columns=log_columns,
-            post_columns=columns,
-            table_format=table_format,
-            memory_limit=memory_limit,
-        )
-        for name in SPLITS:
-            own = table.filter(pa.array(split.names == name))
-            path = Path(output) / names[name]
-            with new_file(path) as partial:
-                pq.write_table(own, partial)
-            report(f"{own.num_rows:,} {name} posts, saved in {path}")
+        with scratch_folder(output) as scratch:
+            read, _ = read_posts(
+                posts,
+                columns=columns,
+                table_format=table_format,
+                memory_limit=memory_limit,
+                directory=scratch,
+                engine=engine,
+            )
+            table = read.with_format("arrow")
+            split = make_split(
+                config,
+                seed,
+                table.data["post_id"],
+                posts,
+                engagements,
+                columns=log_columns,
+                post_columns=columns,
+                table_format=table_format,
+                memory_limit=memory_limit,
+                engine=engine,
+            )
+            for name in SPLITS:
+                rows = np.flatnonzero(split.names == name)
+                path = Path(output) / names[name]
+                with (
+                    new_file(path) as partial,
+                    pq.ParquetWriter(partial, table.data.schema) as writer,
+                ):
+                    for start in range(0, len(rows), _ROWS_PER_BLOCK):
+                        writer.write_table(table[rows[start : start + _ROWS_PER_BLOCK]])
+                report(f"{len(rows):,} {name} posts, saved in {path}")
+            del table, read  # which map a file of the folder
         if split.before:
             report(f"Embed the network of train.parquet with --before {split.before}")

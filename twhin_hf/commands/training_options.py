@@ -12,6 +12,7 @@ from twhin_hf.commands.declared import optional_fields
 from twhin_hf.data.text_normalization import Normalization
 from twhin_hf.errors import InputError
 from twhin_hf.modeling.settings import ObjectiveSettings
+from twhin_hf.remote import is_remote, remote_files
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +44,13 @@ class ModelOptions:
         if bool(self.model_name_or_path) == bool(self.config_name):
             raise InputError(
                 "give model_name_or_path (continue from a checkpoint) or config_name (start from "
-                "scratch): one of them"
+                "scratch): one of them",
+                faq="where-to-start",
             )
         if self.config_name and not self.tokenizer_name:
             raise InputError(
-                "config_name needs tokenizer_name; `twhin-hf tokenizer` trains one from posts"
+                "config_name needs tokenizer_name; `twhin-hf tokenizer` trains one from posts",
+                faq="where-to-start",
             )
         if self.dropout is not None and self.config_name:
             raise InputError(
@@ -219,5 +222,7 @@ def check_paths(owner: Any, *names: str) -> None:
     """
     for name in names:
         path = getattr(owner, name)
-        if path and not Path(path).exists():
+        if is_remote(path):
+            remote_files(path)
+        elif path and not Path(path).exists():
             raise FileNotFoundError(f"{name}: there is no {path}")

@@ -172,7 +172,8 @@ def _read(path: Path) -> _Checkpoint:
     if (path / "adapter_config.json").is_file():
         raise InputError(
             f"{path} holds an adapter, not a model; `twhin-hf convert --merge` merges it into its "
-            "base, `--to_encoder` writes that as a plain encoder"
+            "base, `--to_encoder` writes that as a plain encoder",
+            faq="adapters",
         )
     weights, origins = {}, {}
     for old, value in read_weights(path).items():

@@ -114,7 +114,8 @@ def check_language_code(code: str) -> str:
     if not is_language_code(code):
         raise InputError(
             f"{code!r} is no language code, and would be the name of a file; needed are such as "
-            "en, zh-Hans or und. Check the column of languages."
+            "en, zh-Hans or und. Check the column of languages.",
+            faq="languages",
         )
     return path_name(code, "language")
 

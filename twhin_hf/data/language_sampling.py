@@ -22,7 +22,7 @@ def resample_languages(
         size: How many rows to draw; by default as many as there are.
 
     Returns:
-        Row numbers, int64 `[num_rows]`, shuffled.
+        Row numbers, uint32 `[num_rows]` (int64 of 2³² rows or more), shuffled.
 
     Raises:
         InputError: An exponent outside [0, 1].
@@ -33,21 +33,35 @@ def resample_languages(
         >>> int(languages[rows].sum())  # a share of 2 / (4 + 2) of twenty rows, in place of four
         7
     """
+    size = len(languages) if size is None else size
+    drawn = np.empty(size, np.uint32 if len(languages) < 2**32 else np.int64)
+    begin = 0
+    for language, quota in zip(*language_quotas(languages, exponent, size), strict=True):
+        rows = np.flatnonzero(languages == language).astype(drawn.dtype)
+        # Each round all rows of the language, in another order; of the last one some.
+        for start in range(begin, begin + quota, len(rows)):
+            rng.shuffle(rows)
+            end = min(start + len(rows), begin + quota)
+            drawn[start:end] = rows[: end - start]
+        begin += quota
+    rng.shuffle(drawn)
+    return drawn
+
+
+def language_quotas(
+    languages: np.ndarray, exponent: float, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The languages that there are, and how many of `size` rows each has.
+
+    Raises:
+        InputError: An exponent outside [0, 1].
+    """
     if not 0 <= exponent <= 1:
         raise InputError(
             f"the exponent of the language sampling is {exponent}; it must be in [0, 1]"
         )
-    size = len(languages) if size is None else size
-    order = np.argsort(languages, kind="stable")
-    _, starts, counts = np.unique(languages[order], return_index=True, return_counts=True)
+    present, counts = np.unique(languages, return_counts=True)
     shares = counts.astype(np.float64) ** exponent
     # Differences of the rounded cumulative shares: the quotas sum to the size exactly.
-    quotas = np.diff(np.rint(np.cumsum(shares) / shares.sum() * size).astype(np.int64), prepend=0)
-    drawn = [
-        np.concatenate(
-            [order[start : start + count][rng.permutation(count)] for _ in range(quota // count)]
-            + [order[start : start + count][rng.permutation(count)[: quota % count]]]
-        )
-        for start, count, quota in zip(starts, counts, quotas, strict=True)
-    ]
-    return rng.permutation(np.concatenate(drawn)) if drawn else np.empty(0, np.int64)
+    ends = np.rint(np.cumsum(shares) / shares.sum() * size)
+    return present, np.diff(ends.astype(np.int64), prepend=0)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.engines import EngineConfig, engine_of, open_engine, take_in, to_memory
 from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
-from twhin_hf.tables import TableSource, describe, open_engine, read_errors, read_table
+from twhin_hf.tables import TableSource, describe, read_errors, read_table
 from twhin_hf.timestamps import FORMS, with_time
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def read_post_times(
     post_columns: Mapping[str, str] | None = None,
     table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
+    engine: EngineConfig | None = None,
 ) -> pa.Array:
     """The time of each post.
 
@@ -38,6 +40,7 @@ def read_post_times(
         post_columns: What the posts call a column.
         table_format: How text tables are written.
         memory_limit: Most memory of the engine.
+        engine: What reads files; DuckDB where it is None.
 
     Returns:
         Whole seconds since 1970, int64 `[posts]`; null for a post that has no timestamp and no
@@ -48,8 +51,8 @@ def read_post_times(
         InputError: Neither has a column `timestamp`, a time cannot be read or lies in the future, a
             column mixes units, or an engagement has no time.
     """
-    with open_engine(memory_limit) as engine, read_errors(posts):
-        options = {"connection": engine, "table_format": table_format}
+    with open_engine(memory_limit, config=engine) as opened, read_errors(posts):
+        options: dict[str, Any] = {"connection": opened, "table_format": table_format}
         found = []
         own = read_table(
             posts,
@@ -78,10 +81,11 @@ def read_post_times(
             raise InputError(
                 f"A split by time needs a column timestamp, and {' and '.join(places)} "
                 f"{'have' if len(places) > 1 else 'has'} none. Give the posts or the log one "
-                "(--columns, --post_columns: timestamp=COLUMN). " + FORMS
+                "(--columns, --post_columns: timestamp=COLUMN). " + FORMS,
+                faq="split-by-time",
             )
         ids = post_ids.combine_chunks() if isinstance(post_ids, pa.ChunkedArray) else post_ids
-        table = _joined(found, ids, engine)
+        table = _joined(found, ids, engine_of(found[0], opened))
     rows = pc.index_in(ids, value_set=table["post_id"].combine_chunks())
     return table["time"].combine_chunks().take(rows)
 
@@ -98,10 +102,11 @@ def _joined(found: list[ir.Table], post_ids: pa.Array, engine: ibis.BaseBackend)
     import ibis
 
     times = ibis.union(*found) if len(found) > 1 else found[0]
-    times = times.semi_join(ibis.memtable(pa.table({"post_id": post_ids})), "post_id")
+    times = times.semi_join(take_in(pa.table({"post_id": post_ids}), engine), "post_id")
     first = times.group_by("post_id").agg(
         own=times.time.min(where=times.is_own), engaged=times.time.min(where=~times.is_own)
     )
-    return engine.to_pyarrow(
-        first.select("post_id", time=ibis.coalesce(first.own, first.engaged)).order_by("post_id")
+    return to_memory(
+        first.select("post_id", time=ibis.coalesce(first.own, first.engaged)).order_by("post_id"),
+        engine,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.engines import EngineConfig, engine_of, is_spark, open_engine
 from twhin_hf.errors import InputError
 from twhin_hf.files import process_folder
+from twhin_hf.mapped import mapped_table
 from twhin_hf.report import counts_sentence
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import (
     TableSource,
     describe,
     is_blank,
-    open_engine,
     read_errors,
     read_table,
     table_batches,
@@ -74,11 +75,12 @@ def read_posts(
     memory_limit: str = "1GB",
     threads: int | None = None,
     directory: str | Path | None = None,
+    engine: EngineConfig | None = None,
 ) -> Posts:
     """Reads posts in the order of the source.
 
     Args:
-        source: A file, a folder of files, or an Ibis table on DuckDB, with columns `post_id`,
+        source: A file, a folder of files, or an Ibis table (DuckDB, Spark), with columns `post_id`,
             `text` and, optionally, `lang`. A post without a language has the language "und". Its
             `timestamp` is for `read_post_times`.
         max_characters: A longer text is cut to its first characters.
@@ -88,6 +90,7 @@ def read_posts(
         threads: Threads of the engine; all cores where it is None.
         directory: Where the data set's Arrow file is written and stays. A folder that goes away
             at the end of the process where it is None.
+        engine: What reads files; DuckDB where it is None.
 
     Returns:
         The data set, with string columns `post_id`, `text` and `lang`, and the report.
@@ -100,17 +103,21 @@ def read_posts(
         raise InputError(f"max_characters is {max_characters}; it must be at least 1.")
     folder = Path(directory or process_folder())
     folder.mkdir(parents=True, exist_ok=True)
-    with open_engine(memory_limit, threads, folder) as engine, read_errors(source):
+    with open_engine(memory_limit, threads, folder, engine) as opened, read_errors(source):
         table = read_table(
             source,
             ["post_id", "text"],
             ["lang", *({"timestamp"} & {*(columns or {})})],
-            connection=engine,
+            connection=opened,
             columns=columns,
             table_format=table_format,
+            with_position=True,
         )
         valid, counts = _drop_blank(table, source)
         kept = _keep_first(valid) if counts["duplicate_ids"] else valid
+        # DuckDB keeps the order of a scan by itself.
+        if counts["duplicate_ids"] or is_spark(engine_of(table, opened)):
+            kept = kept.order_by("position")
         cut = _with_language(kept).mutate(
             text=kept.text.substr(0, max_characters), is_cut=kept.text.length() > max_characters
         )
@@ -150,11 +157,8 @@ def _drop_blank(table: ir.Table, source: TableSource) -> tuple[ir.Table, dict[st
 
 
 def _keep_first(table: ir.Table) -> ir.Table:
-    import ibis
-
-    numbered = table.mutate(position=ibis.row_number())
-    first = numbered.group_by("post_id").agg(position=numbered.position.min())
-    return numbered.semi_join(first, "position").order_by("position").drop("position")
+    first = table.group_by("post_id").agg(position=table.position.min())
+    return table.semi_join(first, "position")
 
 
 def _with_language(table: ir.Table) -> ir.Table:
@@ -169,9 +173,13 @@ def _memory_map(table: ir.Table, folder: Path) -> tuple[Dataset, int]:
     """Writes the Arrow stream that `datasets` maps; also counts the cut texts."""
     from datasets import Dataset
 
-    path, num_cut = folder / f"posts-{uuid.uuid4().hex}.arrow", 0
-    with pa.ipc.new_stream(path, _SCHEMA) as stream:
+    num_cut = 0
+
+    def blocks() -> Iterator[pa.Table]:
+        nonlocal num_cut
         for block in table_batches(table, _ROWS_PER_BATCH, folder):
             num_cut += pc.sum(block["is_cut"]).as_py() or 0
-            stream.write_table(block.select(_SCHEMA.names).cast(_SCHEMA))
+            yield block.select(_SCHEMA.names).cast(_SCHEMA)
+
+    path = mapped_table(blocks(), _SCHEMA, folder / f"posts-{uuid.uuid4().hex}.arrow")
     return Dataset.from_file(str(path)), num_cut

@@ -18,6 +18,7 @@ from twhin_hf.errors import InputError
 
 Ids: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[str]
 SPLITS = ("train", "validation", "test")
+_BLOCK = 65_536
 
 
 def split_posts(
@@ -36,7 +37,7 @@ def split_posts(
         fractions: Shares of train, validation and test; they add up to 1.
 
     Returns:
-        `train`, `validation` or `test` for each id, [posts] of str.
+        `train`, `validation` or `test` for each id, [posts] of str (as objects: 8 bytes a post).
 
     Raises:
         InputError: The fractions are negative or do not add up to 1, or an id is null.
@@ -49,18 +50,28 @@ def split_posts(
             f"fractions={fractions}: three shares (train, validation, test) are needed, none "
             "negative, that add up to 1, such as (0.8, 0.1, 0.1)."
         )
-    ids = _strings(post_ids).to_pylist()
-    if None in ids:
-        raise InputError(f"The id of post {ids.index(None)} is null; each post needs an id.")
+    ids = strings(post_ids)
     keyed = hashlib.blake2b(digest_size=8, key=str(seed).encode())
+    edges = np.cumsum(fractions[:2])
+    # Of each post a reference to one of three strings.
+    names, split = np.array(SPLITS, object), np.empty(len(ids), object)
+    for start in range(0, len(ids), _BLOCK):
+        block = ids.slice(start, _BLOCK).to_pylist()
+        if None in block:
+            row = start + block.index(None)
+            raise InputError(f"The id of post {row} is null; each post needs an id.")
+        share = np.frombuffer(_digests(keyed, block), dtype="<u8") / 2.0**64
+        split[start : start + len(block)] = names[np.searchsorted(edges, share, side="right")]
+    return split
+
+
+def _digests(keyed: hashlib.blake2b, ids: Sequence[str]) -> bytes:
     digests = bytearray()
     for post_id in ids:
         state = keyed.copy()
         state.update(post_id.encode())
         digests += state.digest()
-    share = np.frombuffer(bytes(digests), dtype="<u8") / 2.0**64
-    edges = np.cumsum(fractions[:2])
-    return np.array(SPLITS)[np.searchsorted(edges, share, side="right")]
+    return bytes(digests)
 
 
 def check_no_leak(ids: Ids, held_out: Ids, *, what: str) -> None:
@@ -74,18 +85,22 @@ def check_no_leak(ids: Ids, held_out: Ids, *, what: str) -> None:
     Raises:
         InputError: At least one id is held out; the message counts them and shows one.
     """
-    leaked = _strings(ids).filter(pc.is_in(_strings(ids), value_set=_strings(held_out)))
+    ids = strings(ids)
+    leaked = ids.filter(pc.is_in(ids, value_set=strings(held_out)))
     if len(leaked):
         example = leaked[0].as_py()
         raise InputError(
             f"{what} holds {len(leaked):,} posts that the evaluation holds out, {example!r} "
             "for one: its figures would be those of posts seen in training. Make it again without "
-            "the validation and test posts, or evaluate with the split seed it was made with."
+            "the validation and test posts, or evaluate with the split seed it was made with.",
+            faq="held-out",
         )
 
 
-def _strings(ids: Ids) -> pa.Array:
-    if isinstance(ids, pa.ChunkedArray):
-        return ids.combine_chunks()
-    # The slice turns a lazy column of a data set into a list at once.
-    return ids if isinstance(ids, pa.Array) else pa.array(ids[:], pa.string())
+def strings(ids: Ids) -> pa.Array | pa.ChunkedArray:
+    """Ids as Arrow has them; a list, or a column of a data set, is read a block at a time."""
+    if isinstance(ids, (pa.Array, pa.ChunkedArray)):
+        return ids
+    # A block of a lazy column of a data set at a time.
+    blocks = [ids[start : start + _BLOCK] for start in range(0, len(ids), _BLOCK)]
+    return pa.chunked_array([pa.array(block, pa.string()) for block in blocks], pa.string())

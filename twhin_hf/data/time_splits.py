@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from twhin_hf.data.post_times import read_post_times
 from twhin_hf.data.split_config import SplitConfig
-from twhin_hf.data.splits import SPLITS, Ids, check_no_leak, split_posts
+from twhin_hf.data.splits import SPLITS, Ids, check_no_leak, split_posts, strings
+from twhin_hf.engines import EngineConfig
 from twhin_hf.errors import InputError
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource
@@ -104,7 +105,9 @@ def split_by_time(times: pa.Array, validation_from: int, test_from: int) -> np.n
     known = np.asarray(pc.is_valid(times))
     values = np.asarray(pc.fill_null(times, 0))
     edges = np.array([validation_from, test_from])
-    return np.where(known, np.array(SPLITS)[np.searchsorted(edges, values, side="right")], "")
+    names = np.array(SPLITS, object)[np.searchsorted(edges, values, side="right")]
+    names[~known] = ""
+    return names
 
 
 def make_split(
@@ -118,6 +121,7 @@ def make_split(
     post_columns: Mapping[str, str] | None = None,
     table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
+    engine: EngineConfig | None = None,
 ) -> Split:
     """Splits posts as the options say, and tells how.
 
@@ -131,6 +135,7 @@ def make_split(
         post_columns: What the posts call a column.
         table_format: How text tables are written.
         memory_limit: Most memory of the engine.
+        engine: What reads files; DuckDB where it is None.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -147,6 +152,7 @@ def make_split(
             post_columns=post_columns,
             table_format=table_format,
             memory_limit=memory_limit,
+            engine=engine,
         )
         begins = _begins(config, times)
         split = Split(split_by_time(times, *begins), *begins)
@@ -168,7 +174,7 @@ def check_unseen(network: Network, post_ids: Ids, split: Split) -> None:
             by time, it has seen engagements of the time of validation and test, or does not say
             that it has not.
     """
-    ids = post_ids if isinstance(post_ids, (pa.Array, pa.ChunkedArray)) else pa.array(post_ids[:])
+    ids = strings(post_ids)
     if len(ids) != len(split.names):
         raise InputError(
             f"The split is of {len(split.names):,} posts, and there are {len(ids):,}; give the "
@@ -188,7 +194,9 @@ def check_unseen(network: Network, post_ids: Ids, split: Split) -> None:
         )
         raise InputError(
             f"The network {found}, and validation begins at {split.before}: its vectors would hold "
-            f"what happened later. Embed it again with `--before {split.before}` (LogConfig.before)"
+            f"what happened later. Embed it again with `--before {split.before}` "
+            "(LogConfig.before)",
+            faq="split-by-time",
         )
 
 
@@ -207,7 +215,8 @@ def _begins(config: SplitConfig, times: pa.Array) -> tuple[int, int]:
         raise InputError(
             f"None of {len(times):,} posts has a time: neither a timestamp of its own nor an "
             "engagement in the log. Fill in the column timestamp of the posts, or give their log "
-            "(--engagements)"
+            "(--engagements)",
+            faq="split-by-time",
         )
     if config.validation_from is None or config.test_from is None:
         validation, test = (int(known[int(share * len(known))]) for share in SHARES)
@@ -228,5 +237,7 @@ def _check_whole(split: Split, times: pa.Array) -> None:
         first, last = (iso(time.as_py()) for time in pc.min_max(times).values())
         raise InputError(
             f"The split by time leaves no post in {' and '.join(empty)}. {split.sentence()}. The "
-            f"posts are from {first} to {last}: choose other times (--validation_from, --test_from)"
+            f"posts are from {first} to {last}: choose other times (--validation_from, "
+            "--test_from)",
+            faq="split-by-time",
         )

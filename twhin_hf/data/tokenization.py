@@ -166,14 +166,14 @@ def tokenize_posts(
             f"{type(tokenizer).__name__} must frame a post by one special token on either side; "
             f"of an empty text it makes {tokenizer('')['input_ids']}"
         )
-    if "lang" not in posts.column_names:
-        posts = posts.add_column("lang", ["und"] * len(posts))
+    has_languages = "lang" in posts.column_names
 
     def tokenize(batch: dict) -> dict:
         ids = tokenizer(batch["text"], truncation=True, max_length=max_length)["input_ids"]
-        return {"input_ids": ids}
+        languages = batch["lang"] if has_languages else ["und"] * len(ids)
+        return {"lang": languages, "input_ids": ids}
 
-    return posts.select_columns(["post_id", "lang", "text"]).map(
+    return posts.select_columns(["post_id", "text", *(["lang"] if has_languages else [])]).map(
         tokenize,
         batched=True,
         num_proc=num_proc,
@@ -186,7 +186,12 @@ def tokenize_posts(
 
 
 def language_codes(posts: Dataset) -> np.ndarray:
-    """The language of each post as an integer, int32 `[num_posts]`."""
+    """The language of each post as an integer, int16 `[num_posts]`."""
     column = posts.select_columns("lang").with_format("arrow")[:].column("lang")
-    encoded = column.combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    codes = np.empty(len(column), np.int16)
+    start = 0
+    # All chunks share a dictionary, in the order in which languages first come.
+    for chunk in column.dictionary_encode().chunks:
+        codes[start : start + len(chunk)] = chunk.indices.to_numpy(zero_copy_only=False)
+        start += len(chunk)
+    return codes

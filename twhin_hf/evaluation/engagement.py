@@ -232,7 +232,8 @@ def _check_records(
         if not len(records[split]):
             raise InputError(
                 f"The {split} split has no engagement record. "
-                "Give more posts or engagements, or another split seed."
+                "Give more posts or engagements, or another split seed.",
+                faq="too-little-to-judge",
             )
     for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
         shared = np.intersect1d(
@@ -253,7 +254,8 @@ def _check_records(
     if len(pools["test"]) < FEWEST_CANDIDATES:
         raise InputError(
             f"The test split has {len(pools['test'])} posts; at least {FEWEST_CANDIDATES} are "
-            f"needed to rank among (the paper ranks {config.num_candidates:,}). Give more posts."
+            f"needed to rank among (the paper ranks {config.num_candidates:,}). Give more posts.",
+            faq="too-little-to-judge",
         )
     if len(pools["test"]) < config.num_candidates:
         _warn_of_few(len(pools["test"]), config.num_candidates)

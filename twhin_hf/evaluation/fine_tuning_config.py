@@ -62,5 +62,6 @@ def check_device(device: str | None) -> None:
         raise InputError(
             f"device is {device!r}; fine-tuning runs on {found} here, and Trainer takes every "
             "accelerator it sees. To choose one by its number set CUDA_VISIBLE_DEVICES, such as "
-            "CUDA_VISIBLE_DEVICES=1, and leave device out"
+            "CUDA_VISIBLE_DEVICES=1, and leave device out",
+            faq="device",
         )

@@ -246,7 +246,8 @@ def _check_input(
             raise InputError(
                 f"the {name} set has labels that training has not seen: {counts}. Training has "
                 f"{', '.join(labels)}. Bring both to one set of labels (`--label_map OLD=NEW`), or "
-                "count these as wrong (`--allow_unseen_labels`)."
+                "count these as wrong (`--allow_unseen_labels`).",
+                faq="label-map",
             )
     steps = math.ceil(math.ceil(len(train) / config.batch_size) * config.epochs)
     if steps <= config.warmup_steps:

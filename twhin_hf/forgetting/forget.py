@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from twhin_hf.forgetting.trained import Trained, find_trained, is_model, note_ea
 from twhin_hf.network.folder import CHECKPOINT_FILE as CHECKPOINT
 from twhin_hf.network.sources.report import WITHOUT_TEXT
 from twhin_hf.privacy.keys import HASH_PATTERN, key_beside, read_key
+from twhin_hf.processes import Workers, map_items
 from twhin_hf.recommendation.folder import is_recommender
 from twhin_hf.serving.index.index import load_index
 from twhin_hf.serving.index.state import is_index
@@ -96,6 +98,7 @@ def forget(
     table_format: TableFormat | None = None,
     key_file: str | Path | None = None,
     memory_limit: str = "1GB",
+    workers: Workers | None = None,
     dry_run: bool = False,
 ) -> ForgetReport:
     """Takes users and posts out of files and folders, in place.
@@ -115,6 +118,7 @@ def forget(
         key_file: Key of the ids of a benchmark; by default the file of its name and `.key`.
         memory_limit: Most memory of the engine that reads JSON; blocks of rows come on top, and of
             a network a few bytes a user and post.
+        workers: Look through and rewrite tables, a file each at a time; they must see the paths.
         dry_run: Look through all, and change nothing.
 
     Raises:
@@ -134,7 +138,7 @@ def forget(
             recover(root)
     found = _look(roots, columns, table_format or TableFormat(), memory_limit)
     networks = [plan_change(folder, forgotten) for folder in found.networks]
-    plain, benchmarks, passed_over = _scan_all(found.tables, forgotten)
+    plain, benchmarks, passed_over = _scan_all(found.tables, forgotten, workers)
     indexes = {folder: _ids_in_index(folder, forgotten) for folder in found.indexes}
     models = {folder: count_rows(folder, forgotten) for folder in found.recommenders}
     if not networks and not plain and not benchmarks and not indexes and not models:
@@ -145,7 +149,8 @@ def forget(
         )
     published = _published(forgotten, networks, plain, benchmarks, key_file)
     counts = {table: scan.rows for table, scan in plain.items()}
-    counts |= {table: _count(table, own) for table, own in published.items()}
+    numbers = map_items(workers, _count, list(published.items()))
+    counts |= dict(zip(published, numbers, strict=True))
     tables = [table for table in (*published, *plain) if counts[table]]
     changing = [change for change in networks if change.removed]
     erased = {folder: ids for folder, ids in indexes.items() if len(ids)}
@@ -153,8 +158,7 @@ def forget(
     if not dry_run and (tables or changing or erased or emptied):
         changed = [*(t.path for t in tables), *(c.folder for c in changing), *erased, *emptied]
         note_earlier(changed, roots)
-        for table in tables:
-            table.rewrite(published.get(table, forgotten))
+        map_items(workers, _rewrite, [(table, published.get(table, forgotten)) for table in tables])
         for folder, ids in erased.items():
             load_index(folder).delete(ids, erase=True)
         for folder in emptied:
@@ -249,12 +253,12 @@ def _is_below(folder: Path, roots: Iterable[Path]) -> bool:
 
 
 def _scan_all(
-    tables: Iterable[TableFile], forgotten: Forgotten
+    tables: Sequence[TableFile], forgotten: Forgotten, workers: Workers | None
 ) -> tuple[dict[TableFile, _Scan], dict[TableFile, _Scan], list[Path]]:
     """Tables with ids as they are, those of benchmarks (hashes or vectors), and those without."""
     plain, benchmarks, passed_over = {}, {}, []
-    for table in tables:
-        scan = _scan(table, forgotten)
+    scans = map_items(workers, partial(_scan, forgotten), tables)
+    for table, scan in zip(tables, scans, strict=True):
         if not scan.has_ids:
             passed_over.append(table.path)
         elif scan.has_vectors or scan.is_hashed:
@@ -264,7 +268,7 @@ def _scan_all(
     return plain, benchmarks, passed_over
 
 
-def _scan(table: TableFile, forgotten: Forgotten) -> _Scan:
+def _scan(forgotten: Forgotten, table: TableFile) -> _Scan:
     """Reads a table once; a damaged one is an error before anything is changed."""
     has_ids = has_vectors = False
     is_hashed: bool | None = None
@@ -283,7 +287,13 @@ def _scan(table: TableFile, forgotten: Forgotten) -> _Scan:
     return _Scan(has_ids, rows, has_vectors, bool(is_hashed), posts)
 
 
-def _count(table: TableFile, forgotten: Forgotten) -> int:
+def _rewrite(task: tuple[TableFile, Forgotten]) -> None:
+    table, forgotten = task
+    table.rewrite(forgotten)
+
+
+def _count(task: tuple[TableFile, Forgotten]) -> int:
+    table, forgotten = task
     blocks = table.blocks()
     return sum(int(forgotten.matches(block.ids, block.num_rows).sum()) for block in blocks)
 

@@ -7,13 +7,11 @@ engagements are all gone go too, as no embedding would know them.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,16 +26,16 @@ from twhin_hf.network.folder import (
     HELD_OUT_FILE,
     HELD_OUT_TENSOR,
     METADATA_FILE,
+    VECTORS,
     Network,
     load_network,
-    row_blocks,
 )
+from twhin_hf.network.tensor_files import Blocks, row_blocks, write_tensors
 from twhin_hf.privacy.vectors import row_bytes
 
 _EDGES_PER_BLOCK = 2**22
 _ROWS_PER_BLOCK = 2**18
 _SIDES = {"users": "user_id", "posts": "post_id"}
-_NAMES = {"float32": "F32", "int32": "I32", "int64": "I64"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,8 @@ def plan_change(folder: Path, forgotten: Forgotten) -> NetworkChange:
     if network.engagements is None:
         raise InputError(
             f"{folder} was written by an earlier version and holds no engagements, so that degrees "
-            "cannot be mended. Embed the network again without those to be forgotten."
+            "cannot be mended. Embed the network again without those to be forgotten.",
+            faq="old-network",
         )
     tests = {"users": forgotten.is_user, "posts": forgotten.is_post}
     keep = {
@@ -121,24 +120,23 @@ def apply_change(change: NetworkChange) -> None:
             rows = keep[side]
             _rewrite_ids(partial / f"{side}.parquet", column, rows, degrees[side])
             values = vectors[side]
-            _write_tensors(
+            write_tensors(
                 partial / f"{side}.safetensors",
                 {
-                    "vectors": (
+                    VECTORS: Blocks(
                         np.dtype(np.float32),
                         (int(rows.sum()), network.dimension),
                         (values[block][rows[block]] for block in row_blocks(values)),
                     )
                 },
             )
-        _write_tensors(
+        write_tensors(
             partial / "engagements.safetensors",
             _kept_engagements(network.engagements, keep, change.engagements),
         )
         if network.held_out is not None:
             kept = _kept_held_out(network.held_out, keep)
-            tensor = (kept.dtype, kept.shape, [kept])
-            _write_tensors(partial / HELD_OUT_FILE, {HELD_OUT_TENSOR: tensor})
+            write_tensors(partial / HELD_OUT_FILE, {HELD_OUT_TENSOR: Blocks.of(kept)})
         metadata = read_json(change.folder / METADATA_FILE)
         removed = {side: int((~rows).sum()) for side, rows in keep.items()}
         earlier = metadata.get("forgotten", {})
@@ -191,21 +189,18 @@ def _edge_blocks(neighbours: Neighbours) -> Iterator[tuple[np.ndarray, np.ndarra
         yield rows, np.asarray(neighbours.others[start:stop])
 
 
-Tensor = tuple[np.dtype, tuple[int, ...], Iterable[np.ndarray]]
-
-
 def _kept_engagements(
     engagements: Engagements, keep: dict[str, np.ndarray], left: dict[str, np.ndarray]
-) -> dict[str, Tensor]:
+) -> dict[str, Blocks]:
     """The tensors of the engagements that stay, rows numbered anew."""
     numbers = {side: (np.cumsum(rows) - 1).astype(np.int32) for side, rows in keep.items()}
     sides = {"users_of_posts": ("posts", "users"), "posts_of_users": ("users", "posts")}
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Blocks] = {}
     for name, (own, other) in sides.items():
         neighbours: Neighbours = getattr(engagements, name)
         offsets = np.concatenate([[0], np.cumsum(left[own][keep[own]])]).astype(np.int64)
-        tensors[f"{name}.offsets"] = (offsets.dtype, offsets.shape, [offsets])
-        tensors[f"{name}.others"] = (
+        tensors[f"{name}.offsets"] = Blocks.of(offsets)
+        tensors[f"{name}.others"] = Blocks(
             np.dtype(np.int32),
             (int(offsets[-1]),),
             _renumbered(neighbours, keep[own], keep[other], numbers[other]),
@@ -243,28 +238,6 @@ def _rewrite_ids(path: Path, column: str, keep: np.ndarray, degrees: np.ndarray)
                 writer.write_batch(rows.set_column(place, schema.field(place), own))
                 row, kept = row + len(batch), kept + len(rows)
     os.replace(other, path)
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """A safetensors file, written block by block in the place of a link to the old one."""
-    header: dict[str, Any] = {}
-    end = 0
-    for name, (dtype, shape, _) in tensors.items():
-        size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-        header[name] = {
-            "dtype": _NAMES[dtype.name],
-            "shape": list(shape),
-            "data_offsets": [end, end + size],
-        }
-        end += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin where 8 divides
-    path.unlink(missing_ok=True)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for dtype, _, blocks in tensors.values():
-            for block in blocks:
-                np.ascontiguousarray(block, dtype).tofile(file)
 
 
 def _link_all(folder: Path, partial: Path) -> None:

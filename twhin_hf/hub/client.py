@@ -142,7 +142,8 @@ def open_repository(
     if not token:
         raise InputError(
             "there is no token; run `hf auth login`, or set HF_TOKEN to one that may write "
-            "(https://huggingface.co/settings/tokens)"
+            "(https://huggingface.co/settings/tokens)",
+            faq="hub-token",
         )
     api = HfApi(token=token)
     owner = _check_token(api)
@@ -253,7 +254,8 @@ def _check_token(api: HfApi) -> str:
     if role == "read":
         raise InputError(
             "the token may only read; make one that may write "
-            "(https://huggingface.co/settings/tokens) and run `hf auth login`"
+            "(https://huggingface.co/settings/tokens) and run `hf auth login`",
+            faq="hub-token",
         )
     return str(who["name"])
 

@@ -179,7 +179,8 @@ def _check_values(
                 f"{name} holds ids that are neither keyed hashes nor numbers (the first in row "
                 f"{row + first + 1:,}), and may name the author of a post. Write the data set with "
                 "hashed ids (`twhin-hf data hashtag-build`); or, if they name nobody, allow them "
-                "(`--allow_columns id`)"
+                "(`--allow_columns id`)",
+                faq="push-refused",
             )
 
 
@@ -191,7 +192,8 @@ def _check_people(name: str, column: str, values: pa.Array, row: int) -> None:
         raise InputError(
             f"{name} holds names or ids of people in the column {column!r} (the first in row "
             f"{row + first + 1:,}): @names, DIDs, addresses or profiles. Write the data set with "
-            "people masked (`--mask_people`) and ids hashed"
+            "people masked (`--mask_people`) and ids hashed",
+            faq="push-refused",
         )
 
 

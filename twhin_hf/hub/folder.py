@@ -65,7 +65,8 @@ def model_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     if (folder / "network.json").exists():
         raise InputError(
             f"{folder} is a network folder: its vectors of users are personal data and never go "
-            "out; give the folder of a model"
+            "out; give the folder of a model",
+            faq="push-refused",
         )
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in paths}

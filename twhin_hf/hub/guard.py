@@ -206,7 +206,8 @@ def check_link(name: str, path: Path) -> None:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"{name} is a link to a file outside of {folder}, which nobody meant to publish; copy "
-            "the file into the folder in its place"
+            "the file into the folder in its place",
+            faq="push-refused",
         )
 
 
@@ -224,16 +225,20 @@ def _decoded(name: str, content: bytes) -> str:
 def _refuse_place(where: str, found: str) -> NoReturn:
     raise InputError(
         f"{where} names a path of this machine: {found[:200]!r}; put the name of a model or data "
-        "set in its place"
+        "set in its place",
+        faq="push-refused",
     )
 
 
 def _refuse_secret(where: str, found: str) -> NoReturn:
     raise InputError(
         f"{where} holds what looks like a token, key or password ({found[:6]}…); take it out, and "
-        "revoke it if it was ever shared"
+        "revoke it if it was ever shared",
+        faq="push-refused",
     )
 
 
 def _refuse_users(name: str) -> NoReturn:
-    raise InputError(f"{name} holds ids of users; take them out before it is published")
+    raise InputError(
+        f"{name} holds ids of users; take them out before it is published", faq="push-refused"
+    )

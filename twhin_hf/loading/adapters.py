@@ -210,7 +210,8 @@ def check_adapter_weights(
                 f"the adapter {name} {problem}: {len(keys)} of {len(needed)}, as "
                 f"{keys[0].removeprefix(PREFIX)!r}; it was made for another model than "
                 f"{type(model.get_base_model()).__name__} of "
-                f"{cast(Any, model.get_base_model()).config._name_or_path!r}"
+                f"{cast(Any, model.get_base_model()).config._name_or_path!r}",
+                faq="adapters",
             )
 
 
@@ -279,7 +280,8 @@ def check_base_weights(name_or_path: str, revision: str | None = None) -> None:
         raise InputError(
             f"the weights of {base} are not those that the adapter {name_or_path} was trained on: "
             "its vectors would be wrong. Put the base model of that time back, or train the "
-            "adapter on this one"
+            "adapter on this one",
+            faq="adapters",
         )
 
 

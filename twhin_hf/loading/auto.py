@@ -105,7 +105,8 @@ def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: An
     if missing:
         raise InputError(
             f"{name_or_path} holds no {missing}: its heads were left out when it was saved. Give "
-            "the folder that training wrote"
+            "the folder that training wrote",
+            faq="heads",
         )
     return model
 

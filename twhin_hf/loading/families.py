@@ -66,6 +66,7 @@ def model_class(config: PreTrainedConfig, classes: dict[str, Any]) -> Any:
     if config.model_type not in classes:
         raise InputError(
             f"this is a {config.model_type!r} model; the families that have a class here are "
-            f"{sorted(classes)}"
+            f"{sorted(classes)}",
+            faq="families",
         )
     return classes[config.model_type]

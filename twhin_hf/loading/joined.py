@@ -64,7 +64,8 @@ class JoinedEncoder:
             raise InputError(
                 f"pooling is {pooling!r}, and the checkpoint has no {missing[0]} head; it has "
                 f"{', '.join(present) or 'none'}. A head is made by training with its weight "
-                f"({missing[0]}_weight) above 0"
+                f"({missing[0]}_weight) above 0",
+                faq="heads",
             )
 
     def encode(

@@ -23,4 +23,4 @@ def safe_weights(name: object) -> Iterator[None]:
         with tensors_alone(name):
             yield
     except UnsafeWeightsError as error:
-        raise InputError(str(error)) from None
+        raise InputError(str(error), faq="pickles") from None

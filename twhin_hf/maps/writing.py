@@ -262,7 +262,8 @@ def _of_network(network: Network, post_ids: pa.Array) -> _Audiences:
     if network.engagements is None:
         raise InputError(
             "The network folder, of an earlier version, holds no engagements: embed the network "
-            "again, or give the log (engagements)."
+            "again, or give the log (engagements).",
+            faq="old-network",
         )
     found = pc.index_in(post_ids, value_set=network.post_ids)
     own = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))

@@ -6,6 +6,7 @@ and post i + `num_pairs` belong together. Every process must bring as many posts
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .losses import nt_xent_loss, social_exclusions
-from .network_losses import engaged_posts, engagement_loss
+from .network_losses import engaged_posts, engagement_loss, max_one
+from .score_blocks import made_again, mean_in_blocks, queries_at_once
 from .translation_losses import translation_contrastive_loss, translation_exclusions
 
 
@@ -61,8 +63,13 @@ def in_batch_social_loss(
         keys, key_ids, first = _gather_from_processes(projections, post_ids)
     _check_negatives(len(keys), "social")
     partners = first + (own + num_posts // 2) % num_posts
-    excluded = social_exclusions(post_ids, positive_ids, key_ids)
-    return nt_xent_loss(projections, keys, partners, excluded, temperature)
+
+    def of_block(rows: slice) -> tuple[Tensor, Tensor]:
+        excluded = social_exclusions(post_ids[rows], positive_ids[rows], key_ids)
+        return nt_xent_loss(projections[rows], keys, partners[rows], excluded, temperature)
+
+    loss, accuracy = mean_in_blocks(of_block, num_posts, len(keys))
+    return loss, accuracy
 
 
 def in_batch_translation_loss(
@@ -105,8 +112,16 @@ def in_batch_translation_loss(
     partners = first + (own + num_pairs) % num_posts
     # Every process brings its sides a and then its sides b.
     key_sides = torch.arange(len(keys), device=own.device) % num_posts // num_pairs
-    excluded = translation_exclusions(item_ids, own // num_pairs, key_item_ids, key_sides)
-    return translation_contrastive_loss(projections, keys, partners, excluded, temperature, margin)
+    sides = own // num_pairs
+
+    def of_block(rows: slice) -> tuple[Tensor, Tensor]:
+        excluded = translation_exclusions(item_ids[rows], sides[rows], key_item_ids, key_sides)
+        return translation_contrastive_loss(
+            projections[rows], keys, partners[rows], excluded, temperature, margin
+        )
+
+    loss, accuracy = mean_in_blocks(of_block, num_posts, len(keys))
+    return loss, accuracy
 
 
 def in_batch_engagement_loss(
@@ -121,11 +136,13 @@ def in_batch_engagement_loss(
     log_frequencies: Tensor | None = None,
     num_items: Tensor | int | None = None,
     across_processes: bool = True,
+    project_users: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`engagement_loss` with the posts of all processes as keys.
 
     Args:
-        users: `[num_users, size]`, projections of this process's users.
+        users: `[num_users, size]`, projections of this process's users; or what `project_users`
+            makes projections of.
         posts: `[num_posts, size]`, projections of its posts.
         content_ids: `[num_posts]`, integer ids; copies of a post share one.
         pair_users: `[num_engagements]`, the row in `users` of each engagement.
@@ -136,6 +153,7 @@ def in_batch_engagement_loss(
         log_frequencies: `[num_posts]`, as `engagement_loss` takes.
         num_items: As `engagement_loss` takes.
         across_processes: False keeps to this process's posts.
+        project_users: From a block of `users` to their projections, where they are none yet.
 
     Returns:
         The loss, and the share of engagements whose post scores above all negatives.
@@ -153,16 +171,49 @@ def in_batch_engagement_loss(
         )
     if log_frequencies is not None and across_processes:
         log_frequencies = _gather_from_processes(log_frequencies[:, None], content_ids)[0][:, 0]
-    return engagement_loss(
-        users,
-        keys,
-        pair_users,
-        first + pair_posts,
-        engaged_posts(user_posts, user_post_counts, key_ids),
-        temperature,
-        log_frequencies,
-        num_items,
-    )
+
+    def of_block(
+        users: Tensor, pair_users: Tensor, pair_posts: Tensor, user_posts: Tensor, counts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return engagement_loss(
+            users if project_users is None else project_users(users),
+            keys,
+            pair_users,
+            pair_posts,
+            engaged_posts(user_posts, counts, key_ids),
+            temperature,
+            log_frequencies,
+            num_items=1,
+        )
+
+    pair_posts = first + pair_posts
+    num_pairs, size = len(pair_users), queries_at_once(len(keys))
+    if len(users) <= size:
+        total, accuracy = of_block(users, pair_users, pair_posts, user_posts, user_post_counts)
+    else:
+        order = pair_users.argsort()
+        pair_users, pair_posts = pair_users[order], pair_posts[order]
+        counts = user_post_counts.split(size)
+        # One look at the device for all blocks.
+        pairs_of, posts_of = torch.stack(
+            [
+                torch.bincount(pair_users // size, minlength=len(counts)),
+                torch.stack([own.sum() for own in counts]),
+            ]
+        ).tolist()
+        blocks = zip(
+            users.split(size),
+            (pair_users % size).split(pairs_of),
+            pair_posts.split(pairs_of),
+            user_posts.split(posts_of),
+            counts,
+            strict=True,
+        )
+        parts = [torch.stack(made_again(of_block, *block)) for block in blocks]
+        sums, shares = torch.stack(parts).unbind(dim=1)
+        total = sums.sum()
+        accuracy = (shares * shares.new_tensor(pairs_of)).sum() / max_one(num_pairs)
+    return total / (max_one(num_pairs) if num_items is None else num_items), accuracy
 
 
 def _check_negatives(num_keys: int, loss: str) -> None:

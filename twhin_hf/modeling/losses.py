@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear_cross_entropy import LinearCrossEntropy
+from .linear_cross_entropy import IGNORED, LinearCrossEntropy
 
 MAX_LOGITS = 2**27
 """How many logits `masked_lm_loss` holds at once: 512 MiB in float32, 536 rows of 250,002."""
-
 
 OWN_BLOCKS = ("cpu",)
 """Devices where our own blocks of logits are used though torch has its own: they are faster."""
@@ -109,6 +108,7 @@ def masked_lm_loss(
     bias: Tensor | None,
     labels: Tensor,
     num_items: Tensor | int | None = None,
+    rows_at_once: int | None = None,
     spare: Tensor | None = None,
 ) -> Tensor:
     """Cross entropy of the decoder's logits, without ever holding all logits.
@@ -123,10 +123,11 @@ def masked_lm_loss(
         hidden_states: `[num_masked, hidden]`, of the masked positions alone.
         weight: `[vocabulary, hidden]`.
         bias: `[vocabulary]` or none.
-        labels: `[num_masked]`.
-        num_items: What to divide the sum by; by default the number of labels. Under several
-            processes their mean number of labels makes the average of the processes' losses the
-            loss of the joint batch.
+        labels: `[num_masked]`; -100 where nothing has to be predicted.
+        num_items: What to divide the sum by; by default how many labels are not -100. Under several
+            processes their mean number makes the average of the processes' losses the loss of the
+            joint batch.
+        rows_at_once: Rows whose logits are held at once, where `MAX_LOGITS` allows more.
         spare: Memory to use for the gradient of the weight on a CPU, like the weight itself.
 
     Returns:
@@ -139,8 +140,9 @@ def masked_lm_loss(
         dtype = torch.get_autocast_dtype(device)
     if bias is None:
         bias = weight.new_zeros(len(weight))
-    block = max(1, MAX_LOGITS // len(weight))
-    scale = 1 / (len(labels) if num_items is None else num_items)
+    block = max(1, min(MAX_LOGITS // len(weight), rows_at_once or len(labels)))
+    # Counted on the device, so that nobody waits for the number.
+    scale = 1 / ((labels != IGNORED).sum().clamp(min=1) if num_items is None else num_items)
     options = None if device in OWN_BLOCKS else getattr(torch.nn, "LinearCrossEntropyOptions", None)
     if torch.is_grad_enabled() and options is None:
         return LinearCrossEntropy.apply(

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .losses import cosines
+from .score_blocks import in_blocks
 
 RULED_OUT = -1e9
 """A score so low that it has no part in a softmax. Minus infinity would: its gradient is NaN."""
@@ -89,15 +90,17 @@ def engaged_posts(user_posts: Tensor, user_post_counts: Tensor, key_ids: Tensor)
         >>> engaged_posts(torch.tensor([7, 5, 9]), torch.tensor([2, 1]), ids).tolist()
         [[True, False, True, False], [False, False, False, True]]
     """
-    distinct, of_key = key_ids.unique(return_inverse=True)
-    places = torch.searchsorted(distinct, user_posts).clamp(max=len(distinct) - 1)
-    found = distinct[places] == user_posts
-    users = torch.repeat_interleave(user_post_counts)
-    engaged = torch.zeros(
-        len(user_post_counts), len(distinct), dtype=torch.bool, device=key_ids.device
-    )
-    engaged[users[found], places[found]] = True
-    return engaged[:, of_key]
+    num_users, num_keys = len(user_post_counts), len(key_ids)
+    # Copies stand side by side, and the first of them for all. Sizes that depended on the values,
+    # as those of `unique`, would have a GPU waited for.
+    in_order = key_ids.sort().values
+    of_key = torch.searchsorted(in_order, key_ids)
+    places = torch.searchsorted(in_order, user_posts).clamp(max=num_keys - 1)
+    places = torch.where(in_order[places] == user_posts, places, num_keys)
+    users = torch.repeat_interleave(user_post_counts, output_size=len(user_posts))
+    engaged = torch.zeros(num_users * (num_keys + 1), dtype=torch.bool, device=key_ids.device)
+    engaged = engaged.index_fill_(0, users * (num_keys + 1) + places, True)
+    return engaged.view(num_users, num_keys + 1)[:, of_key]
 
 
 def cosine_distillation_loss(
@@ -154,10 +157,14 @@ def neighbour_distillation_loss(
         >>> round(neighbour_distillation_loss(both[:1], both[:1], both, 1.0, 1.0).item(), 4)
         0.5822
     """
-    with torch.no_grad():
-        targets = (cosines(vectors, all_vectors) / target_temperature).softmax(dim=1)
-    scores = cosines(outputs, all_vectors) / temperature
-    total = F.cross_entropy(scores, targets, reduction="sum")
+
+    def of_block(rows: slice) -> Tensor:
+        with torch.no_grad():
+            targets = (cosines(vectors[rows], all_vectors) / target_temperature).softmax(dim=1)
+        scores = cosines(outputs[rows], all_vectors) / temperature
+        return F.cross_entropy(scores, targets, reduction="sum")
+
+    total = torch.stack(in_blocks(of_block, len(outputs), len(all_vectors))).sum()
     return total / max_one(len(outputs) if num_items is None else num_items)
 
 
@@ -173,10 +180,15 @@ def nearest_vector_accuracy(outputs: Tensor, vectors: Tensor) -> Tensor:
     """
     if len(outputs) == 0:
         return outputs.new_zeros(()).float()
-    scores = cosines(outputs, vectors)
-    own = scores.diagonal()[:, None]
-    # A copy of the post has the same vector: it does not count against it.
-    return ((scores > own + 1e-6).sum(dim=1) == 0).float().mean()
+
+    def of_block(rows: slice) -> Tensor:
+        scores = cosines(outputs[rows], vectors)
+        own = scores.diagonal(rows.start)[:, None]
+        # A copy of the post has the same vector: it does not count against it.
+        return (scores > own + 1e-6).sum(dim=1) == 0
+
+    with torch.no_grad():
+        return torch.cat(in_blocks(of_block, len(outputs), len(vectors))).float().mean()
 
 
 def max_one(count: Tensor | int) -> Tensor | int:

@@ -8,6 +8,7 @@ rows end to end with the boundaries of the posts, and needs a GPU in half precis
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -26,7 +27,11 @@ def wants_flat_rows(config: PreTrainedConfig) -> bool:
 
 
 def packed_attention_arguments(
-    segment_ids: Tensor, config: PreTrainedConfig, dtype: torch.dtype
+    segment_ids: Tensor,
+    config: PreTrainedConfig,
+    dtype: torch.dtype,
+    boundaries: Tensor | None = None,
+    longest: int | None = None,
 ) -> dict[str, Any]:
     """Keyword arguments that make an encoder attend within posts.
 
@@ -34,6 +39,9 @@ def packed_attention_arguments(
         segment_ids: `[rows, width]` (0 on padding); one row where `wants_flat_rows`.
         config: The encoder's config, which names the attention backend.
         dtype: Of the hidden states.
+        boundaries: int32 `[num_segments + 1]`, where each post of one flat row begins and ends;
+            read from `segment_ids` by default, for which a GPU has to be waited for.
+        longest: Tokens of the longest post, or more.
 
     Returns:
         `attention_mask`, `[rows, 1, width, width]`: boolean for `sdpa`, additive for `eager`, which
@@ -45,13 +53,11 @@ def packed_attention_arguments(
     """
     backend = config._attn_implementation
     if wants_flat_rows(config):
-        flat = segment_ids.flatten()
-        changes = (flat[1:] != flat[:-1]).nonzero().squeeze(1) + 1
-        ends = changes.new_tensor([flat.numel()])
-        boundaries = torch.cat([torch.zeros_like(ends), changes, ends]).to(torch.int32)
-        longest = int(boundaries.diff().max())
+        if boundaries is None or longest is None:
+            boundaries = _boundaries(segment_ids)
+            longest = int(boundaries.diff().max())
         # ModernBERT would make masks of its own, as large as all tokens squared.
-        no_mask = dict.fromkeys(config.layer_types) if _has_windows(config) else None
+        no_mask = dict.fromkeys(config.layer_types) if has_windows(config) else None
         return {
             "attention_mask": no_mask,
             "cu_seq_lens_q": boundaries,
@@ -66,17 +72,25 @@ def packed_attention_arguments(
         )
     same_post = segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
     masks = {"full_attention": same_post}
-    if _has_windows(config):
+    if has_windows(config):
         # The tokens of a post stand side by side: places in the row tell how far they are apart.
         places = torch.arange(segment_ids.shape[1], device=segment_ids.device)
         near = (places[:, None] - places).abs() <= config.sliding_window
         masks["sliding_attention"] = same_post & near
     if backend == "eager":
         masks = {name: _additive(mask, dtype) for name, mask in masks.items()}
-    return {"attention_mask": masks if _has_windows(config) else masks["full_attention"]}
+    return {"attention_mask": masks if has_windows(config) else masks["full_attention"]}
 
 
-def _has_windows(config: PreTrainedConfig) -> bool:
+def _boundaries(segment_ids: Tensor) -> Tensor:
+    flat = segment_ids.flatten()
+    changes = (flat[1:] != flat[:-1]).nonzero().squeeze(1) + 1
+    ends = changes.new_tensor([flat.numel()])
+    return torch.cat([torch.zeros_like(ends), changes, ends]).to(torch.int32)
+
+
+def has_windows(config: PreTrainedConfig) -> bool:
+    """Whether some of the model's layers see a part of a post alone."""
     return "sliding_attention" in (getattr(config, "layer_types", None) or ())
 
 
@@ -134,7 +148,7 @@ def varlen_attention_forward(
     longest = int(max_length_q or 0)
     options: dict[str, Any] = {}
     if sliding_window is not None and sliding_window < longest:
-        if "window_size" not in inspect.signature(varlen_attn).parameters:
+        if not _knows_windows(varlen_attn):
             raise ValueError(
                 f"{VARLEN} attention of torch {torch.__version__} has no windows and this model "
                 f"needs them for posts of more than {sliding_window} tokens: install a newer torch "
@@ -157,6 +171,10 @@ def varlen_attention_forward(
     return cast(Tensor, output).unsqueeze(0), None
 
 
+def _knows_windows(varlen_attn: Callable[..., Any]) -> bool:
+    return "window_size" in inspect.signature(varlen_attn).parameters
+
+
 def register_varlen_attention() -> None:
     """Makes `torch_varlen` a backend that `set_attn_implementation` knows."""
     AttentionInterface.register(VARLEN, varlen_attention_forward)
@@ -170,7 +188,10 @@ def attention_dropout(config: PreTrainedConfig) -> float:
 
 
 def packed_attention_backend(
-    device: torch.device, dtype: torch.dtype, attention_dropout: float
+    device: torch.device,
+    dtype: torch.dtype,
+    attention_dropout: float,
+    has_windows: bool = False,
 ) -> str:
     """The fastest backend for packed rows on this hardware: flash attention, else `sdpa`.
 
@@ -178,6 +199,8 @@ def packed_attention_backend(
         device: Where the model runs.
         dtype: In which its attention is computed.
         attention_dropout: Dropout on attention weights, which PyTorch's own kernel lacks.
+        has_windows: Whether some layers see a part of a post alone, as ModernBERT's do, which
+            PyTorch's own kernel does not know in every version.
     """
     if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
         return "sdpa"
@@ -186,8 +209,10 @@ def packed_attention_backend(
     if is_flash_attn_2_available():
         return "flash_attention_2"
     try:
-        from torch.nn.attention import varlen  # noqa: F401
+        from torch.nn.attention.varlen import varlen_attn
     except ImportError:
+        return "sdpa"
+    if has_windows and not _knows_windows(varlen_attn):
         return "sdpa"
     if attention_dropout > 0 or torch.cuda.get_device_capability(device) < (8, 0):
         return "sdpa"

@@ -20,13 +20,20 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import can_return_tuple
 
 from .heads import pooled_width
-from .packed_attention import packed_attention_arguments, wants_flat_rows
+from .packed_attention import (
+    has_windows,
+    packed_attention_arguments,
+    packed_attention_backend,
+    wants_flat_rows,
+)
 from .pooling import pool, segment_ids_of_rows, token_mask
 from .saving import SavingMixin
 from .settings import POOLINGS
 
 POST_LENGTH = 128
 TOKENIZED_AT_ONCE = 65_536
+COPIED_AT_ONCE = 16_384
+"""Embeddings that stay on the device until they are copied, together."""
 NO_POOLER = (
     "there is no pooler_output: the checkpoint of a language model holds no trained pooler, and "
     "what stock classes return by that name is noise that changes at every load. Read "
@@ -83,6 +90,8 @@ class PostEncoderMixin(SavingMixin):
         pooling: str | None = None,
         inputs_embeds: Tensor | None = None,
         num_virtual_tokens: int | None = None,
+        boundaries: Tensor | None = None,
+        longest: int | None = None,
         **kwargs: Any,
     ) -> PostEncoderOutput:
         """Hidden states of the tokens and an embedding of each post.
@@ -102,6 +111,10 @@ class PostEncoderMixin(SavingMixin):
             inputs_embeds: `[rows, width, hidden]`, vectors of the tokens in place of `input_ids`.
             num_virtual_tokens: How many of `inputs_embeds` are no tokens of the post but come
                 before it, as peft's prompt tuning puts them there; pooling leaves them out.
+            boundaries: int32 `[num_segments + 1]`, where each post of a packed batch of one row
+                begins and ends; read from `segment_ids` by default. Only for backends that take
+                flat rows (`wants_flat_rows`).
+            longest: Tokens of the longest post, or more; comes with `boundaries`.
             **kwargs: As the backbone takes; `return_dict=False` gives a tuple.
 
         Raises:
@@ -131,7 +144,9 @@ class PostEncoderMixin(SavingMixin):
                 tokens, segment_ids, position_ids = (
                     values.flatten(0, 1)[None] for values in (tokens, segment_ids, position_ids)
                 )
-            kwargs |= packed_attention_arguments(segment_ids, self.config, self.dtype)
+            kwargs |= packed_attention_arguments(
+                segment_ids, self.config, self.dtype, boundaries, longest
+            )
         output = super().forward(
             input_ids=None if input_ids is None else tokens,
             inputs_embeds=None if inputs_embeds is None else tokens,
@@ -203,7 +218,8 @@ class PostEncoderMixin(SavingMixin):
         """Embeddings of texts.
 
         Texts are sorted by length and batched by a budget of `batch_size · max_length` tokens,
-        so that short posts make large batches with little padding.
+        so that short posts make large batches with little padding; on a GPU in half precision they
+        lie end to end without any, where there is attention for that (`packed_attention_backend`).
 
         Args:
             texts: The posts, or a single one.
@@ -237,17 +253,34 @@ class PostEncoderMixin(SavingMixin):
         max_length = self.check_tokenizer(tokenizer, max_length)
         width = pooled_width(self.config.hidden_size, pooling)
         embeddings = torch.empty(len(posts), width)
-        was_training = self.training
+        was_training, attention = self.training, self.config._attn_implementation
         self.eval()
+        device = input_device(self)
         try:
-            batches = batches_of_texts(posts, tokenizer, batch_size, max_length, show_progress_bar)
-            device = input_device(self)
-            for rows, batch in batches:
-                inputs: dict[str, Any] = {n: ids.to(device) for n, ids in batch.items()}
+            if attention == "sdpa":
+                windows = has_windows(self.config)
+                fastest = packed_attention_backend(device, self.dtype, 0.0, windows)
+                self.set_attn_implementation(fastest)
+            options = batch_size, max_length, show_progress_bar, wants_flat_rows(self.config)
+            on_device: list[Tensor] = []
+            places: list[Tensor] = []
+            num_waiting = 0
+            for rows, batch in batches_of_texts(posts, tokenizer, *options):
+                inputs = inputs_on(device, batch)
                 output: Any = self.forward(**inputs, pooling=pooling, return_dict=True)
-                embeddings[rows] = output.embeddings.float().cpu()
+                on_device.append(output.embeddings.float())
+                places.append(rows)
+                num_waiting += len(rows)
+                # A copy waits for the device: not one for each batch.
+                if num_waiting >= COPIED_AT_ONCE:
+                    embeddings[torch.cat(places)] = torch.cat(on_device).cpu()
+                    on_device, places, num_waiting = [], [], 0
+            if places:
+                embeddings[torch.cat(places)] = torch.cat(on_device).cpu()
         finally:
             self.train(was_training)
+            if self.config._attn_implementation != attention:
+                self.set_attn_implementation(attention)
         scaled = renamed_option(normalize, normalize_embeddings)
         return finish_embeddings(
             embeddings,
@@ -331,6 +364,18 @@ def input_device(module: nn.Module) -> torch.device:
     return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
 
+def inputs_on(device: torch.device, batch: dict[str, Any]) -> dict[str, Any]:
+    """A batch whose tensors are on a device, or on their way there."""
+    # A copy from memory that is not pinned waits for all that a GPU has been given before.
+    is_gpu = device.type == "cuda"
+    return {
+        name: (value.pin_memory() if is_gpu else value).to(device, non_blocking=is_gpu)
+        if isinstance(value, Tensor)
+        else value
+        for name, value in batch.items()
+    }
+
+
 def list_of_texts(texts: str | Sequence[str]) -> list[str]:
     """The texts as a list, a single one too.
 
@@ -359,18 +404,25 @@ def batches_of_texts(
     batch_size: int,
     max_length: int,
     show_progress_bar: bool = False,
-) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    is_flat: bool = False,
+) -> Iterator[tuple[Tensor, dict[str, Any]]]:
     """Batches of texts, tokenized a block at a time and sorted by length in each.
 
     Yields:
-        The rows in `posts` of a batch, and its `input_ids` and `attention_mask` `[rows, width]`.
+        The rows in `posts` of a batch, and its `input_ids` and `attention_mask` `[rows, width]`; or
+        what `flat_batches` gives.
     """
     with tqdm(total=len(posts), desc="Encoding", disable=not show_progress_bar) as bar:
         for start in range(0, len(posts), TOKENIZED_AT_ONCE):
             block = posts[start : start + TOKENIZED_AT_ONCE]
             ids = tokenizer(block, truncation=True, max_length=max_length)["input_ids"]
             budget = batch_size * max_length
-            for rows, batch in sorted_batches(ids, budget, tokenizer.pad_token_id):
+            batches: Iterator[tuple[Tensor, dict[str, Any]]] = (
+                flat_batches(ids, budget)
+                if is_flat
+                else sorted_batches(ids, budget, tokenizer.pad_token_id)
+            )
+            for rows, batch in batches:
                 yield start + rows, batch
                 bar.update(len(rows))
 
@@ -435,3 +487,42 @@ def sorted_batches(
         input_ids = torch.where(mask, tokens[places], pad_token_id)
         yield rows, {"input_ids": input_ids, "attention_mask": mask.long()}
         start += len(rows)
+
+
+def flat_batches(ids: list[list[int]], budget: int) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+    """Batches of one row without padding, longest posts first.
+
+    Args:
+        ids: The tokens of each post.
+        budget: Tokens of a batch at most; a longer post is a batch alone.
+
+    Yields:
+        The rows in `ids` of a batch's posts, and what `forward` takes of a packed batch:
+        `input_ids`, `segment_ids` and `position_ids` `[1, num_tokens]`, `boundaries`
+        `[num_posts + 1]`, `num_posts` and `longest`.
+    """
+    lengths = torch.tensor([len(post) for post in ids])
+    tokens = torch.tensor(list(chain.from_iterable(ids)))
+    order = lengths.argsort(descending=True, stable=True)
+    ends = lengths[order].cumsum(0)
+    offsets = lengths.cumsum(0) - lengths
+    start, done = 0, 0
+    while start < len(order):
+        end = max(start + 1, int(torch.searchsorted(ends, done + budget, right=True)))
+        rows = order[start:end]
+        own = ends[start:end] - done
+        own_lengths = lengths[rows]
+        numbers = torch.repeat_interleave(torch.arange(len(rows)), own_lengths)
+        positions = torch.arange(int(own[-1])) - (own - own_lengths)[numbers]
+        yield (
+            rows,
+            {
+                "input_ids": tokens[offsets[rows][numbers] + positions][None],
+                "segment_ids": numbers[None] + 1,
+                "position_ids": positions[None],
+                "boundaries": nn.functional.pad(own, (1, 0)).to(torch.int32),
+                "num_posts": len(rows),
+                "longest": int(own_lengths[0]),
+            },
+        )
+        start, done = end, int(ends[end - 1])

@@ -18,6 +18,7 @@ from .in_batch_losses import (
     in_batch_social_loss,
     in_batch_translation_loss,
 )
+from .linear_cross_entropy import IGNORED
 from .losses import masked_lm_loss
 from .network_losses import (
     cosine_distillation_loss,
@@ -94,8 +95,8 @@ class PreTrainingMixin(SavingMixin):
 
     accepts_loss_kwargs = False
 
-    rows_at_once: int | None = None
-    """Rows of a batch whose activations are held at once; see `cache_gradients`."""
+    num_blocks: int | None = None
+    """Blocks in which a batch goes through the encoder; see `cache_gradients`."""
 
     _keeps_gradient = False
     _spare: Tensor | None = None
@@ -130,18 +131,19 @@ class PreTrainingMixin(SavingMixin):
             size = module.user_mean.shape
             module.standardize_by(torch.zeros(size), torch.ones(size))
 
-    def cache_gradients(self, rows_at_once: int | None) -> None:
-        """Lets large batches fit: activations of a few rows are held at a time.
+    def cache_gradients(self, num_blocks: int | None) -> None:
+        """Lets large batches fit: activations of a part of the batch are held at a time.
 
-        A batch goes through the encoder in blocks of rows, of which only the pooled posts and the
+        The rows of a batch go through the encoder in blocks, of which only the pooled posts and the
         masked tokens are kept for the losses, which see the whole batch; the backward pass runs
-        each block once more (GradCache, Gao et al., 2021, by torch's activation checkpointing).
-        Losses and gradients are those of the whole batch at once.
+        each block once more, with the same dropout (GradCache, Gao et al., 2021, by torch's
+        activation checkpointing). Losses and gradients are those of the whole batch at once.
 
         Args:
-            rows_at_once: Rows of a block; None holds all, as usual.
+            num_blocks: In how many blocks; fewer where there are not as many rows. None holds the
+                whole batch, as usual.
         """
-        self.rows_at_once = rows_at_once
+        self.num_blocks = num_blocks
 
     def keep_gradient(self, is_kept: bool) -> None:
         """Lets the decoder's gradient leave its memory to that of the next step.
@@ -237,6 +239,10 @@ class PreTrainingMixin(SavingMixin):
         inputs_embeds: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         output_logits: bool | None = None,
+        boundaries: Tensor | None = None,
+        longest: int | None = None,
+        masked_positions: Tensor | None = None,
+        num_translations: int | None = None,
         **kwargs: Any,
     ) -> PreTrainingOutput:
         """Computes the objectives for which the batch brings what they need.
@@ -273,6 +279,15 @@ class PreTrainingMixin(SavingMixin):
             token_type_ids: `[rows, width]`, where the encoder takes them.
             output_logits: Give the MLM logits of all tokens. By default only where the batch brings
                 nothing to learn from: training makes those of the masked tokens alone.
+            boundaries: As the encoder takes, and so is `longest`. Where a batch brings these and
+                the two that follow, as those of `PackingCollator` do, nothing has to be read from
+                its tensors, and a GPU need not be waited for.
+            longest: Tokens of the longest post, or more.
+            masked_positions: int64 `[num_masked]`, places in the flattened rows of the tokens to
+                predict; perhaps filled up with places whose label is -100. By default all whose
+                label is another.
+            num_translations: How many of `pair_labels` are 1, if all others are known to be 0; by
+                default they are looked at.
             **kwargs: As the encoder takes (`output_hidden_states`, `output_attentions`, …);
                 `return_dict=False` gives a tuple.
 
@@ -326,13 +341,19 @@ class PreTrainingMixin(SavingMixin):
                 sorted({getattr(config, f"{name}_pooling") for name in heads}),
                 kwargs,
                 is_whole=output_logits or any(kwargs.get(name) for name in asked),
+                layout={"boundaries": boundaries, "longest": longest},
+                masked_positions=masked_positions,
             )
         losses = []
         if output_logits:
             decoder: Any = self.get_output_embeddings()
             found["logits"] = decoder(self.mlm_transform(found["last_hidden_state"]))
         if mlm_labels is not None:
-            found["mlm_loss"] = self._mlm_loss(masked, mlm_labels, num_masked, *weights)
+            # Cached gradients look for them themselves, block by block.
+            if masked_positions is None or len(masked_positions) != len(cast(Tensor, masked)):
+                masked_positions = _masked_positions(mlm_labels)
+            targets = mlm_labels.flatten()[masked_positions]
+            found["mlm_loss"] = self._mlm_loss(masked, targets, num_masked, *weights)
             losses.append(config.mlm_weight * found["mlm_loss"])
         for name, targets in brought.items():
             if name not in heads:
@@ -342,7 +363,7 @@ class PreTrainingMixin(SavingMixin):
                 found[f"{name}_projections"] = heads[name](own)
                 continue
             projections, loss, accuracy = self.head_loss(
-                name, pooled, targets, positive_ids, item_ids
+                name, pooled, targets, positive_ids, item_ids, num_translations
             )
             found |= {
                 f"{name}_loss": loss,
@@ -356,10 +377,12 @@ class PreTrainingMixin(SavingMixin):
     def _joint_gradient(self, has_mlm: bool) -> AbstractContextManager[list[Tensor]]:
         """`joint_gradient`, where the decoder shares the words and each is used once."""
         words, decoder = self.get_input_embeddings(), cast(Any, self.get_output_embeddings())
+        is_compiled = getattr(self, self.base_model_prefix)._compiled_call_impl is not None
         is_joint = (
             has_mlm
             and torch.is_grad_enabled()
-            and self.rows_at_once is None
+            and not is_compiled
+            and self.num_blocks is None
             and isinstance(words, nn.Embedding)
             and words.weight is decoder.weight
             and words.weight.requires_grad
@@ -371,13 +394,18 @@ class PreTrainingMixin(SavingMixin):
         """Posts of a packed batch, `[num_posts, width]` by pooling, without any head.
 
         Args:
-            inputs: `input_ids`, `segment_ids`, `position_ids` and `num_posts`, as `forward` takes.
+            inputs: `input_ids`, `segment_ids`, `position_ids`, `num_posts` and perhaps `boundaries`
+                and `longest`, as `forward` takes.
             poolings: Which.
         """
         names = ("input_ids", "segment_ids", "position_ids")
         rows = {name: inputs[name] for name in names}
-        segment_ids, num_posts = inputs["segment_ids"], inputs["num_posts"]
-        return self._encode_rows(rows, segment_ids, num_posts, None, list(poolings), {})[2]
+        layout: dict[str, Any] = {
+            name: inputs[name] for name in ("boundaries", "longest") if name in inputs
+        }
+        numbers, num_posts = inputs["segment_ids"], inputs["num_posts"]
+        parts = self._encode_rows(rows, numbers, num_posts, None, list(poolings), {}, layout=layout)
+        return parts[2]
 
     def head_loss(
         self,
@@ -386,6 +414,7 @@ class PreTrainingMixin(SavingMixin):
         targets: Any,
         positive_ids: Tensor | None = None,
         item_ids: Tensor | None = None,
+        num_translations: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The loss of an objective on posts that are pooled already.
 
@@ -396,6 +425,7 @@ class PreTrainingMixin(SavingMixin):
                 `distillation` or `pair_labels`.
             positive_ids: As `forward` takes.
             item_ids: As `forward` takes.
+            num_translations: As `forward` takes.
 
         Returns:
             The head's outputs `[num_posts, size]`, the loss before its weight, and the accuracy.
@@ -408,7 +438,7 @@ class PreTrainingMixin(SavingMixin):
                 projections, targets, positive_ids, config.social_temperature
             )
         elif objective == "tpp":
-            loss, accuracy = self._tpp_loss(projections, targets, item_ids)
+            loss, accuracy = self._tpp_loss(projections, targets, item_ids, num_translations)
         elif objective == "engagement":
             loss, accuracy = self._engagement_loss(projections, **targets)
         else:
@@ -424,34 +454,52 @@ class PreTrainingMixin(SavingMixin):
         poolings: list[str],
         kwargs: dict[str, Any],
         is_whole: bool = False,
+        layout: dict[str, Any] | None = None,
+        masked_positions: Tensor | None = None,
     ) -> tuple[dict[str, Any], Tensor | None, dict[str, Tensor]]:
-        """The encoder's output, hidden states of the masked tokens, and the posts in each pooling.
+        """The encoder's output, masked tokens as the decoder takes them, and the pooled posts.
 
         With cached gradients there is no output of the encoder, unless `is_whole` is set.
         """
         encoder: Any = getattr(self, self.base_model_prefix)
 
-        def encode(rows: dict, segment_ids: Tensor, num_posts: int, labels: Any) -> tuple:
-            count = {"num_posts": num_posts} if "segment_ids" in rows else {}
+        def encode(
+            rows: dict,
+            segment_ids: Tensor,
+            num_posts: int,
+            labels: Any,
+            layout: dict[str, Any] | None = None,
+            positions: Tensor | None = None,
+        ) -> tuple:
+            count: dict[str, Any] = {"num_posts": num_posts} if "segment_ids" in rows else {}
             first, *others = poolings or ["cls"]
             ids = rows.get("input_ids")
+            count |= layout or {}
             output = encoder(**rows, **count, pooling=first, return_dict=True, **kwargs)
             hidden = output.last_hidden_state
             pooled = [
                 output.embeddings,
                 *(pool(hidden, segment_ids, name, num_posts, ids) for name in others),
             ]
-            masked = None if labels is None else hidden.flatten(0, 1)[_masked_positions(labels)]
+            masked = None
+            if labels is not None:
+                positions = _masked_positions(labels) if positions is None else positions
+                masked = self.mlm_transform(hidden.flatten(0, 1)[positions])
             names = ("last_hidden_state", "hidden_states", "attentions")
             return {name: output.get(name) for name in names}, masked, *pooled
 
-        if self.rows_at_once is None or is_whole or not torch.is_grad_enabled():
-            output, masked, *pooled = encode(rows, segment_ids, num_posts, labels)
+        if self.num_blocks is None or is_whole or not torch.is_grad_enabled():
+            output, masked, *pooled = encode(
+                rows, segment_ids, num_posts, labels, layout, masked_positions
+            )
             return output, masked, dict(zip(poolings, pooled, strict=False))
         parts = []
         order = []
-        for start in range(0, len(segment_ids), self.rows_at_once):
-            block = slice(start, start + self.rows_at_once)
+        num_rows = len(segment_ids)
+        num_blocks = min(self.num_blocks, num_rows)
+        for number in range(num_blocks):
+            # Rows are about equally full, and so are blocks of about as many rows.
+            block = slice(num_rows * number // num_blocks, num_rows * (number + 1) // num_blocks)
             posts, inverse = segment_ids[block].unique(return_inverse=True)
             # Numbers of the block's own posts, from 1 on; 0 stays padding.
             own = inverse + (posts[0] > 0)
@@ -477,9 +525,10 @@ class PreTrainingMixin(SavingMixin):
     ) -> tuple[Tensor, Tensor]:
         head: Any = self.engagement_head
         return in_batch_engagement_loss(
-            head.project_users(user_vectors),
+            user_vectors,
             projections,
             temperature=self.config.engagement_temperature,
+            project_users=head.project_users,
             **engagements,
         )
 
@@ -509,20 +558,29 @@ class PreTrainingMixin(SavingMixin):
 
     def _mlm_loss(
         self,
-        masked: Any,
-        labels: Tensor,
+        transformed: Any,
+        targets: Tensor,
         num_masked: Tensor | int | None,
         weight: Tensor | None = None,
     ) -> Tensor:
-        transformed = self.mlm_transform(masked)
         decoder: Any = self.get_output_embeddings()
-        weight = decoder.weight if weight is None else weight
-        targets = labels.flatten()[_masked_positions(labels)]
         spare, self._spare = self._spare, None
-        return masked_lm_loss(transformed, weight, decoder.bias, targets, num_masked, spare)
+        return masked_lm_loss(
+            transformed,
+            decoder.weight if weight is None else weight,
+            decoder.bias,
+            targets,
+            num_masked,
+            rows_at_once=-(-len(targets) // (self.num_blocks or 1)),
+            spare=spare,
+        )
 
     def _tpp_loss(
-        self, projections: Tensor, pair_labels: Tensor, item_ids: Tensor | None
+        self,
+        projections: Tensor,
+        pair_labels: Tensor,
+        item_ids: Tensor | None,
+        num_translations: int | None,
     ) -> tuple[Tensor, Tensor]:
         num_posts, num_pairs = len(projections), len(pair_labels)
         if num_posts != 2 * num_pairs:
@@ -530,17 +588,19 @@ class PreTrainingMixin(SavingMixin):
                 f"there are {num_posts} posts and {num_pairs} pair_labels; give one for each pair: "
                 "sides a are the first half of the posts, sides b the second"
             )
-        if not ((pair_labels == 0) | (pair_labels == 1)).all():
-            raise ValueError(
-                f"pair_labels hold {pair_labels.unique().tolist()}; a label is 1 (translation) or "
-                "0 (none)"
-            )
+        if num_translations is None:
+            found = pair_labels.unique().tolist()
+            if not set(found) <= {0, 1}:
+                raise ValueError(
+                    f"pair_labels hold {found}; a label is 1 (translation) or 0 (none)"
+                )
+            num_translations = int(pair_labels.sum())
         config = self.config
         if config.tpp_loss == "bce":
             return translation_bce_loss(projections, pair_labels)
         if config.tpp_loss == "cosine":
             return translation_cosine_loss(projections, pair_labels, config.tpp_margin)
-        if not pair_labels.all():
+        if num_translations < num_pairs:
             raise ValueError(
                 "the contrastive loss takes translations alone, it draws negatives from the batch; "
                 "leave out the pairs labelled 0"
@@ -552,4 +612,4 @@ class PreTrainingMixin(SavingMixin):
 
 def _masked_positions(labels: Tensor) -> Tensor:
     """`[num_masked]`, where a token of flattened rows has to be predicted."""
-    return (labels.flatten() != -100).nonzero().squeeze(1)
+    return (labels.flatten() != IGNORED).nonzero().squeeze(1)

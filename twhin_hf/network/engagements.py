@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
+
+from twhin_hf.network.edges import edge_blocks
 
 
 class Neighbours(NamedTuple):
@@ -91,6 +96,54 @@ class Neighbours(NamedTuple):
 def pair_keys(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     """A number for each pair of rows, int64; in the order of the rows, then of the others."""
     return (np.asarray(rows, np.int64) << 32) | np.asarray(others, np.int64)
+
+
+def neighbours_in_range(
+    edges: Iterable[tuple[np.ndarray, ...]], start: int, stop: int
+) -> Neighbours:
+    """The distinct neighbours of the rows from `start` on and before `stop`, numbered from 0.
+
+    Args:
+        edges: In blocks, of which one at a time is in memory: the row and the other of each edge,
+            in any order, pairs perhaps there several times.
+        start: First row.
+        stop: Row after the last one.
+
+    Example:
+        >>> edges = [(np.array([3, 1]), np.array([5, 7])), (np.array([2, 1]), np.array([0, 7]))]
+        >>> [part.tolist() for part in neighbours_in_range(edges, 1, 3)]
+        [[0, 1, 2], [7, 0]]
+    """
+    keys = [np.zeros(0, np.int64)]
+    for rows, others in edges:
+        inside = (rows >= start) & (rows < stop)
+        keys.append(pair_keys(rows[inside] - start, others[inside]))
+    distinct = np.unique(np.concatenate(keys))
+    counts = np.bincount(distinct >> 32, minlength=stop - start)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Neighbours(offsets, (distinct & 0xFFFFFFFF).astype(np.int32))
+
+
+def neighbours_in_file(
+    rows: np.ndarray, others: np.ndarray, num_rows: int, ranges: int, path: Path
+) -> Neighbours:
+    """The distinct neighbours of all rows, found range by range and mapped from a file.
+
+    Args:
+        rows: Int `[num_edges]`, perhaps mapped.
+        others: Int `[num_edges]`, rows of the other side; the same.
+        num_rows: Number of rows.
+        ranges: How many times the edges are read, each time for so many-th of the rows.
+        path: Of the file, which must stay as long as what is returned.
+    """
+    offsets = np.zeros(num_rows + 1, np.int64)
+    bounds = np.linspace(0, num_rows, ranges + 1).astype(np.int64).tolist()
+    with path.open("wb") as file:
+        for start, stop in pairwise(bounds):
+            found = neighbours_in_range(edge_blocks(rows, others), start, stop)
+            offsets[start : stop + 1] = offsets[start] + found.offsets
+            file.write(found.others.data)
+    return Neighbours(offsets, np.memmap(path, np.int32, "r"))
 
 
 class Engagements(NamedTuple):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
+import os
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,13 @@ import pyarrow.parquet as pq
 from twhin_hf.errors import WRONG_CONTENT, InputError
 from twhin_hf.files import new_file, read_json_object, write_json
 from twhin_hf.network.engagements import Engagements, Neighbours
+from twhin_hf.network.tensor_files import (
+    Blocks,
+    damaged,
+    map_tensors,
+    row_blocks,
+    write_tensors,
+)
 from twhin_hf.tables import read_parquet
 
 METADATA_FILE = "network.json"
@@ -25,12 +31,13 @@ METADATA_FILE = "network.json"
 CHECKPOINT_FILE = "embedding_checkpoint.safetensors"
 """Of an embedding that goes on; it goes once the network is saved beside it."""
 
+PARTS_FOLDER = "embedding_parts"
+"""Beside a checkpoint: shards or partitions of its tables."""
+
 _ENGAGEMENTS_FILE = "engagements.safetensors"
 HELD_OUT_FILE = "held_out.safetensors"
-_TENSOR = "vectors"
+VECTORS = "vectors"
 HELD_OUT_TENSOR = "engagements"
-_DTYPES = {"F32": np.float32, "I32": np.int32, "I64": np.int64}
-_BLOCK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -92,8 +99,6 @@ def save_network(network: Network, directory: str | Path) -> None:
     Raises:
         InputError: Rows and ids do not agree, or a vector holds NaN or infinity.
     """
-    from safetensors.numpy import save_file
-
     _check(network, "the network to save")
     folder = Path(directory)
     vectors = {
@@ -117,23 +122,23 @@ def save_network(network: Network, directory: str | Path) -> None:
         write_json(files.enter_context(new_file(folder / METADATA_FILE)), metadata)
         for name, values in vectors.items():
             path = files.enter_context(new_file(folder / f"{name}.safetensors"))
-            save_file({_TENSOR: np.ascontiguousarray(values)}, path)
+            _write_vectors(path, values)
         for name, table in tables.items():
             path = files.enter_context(new_file(folder / f"{name}.parquet"))
             pq.write_table(table, path, compression="zstd")
         if network.engagements is not None:
             path = files.enter_context(new_file(folder / _ENGAGEMENTS_FILE))
-            save_file(_engagement_tensors(network.engagements), path)
+            write_tensors(path, _engagement_tensors(network.engagements))
         if network.held_out is not None:
             path = files.enter_context(new_file(folder / HELD_OUT_FILE))
-            save_file({HELD_OUT_TENSOR: np.ascontiguousarray(network.held_out)}, path)
+            write_tensors(path, {HELD_OUT_TENSOR: Blocks.of(network.held_out)})
         # From here on until all are in place the folder is none, rather than half of each network.
         (folder / METADATA_FILE).unlink(missing_ok=True)
         if network.engagements is None:
             (folder / _ENGAGEMENTS_FILE).unlink(missing_ok=True)
         if network.held_out is None:
             (folder / HELD_OUT_FILE).unlink(missing_ok=True)
-    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    remove_checkpoint(folder)
 
 
 def load_network(directory: str | Path) -> Network:
@@ -159,7 +164,7 @@ def load_network(directory: str | Path) -> Network:
     metadata = read_json_object(folder / METADATA_FILE)
     relations = metadata.get("relations")
     if not isinstance(relations, list) or not all(isinstance(name, str) for name in relations):
-        raise _damaged(folder / METADATA_FILE, "it has no list of names, relations")
+        raise damaged(folder / METADATA_FILE, "it has no list of names, relations")
     user_ids, user_degrees = _ids_and_degrees(folder / "users.parquet", "user_id")
     post_ids, post_degrees = _ids_and_degrees(folder / "posts.parquet", "post_id")
     network = Network(
@@ -179,11 +184,10 @@ def load_network(directory: str | Path) -> Network:
     return network
 
 
-def row_blocks(values: np.ndarray) -> Iterator[slice]:
-    """Slices of rows that together cover `values`, each of about 64 MiB."""
-    rows = max(1, _BLOCK_BYTES // max(1, values[:1].nbytes))
-    for start in range(0, len(values), rows):
-        yield slice(start, min(start + rows, len(values)))
+def remove_checkpoint(directory: str | Path) -> None:
+    """Removes what an embedding would go on from."""
+    (Path(directory) / CHECKPOINT_FILE).unlink(missing_ok=True)
+    shutil.rmtree(Path(directory) / PARTS_FOLDER, ignore_errors=True)
 
 
 def check_finite(values: np.ndarray, ids: pa.Array | list[str], what: str) -> None:
@@ -197,7 +201,8 @@ def check_finite(values: np.ndarray, ids: pa.Array | list[str], what: str) -> No
     if count:
         raise InputError(
             f"{count} of {len(values)} {what} vectors hold NaN or infinity (the first is that of "
-            f"{first!r}). Vectors must be finite: embed again with a smaller learning rate."
+            f"{first!r}). Vectors must be finite: embed again with a smaller learning rate.",
+            faq="not-finite",
         )
 
 
@@ -228,25 +233,35 @@ def _check(network: Network, where: str) -> None:
     _check_held_out(network, where)
 
 
-def _engagement_tensors(engagements: Engagements) -> dict[str, np.ndarray]:
+def _write_vectors(path: Path, values: np.ndarray) -> None:
+    """As a file; one of finished vectors in the folder of parts is moved, not copied."""
+    if isinstance(values, np.memmap) and values.filename:
+        made = Path(values.filename)
+        if made.parent == path.parent.resolve() / PARTS_FOLDER:
+            os.replace(made, path)
+            return
+    write_tensors(path, {VECTORS: Blocks.of(values)})
+
+
+def _engagement_tensors(engagements: Engagements) -> dict[str, Blocks]:
     return {
-        f"{side}.{name}": np.ascontiguousarray(values)
+        f"{side}.{name}": Blocks.of(getattr(neighbours, name))
+        for name in Neighbours._fields  # the wider ones first
         for side, neighbours in engagements._asdict().items()
-        for name, values in neighbours._asdict().items()
     }
 
 
 def _engagements(path: Path) -> Engagements | None:
     if not path.is_file():
         return None
-    tensors = _memory_map(path)
+    tensors = map_tensors(path)
     try:
         sides = [
             Neighbours(tensors[f"{side}.offsets"], tensors[f"{side}.others"])
             for side in Engagements._fields
         ]
     except KeyError as error:
-        raise _damaged(path, f"there is no tensor {error}") from error
+        raise damaged(path, f"there is no tensor {error}") from error
     return Engagements(*sides)
 
 
@@ -266,9 +281,9 @@ def _check_engagements(network: Network, where: str) -> None:
 def _held_out(path: Path) -> np.ndarray | None:
     if not path.is_file():
         return None
-    tensors = _memory_map(path)
+    tensors = map_tensors(path)
     if HELD_OUT_TENSOR not in tensors:
-        raise _damaged(path, f"there is no tensor {HELD_OUT_TENSOR!r}")
+        raise damaged(path, f"there is no tensor {HELD_OUT_TENSOR!r}")
     return tensors[HELD_OUT_TENSOR]
 
 
@@ -291,55 +306,15 @@ def _ids_and_degrees(path: Path, name: str) -> tuple[pa.Array, np.ndarray]:
         ids, degrees = (table[column].combine_chunks() for column in (name, "degree"))
         ids.validate(full=True)
     except (pa.ArrowException, OSError, *WRONG_CONTENT) as error:
-        raise _damaged(path, " ".join(str(error).split())[:200]) from error
+        raise damaged(path, " ".join(str(error).split())[:200]) from error
     kinds = (ids.type, degrees.type)
     if ids.null_count or degrees.null_count or kinds != (pa.string(), pa.int64()):
-        raise _damaged(path, f"{name} is {ids.type} and degree {degrees.type}, or one is null")
+        raise damaged(path, f"{name} is {ids.type} and degree {degrees.type}, or one is null")
     return ids, degrees.to_numpy()
 
 
 def _vectors(path: Path) -> np.ndarray:
-    tensors = _memory_map(path)
-    if set(tensors) != {_TENSOR} or tensors[_TENSOR].dtype != np.float32:
-        raise _damaged(path, f"it is no float32 tensor named {_TENSOR!r}")
-    return tensors[_TENSOR]
-
-
-def _memory_map(path: Path) -> dict[str, np.ndarray]:
-    """Maps the tensors of a safetensors file, read-only (its own numpy reader copies)."""
-    size = path.stat().st_size
-    found = {}
-    try:
-        with path.open("rb") as file:
-            header_size = int.from_bytes(file.read(8), "little")
-            if header_size > size - 8:
-                raise InputError("the header is longer than the file")
-            header = json.loads(file.read(header_size))
-        if not isinstance(header, dict):
-            raise InputError("the header is no object")
-        header.pop("__metadata__", None)
-        for name, tensor in header.items():
-            shape, (start, end) = tuple(tensor["shape"]), tensor["data_offsets"]
-            dtype = np.dtype(_DTYPES[tensor["dtype"]])
-            if start < 0 or min(shape, default=0) < 0 or not all(type(n) is int for n in shape):
-                raise InputError(f"shape {list(shape)} at {start}")
-            if end - start != dtype.itemsize * math.prod(shape):
-                raise InputError(f"dtype {tensor['dtype']}, shape {list(shape)}")
-            offset = 8 + header_size + start
-            if 8 + header_size + end > size:
-                raise InputError(f"{size} bytes instead of {8 + header_size + end}")
-            found[name] = (
-                np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
-                if math.prod(shape)
-                else np.zeros(shape, dtype)
-            )
-    except WRONG_CONTENT as error:
-        raise _damaged(path, str(error)) from error
-    return found
-
-
-def _damaged(path: Path, reason: str) -> InputError:
-    return InputError(
-        f"{path} does not hold what it should ({reason}). It is damaged or of another kind: write "
-        "the network folder again."
-    )
+    tensors = map_tensors(path)
+    if set(tensors) != {VECTORS} or tensors[VECTORS].dtype != np.float32:
+        raise damaged(path, f"it is no float32 tensor named {VECTORS!r}")
+    return tensors[VECTORS]

@@ -1,7 +1,8 @@
 """From an engagement log to integer edges: ids become rows, duplicates and rare ids go.
 
 The preparation is a handful of Ibis expressions. DuckDB runs them by default, within a memory
-limit and with a spill folder; a table of any other Ibis back end (Spark, for one) runs there.
+limit and with a spill folder; Spark, or the back end of an Ibis table that is given, runs them too.
+This process holds the distinct ids of users and posts, and blocks of edges, whichever it is.
 """
 
 from __future__ import annotations
@@ -15,8 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from twhin_hf.engines import (
+    EngineConfig,
+    engine_of,
+    open_engine,
+    read_rows,
+    take_in,
+    to_memory,
+    write_rows,
+)
 from twhin_hf.errors import InputError
 from twhin_hf.network.edges import EdgeFile, Edges, degrees, find_core, keep_core
 from twhin_hf.network.log_config import LogConfig
@@ -28,7 +37,6 @@ from twhin_hf.tables import (
     has_text,
     is_blank,
     is_source,
-    open_engine,
     read_errors,
     read_table,
 )
@@ -154,6 +162,7 @@ def read_log(
     exclude_posts: Iterable[str] | None = None,
     post_ends: pa.Table | None = None,
     table_format: TableFormat | None = None,
+    engine: EngineConfig | None = None,
     **options: Any,
 ) -> EngagementGraph:
     """Reads an engagement log into integer edges.
@@ -173,6 +182,7 @@ def read_log(
         post_ends: `post_id` and `end`, whole seconds since 1970 (int64): engagements with a post
             count until its end; those with posts that are not there always do.
         table_format: How text tables are written, those of posts too.
+        engine: What reads files; DuckDB where it is None.
         **options: Fields of `LogConfig`, such as `relations`, `min_user_degree` and `columns`.
 
     Raises:
@@ -190,38 +200,43 @@ def read_log(
     with scratch_folder(temp_directory) as scratch:
         numbers = scratch / "edges.parquet"
         with (
-            open_engine(config.memory_limit, config.threads, scratch) as engine,
+            open_engine(config.memory_limit, config.threads, scratch, engine) as opened,
             read_errors(engagements),
         ):
             log = read_table(
                 engagements,
                 ["user_id", "post_id", *(["timestamp"] if has_end else [])],
                 ["relation", *({"timestamp"} & {*(config.columns or {})})],
-                connection=engine,
+                connection=opened,
                 columns=config.columns,
                 table_format=table_format,
             )
-            log, rows_of = _read_relations(log, engagements)
+            connection = engine_of(log, opened)
+            log, rows_of = _read_relations(log, engagements, connection)
             names = _select_relations(rows_of, config.relations)
             log = log.filter(log.relation.isin(names)) if len(names) < len(rows_of) else log
             late_rows = 0
             if has_end:
                 timed = with_time(log, f"The engagement log ({describe(engagements)})")
-                log = _before(timed, end, post_ends)
-                late_rows = _count(timed, timed) - _count(log, timed)
+                log = _before(timed, end, post_ends, connection)
+                late_rows = _count(timed, connection) - _count(log, connection)
             known = (
                 None
                 if posts is None
-                else _known_posts(posts, config.post_columns, table_format, engine)
+                else _known_posts(posts, config.post_columns, table_format, connection)
             )
-            post_ids, counts = _read_posts(log, known, exclude_posts, config.max_unknown_posts)
+            post_ids, counts = _read_posts(
+                log, known, exclude_posts, config.max_unknown_posts, connection
+            )
             counts["late_rows"] = late_rows
-            users = log.select("user_id").distinct().order_by("user_id").to_pyarrow()
-            user_ids = users["user_id"].filter(has_text(users["user_id"]))
-            num_known = 0 if known is None else _count(known, log)
-            _number_edges(log, user_ids, post_ids, names).to_parquet(numbers)
+            users = log.select("user_id").distinct().order_by("user_id")
+            found = to_memory(users, connection)["user_id"]
+            user_ids = found.filter(has_text(found))
+            num_known = 0 if known is None else _count(known, connection)
+            numbered = _number_edges(log, user_ids, post_ids, names, connection)
+            files = write_rows(numbered, numbers, connection)
         # The engine has given its memory back before the edges are read.
-        edges, joined = _read_edges(numbers, len(user_ids), len(post_ids), temp_directory)
+        edges, joined = _read_edges(files, len(user_ids), len(post_ids), temp_directory)
 
     core = find_core(edges, len(user_ids), len(post_ids), min_user_degree, min_post_degree)
     kept = keep_core(edges, core, temp_directory)
@@ -232,7 +247,9 @@ def read_log(
     counts["duplicates"] = joined - len(edges)
     counts["rare_edges"] = len(edges) - len(kept)
     if not len(kept):
-        raise InputError(_explain_no_edges(rows, counts, min_user_degree, min_post_degree))
+        raise InputError(
+            _explain_no_edges(rows, counts, min_user_degree, min_post_degree), faq="no-edge-left"
+        )
     lhs, rhs, relation = kept.mapped()
     # Edges are sorted by relation, so a search counts them without reading them all.
     ends = np.searchsorted(relation, np.arange(len(names), dtype=np.int16), side="right")
@@ -262,7 +279,9 @@ def read_log(
     )
 
 
-def _read_relations(log: ir.Table, source: TableSource) -> tuple[ir.Table, dict[str, int]]:
+def _read_relations(
+    log: ir.Table, source: TableSource, connection: ibis.BaseBackend
+) -> tuple[ir.Table, dict[str, int]]:
     """The log with a relation in every row, and the rows of each relation in byte order."""
     import ibis
 
@@ -271,7 +290,8 @@ def _read_relations(log: ir.Table, source: TableSource) -> tuple[ir.Table, dict[
         log = log.mutate(relation=(relation == "").ifelse(DEFAULT_RELATION, relation))
     else:
         log = log.mutate(relation=ibis.literal(DEFAULT_RELATION))
-    counts = log.group_by("relation").agg(rows=log.count()).order_by("relation").to_pyarrow()
+    by_relation = log.group_by("relation").agg(rows=log.count()).order_by("relation")
+    counts = connection.to_pyarrow(by_relation)
     if not len(counts):
         raise InputError(
             f"The engagement log ({describe(source)}) is empty: it has its columns but no row. "
@@ -297,14 +317,14 @@ def _select_relations(rows_of: Mapping[str, int], wanted: Sequence[str] | None) 
     return names
 
 
-def _before(log: ir.Table, end: int | None, post_ends: pa.Table | None) -> ir.Table:
+def _before(
+    log: ir.Table, end: int | None, post_ends: pa.Table | None, connection: ibis.BaseBackend
+) -> ir.Table:
     """The rows before the end of all engagements and before that of their posts."""
-    import ibis
-
     if end is not None:
         log = log.filter(log.time < end)
     if post_ends is not None:
-        log = log.left_join(ibis.memtable(post_ends.select(["post_id", "end"])), "post_id")
+        log = log.left_join(take_in(post_ends.select(["post_id", "end"]), connection), "post_id")
         log = log.filter(log.end.isnull() | (log.time < log.end))
     return log.select("user_id", "post_id", "relation")
 
@@ -313,30 +333,27 @@ def _known_posts(
     posts: TableSource | Iterable[str],
     columns: Mapping[str, str] | None,
     table_format: TableFormat | None,
-    engine: ibis.BaseBackend,
+    connection: ibis.BaseBackend,
 ) -> ir.Table:
     """Distinct ids of the posts that have text, column `post_id`."""
-    import ibis
-
     if is_source(posts):
         table = read_table(
             posts,
             ["post_id", "text"],
             [*({"timestamp"} & {*(columns or {})})],
-            connection=engine,
+            connection=connection,
             columns=columns,
             option="post_columns",
             table_format=table_format,
         )
         table = table.filter(~is_blank(table.post_id), ~is_blank(table.text))
     else:
-        table = ibis.memtable(pa.table({"post_id": _strings(posts)}))
+        table = take_in(pa.table({"post_id": _strings(posts)}), connection)
     return table.select("post_id").distinct()
 
 
-def _count(table: ir.Table, log: ir.Table) -> int:
-    """Rows of a table, which may be in memory and then has no engine but the log's."""
-    return log.get_backend().to_pyarrow(table.count()).as_py()
+def _count(table: ir.Table, connection: ibis.BaseBackend) -> int:
+    return connection.to_pyarrow(table.count()).as_py()
 
 
 def _read_posts(
@@ -344,6 +361,7 @@ def _read_posts(
     known: ir.Table | None,
     exclude_posts: Iterable[str] | None,
     max_unknown_posts: float,
+    connection: ibis.BaseBackend,
 ) -> tuple[pa.ChunkedArray, dict[str, int]]:
     """Ids of the posts that take part, in byte order, and how many do not."""
     posts = log.group_by("post_id").agg(rows=log.count())
@@ -351,7 +369,7 @@ def _read_posts(
         posts = posts.left_join(known.mutate(is_known=True), "post_id").select(
             "post_id", "rows", "is_known"
         )
-    table = posts.order_by("post_id").to_pyarrow()
+    table = to_memory(posts.order_by("post_id"), connection)
     table = table.filter(has_text(table["post_id"]))
     counts = {}
 
@@ -365,7 +383,8 @@ def _read_posts(
             f"{counts['unknown_posts']:,} of the log's {num_posts:,} posts have no text among the "
             f"posts given (the first is {str(example)!r}), more than the share of "
             f"{max_unknown_posts:g} that is allowed. Check that both use the same ids, or raise "
-            "max_unknown_posts (`--max_unknown_posts`)."
+            "max_unknown_posts (`--max_unknown_posts`).",
+            faq="unknown-posts",
         )
     table = kept
     if exclude_posts is not None:
@@ -377,15 +396,17 @@ def _read_posts(
 
 
 def _number_edges(
-    log: ir.Table, user_ids: pa.ChunkedArray, post_ids: pa.ChunkedArray, relations: list[str]
+    log: ir.Table,
+    user_ids: pa.ChunkedArray,
+    post_ids: pa.ChunkedArray,
+    relations: list[str],
+    connection: ibis.BaseBackend,
 ) -> ir.Table:
     """The rows of the given ids as one sorted column of integers; rows of other ids go.
 
     An edge is `(relation * num_users + user) * num_posts + post`, so the engine sorts a single
     column, within its memory limit, and equal edges come one after the other.
     """
-    import ibis
-
     num_users, num_posts = len(user_ids), len(post_ids)
     if len(relations) * num_users * num_posts > np.iinfo(np.int64).max:
         raise InputError(
@@ -400,24 +421,22 @@ def _number_edges(
     }
     for key, (column, ids, step) in keys.items():
         rows = np.arange(len(ids), dtype=np.int64) * step
-        log = log.inner_join(ibis.memtable(pa.table({column: ids, key: rows})), column)
+        log = log.inner_join(take_in(pa.table({column: ids, key: rows}), connection), column)
     return log.select(edge=log.user + log.post + log.kind).order_by("edge")
 
 
 def _read_edges(
-    numbers: Path, num_users: int, num_posts: int, directory: str | Path | None
+    numbers: Sequence[Path], num_users: int, num_posts: int, directory: str | Path | None
 ) -> tuple[EdgeFile, int]:
     """Distinct edges from their numbers, and how many numbers there were."""
     edges, num_rows, last = EdgeFile(directory), 0, -1
-    # DuckDB writes one file, Spark a folder of parts in order.
-    for path in sorted(numbers.glob("*.parquet")) if numbers.is_dir() else [numbers]:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=_BLOCK):
-            block = batch.column(0).to_numpy()
-            is_first = np.diff(block, prepend=last) != 0
-            num_rows, last = num_rows + len(block), block[-1]
-            pair, post = np.divmod(block[is_first], num_posts)
-            relation, user = np.divmod(pair, num_users)
-            edges.append(Edges(user, post, relation))
+    for batch in read_rows(numbers, _BLOCK):
+        block = batch.column(0).to_numpy()
+        is_first = np.diff(block, prepend=last) != 0
+        num_rows, last = num_rows + len(block), block[-1]
+        pair, post = np.divmod(block[is_first], num_posts)
+        relation, user = np.divmod(pair, num_users)
+        edges.append(Edges(user, post, relation))
     return edges, num_rows
 
 
@@ -427,7 +446,8 @@ def _check_relations(edges_per_relation: Mapping[str, int]) -> None:
         gone = ", ".join(repr(name) for name in edges_per_relation if name not in left)
         raise InputError(
             f"No edge of the relation {gone} is left after filtering. Keep the others with "
-            f"relations={left} (`--relations {' '.join(left)}`), or relax the filters."
+            f"relations={left} (`--relations {' '.join(left)}`), or relax the filters.",
+            faq="no-edge-left",
         )
 
 

@@ -82,6 +82,41 @@ def batch_gradients(batch: Batch, weight: float) -> tuple[Tensor, Tensor, Tensor
     return for_users, for_posts, for_uniform_users, for_uniform_posts
 
 
+def batch_of(
+    users: tuple[Tensor, Tensor],
+    posts: tuple[Tensor, Tensor],
+    relation: Tensor,
+    lhs: Tensor,
+    rhs: Tensor,
+    step: Step,
+    config: NetworkEmbeddingConfig,
+) -> Batch:
+    """The vectors of a step and what is no negative, wherever the vectors come from.
+
+    Args:
+        users: Vectors of the edges' users, `[edges, dimension]`, and of the drawn ones,
+            `[num_uniform_negs, dimension]`; overwritten.
+        posts: The same of posts.
+        relation: Vector of the edges' relation, `[1, dimension]`.
+        lhs: Rows of the users, int64 `[edges]`.
+        rhs: Rows of the posts, int64 `[edges]`.
+        step: Its draws.
+        config: Number of negatives.
+    """
+    chunks = (-1, min(config.option("num_batch_negs") + 1, len(lhs)))
+    lhs_chunks, rhs_chunks = lhs.view(chunks), rhs.view(chunks)
+    return Batch(
+        users=users[0].add_(relation).unflatten(0, chunks),
+        posts=posts[0].unflatten(0, chunks),
+        uniform_users=users[1].add_(relation),
+        uniform_posts=posts[1],
+        engaged=(lhs_chunks[:, :, None] == lhs_chunks[:, None])
+        | (rhs_chunks[:, :, None] == rhs_chunks[:, None]),
+        same_user=lhs[:, None] == step.uniform_users,
+        same_post=rhs[:, None] == step.uniform_posts,
+    )
+
+
 @torch.inference_mode()
 def train_batch(
     tables: Tables, lhs: Tensor, rhs: Tensor, step: Step, config: NetworkEmbeddingConfig
@@ -100,18 +135,14 @@ def train_batch(
     """
     users, posts, relations = tables.vectors.values()
     lhs, rhs = lhs.index_select(0, step.edges).long(), rhs.index_select(0, step.edges).long()
-    chunks = (-1, min(config.option("num_batch_negs") + 1, len(lhs)))
-    lhs_chunks, rhs_chunks = lhs.view(chunks), rhs.view(chunks)
-    translation = relations[step.relation]
-    batch = Batch(
-        users=users.index_select(0, lhs).add_(translation).unflatten(0, chunks),
-        posts=posts.index_select(0, rhs).unflatten(0, chunks),
-        uniform_users=users.index_select(0, step.uniform_users).add_(translation),
-        uniform_posts=posts.index_select(0, step.uniform_posts),
-        engaged=(lhs_chunks[:, :, None] == lhs_chunks[:, None])
-        | (rhs_chunks[:, :, None] == rhs_chunks[:, None]),
-        same_user=lhs[:, None] == step.uniform_users,
-        same_post=rhs[:, None] == step.uniform_posts,
+    batch = batch_of(
+        (users.index_select(0, lhs), users.index_select(0, step.uniform_users)),
+        (posts.index_select(0, rhs), posts.index_select(0, step.uniform_posts)),
+        relations[step.relation],
+        lhs,
+        rhs,
+        step,
+        config,
     )
     loss = batch_loss(batch, config.weight).item() / len(lhs) if step.measure else None
     for_users, for_posts, for_uniform_users, for_uniform_posts = batch_gradients(

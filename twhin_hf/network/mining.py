@@ -11,40 +11,41 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset
 
+from twhin_hf.engines import (
+    EngineConfig,
+    engine_of,
+    open_engine,
+    read_rows,
+    spark_workers,
+    take_in,
+    write_rows,
+)
 from twhin_hf.errors import InputError
 from twhin_hf.network.folder import Network, check_finite
 from twhin_hf.network.mining_config import MiningConfig
 from twhin_hf.network.near_duplicates import NUM_BUCKETS, sketch_texts
-from twhin_hf.network.neighbours import (
-    NeighbourIndex,
-    build_index,
-    default_index,
-    faiss_threads,
-    search_neighbours,
-    vector_lengths,
-)
-from twhin_hf.network.pairs import NeighbourTable, PairFilter, write_pairs
+from twhin_hf.network.neighbours import faiss_threads, vector_lengths
+from twhin_hf.network.pairs import PairFilter, write_pairs
+from twhin_hf.network.searching import BYTES_PER_NEIGHBOUR, search_posts
+from twhin_hf.processes import Workers
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
-from twhin_hf.tables import TableSource, is_blank, open_engine, read_errors, read_table
+from twhin_hf.tables import TableSource, is_blank, is_source, read_errors, read_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
-_QUERIES_PER_BLOCK = 4096
 _TEXTS_PER_BLOCK = 2**14
-_BYTES_PER_NEIGHBOUR = 8
-"""A similarity and a row."""
 _ZEROS = bytes(2**20)
 
 
@@ -67,11 +68,12 @@ class MiningReport:
         repeated: Pairs found from both of their posts, written once.
         num_pairs: Pairs written.
         posts_in_pairs: Distinct posts in them.
-        index: FAISS factory string.
-        probes: Cells that a search visited, where the index has cells.
-        recall_at_10: Against exact search, on a sample.
-        build_seconds: Training, filling and calibrating the index.
-        search_seconds: Searching it.
+        index: FAISS factory string, of the first shard.
+        num_shards: Parts of the posts that have an index each.
+        probes: Most cells that a search visited, where the index has cells.
+        recall_at_10: Against exact search, on a sample; the lowest of the shards.
+        build_seconds: Training, filling and calibrating the indexes.
+        search_seconds: Searching them.
         text_seconds: Reading the texts and sketching them.
         seconds: All of it.
     """
@@ -88,6 +90,7 @@ class MiningReport:
     num_pairs: int
     posts_in_pairs: int
     index: str
+    num_shards: int
     probes: int | None
     recall_at_10: float
     build_seconds: float
@@ -105,6 +108,8 @@ def mine_pairs(
     columns: Mapping[str, str] | None = None,
     table_format: TableFormat | None = None,
     memory_limit: str = "1GB",
+    engine: EngineConfig | None = None,
+    workers: Workers | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> MiningReport:
     """Writes pairs of posts that are close in the network to a Parquet file.
@@ -124,6 +129,9 @@ def mine_pairs(
         columns: What the posts call a column, such as `{"text": "body"}`.
         table_format: How text tables are written.
         memory_limit: Most memory of the engine that reads the posts.
+        engine: What reads the posts; DuckDB where it is None. Spark's executors search too.
+        workers: Make the indexes and search them; this process where they are None. Files between
+            them are beside the output, which they must see, as they must the network's.
         record: What the file is to say of how it was made, in its metadata.
 
     Raises:
@@ -141,27 +149,25 @@ def mine_pairs(
     _check_k(config.k, network.num_posts, "the network has")
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with faiss_threads(config.threads), tempfile.TemporaryFile(dir=output.parent) as scratch:
-        _reserve(scratch, _BYTES_PER_NEIGHBOUR * network.num_posts * config.k)
+    with ExitStack() as stack:
+        stack.enter_context(faiss_threads(config.threads))
+        scratch = stack.enter_context(scratch_folder(output.parent))
+        file = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
+        _reserve(file, BYTES_PER_NEIGHBOUR * network.num_posts * config.k)
+        # Opened once for the texts and the search.
+        executors = stack.enter_context(spark_workers(engine, memory_limit, scratch))
+        workers = workers or executors
         sketches, with_text = _read_texts(
-            network, posts, config, columns, table_format, memory_limit
+            network, posts, config, columns, table_format, memory_limit, engine, scratch
         )
         rows = np.flatnonzero(with_text & (lengths > 0))
         _check_k(config.k, len(rows), "with text and a vector other than zero there are")
         if len(rows) < len(vectors):
-            vectors, lengths, sketches = vectors[rows], lengths[rows], sketches[rows]
+            lengths, sketches = lengths[rows], sketches[rows]
         text_seconds = time.perf_counter() - start
-        build_start = time.perf_counter()
-        built = build_index(
-            vectors,
-            config.index or default_index(len(vectors), network.dimension, config.exact_limit),
-            probes=config.probes,
-            target_recall=config.target_recall,
-            seed=config.seed,
+        table, shards = search_posts(
+            vectors, rows, lengths, config, file, scratch, workers=workers, progress=progress
         )
-        search_start = time.perf_counter()
-        table = _search_all(built, vectors, lengths, config.k, scratch, progress)
-        search_seconds = time.perf_counter() - search_start
         ids = network.post_ids.take(pa.array(rows))
         options = PairFilter(
             config.min_similarity,
@@ -175,11 +181,12 @@ def mine_pairs(
         posts_without_text=int((~with_text).sum()),
         zero_vectors=int(with_text.sum()) - len(rows),
         **counts,
-        index=built.description,
-        probes=built.probes,
-        recall_at_10=built.recall,
-        build_seconds=search_start - build_start,
-        search_seconds=search_seconds,
+        index=shards.description,
+        num_shards=shards.num_shards,
+        probes=shards.probes,
+        recall_at_10=shards.recall,
+        build_seconds=shards.build_seconds,
+        search_seconds=shards.search_seconds,
         text_seconds=text_seconds,
         seconds=time.perf_counter() - start,
     )
@@ -202,37 +209,42 @@ def _read_texts(
     columns: Mapping[str, str] | None,
     table_format: TableFormat | None,
     memory_limit: str,
+    engine: EngineConfig | None,
+    folder: Path,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sketches of the texts, uint8 `[num_posts, 64]`, and which posts have a text, bool."""
     import ibis
 
     source: Any = posts
-    if hasattr(posts, "with_format"):
-        source = ibis.memtable(posts.with_format("arrow")[:])
+    if not is_source(source):
+        source, engine = ibis.memtable(source.with_format("arrow")[:]), None
     rows = np.arange(network.num_posts)
     sketches = np.zeros((network.num_posts, NUM_BUCKETS), np.uint8)
     with_text = np.zeros(network.num_posts, bool)
     with (
-        open_engine(memory_limit, config.threads) as engine,
+        open_engine(memory_limit, config.threads, folder, engine) as opened,
         read_errors(source),
-        scratch_folder() as scratch,
     ):
         table = read_table(
             source,
             ["post_id", "text"],
-            connection=engine,
+            connection=opened,
             columns=columns,
             table_format=table_format,
+            with_position=True,
         )
-        table = table.filter(~is_blank(table.text)).mutate(position=ibis.row_number())
-        ids = ibis.memtable(pa.table({"post_id": network.post_ids, "row": rows}))
-        texts = scratch / "texts.parquet"
-        engine.to_parquet(table.inner_join(ids, "post_id").order_by("position"), texts)
-        for batch in pyarrow.dataset.dataset(texts).to_batches(batch_size=_TEXTS_PER_BLOCK):
+        connection = engine_of(table, opened)
+        table = table.filter(~is_blank(table.text))
+        ids = take_in(pa.table({"post_id": network.post_ids, "row": rows}), connection)
+        texts = table.inner_join(ids, "post_id").order_by("position").select("row", "text")
+        for batch in read_rows(
+            write_rows(texts, folder / "texts.parquet", connection), _TEXTS_PER_BLOCK
+        ):
             block = batch["row"].to_numpy()
             new = ~with_text[block]
             block, first = np.unique(block[new], return_index=True)
-            sketches[block] = sketch_texts(batch["text"].filter(pa.array(new)).take(first))
+            text = batch["text"].combine_chunks()
+            sketches[block] = sketch_texts(text.filter(pa.array(new)).take(first))
             with_text[block] = True
     missing = int((~with_text).sum())
     if missing > config.max_missing_posts * network.num_posts:
@@ -240,7 +252,8 @@ def _read_texts(
             f"{missing:,} of the network's {network.num_posts:,} posts have no text among the "
             f"posts given (the first is {str(network.post_ids[int(np.argmin(with_text))])!r}), "
             f"more than the share of {config.max_missing_posts:g} that is allowed. Check that "
-            "both use the same ids, or raise max_missing_posts (`--max_missing_posts`)."
+            "both use the same ids, or raise max_missing_posts (`--max_missing_posts`).",
+            faq="unknown-posts",
         )
     return sketches, with_text
 
@@ -253,30 +266,3 @@ def _reserve(file: IO[bytes], size: int) -> None:
         for start in range(0, size, len(_ZEROS)):
             file.write(_ZEROS[: size - start])
         file.flush()
-
-
-def _search_all(
-    built: NeighbourIndex,
-    vectors: np.ndarray,
-    lengths: np.ndarray,
-    k: int,
-    scratch: IO[bytes],
-    progress: bool,
-) -> NeighbourTable:
-    """Neighbours of all posts, in a file that memory need not hold."""
-    from rich.progress import Progress
-
-    num_posts = len(vectors)
-    shape = (num_posts, k)
-    table = NeighbourTable(
-        np.memmap(scratch, np.float32, mode="r+", shape=shape),
-        np.memmap(scratch, np.int32, mode="r+", offset=4 * num_posts * k, shape=shape),
-    )
-    with Progress(disable=not progress) as bar:
-        task = bar.add_task(f"Searching {built.description}", total=num_posts)
-        for start in range(0, num_posts, _QUERIES_PER_BLOCK):
-            block = slice(start, min(start + _QUERIES_PER_BLOCK, num_posts))
-            found = search_neighbours(built.index, vectors, lengths, block, k)
-            table.similarities[block], table.rows[block] = found
-            bar.advance(task, block.stop - block.start)
-    return table

@@ -24,6 +24,8 @@ class MiningConfig:
             cores at 256 dimensions.
         index: FAISS factory string, such as the paper's OPQ64,IVF65536,PQ64 (default: chosen by
             the number of posts).
+        index_shard_size: Maximum number of posts in an index: of more posts one is made after the
+            other, each of a part of them, so that memory holds one alone (default: all posts).
         probes: Number of cells that a search visits, of the paper's 65,536 its 2,000 (default: as
             many as the recall needs).
         target_recall: Recall@10 against exact search that the number of probes aims for.
@@ -42,13 +44,14 @@ class MiningConfig:
     max_missing_posts: float = 0.5
     exact_limit: int = 150_000
     index: str | None = None
+    index_shard_size: int | None = None
     probes: int | None = None
     target_recall: float = 0.95
     seed: int = 0
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("k", "max_pairs_per_post", "probes", "threads"):
+        for name in ("k", "max_pairs_per_post", "index_shard_size", "probes", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1.")

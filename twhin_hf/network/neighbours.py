@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from twhin_hf.errors import InputError
-from twhin_hf.network.folder import row_blocks
+from twhin_hf.network.tensor_files import row_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -142,23 +142,27 @@ def vector_lengths(vectors: np.ndarray) -> np.ndarray:
 
 
 def search_neighbours(
-    index: Any, vectors: np.ndarray, lengths: np.ndarray, rows: slice, k: int
+    index: Any, vectors: np.ndarray, lengths: np.ndarray, rows: slice, k: int, first: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest other vectors of a block of rows, nearest first.
 
     Args:
-        index: FAISS index of all the vectors at length 1.
+        index: FAISS index of the vectors at length 1, all of them or a shard.
         vectors: float32 `[num_vectors, dimension]`, of any length but zero.
         lengths: Theirs. The length of a query does not change the order of what it finds, so
             queries are not copied to normalise them.
         rows: The block.
         k: Neighbours, less than `num_vectors`.
+        first: Row of the first vector of the index.
 
     Returns:
         Cosines float32 and rows int32, both `[rows, k]`; row -1 where nothing was found.
     """
     similarities, found = index.search(vectors[rows], k + 1)
+    is_none = found < 0
+    similarities[is_none] = -np.inf
     similarities /= lengths[rows, None]
+    found[~is_none] += first
     # A vector finds itself, mostly first; with copies of it around, last or not at all.
     is_self = found == np.arange(rows.start, rows.stop)[:, None]
     is_self[~is_self.any(axis=1), k] = True

@@ -13,54 +13,47 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twhin_hf.errors import InputError, reading
+from twhin_hf.errors import InputError
 from twhin_hf.files import new_file
+from twhin_hf.mapped import mapped_table, open_mapped_table
 from twhin_hf.network.near_duplicates import text_similarity
 from twhin_hf.run_file import run_metadata
-from twhin_hf.tables import read_parquet
+from twhin_hf.tables import TableSource, open_engine, read_errors, read_table, table_batches
 
 PAIR_SCHEMA = pa.schema(
     {"anchor_id": pa.string(), "positive_id": pa.string(), "similarity": pa.float32()}
 )
 # Comparing the k neighbours of the k neighbours of a block takes this many bytes.
 _BLOCK_BYTES = 2**25
+_ROWS_PER_BLOCK = 65_536
 
 
-def read_pairs(path: str | os.PathLike[str]) -> pa.Table:
+def read_pairs(
+    source: TableSource,
+    *,
+    memory_limit: str = "1GB",
+    directory: str | Path | None = None,
+) -> pa.Table:
     """Pairs that mining wrote, or others of the same columns.
 
     Args:
-        path: Parquet, `anchor_id` and `positive_id`: strings or integers.
+        source: What `read_table` reads, with columns `anchor_id` and `positive_id`: strings or
+            integers.
+        memory_limit: Most memory of the engine.
+        directory: Where the engine spills, and a copy is while it is written.
 
     Returns:
-        Both columns as strings, and `similarity` where it is there.
+        Both columns as strings, memory-mapped.
 
     Raises:
         FileNotFoundError: No such file.
-        InputError: No Parquet, a missing column, or one of another type.
+        InputError: A missing column, one of another type, or a file that cannot be read.
     """
-    advice = "Mine the pairs again (`twhin-hf network mine`)."
-    table = read_parquet(Path(path))
-    # Of names that are not UTF-8 Arrow gives a UnicodeError.
-    with reading(path, advice, (UnicodeError,)):
-        found = table.column_names
-    for name in PAIR_SCHEMA.names[:2]:
-        if name not in found:
-            raise InputError(
-                f"{path} has the columns {', '.join(found) or 'none'}; needed are "
-                f"anchor_id and positive_id. {advice}"
-            )
-        kind = table.schema.field(name).type
-        if not (
-            pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
-        ):
-            raise InputError(
-                f"{path}: column {name!r} is of type {kind}; needed are strings or integers. "
-                f"{advice}"
-            )
-        ids = table[name].cast(pa.string())
-        table = table.set_column(found.index(name), name, ids)
-    return table
+    schema = pa.schema(dict.fromkeys(PAIR_SCHEMA.names[:2], pa.string()))
+    with open_engine(memory_limit, temp_directory=directory) as engine, read_errors(source):
+        table = read_table(source, schema.names, connection=engine, option="")
+        blocks = table_batches(table, _ROWS_PER_BLOCK, directory)
+        return open_mapped_table(mapped_table((block.cast(schema) for block in blocks), schema))
 
 
 class NeighbourTable(NamedTuple):
@@ -141,7 +134,7 @@ def write_pairs(
                 writer.write_table(pairs)
                 counts["num_pairs"] += len(pairs)
         if not counts["num_pairs"]:
-            raise InputError(_explain_no_pairs(counts, options))
+            raise InputError(_explain_no_pairs(counts, options), faq="no-pairs")
     counts["repeated"] = int((proposed >= 0).sum()) - counts["num_pairs"]
     return {**counts, "posts_in_pairs": int(in_pair.sum())}
 

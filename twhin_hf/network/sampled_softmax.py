@@ -110,24 +110,54 @@ def train_softmax_batch(
     users, posts, relations = tables.vectors.values()
     lhs = schedule.lhs.index_select(0, step.edges).long()
     rhs = schedule.rhs.index_select(0, step.edges).long()
-    chunks = (-1, min(schedule.chunk, len(lhs)))
-    user_vectors, post_vectors = users.index_select(0, lhs), posts.index_select(0, rhs)
-    batch = (
-        (user_vectors + relations[step.relation]).unflatten(0, chunks),
-        post_vectors.unflatten(0, chunks),
+    gradients, loss = step_gradients(
+        users.index_select(0, lhs),
+        posts.index_select(0, rhs),
+        relations[step.relation],
+        log_counts.index_select(0, step.edges),
+        (lhs, rhs),
+        chunk=schedule.chunk,
+        l2=l2,
+        measure=step.measure,
     )
-    counts = log_counts.index_select(0, step.edges).view(chunks)
-    logits = softmax_logits(*batch, counts, lhs.view(chunks), rhs.view(chunks))
-    loss = softmax_loss(logits).item() / len(lhs) if step.measure else None
-    for_users, for_posts = softmax_gradients(logits, *batch)
-    # Before the updates, which overwrite the gradients.
-    for_relation = for_users.sum(0, keepdim=True).add_(
-        relations[step.relation], alpha=l2 * len(lhs)
-    )
-    for side, rows, gradient in (
-        ("users", lhs, for_users.add_(user_vectors, alpha=l2)),
-        ("posts", rhs, for_posts.add_(post_vectors, alpha=l2)),
-        ("relations", step.relation, for_relation),
-    ):
-        tables.update(side, rows, gradient, learning_rate)
+    rows = {"users": lhs, "posts": rhs, "relations": step.relation}
+    for (side, chosen), gradient in zip(rows.items(), gradients, strict=True):
+        tables.update(side, chosen, gradient, learning_rate)
     return loss
+
+
+def step_gradients(
+    users: Tensor,
+    posts: Tensor,
+    relation: Tensor,
+    log_counts: Tensor,
+    rows: tuple[Tensor, Tensor],
+    *,
+    chunk: int,
+    l2: float,
+    measure: bool,
+) -> tuple[tuple[Tensor, Tensor, Tensor], float | None]:
+    """Gradients of the loss of some edges of one relation, wherever their vectors come from.
+
+    Args:
+        users: Vectors of their users, `[edges, dimension]`.
+        posts: Vectors of their posts, `[edges, dimension]`.
+        relation: Vector of their relation, `[1, dimension]`.
+        log_counts: Of their posts, `[edges]`.
+        rows: Users and posts, each int64 `[edges]`: which of them are the same.
+        chunk: Edges whose posts are each other's candidates.
+        l2: Weight of half the squared lengths of an edge's three vectors.
+        measure: Whether to compute the loss.
+
+    Returns:
+        Gradients for users and posts, each `[edges, dimension]`, and for the relation,
+        `[1, dimension]`; and the mean cross entropy of an edge, where it is measured.
+    """
+    lhs, rhs = rows
+    chunks = (-1, min(chunk, len(lhs)))
+    batch = ((users + relation).unflatten(0, chunks), posts.unflatten(0, chunks))
+    logits = softmax_logits(*batch, log_counts.view(chunks), lhs.view(chunks), rhs.view(chunks))
+    loss = softmax_loss(logits).item() / len(lhs) if measure else None
+    for_users, for_posts = softmax_gradients(logits, *batch)
+    for_relation = for_users.sum(0, keepdim=True).add_(relation, alpha=l2 * len(lhs))
+    return (for_users.add_(users, alpha=l2), for_posts.add_(posts, alpha=l2), for_relation), loss

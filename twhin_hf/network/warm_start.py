@@ -12,11 +12,9 @@ import numpy as np
 import scipy.sparse
 from threadpoolctl import threadpool_limits
 
-_DEGREE_POWER = (
-    0.3  # 0.5 would be the symmetric normalisation; 0.3 ranked best on two logs of three
-)
-_MEAN_SCORE = 4.0  # of a training edge: logits between flat and saturated
-_OVERSAMPLES, _ITERATIONS = 16, 2
+DEGREE_POWER = 0.3  # 0.5 would be the symmetric normalisation; 0.3 ranked best on two logs of three
+MEAN_SCORE = 4.0  # of a training edge: logits between flat and saturated
+OVERSAMPLES, ITERATIONS = 16, 2
 
 
 def svd_vectors(
@@ -49,7 +47,7 @@ def svd_vectors(
     matrix = scipy.sparse.csr_matrix((np.ones(len(lhs), np.float32), (lhs, rhs)), shape=shape)
     by_user, by_post = (
         scipy.sparse.diags_array(
-            np.maximum(np.bincount(ids, minlength=count), 1).astype(np.float32) ** -_DEGREE_POWER
+            np.maximum(np.bincount(ids, minlength=count), 1).astype(np.float32) ** -DEGREE_POWER
         )
         for ids, count in ((lhs, shape[0]), (rhs, shape[1]))
     )
@@ -58,8 +56,8 @@ def svd_vectors(
         left, values, right = randomized_svd(
             (by_user @ matrix @ by_post).tocsr(),
             rank,
-            n_oversamples=_OVERSAMPLES,
-            n_iter=_ITERATIONS,
+            n_oversamples=OVERSAMPLES,
+            n_iter=ITERATIONS,
             power_iteration_normalizer="QR",
             random_state=seed,
         )
@@ -70,7 +68,7 @@ def svd_vectors(
     # The mean score of a training edge is a sum over the matrix: no sample, no second pass.
     mean = max(float(np.vdot(matrix @ posts, users)) / len(lhs), 1e-6)
     balance = np.sqrt(np.square(posts).mean() / np.square(users).mean())
-    scale = np.sqrt(_MEAN_SCORE / mean)
+    scale = np.sqrt(MEAN_SCORE / mean)
     users *= scale * np.sqrt(balance)
     posts *= scale / np.sqrt(balance)
     return users, posts

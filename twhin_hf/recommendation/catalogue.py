@@ -78,7 +78,8 @@ def catalogue(posts: pa.Table, network: Network) -> tuple[list[str], list[str]]:
     if len(without) == network.num_posts:
         raise InputError(
             f"none of the network's {network.num_posts:,} posts is among the {len(ids):,} posts, "
-            f"as {without[0]!r}; give the posts that it was embedded from"
+            f"as {without[0]!r}; give the posts that it was embedded from",
+            faq="unknown-posts",
         )
     if without:
         logger.warning("%s posts of the network have no text", f"{len(without):,}")

@@ -111,7 +111,8 @@ def fit_parameters(given: Observed, config: RecommendationConfig) -> Fitted:
         raise InputError(
             "the network has seen every engagement of the log. Some must be left to choose and to "
             "calibrate by: embed it with --holdout 0.01 or more, and without the validation posts "
-            "(`twhin-hf split`)."
+            "(`twhin-hf split`).",
+            faq="unseen-engagements",
         )
     train = _at_most(train, config.max_records, rng)
     maps, normalize, figures = _projections(given, train, config)

@@ -141,7 +141,8 @@ class EngagementModel:
         if network.engagements is None:
             raise InputError(
                 "this network folder holds no engagements (an earlier version wrote it); embed "
-                "the network again"
+                "the network again",
+                faq="old-network",
             )
         loaded = encoder if isinstance(encoder, TextEncoder) else load_text_encoder(str(encoder))
         ids, texts = catalogue(posts, network)
@@ -850,7 +851,8 @@ class EngagementModel:
             raise InputError(
                 f"{len(unknown):,} of {len(rows):,} users are unknown ({users[int(unknown[0])]!r} "
                 "for one). Add what they engaged with by add_engagements, or give vectors= what "
-                "fold_in makes of it; fold_in of an empty history is what holds for anybody."
+                "fold_in makes of it; fold_in of an empty history is what holds for anybody.",
+                faq="unknown-users",
             )
         return rows
 

@@ -187,5 +187,6 @@ def check_finite(name: str, values: np.ndarray) -> None:
     if bad:
         raise InputError(
             f"{bad:,} of {len(values):,} rows of the {name} hold NaN or infinity. "
-            "Check the training that made them; the evaluation needs finite numbers."
+            "Check the training that made them; the evaluation needs finite numbers.",
+            faq="not-finite",
         )

@@ -96,7 +96,9 @@ def export(config: ExportConfig, output: str | Path) -> Comparison:
                 f"the vectors of {config.model} as {config.format} in {config.precision} have a "
                 f"cosine of {found.min_cosine:.4f} with PyTorch's at worst and "
                 f"{found.mean_cosine:.4f} on average; {told['required_cosine']} is needed at "
-                "worst. Nothing was written" + ("; export it without int8." if config.int8 else ".")
+                "worst. Nothing was written"
+                + ("; export it without int8." if config.int8 else "."),
+                faq="export-differs",
             )
         told |= {"comparison": found._asdict() | {"threads": torch.get_num_threads()}}
         write_json(folder / EXPORT_NAME, told)

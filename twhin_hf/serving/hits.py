@@ -39,5 +39,6 @@ def check_queries(queries: np.ndarray, dimension: int, k: int, place: object) ->
     if queries.ndim != 2 or queries.shape[1] != dimension:
         raise InputError(
             f"The queries are of shape {list(queries.shape)} and the vectors of {place} have "
-            f"{dimension} dimensions: embed the queries with the model and pooling of the vectors."
+            f"{dimension} dimensions: embed the queries with the model and pooling of the vectors.",
+            faq="vectors-of-another-model",
         )

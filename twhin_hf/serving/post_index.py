@@ -32,6 +32,8 @@ def load_post_index(path: str | Path, model: EngagementModel) -> VectorIndex:
         told = f"those of another fit ({made_by[0][:12]})" if made_by else "of no known model"
         raise InputError(
             f"{path} holds vectors that are {told}, and the model is {model.fingerprint[:12]}: "
-            "write the model's (`twhin-hf recommend --write_vectors FILE`) and build the index anew"
+            "write the model's (`twhin-hf recommend --write_vectors FILE`) and build the index "
+            "anew",
+            faq="vectors-of-another-model",
         )
     return index

@@ -192,7 +192,8 @@ def check_same_model(
         raise InputError(
             f"The vectors of {place} were made with {_model(made_with)}, and the model given is "
             f"{_model(wanted)}: those of different models cannot be compared. Give that model, or "
-            "embed the posts with this one."
+            "embed the posts with this one.",
+            faq="vectors-of-another-model",
         )
 
 
@@ -223,7 +224,8 @@ def check_same_vectors(
     if said:
         raise InputError(
             f"{place} and {other} hold vectors made differently: {'; '.join(said)}. Give the same "
-            "options, or another output."
+            "options, or another output.",
+            faq="vectors-of-another-model",
         )
 
 

@@ -7,6 +7,7 @@ options, so that a part of other posts or of another model is never taken for on
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -16,7 +17,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ from twhin_hf.files import new_file
 from twhin_hf.loading.fingerprint import model_fingerprint
 from twhin_hf.loading.joined import pooling_parts
 from twhin_hf.loading.places import check_place
+from twhin_hf.processes import Workers, local_rank
 from twhin_hf.run_file import run_metadata, with_earlier
 from twhin_hf.run_folder import lock_folder
 from twhin_hf.scratch import scratch_folder
@@ -88,6 +90,7 @@ def embed_posts(
     record: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     add: bool = False,
+    workers: Workers | None = None,
     progress: bool = True,
 ) -> PostVectorsReport:
     """Writes the vectors of posts, in the order of the posts.
@@ -109,6 +112,8 @@ def embed_posts(
         overwrite: Replace the output where it is there.
         add: Where the output is there, write the vectors of posts that it does not have behind
             those it has. A post that is in it keeps its vector, whatever its text is now.
+        workers: Embed the parts, each with its own model, in place of `config.processes`; they
+            must see the folder of the output.
         progress: Shows a progress bar.
 
     Raises:
@@ -152,7 +157,7 @@ def embed_posts(
         with Progress(disable=not progress) as bar:
             task = bar.add_task("Embedding", total=sum(part.size for part in missing))
             source = read.cache_files[0]["filename"] if missing else ""
-            for part in _embed_parts(missing, source, config):
+            for part in _embed_parts(missing, source, config, workers):
                 bar.advance(task, part.size)
         if parts:
             before = [output] if adds else []
@@ -191,32 +196,95 @@ class _Embedder:
 
     def write(self, part: _Part) -> _Part:
         block = self.posts[part.start : part.stop]
-        found = self.model.encode(
-            block["text"].to_pylist(),
-            batch_size=self.config.batch_size,
-            max_length=self.config.max_length,
-            # Left out, it is as the model's config says.
-            normalize_embeddings=self.config.normalize or None,
-            pooling=self.config.pooling,
-        )
-        vectors = np.asarray(found)
-        largest = float(np.abs(vectors).max())
-        if not np.isfinite(largest):
-            raise InputError(
-                f"{self.config.model} gives vectors that are not finite; check its training."
-            )
-        if self.config.float16:
-            if largest > float(np.finfo(np.float16).max):
-                raise InputError(
-                    f"{self.config.model} gives numbers up to {largest:g}, which float16 cannot "
-                    "hold; normalize the vectors, or write float32."
-                )
-            vectors = vectors.astype(np.float16)
+        vectors = _encode(self.model, block["text"].to_pylist(), self.config)
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
         table = pa.table({"post_id": block["post_id"], "embedding": column})
         with new_file(part.path) as partial:
             pq.write_table(table, partial, use_dictionary=False)
         return part
+
+
+def _encode(model: Any, texts: list[str], config: PostVectorsConfig) -> np.ndarray:
+    """The vectors of texts, `[num_texts, dimension]`."""
+    found = model.encode(
+        texts,
+        batch_size=config.batch_size,
+        max_length=config.max_length,
+        # Left out, it is as the model's config says.
+        normalize_embeddings=config.normalize or None,
+        pooling=config.pooling,
+    )
+    vectors = np.asarray(found)
+    largest = float(np.abs(vectors).max())
+    if not np.isfinite(largest):
+        raise InputError(
+            f"{config.model} gives vectors that are not finite; check its training.",
+            faq="not-finite",
+        )
+    if config.float16:
+        if largest > float(np.finfo(np.float16).max):
+            raise InputError(
+                f"{config.model} gives numbers up to {largest:g}, which float16 cannot "
+                "hold; normalize the vectors, or write float32."
+            )
+        vectors = vectors.astype(np.float16)
+    return vectors
+
+
+@functools.cache
+def _cached_encoder(config: PostVectorsConfig) -> Any:
+    device = _device(pick_device(config.device), local_rank())
+    return load_encoder(config.model, config.revision, device, config.pooling)
+
+
+def encode_batches(
+    batches: Iterable[pa.RecordBatch], config: PostVectorsConfig
+) -> Iterator[pa.RecordBatch]:
+    """The vectors of batches of posts, for Spark's `mapInArrow` and the like.
+
+    A process loads the model once, whatever the number of batches and partitions.
+
+    Args:
+        batches: With a column `text` of strings, none of them null. All other columns, such as
+            `post_id`, are passed on.
+        config: The model, and how; its `processes` are of no account.
+
+    Yields:
+        The other columns and `embedding`, lists of float32 (float16 is for Parquet alone: Spark
+        has no such type).
+
+    Raises:
+        InputError: `config.float16`, no text in a row, vectors that are not finite, a model that
+            cannot be loaded.
+
+    Example:
+        Each executor needs this package and the model; `text` is read, `post_id` goes with it::
+
+            config = PostVectorsConfig("model")
+            vectors = posts.select("post_id", "text").mapInArrow(
+                partial(encode_batches, config=config), "post_id string, embedding array<float>"
+            )
+            vectors.write.parquet("vectors")
+    """
+    if config.float16:
+        raise InputError("Spark has no float16: leave float16 out, and write float32.")
+    for batch in batches:
+        texts = batch.column("text")
+        if texts.null_count:
+            raise InputError(
+                f"{texts.null_count:,} of {len(texts):,} posts have no text; leave them out before "
+                "(`where text is not null`)."
+            )
+        others = batch.drop_columns(["text"])
+        if len(batch):
+            vectors = _encode(_cached_encoder(config), texts.to_pylist(), config)
+            offsets = np.arange(len(batch) + 1, dtype=np.int32) * vectors.shape[1]
+            column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.ravel()))
+        else:
+            column = pa.array([], pa.list_(pa.float32()))
+        yield pa.RecordBatch.from_arrays(
+            [*others.columns, column], [*others.schema.names, "embedding"]
+        )
 
 
 _embedder: _Embedder | None = None
@@ -244,8 +312,23 @@ def _write_part(part: _Part) -> _Part:
     return _embedder.write(part)
 
 
-def _embed_parts(parts: list[_Part], posts: str, config: PostVectorsConfig) -> Iterator[_Part]:
+@functools.cache
+def _worker_embedder(config: PostVectorsConfig, posts: str) -> _Embedder:
+    """That of a process of a launcher, or of Spark."""
+    return _Embedder(config, posts, _device(pick_device(config.device), local_rank()))
+
+
+def _write_on_worker(config: PostVectorsConfig, posts: str, part: _Part) -> _Part:
+    return _worker_embedder(config, posts).write(part)
+
+
+def _embed_parts(
+    parts: list[_Part], posts: str, config: PostVectorsConfig, workers: Workers | None
+) -> Iterator[_Part]:
     if not parts:
+        return
+    if workers is not None:
+        yield from workers.map(functools.partial(_write_on_worker, config, posts), parts)
         return
     if config.processes == 1:
         yield from map(_Embedder(config, posts, pick_device(config.device)).write, parts)
@@ -259,9 +342,9 @@ def _embed_parts(parts: list[_Part], posts: str, config: PostVectorsConfig) -> I
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(
         config.processes, context, _start_worker, (config, posts, devices)
-    ) as workers:
+    ) as pool:
         try:
-            yield from workers.map(_write_part, parts)
+            yield from pool.map(_write_part, parts)
         except BaseException:
             # A signal does not wait for parts under way: they are written whole, or made again.
             for worker in set(multiprocessing.active_children()) - others:

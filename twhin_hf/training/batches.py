@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from torch.utils.data import Sampler
 
 from twhin_hf.data.language_sampling import resample_languages
 from twhin_hf.errors import InputError
+from twhin_hf.id_rows import rows_of_ids
+from twhin_hf.mapped import mapped_array
+from twhin_hf.network.engagements import pair_keys
 from twhin_hf.training.network_targets import EngagedUsers, NetworkTargets, PostVectors
 
 
@@ -72,6 +76,16 @@ class PostBatches(TorchDataset):
         draws, rows = np.divmod(np.asarray(keys, np.int64), len(self))
         return self.batch(rows, draws)
 
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each post, `[len]`."""
+        column = self.tokenized.select_columns("input_ids")[:].column("input_ids")
+        return pc.list_value_length(column).to_numpy()
+
+    def num_tokens(self, keys: np.ndarray) -> np.ndarray:
+        """Tokens that some keys bring, `[len(keys)]`."""
+        return self.lengths[keys % len(self)]
+
     def batch(self, rows: np.ndarray, draws: np.ndarray) -> PostBatch:
         """The posts of some rows, with what a network says of them."""
         batch = self.posts_of(rows, draws)
@@ -98,15 +112,12 @@ class PairBatches(TorchDataset):
 
     Args:
         posts: The posts.
-        pairs: int64 `[num_pairs, 2]`, rows of anchors and positives.
+        pairs: Int `[num_pairs, 2]`, rows of anchors and positives.
     """
 
     def __init__(self, posts: PostBatches, pairs: np.ndarray):
         self.posts, self.pairs = posts, pairs
-        both_ways = np.concatenate([pairs, pairs[:, ::-1]])
-        both_ways = np.unique(both_ways, axis=0)
-        self.positives = both_ways[:, 1]
-        self.offsets = np.searchsorted(both_ways[:, 0], np.arange(len(posts) + 1))
+        self.offsets, self.positives = known_pairs(pairs, len(posts))
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -116,11 +127,15 @@ class PairBatches(TorchDataset):
 
     def __getitems__(self, keys: Sequence[int]) -> PostBatch:
         draws, rows = np.divmod(np.asarray(keys, np.int64), len(self))
-        post_rows = self.pairs[rows].T.reshape(-1)
+        post_rows = self.pairs[rows].T.reshape(-1).astype(np.int64)
         # Anchor and positive of a pair are two draws.
         batch = self.posts.batch(post_rows, np.concatenate([2 * draws, 2 * draws + 1]))
         batch.positive_ids = self.known_positives(post_rows)
         return batch
+
+    def num_tokens(self, keys: np.ndarray) -> np.ndarray:
+        """Tokens that some keys bring, `[len(keys)]`."""
+        return self.posts.lengths[self.pairs[keys % len(self)]].sum(axis=1)
 
     def known_positives(self, rows: np.ndarray) -> np.ndarray:
         """Positives of some posts in either direction, `[len(rows), most]`, filled up with -1."""
@@ -128,7 +143,47 @@ class PairBatches(TorchDataset):
         columns = np.arange(counts.max())
         there = columns < counts[:, None]
         places = np.minimum(self.offsets[rows, None] + columns, len(self.positives) - 1)
-        return np.where(there, self.positives[places], -1)
+        return np.where(there, self.positives[places].astype(np.int64), -1)
+
+
+def known_pairs(pairs: np.ndarray, num_posts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Who is a pair with whom, in either direction and each once, in memory-mapped arrays.
+
+    Args:
+        pairs: Int `[num_pairs, 2]`, rows of posts.
+        num_posts: Number of posts.
+
+    Returns:
+        int64 `[num_posts + 1]` and int32 `[num_distinct]`: those of post i, rising, are
+        `positives[offsets[i] : offsets[i + 1]]`.
+
+    Example:
+        >>> offsets, positives = known_pairs(np.array([[0, 2], [2, 0], [2, 1]]), 3)
+        >>> offsets.tolist(), positives.tolist()
+        ([0, 1, 2, 4], [2, 2, 0, 1])
+    """
+    keys = mapped_array(2 * len(pairs), np.int64)
+    for block in _blocks(len(pairs)):
+        one, other = pairs[block].T
+        keys[2 * block.start : 2 * block.stop : 2] = pair_keys(one, other)
+        keys[2 * block.start + 1 : 2 * block.stop : 2] = pair_keys(other, one)
+    keys.sort()
+    counts, positives = np.zeros(num_posts + 1, np.int64), mapped_array(len(keys), np.int32)
+    num_distinct, last = 0, -1
+    for block in _blocks(len(keys)):
+        distinct = np.unique(keys[block])
+        distinct = distinct[int(distinct[0] == last) :]
+        last = int(keys[block.stop - 1])
+        owners, sizes = np.unique(distinct >> 32, return_counts=True)
+        counts[owners + 1] += sizes
+        positives[num_distinct : num_distinct + len(distinct)] = distinct & 0xFFFFFFFF
+        num_distinct += len(distinct)
+    return np.cumsum(counts), positives[:num_distinct]
+
+
+def _blocks(length: int) -> Iterator[slice]:
+    for start in range(0, length, LanguageSampler.BLOCK):
+        yield slice(start, min(start + LanguageSampler.BLOCK, length))
 
 
 def posts_of_keys(batches: Any, keys: Sequence[int]) -> list[str]:
@@ -156,8 +211,8 @@ def pair_rows(posts: Dataset, pairs: pa.Table, max_missing: float = 0.0) -> tupl
         max_missing: The share of pairs that may lack a post.
 
     Returns:
-        int64 `[num_pairs, 2]`, and how many pairs were left out because a post of theirs is not
-        there.
+        int32 `[num_pairs, 2]`, memory-mapped, and how many pairs were left out because a post of
+        theirs is not there.
 
     Raises:
         InputError: A missing column, no pairs, too many pairs without their posts.
@@ -166,23 +221,26 @@ def pair_rows(posts: Dataset, pairs: pa.Table, max_missing: float = 0.0) -> tupl
     if missing:
         raise InputError(f"pairs have the columns {pairs.column_names}; {missing} are needed")
     ids = posts.select_columns("post_id").with_format("arrow")[:].column("post_id")
-    ids = ids.cast(pa.string())
-    anchors, positives = (
-        pc.index_in(pairs.column(name).cast(pa.string()), ids).fill_null(-1).to_numpy()
-        for name in ("anchor_id", "positive_id")
-    )
-    rows = np.stack([anchors, positives], axis=1).astype(np.int64)
-    found = (rows >= 0).all(axis=1)
+    rows = mapped_array((len(pairs), 2), np.int32)
+    found = np.ones(len(pairs), bool)
+    for side, name in enumerate(("anchor_id", "positive_id")):
+        rows[:, side] = rows_of_ids(pairs.column(name), ids)
+        found &= rows[:, side] >= 0
     left_out = int((~found).sum())
     if left_out > max_missing * len(rows):
-        name = pairs.column("anchor_id" if anchors[~found][0] < 0 else "positive_id")
+        first = int(np.argmin(found))
+        name = "anchor_id" if rows[first, 0] < 0 else "positive_id"
         raise InputError(
             f"{left_out:,} of {len(rows):,} pairs name a post that is not among the posts, as "
-            f"{name.filter(pa.array(~found))[0].as_py()!r}; give the posts that were mined"
+            f"{pairs.column(name)[first].cast(pa.string()).as_py()!r}; give the posts that were "
+            "mined"
         )
     if not found.any():
-        raise InputError("there are no pairs; mine some with a lower similarity or more neighbours")
-    return rows[found], left_out
+        raise InputError(
+            "there are no pairs; mine some with a lower similarity or more neighbours",
+            faq="no-pairs",
+        )
+    return (rows[found] if left_out else rows), left_out
 
 
 class LanguageSampler(Sampler[int]):
@@ -212,7 +270,8 @@ class LanguageSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self.seed, self.epoch])
         rows = resample_languages(self.languages, self.exponent, rng, self.size)
-        draws = self.epoch * self.size + np.arange(self.size)
-        keys = draws * len(self.languages) + rows
-        for start in range(0, len(keys), self.BLOCK):
-            yield from keys[start : start + self.BLOCK].tolist()
+        first = self.epoch * self.size
+        for start in range(0, self.size, self.BLOCK):
+            block = rows[start : start + self.BLOCK].astype(np.int64)
+            draws = first + start + np.arange(len(block))
+            yield from (draws * len(self.languages) + block).tolist()

@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 
 from twhin_hf.errors import InputError
 from twhin_hf.training.batches import LanguageSampler, PostBatch
+from twhin_hf.training.streaming import StreamSampler
 
 
 class BatchSource(NamedTuple):
@@ -26,7 +27,7 @@ class BatchSource(NamedTuple):
 
     name: str
     batches: Any
-    sampler: LanguageSampler
+    sampler: LanguageSampler | StreamSampler
     proportion: float = 1.0
 
 
@@ -47,10 +48,19 @@ class MixedBatches(TorchDataset):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: Sequence[int]) -> PostBatch:
-        own_keys, sources = np.divmod(np.asarray(keys, np.int64), len(self.sources))
+        source, own_keys = self._source_of(np.asarray(keys, np.int64))
+        return source.__getitems__(own_keys)
+
+    def num_tokens(self, keys: np.ndarray) -> np.ndarray:
+        """Tokens that the keys of a batch bring, `[len(keys)]`."""
+        source, own_keys = self._source_of(keys)
+        return source.num_tokens(own_keys)
+
+    def _source_of(self, keys: np.ndarray) -> tuple[Any, np.ndarray]:
+        own_keys, sources = np.divmod(keys, len(self.sources))
         if (sources != sources[0]).any():
             raise InputError("a batch mixes sources; batches must be as large as the sampler's")
-        return self.sources[sources[0]].__getitems__(own_keys)
+        return self.sources[sources[0]], own_keys
 
 
 class MixedSampler(Sampler[int]):

@@ -6,17 +6,19 @@ import logging
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import Dataset
 
 from twhin_hf.errors import InputError
+from twhin_hf.id_rows import rows_of_ids
 from twhin_hf.network.engagements import pair_keys
-from twhin_hf.network.folder import Network, row_blocks
+from twhin_hf.network.folder import Network
+from twhin_hf.network.tensor_files import row_blocks
 from twhin_hf.training.masking import mix, random_numbers
 from twhin_hf.training.packing import positions_in_posts
 
 logger = logging.getLogger(__name__)
+
+_BLOCK = 65_536
 
 USERS_STREAM = 3
 """Of `random_numbers`, beside those of the masking."""
@@ -96,14 +98,14 @@ class NetworkTargets:
         self.max_users_per_post, self.num_targets = max_users_per_post, num_targets
         self.has_engagements, self.has_vectors = engagements, vectors
         ids = posts.select_columns("post_id").with_format("arrow")[:].column("post_id")
-        found = pc.index_in(ids.cast(pa.string()), network.post_ids)
-        self.network_rows = found.fill_null(-1).to_numpy().astype(np.int64)
+        self.network_rows = rows_of_ids(ids, network.post_ids)
         self.num_posts, self.num_known = len(posts), int((self.network_rows >= 0).sum())
         if not self.num_known:
             raise InputError(
                 f"none of the {len(posts):,} posts is in the network, which has "
                 f"{network.num_posts:,} others, as {str(network.post_ids[0])!r}; give the network "
-                "that was embedded from engagements with these posts"
+                "that was embedded from engagements with these posts",
+                faq="unknown-posts",
             )
         if self.num_known < len(posts):
             logger.warning(
@@ -219,32 +221,35 @@ def user_statistics(network: Network) -> tuple[np.ndarray, np.ndarray]:
 
 
 def content_ids(posts: Dataset) -> np.ndarray:
-    """A number for each post's tokens: the first row that has the same.
+    """A number for each post's tokens, which copies share: a hash of 63 bits.
+
+    Of a billion posts some might be taken for copies by mistake, with a chance of one in twenty.
 
     Args:
         posts: With `input_ids`.
 
     Returns:
-        int64 `[num_posts]`.
+        int64 `[num_posts]`, none below 0.
     """
-    ids = posts.select_columns("input_ids").with_format("arrow")[:].column("input_ids")
-    ids = ids.combine_chunks()
-    tokens, offsets = ids.flatten().to_numpy(), ids.offsets.to_numpy().astype(np.int64)
-    offsets = offsets - offsets[0]
-    lengths = np.diff(offsets)
-    positions = positions_in_posts(lengths)
-    # A hash of 64 bits: of a billion posts some two might be taken for copies by mistake.
-    placed = (positions.astype(np.uint64) << np.uint64(32)) + tokens.astype(np.uint64)
-    hashes = np.add.reduceat(mix(mix(placed + np.uint64(1))), offsets[:-1])
-    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    return first[inverse].astype(np.int64)
+    column = posts.select_columns("input_ids").with_format("arrow")
+    found = np.empty(len(posts), np.int64)
+    for start in range(0, len(posts), _BLOCK):
+        ids = column[start : start + _BLOCK].column("input_ids").combine_chunks()
+        lengths = np.diff(ids.offsets.to_numpy())
+        positions = positions_in_posts(lengths).astype(np.uint64)
+        tokens = ids.flatten().to_numpy().astype(np.uint64)
+        placed = mix(mix((positions << np.uint64(32)) + tokens + np.uint64(1)))
+        hashes = np.add.reduceat(placed, np.cumsum(lengths) - lengths)
+        found[start : start + len(lengths)] = hashes >> np.uint64(1)
+    return found
 
 
 def _check_engagements(network: Any) -> None:
     if network.engagements is None:
         raise InputError(
             "this network folder holds no engagements (an earlier version wrote it); embed the "
-            "network again, or set engagement_weight to 0"
+            "network again, or set engagement_weight to 0",
+            faq="old-network",
         )
     if network.num_users < 2:
         raise InputError(

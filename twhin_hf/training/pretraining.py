@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from accelerate.utils import DynamoBackend
 from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
@@ -28,14 +30,21 @@ from transformers.trainer_utils import EvalLoopOutput, SchedulerType, unwrap_pef
 from twhin_hf.data.tokenization import tokenize_posts
 from twhin_hf.errors import InputError
 from twhin_hf.files import write_json
-from twhin_hf.modeling.packed_attention import attention_dropout, packed_attention_backend
+from twhin_hf.modeling.packed_attention import (
+    attention_dropout,
+    has_windows,
+    packed_attention_backend,
+    wants_flat_rows,
+)
 from twhin_hf.modeling.sentence_transformer_files import write_sentence_transformer_files
 from twhin_hf.modeling.settings import HEAD_NAMES, OBJECTIVES
+from twhin_hf.training.balancing import BalancedSampler
 from twhin_hf.training.chance_warning import ChanceWarning, keys_of_batch
 from twhin_hf.training.collapse import CollapseWarning, alignment, mean_cosine, uniformity
 from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.held_out import HeldOutFigures, held_out_outputs, own_batches
 from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler
+from twhin_hf.training.muon import WithMuon, hidden_matrices
 from twhin_hf.training.processor import fast_products, kept_memory
 from twhin_hf.training.progress import TrainingProgress
 from twhin_hf.training.publishing import PublishingMixin
@@ -48,6 +57,7 @@ LOGGED_NAMES = (
     "mlm_loss",
     *(f"{name}_{figure}" for name in HEAD_NAMES for figure in ("loss", "accuracy")),
 )
+GPU_WORKERS = 4
 OBJECTIVE_NAMES = {"mlm": "MLM", "tpp": "TPP"}
 """How objectives are written, where it is not their own name."""
 
@@ -59,18 +69,30 @@ class PretrainingConfig(TrainingArguments):
     Args:
         logging_steps: Steps between two log entries.
         remove_unused_columns: Must be false: batches are no columns of a data set.
+        logging_nan_inf_filter: Let Trainer look at the loss of every step, for which a GPU has to
+            be waited for; the logged loss leaves out what is no number without it too.
+        optim: Optimizer; the fused one leaves out a bad step without being waited for.
+        dataloader_num_workers: Processes that prepare batches (default: 4 with a GPU, where they
+            are ready when it is; none without).
         dataloader_drop_last: Drop the last, short batch: it has fewer negatives.
         max_length: Maximum sequence length; longer texts are truncated (paper: 128).
         row_length: Tokens per packed row; 0 turns packing off and pads instead.
         mlm_probability: Share of the tokens to predict.
+        optim_matrices: Optimizer of the matrices of the encoder's layers: optim's, or muon, which
+            needs far fewer steps from scratch; embeddings, heads and vectors keep optim.
         head_learning_rate: Peak learning rate of the heads (default: that of the encoder).
-        cached_rows: Rows of a batch whose activations are held at once (cached gradients); 0 holds
-            all. Lets batches fit that are too large for the memory, for one more forward pass.
+        contrastive_batch_size: Pairs (or posts) of all processes that the losses compare at once,
+            where they are more than per_device_train_batch_size, which then says how many go
+            through the encoder at once (cached gradients). For one more forward pass, 4,096 pairs
+            take about the memory of 256.
         num_negatives: Negatives per translation pair; contrastive takes the batch's other texts.
         eval_block_size: Pairs that a loss over a batch (social, contrastive) compares with each
             other in evaluation: eval_loss does not depend on per_device_eval_batch_size.
         upsample_languages: Draw every pair of languages as often as the largest one.
         dataset_num_proc: Processes that tokenize the texts.
+        torch_compile: Compile the encoder. Its shapes may differ: after the second batch no other
+            is compiled. `torch_compile_mode reduce-overhead` records a CUDA graph for each length
+            of batch, of which there are few where backends take flat rows.
         on_bad_step: What to do where the loss or gradient is no finite number, or has grown too
             much: stop the training, or skip the step. Ids of its posts go to bad_steps.jsonl.
         max_grad_growth: Gradient norm that counts as a bad step, as a multiple of the median of the
@@ -82,16 +104,21 @@ class PretrainingConfig(TrainingArguments):
 
     logging_steps: float = 50
     remove_unused_columns: bool = False
+    logging_nan_inf_filter: bool = False
+    optim: str = "adamw_torch_fused"
+    dataloader_num_workers: int | None = None  # type: ignore[assignment]
     dataloader_drop_last: bool = True
     max_length: int = 128
     row_length: int = 128
     mlm_probability: float | None = 0.15
+    optim_matrices: Literal["optim", "muon"] = "optim"
     head_learning_rate: float | None = None
-    cached_rows: int = 0
+    contrastive_batch_size: int | None = None
     num_negatives: int = 1
     eval_block_size: int = 128
     upsample_languages: bool = False
     dataset_num_proc: int | None = None
+    torch_compile: bool = False
     on_bad_step: Literal["stop", "skip"] = "stop"
     max_grad_growth: float | None = None
 
@@ -99,6 +126,11 @@ class PretrainingConfig(TrainingArguments):
         has_accelerator = torch.accelerator.is_available()
         # Else transformers refuses bf16 on a CPU, which it can do.
         self.use_cpu = self.use_cpu or not has_accelerator
+        if self.dataloader_num_workers is None:
+            self.dataloader_num_workers = 0 if self.use_cpu else GPU_WORKERS
+        if self.accelerator_config is None and not self.use_cpu:
+            # Else each copy of a batch waits for all that the GPU has been given before.
+            self.accelerator_config = {"non_blocking": self.dataloader_pin_memory}
         super().__post_init__()
         if not has_accelerator:
             self.dataloader_pin_memory = False
@@ -112,8 +144,16 @@ class PretrainingConfig(TrainingArguments):
                 f"row_length is {self.row_length} and max_length {self.max_length}; row_length "
                 "must be 0 or more, and max_length 3 or more (two special tokens and one other)"
             )
-        if self.cached_rows < 0:
-            raise InputError(f"cached_rows is {self.cached_rows}; it must be 0 (off) or more")
+        at_once = super().train_batch_size * self.world_size
+        if self.contrastive_batch_size is not None and (
+            self.contrastive_batch_size < at_once or self.contrastive_batch_size % at_once
+        ):
+            raise InputError(
+                f"contrastive_batch_size is {self.contrastive_batch_size}; it must be a multiple "
+                f"of the {at_once} that go through the encoder at once, which are "
+                f"per_device_train_batch_size ({self.per_device_train_batch_size}) of "
+                f"{self.world_size} process(es)"
+            )
         if self.head_learning_rate is not None and not self.head_learning_rate > 0:
             raise InputError(
                 f"head_learning_rate is {self.head_learning_rate}; it must be above 0, or left out"
@@ -123,6 +163,8 @@ class PretrainingConfig(TrainingArguments):
                 f"num_negatives is {self.num_negatives}; it must be 1 or more: of translations "
                 "alone nothing can be learnt"
             )
+        if self.optim_matrices not in ("optim", "muon"):
+            raise InputError(f"optim_matrices is {self.optim_matrices!r}; it must be optim or muon")
         if self.on_bad_step not in ("stop", "skip"):
             raise InputError(f"on_bad_step is {self.on_bad_step!r}; it must be stop or skip")
         if self.max_grad_growth is not None and not self.max_grad_growth > 1:
@@ -134,6 +176,13 @@ class PretrainingConfig(TrainingArguments):
                 f"eval_block_size is {self.eval_block_size}; it must be 2 or more: a pair alone "
                 "has no negatives"
             )
+
+    @property
+    def train_batch_size(self) -> int:
+        """Pairs (or posts) of a process whose losses are computed together."""
+        if self.contrastive_batch_size is None:
+            return super().train_batch_size
+        return self.contrastive_batch_size // self.world_size
 
 
 class PretrainingTrainer(StepChecksMixin, PublishingMixin):
@@ -163,23 +212,43 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         **kwargs: Any,
     ):
         size = args.train_batch_size * args.world_size
+        at_once = args.per_device_train_batch_size * max(1, args.n_gpu)
+        is_cached = args.train_batch_size > at_once
         for source in sources:
             if len(source.sampler) < size:
                 raise InputError(
                     f"{len(source.sampler):,} {source.name} do not fill one batch of {size:,}; "
-                    "lower per_device_train_batch_size, or bring more data"
+                    f"lower {'contrastive' if is_cached else 'per_device_train'}_batch_size, or "
+                    "bring more data",
+                    faq="batch-size",
                 )
+        if args.optim_matrices == "muon" and unwrap_peft_model(model) is not model:
+            raise InputError(
+                "optim_matrices is muon, and LoRA's matrices are no whole ones; set it to optim"
+            )
         model.set_attn_implementation(_attention_backend(model, args))
-        cast(Any, unwrap_peft_model(model)).cache_gradients(args.cached_rows or None)
+        blocks = args.train_batch_size // at_once if is_cached else None
+        cast(Any, unwrap_peft_model(model)).cache_gradients(blocks)
         self._data = {source.name: len(cast(Any, source.batches)) for source in sources}
         train: TorchDataset = sources[0].batches
         self._sampler: Sampler[int] = sources[0].sampler
         if len(sources) > 1:
             train = MixedBatches([source.batches for source in sources])
             self._sampler = MixedSampler(sources, size)
+        if args.world_size > 1:
+            self._sampler = BalancedSampler(
+                self._sampler, train, args.train_batch_size, args.world_size
+            )
         # Our data sets fetch a batch at once: it takes a batch where Trainer's takes a list.
         collate: Any = PackingCollator(
-            tokenizer, args.row_length, mlm_probability(model, args), args.seed
+            tokenizer,
+            args.row_length,
+            mlm_probability(model, args),
+            args.seed,
+            # Cached gradients take a few rows at a time: there have to be several.
+            is_flat=wants_flat_rows(model.config)
+            and args.row_length > 0
+            and args.contrastive_batch_size is None,
         )
         super().__init__(
             model=model,
@@ -190,13 +259,21 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             processing_class=tokenizer,
             **kwargs,
         )
+        self._compile_encoder()
         for stock in (ProgressCallback, PrinterCallback):
             self.remove_callback(stock)
         self.add_callback(TrainingProgress(f"{objectives_of(model)} on {_counted(self._data)}"))
         self.add_callback(ChanceWarning(keys_of_batch(model.config, size)))
         self.add_callback(CollapseWarning())
         self._languages: dict[str, float] = {}
-        self._since = time.perf_counter()
+        self._since, self._waited = time.perf_counter(), 0.0
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's; notes how long a step waits for its batches."""
+        began = time.perf_counter()
+        batches = super().get_batch_samples(*args, **kwargs)
+        self._waited += time.perf_counter() - began
+        return batches
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._sampler
@@ -213,6 +290,17 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         finally:
             model.keep_gradient(False)
 
+    def _compile_encoder(self) -> None:
+        """Compiles the encoder, where `torch_compile` asks for it, and nothing else.
+
+        Trainer would compile the losses too, whose loops over blocks of logits gain nothing and
+        break the graph.
+        """
+        plugin = self.accelerator.state.dynamo_plugin
+        if plugin.backend != DynamoBackend.NO:
+            encoder_of(cast(Any, self.model)).compile(**plugin.to_kwargs())
+            plugin.backend = DynamoBackend.NO
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -228,7 +316,9 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         if self.args.world_size > 1:
             for name, counted in (("engagements", "pair_posts"), ("distillation", "posts")):
                 if name in inputs:
-                    number = inputs["segment_ids"].new_tensor(len(inputs[name][counted])).float()
+                    number = torch.full(
+                        (), len(inputs[name][counted]), dtype=torch.float, device=self.args.device
+                    )
                     mean = self.accelerator.reduce(number, reduction="mean").clamp(min=1e-9)
                     inputs = inputs | {name: inputs[name] | {"num_items": mean}}
         outputs = model(**inputs)
@@ -236,20 +326,25 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """As Trainer's; the heads may have a learning rate of their own."""
+        """As Trainer's; heads and matrices may have a learning rate and an optimizer of their own.
+
+        Raises:
+            InputError: Muon, where a process holds no whole matrices, or torch has none.
+        """
+        is_new = self.optimizer is None
         optimizer = super().create_optimizer(*args, **kwargs)
-        rate = self.args.head_learning_rate
-        if rate is None:
-            return optimizer
         model: Any = unwrap_peft_model(self.accelerator.unwrap_model(self.model))
-        heads = {id(value) for head in model.heads().values() for value in head.parameters()}
-        for group in list(optimizer.param_groups):
-            own = [value for value in group["params"] if id(value) in heads]
-            group["params"] = [value for value in group["params"] if id(value) not in heads]
-            if own:
-                options = {key: value for key, value in group.items() if key != "params"}
-                optimizer.add_param_group(options | {"params": own, "lr": rate})
-        return optimizer
+        rate = self.args.head_learning_rate
+        if rate is not None:
+            _set_rate_of_heads(optimizer, model, rate)
+        if is_new and self.args.optim_matrices == "muon":
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise InputError(
+                    "muon needs whole matrices and gradients on every process, which FSDP and "
+                    "DeepSpeed share out; set optim_matrices to optim, or train without them"
+                )
+            self.optimizer = WithMuon(optimizer, hidden_matrices(model))
+        return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """As Trainer's; warns where the learning rate never reaches its height."""
@@ -273,7 +368,7 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             dataset,
             batch_sampler=own_batches(dataset, *self._eval_shares()),
             collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
+            num_workers=self.args.dataloader_num_workers or 0,
             pin_memory=self.args.dataloader_pin_memory,
         )
 
@@ -287,9 +382,10 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
     ) -> EvalLoopOutput:
         """As Trainer's; the figures are those of `HeldOutFigures`."""
         self._held_out = held_out = HeldOutFigures(dataloader.dataset, *self._eval_shares())
-        output = super().evaluation_loop(
-            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-        )
+        with self._not_prepared():
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
         held_out.gather()
         figures = held_out.losses(cast(Any, self.model).config, self.args.eval_block_size)
         translations = held_out.projections("tpp")
@@ -300,6 +396,26 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         named = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         return output._replace(metrics={**(output.metrics or {}), **named})
 
+    @contextmanager
+    def _not_prepared(self) -> Iterator[None]:
+        """Evaluates a model that is not trained yet as it is.
+
+        Trainer would hand it to accelerate, which then takes it for one that is prepared for
+        training: its gradients would not be shared between the processes.
+        """
+        prepared = self.accelerator._models
+        if prepared or self.is_deepspeed_enabled:
+            yield
+            return
+        model = cast(nn.Module, self.model)
+        if self.is_fsdp_enabled:  # it is on the device once it is sharded
+            model.to(self.args.device)
+        prepared.append(model)
+        try:
+            yield
+        finally:
+            prepared.clear()
+
     def _eval_shares(self) -> tuple[int, int, int]:
         return self.args.eval_batch_size, self.args.process_index, self.args.world_size
 
@@ -308,7 +424,7 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
     ) -> tuple[None, None, None]:
         """Takes a held-out batch into the figures of `evaluation_loop`; gives nothing itself."""
         inputs = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with torch.no_grad(), self.compute_loss_context_manager(), self.accelerator.autocast():
             outputs = held_out_outputs(model, inputs)
         self._held_out.add(inputs, *outputs)
         return None, None, None
@@ -316,7 +432,8 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds each loss and accuracy of training, and real tokens, also by the second.
 
-        A loss is the mean over the batches that had what it needs.
+        A loss is the mean over the batches that had what it needs. `data_wait` is the share of the
+        time for which steps of this process wait for their batches.
         """
         if self._log_sums and "eval_loss" not in logs:
             names = list(self._log_sums)
@@ -326,6 +443,7 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             seconds = time.perf_counter() - self._since
             logs["tokens"] = tokens = values.pop("tokens")
             logs["tokens_per_second"] = round(tokens / seconds, 1)
+            logs["data_wait"] = round(self._waited / seconds, 4)
             for name, value in values.items():
                 logs[name] = value / (self._log_counts[name] * self.args.world_size)
             self._reset_sums()
@@ -351,8 +469,14 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             self._log_sums[name] = self._log_sums.get(name, 0.0) + value
             self._log_counts[name] = self._log_counts.get(name, 0) + 1
 
+    def _begin_log(self) -> None:
+        super()._begin_log()
+        # What Trainer compares with that option, and no more, when the run is resumed.
+        self.state.train_batch_size = self.args.per_device_train_batch_size
+
     def _reset_sums(self) -> None:
-        self._log_sums, self._log_counts, self._since = {}, {}, time.perf_counter()
+        self._log_sums, self._log_counts = {}, {}
+        self._since, self._waited = time.perf_counter(), 0.0
 
     def _save_files(self, output_dir: str, state_dict: dict | None) -> None:
         """Saves the model and tokenizer; the arguments as JSON, where Trainer writes a pickle."""
@@ -379,6 +503,16 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
             # Now that the tokenizer is there: its special tokens are left out of a mean.
             encoder = encoder_of(self.accelerator.unwrap_model(self.model))
             write_sentence_transformer_files(folder, encoder.config, encoder.max_seq_length)
+
+
+def _set_rate_of_heads(optimizer: torch.optim.Optimizer, model: Any, rate: float) -> None:
+    heads = {id(value) for head in model.heads().values() for value in head.parameters()}
+    for group in list(optimizer.param_groups):
+        own = [value for value in group["params"] if id(value) in heads]
+        group["params"] = [value for value in group["params"] if id(value) not in heads]
+        if own:
+            options = {key: value for key, value in group.items() if key != "params"}
+            optimizer.add_param_group(options | {"params": own, "lr": rate})
 
 
 @torch.no_grad()
@@ -421,7 +555,8 @@ def check_model(
         raise InputError(
             f"the model's social_weight is {config.social_weight} and there are no pairs; give "
             "pairs= (to SocialPretrainingTrainer), or set social_weight to 0 (and mlm_weight to 1) "
-            "to train without them"
+            "to train without them",
+            faq="objectives-without-data",
         )
     if has_translation_pairs != (config.tpp_weight > 0):
         raise InputError(
@@ -430,7 +565,8 @@ def check_model(
                 "translation pairs; set tpp_weight, as to 1"
                 if has_translation_pairs
                 else "no translation pairs; give some, or set tpp_weight to 0"
-            )
+            ),
+            faq="objectives-without-data",
         )
     if config.mlm_weight > 0 and mlm_probability(model, args) == 0:
         raise InputError("mlm_probability is 0 and the model's mlm_weight is not: set one of them")
@@ -439,12 +575,14 @@ def check_model(
         if args.train_batch_size * args.world_size < 2:
             raise InputError(
                 "a batch of one pair has no negatives; per_device_train_batch_size must be 2 or "
-                "more"
+                "more",
+                faq="batch-size",
             )
-        if args.gradient_accumulation_steps > 1:
+        if args.gradient_accumulation_steps > 1 and args.contrastive_batch_size is None:
             logger.warning(
                 "gradient_accumulation_steps is %d: negatives come from one small batch at a time, "
-                "which is not the same as one large batch",
+                "which is not the same as one large batch; contrastive_batch_size makes one, in as "
+                "little memory",
                 args.gradient_accumulation_steps,
             )
     if config.pad_token_id != tokenizer.pad_token_id:
@@ -494,4 +632,5 @@ def _attention_backend(model: PreTrainedModel, args: PretrainingConfig) -> str:
     if model.config._attn_implementation == "eager":
         return "eager"
     dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else model.dtype
-    return packed_attention_backend(args.device, dtype, attention_dropout(model.config))
+    dropout, windows = attention_dropout(model.config), has_windows(model.config)
+    return packed_attention_backend(args.device, dtype, dropout, windows)

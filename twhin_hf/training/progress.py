@@ -133,6 +133,8 @@ def described(logs: dict[str, Any]) -> str:
             parts.append(f"{short} {value:.1%}" if is_share else f"{short} {float(value):.3f}")
     if parts and (speed := logs.get(f"{prefix}tokens_per_second")) is not None:
         parts.append(f"{speed:,.0f} tokens/s")
+    if parts and "data_wait" in logs:
+        parts.append(f"{logs['data_wait']:.0%} waiting for data")
     return ("held out: " if prefix and parts else "") + ", ".join(parts)
 
 

@@ -14,12 +14,14 @@ from transformers import TrainingArguments
 from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError
 from twhin_hf.run_folder import differences, read_run, run_folder
+from twhin_hf.scratch import remove
 from twhin_hf.training.checkpoints import (
     list_checkpoints,
     newest_checkpoint,
     remove_checkpoints,
 )
 from twhin_hf.training.record import changed_options
+from twhin_hf.training.streaming import STREAM_NAME
 
 MODEL_FILES = ("model*.safetensors", "adapter_model.safetensors")
 """What a training has made when it has ended."""
@@ -29,7 +31,7 @@ RESULTS = (*MODEL_FILES, "checkpoint-*", "trainer_state.json")
 
 _WITHOUT_EFFECT = (
     *("log", "save", "eval", "per_device_eval", "validation", "dataloader_num", "dataloader_p"),
-    *("on_bad_step", "dataset_num_proc", "cached_rows", "gradient_checkpointing", "disable_tqdm"),
+    *("on_bad_step", "dataset_num_proc", "gradient_checkpointing", "disable_tqdm"),
     *("ddp_timeout", "ddp_bucket", "skip_memory", "torch_empty_cache"),
 )
 """Options whose name begins so leave the model as it is, but for the order of its sums."""
@@ -52,6 +54,7 @@ def discard_training(folder: Path) -> None:
     remove_checkpoints(folder)
     for name in ("bad_steps.jsonl", "eval_results.json", "all_results.json"):
         (folder / name).unlink(missing_ok=True)
+    remove(folder / STREAM_NAME)
 
 
 @contextmanager
@@ -164,7 +167,13 @@ def with_effect(options: Mapping[str, Any]) -> dict[str, Any]:
         >>> with_effect({"learning_rate": 1e-3, "logging_steps": 4})
         {'learning_rate': 0.001}
     """
-    return {name: value for name, value in options.items() if not name.startswith(_WITHOUT_EFFECT)}
+    # Of a contrastive batch it says how many pairs go through the encoder at once.
+    at_once = "per_device_train_batch_size" if options.get("contrastive_batch_size") else None
+    return {
+        name: value
+        for name, value in options.items()
+        if not name.startswith(_WITHOUT_EFFECT) and name != at_once
+    }
 
 
 def check_stages(stages: Sequence[tuple[Path, Mapping[str, Any]]], command: str = "tpp") -> None:
@@ -194,7 +203,8 @@ def check_stages(stages: Sequence[tuple[Path, Mapping[str, Any]]], command: str 
             if changes:
                 raise InputError(
                     f"{folder} was trained with other options: {'; '.join(changes.values())}. Give "
-                    "those again, or add --overwrite to train all stages anew"
+                    "those again, or add --overwrite to train all stages anew",
+                    faq="outputs",
                 )
         if missing is None and not is_finished:
             missing = folder

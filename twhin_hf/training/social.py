@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +22,7 @@ from transformers.trainer_utils import unwrap_peft_model
 from twhin_hf.data.splits import check_no_leak
 from twhin_hf.data.tokenization import language_codes
 from twhin_hf.errors import InputError
+from twhin_hf.id_rows import rows_of_ids
 from twhin_hf.modeling.heads import EngagementHead
 from twhin_hf.network.folder import Network
 from twhin_hf.training.batches import LanguageSampler, PairBatches, PostBatches, pair_rows
@@ -37,6 +37,7 @@ from twhin_hf.training.pretraining import (
     tokenize,
 )
 from twhin_hf.training.record import language_shares
+from twhin_hf.training.streaming import StreamedPairs, StreamSampler, TokenStream
 from twhin_hf.training.translation_pair import (
     eval_metrics,
     eval_translations,
@@ -112,7 +113,8 @@ class SocialPretrainingTrainer(PretrainingTrainer):
     Args:
         model: With the weights of its objectives in its config.
         args: The configuration.
-        train_dataset: Posts, with the columns `post_id`, `text` and, if wanted, `lang`.
+        train_dataset: Posts, with the columns `post_id`, `text` and, if wanted, `lang`; or the
+            token shards of `open_stream`, with their pairs if they have any.
         pairs: Mined pairs, `anchor_id` and `positive_id`; without them the posts alone are trained
             on (stage 1).
         eval_dataset: Held-out posts.
@@ -139,7 +141,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         self,
         model: PreTrainedModel,
         args: SocialPretrainingConfig,
-        train_dataset: Dataset,
+        train_dataset: Dataset | TokenStream,
         pairs: Dataset | pa.Table | None = None,
         eval_dataset: Dataset | None = None,
         eval_pairs: Dataset | pa.Table | None = None,
@@ -153,7 +155,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
             model,
             args,
             processing_class,
-            has_pairs=pairs is not None,
+            has_pairs=pairs is not None or _has_pairs(train_dataset),
             has_translation_pairs=translation_pairs is not None,
         )
         check_network(model, network)
@@ -190,7 +192,8 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         evaluated = MixedBatches(held_out) if len(held_out) > 1 else next(iter(held_out), None)
         super().__init__(model, args, sources, evaluated, tokenizer, **kwargs)
         self._first_source = sources[0]
-        self._languages = language_shares(train_dataset)
+        is_stream = isinstance(train_dataset, TokenStream)
+        self._languages = language_shares(train_dataset.posts if is_stream else train_dataset)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Trainer's; the heads are trained alone first where `head_steps` says so."""
@@ -201,7 +204,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
     def _train_heads(self) -> None:
         model: Any = unwrap_peft_model(cast(Any, self.model))
         batches = self._first_source.batches
-        posts = batches.posts if isinstance(batches, PairBatches) else batches
+        posts = getattr(batches, "posts", batches)
         if posts.targets is None:
             raise InputError(
                 f"head_steps is {self.args.head_steps} and there is no network: it is for the "
@@ -240,12 +243,14 @@ def check_network(model: PreTrainedModel, network: Network | None) -> None:
     if network is None:
         for key, weight in weights.items():
             raise InputError(
-                f"the model's {key} is {weight} and there is no network; give one, or set it to 0"
+                f"the model's {key} is {weight} and there is no network; give one, or set it to 0",
+                faq="objectives-without-data",
             )
     elif not weights:
         raise InputError(
             "there is a network, and the model's engagement_weight and distillation_weight are 0; "
-            "set one of them, as to 1, or give no network"
+            "set one of them, as to 1, or give no network",
+            faq="objectives-without-data",
         )
     elif network.dimension != config.network_dimension:
         raise InputError(
@@ -257,21 +262,36 @@ def check_network(model: PreTrainedModel, network: Network | None) -> None:
 
 def _source(
     model: PreTrainedModel,
-    posts: Dataset,
+    posts: Dataset | TokenStream,
     pairs: Dataset | pa.Table | None,
     network: Network | None,
     tokenizer: PreTrainedTokenizerBase,
     args: SocialPretrainingConfig,
 ) -> BatchSource:
-    if network is not None and pairs is None and model.config.mlm_weight == 0:
-        posts = _posts_of(network, posts)
-    batches = _batches(posts, pairs, tokenizer, args)
-    if isinstance(batches, PairBatches):
-        of_posts, rows = batches.posts, batches.pairs
+    batches: PostBatches | PairBatches | StreamedPairs
+    sampler: LanguageSampler | StreamSampler
+    if isinstance(posts, TokenStream):
+        if pairs is not None:
+            raise InputError("token shards bring their own pairs: give no others beside them")
+        batches = PostBatches(posts.posts)
+        if posts.pairs is not None:
+            batches = StreamedPairs(batches, posts.pairs)
+        languages = language_codes(posts.posts if posts.pairs is None else posts.pairs)
+        sampler = StreamSampler(languages, args.language_exponent, args.seed)
     else:
-        of_posts, rows = batches, np.arange(len(batches))[:, None]
-    languages = language_codes(of_posts.tokenized)[rows[:, 0]]
+        if network is not None and pairs is None and model.config.mlm_weight == 0:
+            posts = _posts_of(network, posts)
+        batches = _batches(posts, pairs, tokenizer, args)
+        of_posts = batches.posts if isinstance(batches, PairBatches) else batches
+        languages = language_codes(of_posts.tokenized)
+        if isinstance(batches, PairBatches):
+            languages = languages[batches.pairs[:, 0]]
+        sampler = LanguageSampler(languages, args.language_exponent, args.seed)
     if network is not None:
+        if isinstance(batches, PostBatches):
+            of_posts, rows = batches, np.arange(len(batches))[:, None]
+        else:
+            of_posts, rows = batches.posts, batches.pairs
         config = model.config
         of_posts.targets = NetworkTargets(
             network,
@@ -287,14 +307,18 @@ def _source(
         for module in model.modules():
             if isinstance(module, EngagementHead):
                 module.standardize_by(mean, deviation)
-    sampler = LanguageSampler(languages, args.language_exponent, args.seed)
-    return BatchSource("posts" if pairs is None else "pairs", batches, sampler)
+    name = "posts" if isinstance(batches, PostBatches) else "pairs"
+    return BatchSource(name, batches, sampler)
+
+
+def _has_pairs(posts: Dataset | TokenStream) -> bool:
+    return isinstance(posts, TokenStream) and posts.pairs is not None
 
 
 def _posts_of(network: Network, posts: Dataset) -> Dataset:
     """The posts that a network has; the others bring nothing to learn from."""
     ids = posts.select_columns("post_id").with_format("arrow")[:].column("post_id")
-    rows = np.flatnonzero(pc.is_in(ids.cast(pa.string()), network.post_ids).to_numpy())
+    rows = np.flatnonzero(rows_of_ids(ids, network.post_ids) >= 0)
     if len(rows) and len(rows) < len(posts):
         logger.warning(
             "%s of %s posts are not in the network and are left out: they bring no engagement and "
@@ -328,13 +352,15 @@ def log_frequencies(
         [0.75, 0.75, 1.5]
     """
     counts = np.bincount(languages).astype(np.float64)
-    shares = np.where(counts > 0, counts, 1.0) ** (exponent - 1)
-    frequencies = np.bincount(
-        rows.flatten(), np.repeat(shares[languages], rows.shape[1]), minlength=num_posts
-    )
+    shares = (np.where(counts > 0, counts, 1.0) ** (exponent - 1)).astype(np.float32)
+    frequencies = np.zeros(num_posts, np.float32)
+    for posts in rows.T:
+        np.add.at(frequencies, posts, shares[languages])
     drawn = frequencies > 0
-    mean = frequencies[drawn].mean()
-    return np.log(np.where(drawn, frequencies / mean, 1.0)).astype(np.float32)
+    frequencies[~drawn] = 1.0
+    logarithms = np.log(frequencies)
+    logarithms[drawn] -= np.log(frequencies[drawn].mean())
+    return logarithms
 
 
 def _batches(

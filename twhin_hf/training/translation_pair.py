@@ -92,7 +92,21 @@ class TranslationPairs(TorchDataset):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: Sequence[int]) -> PostBatch:
-        draws, rows = np.divmod(np.asarray(keys, np.int64), len(self))
+        draws, texts, negative = self._texts_of(np.asarray(keys, np.int64))
+        texts = texts.reshape(-1)
+        # The sides of a pair are two draws.
+        batch = self.texts.batch(texts, np.concatenate([2 * draws, 2 * draws + 1]))
+        batch.pair_labels = (~negative).astype(np.int64)
+        batch.item_ids = self.items[texts % len(self.items)]
+        return batch
+
+    def num_tokens(self, keys: np.ndarray) -> np.ndarray:
+        """Tokens that some keys bring, `[len(keys)]`."""
+        return self.texts.lengths[self._texts_of(keys)[1]].sum(axis=0)
+
+    def _texts_of(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draws, texts of both sides `[2, len(keys)]`, and which pairs are negatives."""
+        draws, rows = np.divmod(keys, len(self))
         pairs, turns = np.divmod(rows, 1 + self.num_negatives)
         texts = np.stack([pairs, pairs + len(self.items)])
         negative = turns > 0
@@ -100,12 +114,7 @@ class TranslationPairs(TorchDataset):
             texts[:, negative] = self.negatives.replace(
                 pairs[negative], draws[negative], rows[negative]
             )
-        texts = texts.reshape(-1)
-        # The sides of a pair are two draws.
-        batch = self.texts.batch(texts, np.concatenate([2 * draws, 2 * draws + 1]))
-        batch.pair_labels = (~negative).astype(np.int64)
-        batch.item_ids = self.items[texts % len(self.items)]
-        return batch
+        return draws, texts, negative
 
     def language_pairs(self) -> np.ndarray:
         """The pair of languages of each row, integers `[len]`; en-ar and ar-en are one."""
@@ -244,7 +253,7 @@ def _batches(
         for side in "ab"
     ]
     texts = concatenate_datasets(sides)
-    texts = texts.add_column("post_id", np.arange(len(texts)).astype(str))
+    texts = texts.add_column("post_id", pa.array(np.arange(len(texts))).cast(pa.string()))
     tokenized = tokenize(texts, tokenizer, args)
     lengths = pc.list_value_length(tokenized.with_format("arrow")[:].column("input_ids"))
     if cut := pc.sum(pc.equal(lengths, args.max_length)).as_py():

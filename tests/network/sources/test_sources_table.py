@@ -2,12 +2,16 @@
 
 import datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from twhin_hf.engines import EngineConfig, open_engine, scan_parquet
 from twhin_hf.table_format import TableFormat
+from twhin_hf.timestamps import to_seconds
 
+SPARK = EngineConfig("spark")
 TABLE = {
     "uid": ["u", "v", "u", "", "u"],
     "item": ["p", "p", "p", "q", "q"],
@@ -113,3 +117,75 @@ def test_headerless_tables_and_objects(load, write_lines, tmp_path):
         load("table", path, columns=columns | {"user_id": "user"})
     with pytest.raises(ValueError, match="go with the source table only"):
         load("x", path, table_format=TableFormat(separator=";"))
+
+
+def test_spark_imports_alike(spark, load, tmp_path):
+    random = np.random.default_rng(0)
+    rows = 5000
+    table = pa.table(
+        {
+            "user_id": random.integers(0, 200, rows).astype(str),
+            "post_id": pa.array(random.integers(0, 300, rows), pa.uint64()),
+            "relation": pa.array(np.array(["like", "share", ""])[random.integers(0, 3, rows)]),
+            "timestamp": random.integers(1_500_000_000, 1_500_009_999, rows),
+            "text": [("one", "three", "seven", "", " \U0001fae0")[row % 5] for row in range(rows)],
+            "lang": [("en", None, "pt-BR", "und")[row % 4] for row in range(rows)],
+        }
+    )
+    path = tmp_path / "log.parquet"
+    pq.write_table(table, path, row_group_size=700)
+    expected, found = (load("table", path, engine=engine) for engine in (None, SPARK))
+    assert found == expected
+    assert expected[0].repeats
+    # Text formats and what is left out; posts without text are told in their order.
+    rows = "".join(f"u{i % 7},{'' if i % 5 == 0 else i % 11},{i % 3 or ''}\n" for i in range(60))
+    (tmp_path / "log.csv").write_text(f"user_id,post_id,text\n{rows}")
+    columns = {"text": "text"}
+    without = []
+    for engine in (None, SPARK):
+        found = load("table", tmp_path / "log.csv", columns=columns, engine=engine)
+        without.append((tmp_path / "_output" / "posts_without_text.txt").read_text())
+        assert found[0].skipped == {"null, empty or blank ids": 12}
+        assert len(found[1]) == 48
+    assert without[0] == without[1]
+    with pytest.raises(ValueError, match=r"engine spark .* reads the source table only"):
+        load("bluesky", path, engine=SPARK)
+
+
+TIMES = [
+    "2024-05-01", "2024-5-1", "2024/05/01 12:30", "2024-05-01T12:30:00.5Z", "20240501",
+    "20240501T1230Z", "2024-05-01 12:30:00+02:00", "2024-05-01 12:30:00 +0200",
+    "Wed May 01 12:30:00 +0000 2024", "Wed, 1 May 2024 12:30 GMT", "1 May 2024 12:30:00 EST",
+    "1714521600", "1714521600.9", "-5", "1.7145216e9", "1714521600000", "1714521600000000000",
+    "2024", "2024-05", "12:30:00", "12:30", "13.05.2024", "2024-13-01", "2024-02-30", "0001-01-01",
+    "99999-01-01", "2024-05-01T25:00", "yesterday", "NaN", "infinity", "1e400", "2024-05-01 x", "",
+    "2024-05-01T12", "2024-05-01T12:30:00.123456789Z", "2024-05-01Z", "epoch", "now", "today",
+    "2024-05-01T12:30:00 UTC", "2024-05-01 12:30:00 Europe/Berlin", "2024-121", "24-05-01",
+    "1 May 2024 12:30 PDT", "Wed, 01 May 2024 12:30:00 UT", "2024-05-01T12:30:00+02",
+    "1 May 24 12:30", "2024-05-01T12:30Z", "2024-05-01 12:30:00,5",
+    "2024-05-01t12:30:00z", "2024-5-1T1:02:03",
+]  # fmt: skip
+
+
+def test_every_engine_reads_the_same_times(spark, tmp_path):
+    path = tmp_path / "times.parquet"
+    pq.write_table(pa.table({"row": np.arange(len(TIMES)), "text": TIMES}), path)
+    read = []
+    for engine in (None, SPARK):
+        with open_engine(config=engine) as opened:
+            table = scan_parquet([path], opened)
+            times = table.select("row", time=to_seconds(table.text.strip())).order_by("row")
+            read.append(dict(zip(TIMES, opened.to_pyarrow(times)["time"].to_pylist(), strict=True)))
+    assert read[0] == read[1]
+    half_past_twelve = 1_714_566_600
+    expected = {
+        "2024/05/01 12:30": 0,
+        "2024-05-01 12:30:00 +0200": -2,
+        "2024-05-01T12:30:00+02": -2,
+        "Wed, 1 May 2024 12:30 GMT": 0,
+        "1 May 2024 12:30:00 EST": 5,
+        "1 May 2024 12:30 PDT": 7,
+        "2024-05-01T12:30:00 UTC": 0,
+    }
+    for text, hours in expected.items():
+        assert read[0][text] == half_past_twelve + 3600 * hours

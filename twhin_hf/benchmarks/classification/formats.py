@@ -259,7 +259,8 @@ def read_labelled_table(
     if hydration is None:
         raise InputError(
             f"{path} holds ids and labels without texts. Give the texts (`--hydration`): JSON "
-            "lines of X/Twitter's API, or a table of post_id and text."
+            "lines of X/Twitter's API, or a table of post_id and text.",
+            faq="hydration",
         )
     posts = find_texts(hydration, pc.unique(table["id"].combine_chunks()))
     places = pc.index_in(table["id"], value_set=posts["post_id"].combine_chunks())

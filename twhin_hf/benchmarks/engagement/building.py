@@ -123,7 +123,8 @@ def build_engagement_benchmark(
             "No language has records in train, validation and test of "
             f"{recipe.min_language_users} users or more; found are {counts_sentence(counts)}. "
             "Give a larger log, lower the floors, or exclude fewer posts; where all posts of train "
-            "are excluded, another split_seed (`--split_seed`) splits the rest anew."
+            "are excluded, another split_seed (`--split_seed`) splits the rest anew.",
+            faq="too-little-to-judge",
         )
     return PublishedBenchmark(languages, counts)
 
@@ -139,7 +140,8 @@ def _above_floors(
     if not kept.any():
         raise InputError(
             f"No engagement is left: no post with {min_post} users was engaged with by a user with "
-            f"{min_user} posts. Lower min_user_engagements or min_post_engagements."
+            f"{min_user} posts. Lower min_user_engagements or min_post_engagements.",
+            faq="no-edge-left",
         )
     popular = replace(
         graph, lhs=graph.lhs[kept], rhs=graph.rhs[kept], relation=graph.relation[kept]

@@ -121,7 +121,8 @@ def build_hashtag_benchmark(
         raise InputError(
             f"No language has two hashtags with {recipe.min_examples} different posts each, of "
             f"{len(posts):,} posts ({'; '.join(found_in)}). Give more posts, or lower "
-            "min_examples (`--min_examples`)."
+            "min_examples (`--min_examples`).",
+            faq="too-little-to-judge",
         )
     logger.debug("Hashtag benchmark: %s", counts)
     return HashtagBenchmark(languages, counts)

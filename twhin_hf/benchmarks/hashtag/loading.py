@@ -142,7 +142,8 @@ class HashtagPrediction(ArrowBasedBuilder):
         if not hydrated and hydration is None:
             raise InputError(
                 f"{data_dir} holds ids and labels without texts. Give the texts with hydration=... "
-                "(`--hydration`): JSON lines of X/Twitter's API, or a table of post_id and text."
+                "(`--hydration`): JSON lines of X/Twitter's API, or a table of post_id and text.",
+                faq="hydration",
             )
 
     def _report(self, splits: dict[str, pa.Table]) -> str:

@@ -116,7 +116,8 @@ def sentiment_names(
         raise InputError(
             f"{where} has the labels {told}, which may mean several things: with three classes 1 "
             "is neutral, with two it is positive, and others count stars. Say which "
-            "(`--label_map 0=negative 1=positive`)"
+            "(`--label_map 0=negative 1=positive`)",
+            faq="label-map",
         )
     named = {**(scale or {}), **chosen}
     return {label: named.get(label, named.get(number, number)) for label, number in numbers.items()}

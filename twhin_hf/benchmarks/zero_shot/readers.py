@@ -212,7 +212,8 @@ def _parse_bitext(file: Path) -> dict[str, list[str]]:
     if len(languages) != 2 or not all(language.isalpha() for language in languages):
         raise InputError(
             f"{file}: which languages are these? Name the file after them, such as en-ar.tsv, or "
-            "give columns text_a, text_b, lang_a and lang_b"
+            "give columns text_a, text_b, lang_a and lang_b",
+            faq="languages",
         )
     texts: tuple[list[str], list[str]] = ([], [])
     for number, line in numbered_lines(file):

@@ -187,7 +187,8 @@ def find_pair_files(path: str | Path, languages: Sequence[LanguagePair]) -> list
         if len(languages) != 1:
             raise InputError(
                 f"The name of {paths[0]} does not tell its languages, as en-ar.tsv would. Name the "
-                "one pair it holds, in the order of its columns, with `--languages en-ar`."
+                "one pair it holds, in the order of its columns, with `--languages en-ar`.",
+                faq="languages",
             )
         return [PairFile(paths[0], languages[0], False)]
     found = []

@@ -201,7 +201,8 @@ def check_network(network: Network, split: RecommendationSplit) -> None:
     if network.engagements is None:
         raise InputError(
             "this network folder holds no engagements (an earlier version wrote it), so nobody can "
-            "tell what it has seen; embed the network again"
+            "tell what it has seen; embed the network again",
+            faq="old-network",
         )
     users = rows_in(network.user_ids, split.log.user_ids)
     posts = rows_in(network.post_ids, split.log.post_ids)
@@ -215,7 +216,8 @@ def check_network(network: Network, split: RecommendationSplit) -> None:
         raise InputError(
             f"the network was embedded from {leaked:,} engagements that are to be found, or that "
             "are not in this log: its figures would be those of engagements seen in training. "
-            "Embed it from training_engagements.parquet, or let the evaluation embed it."
+            "Embed it from training_engagements.parquet, or let the evaluation embed it.",
+            faq="held-out",
         )
 
 

@@ -162,30 +162,6 @@ class EventStore:
         run("DROP TABLE standing")
         return counts
 
-    def write_without_text(self, engagements: Path, posts: Path, path: Path) -> tuple[int, int]:
-        """Writes the ids of posts that have engagements and no text, one a line.
-
-        Returns:
-            The engagements with such posts, and these posts.
-        """
-        run = self._connection.execute
-        run(
-            f"""
-            CREATE TEMP TABLE without_text AS
-            SELECT e.post_id, count(*) AS engagements FROM read_parquet({quote(engagements)}) AS e
-            ANTI JOIN read_parquet({quote(posts)}) AS p ON p.post_id = e.post_id
-            GROUP BY e.post_id
-            """
-        )
-        run(
-            "COPY (SELECT post_id FROM without_text ORDER BY engagements DESC, post_id) "
-            f"TO {quote(path)} (FORMAT csv, HEADER false, QUOTE '')"
-        )
-        ((num_engagements, num_posts),) = run(
-            "SELECT coalesce(sum(engagements), 0)::BIGINT, count(*) FROM without_text"
-        ).fetchall()
-        return num_engagements, num_posts
-
     def read_posts(self) -> Iterator[pa.RecordBatch]:
         """Each post once, in its last version, with a column `is_gone`."""
         reader = self._connection.sql(

@@ -7,14 +7,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from twhin_hf.engines import (
+    EngineConfig,
+    open_engine,
+    read_rows,
+    scan_parquet,
+    write_rows,
+)
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_file, write_json
-from twhin_hf.network.sources import table
 from twhin_hf.network.sources.events import EventStore
 from twhin_hf.network.sources.languages import LanguageDetector
 from twhin_hf.network.sources.log_files import list_log_files
@@ -22,6 +29,7 @@ from twhin_hf.network.sources.log_format import LogFormat
 from twhin_hf.network.sources.reading import FORMATS, LogReader
 from twhin_hf.network.sources.recommender import RECOMMENDER_SETS, read_recommender_set
 from twhin_hf.network.sources.report import WITHOUT_TEXT, ImportReport, warnings
+from twhin_hf.network.sources.table import TableLog, read_columns
 from twhin_hf.network.sources.text import (
     clean_languages,
     decode_entities,
@@ -30,11 +38,16 @@ from twhin_hf.network.sources.text import (
 )
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
-from twhin_hf.tables import has_text, open_engine, read_errors
+from twhin_hf.tables import has_text, read_errors
+
+if TYPE_CHECKING:
+    import ibis
+    import ibis.expr.types as ir
 
 logger = logging.getLogger(__name__)
 
 SOURCES = (*FORMATS, "table", *RECOMMENDER_SETS)
+_ROWS_PER_BATCH = 50_000
 _POSTS = pa.schema(
     {
         "post_id": pa.string(),
@@ -59,6 +72,7 @@ def import_log(
     memory_limit: str = "1GB",
     threads: int | None = None,
     temp_directory: str | Path | None = None,
+    engine: EngineConfig | None = None,
     progress: bool = True,
 ) -> ImportReport:
     """Reads a log and writes `engagements.parquet`, `posts.parquet` and `import.json`.
@@ -67,7 +81,8 @@ def import_log(
     log names. `posts_without_text.txt` lists the ids of posts that engagements name and whose text
     the log does not hold, those with the most engagements first.
 
-    Files are read in blocks, so memory does not grow with the log. User ids stay as they are: keep
+    Files are read in blocks, so memory does not grow with the log; with Spark too, whose executors
+    write sorted parts, which this process puts together. User ids stay as they are: keep
     the result to yourself, or hash them before it goes anywhere.
 
     Args:
@@ -86,6 +101,7 @@ def import_log(
         memory_limit: Most memory of the engine.
         threads: Threads of the engine; all cores where it is None.
         temp_directory: Where parts and spills are kept meanwhile; the output where it is None.
+        engine: What reads a `table`; DuckDB where it is None, and for the other sources.
         progress: Shows a progress bar.
 
     Raises:
@@ -93,7 +109,10 @@ def import_log(
         InputError: The log is of another network, damaged, or empty; too many lines are no JSON; a
             column is missing.
     """
-    _check_arguments(source, columns, table_format, user_id, content_warnings, max_bad_lines)
+    engine = engine or EngineConfig()
+    _check_arguments(
+        source, columns, table_format, user_id, content_warnings, max_bad_lines, engine
+    )
     path, folder = Path(path), Path(output)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist. Check the path of the file or folder.")
@@ -101,51 +120,48 @@ def import_log(
     report = ImportReport(source)
     with (
         scratch_folder(temp_directory or folder) as scratch,
-        open_engine(memory_limit, threads, scratch) as engine,
+        open_engine(memory_limit, threads, scratch, engine) as opened,
         read_errors(path),
         ExitStack() as files,
     ):
-        connection = getattr(engine, "con")  # noqa: B009 - DuckDB's own, which Ibis does not type
-        store = EventStore(connection, scratch)
-        if source == "table":
-            rows = table.read_columns(path, columns or {}, table_format, engine)
-            report.files = 1 if path.is_file() else len(list_log_files(path))
-            _count_rows(report, table.append(rows, store, engine))
-            log = None
-        elif source in RECOMMENDER_SETS:
-            found = read_recommender_set(source, path, engine)
-            report.files = found.files
-            names = ("relation", "timestamp")
-            query = f"({found.engagements})"
-            _count_rows(report, table.append_engagements(query, names, store, connection))
-            table.append_posts(found.items or table.NO_POSTS, store)
-            log = None
-        else:
-            log = FORMATS[source]
-            store.set_variables(owner=user_id, content_warnings=content_warnings)
-            reader = LogReader(log, store, connection, report, max_bad_lines)
-            reader.read(path, user_id, progress)
-            report.skipped, report.removals = store.skipped(), store.messages()
-        store.resolve()
         # The stack finishes the file that it opened first last.
         written = files.enter_context(new_file(folder / "import.json"))
         without_text = files.enter_context(new_file(folder / WITHOUT_TEXT))
         engagements = files.enter_context(new_file(folder / "engagements.parquet"))
-        counts = store.write_engagements(engagements)
-        report.relations = {
-            name.removeprefix("relation:"): counts.pop(name)
-            for name in list(counts)
-            if name.startswith("relation:")
-        }
-        for name, count in counts.items():
-            setattr(report, name, count)
-        report.posts_read = store.num_posts()
         posts = files.enter_context(new_file(folder / "posts.parquet"))
-        _write_posts(store.read_posts(), posts, log, detect_language, report)
+        if source in FORMATS:
+            log = FORMATS[source]
+            connection = getattr(opened, "con")  # noqa: B009 - DuckDB's own, Ibis does not type it
+            store = EventStore(connection, scratch)
+            store.set_variables(owner=user_id, content_warnings=content_warnings)
+            reader = LogReader(log, store, connection, report, max_bad_lines)
+            reader.read(path, user_id, progress)
+            report.skipped, report.removals = store.skipped(), store.messages()
+            store.resolve()
+            counts = store.write_engagements(engagements)
+            report.relations = {
+                name.removeprefix("relation:"): counts.pop(name)
+                for name in list(counts)
+                if name.startswith("relation:")
+            }
+            for name, count in counts.items():
+                setattr(report, name, count)
+            report.posts_read = store.num_posts()
+            _write_posts(store.read_posts(), posts, log, detect_language, report)
+            engaged, with_text = (scan_parquet([file], opened) for file in (engagements, posts))
+        else:
+            rows = _read_rows(source, path, columns, table_format, opened, report)
+            rows.count(report)
+            engaged = rows.write_engagements(engagements, report)
+            parts = rows.write_posts(report)
+            tables = read_rows(parts, _ROWS_PER_BATCH)
+            batches = (batch for table in tables for batch in table.to_batches())
+            _write_posts(batches, posts, None, detect_language, report)
+            with_text = rows.posts_with_text(parts)
         if not (report.num_engagements or report.num_posts or report.removals):
-            raise InputError(_explain_nothing(path, report))
-        report.engagements_without_text, report.posts_without_text = store.write_without_text(
-            engagements, posts, without_text
+            raise InputError(_explain_nothing(path, report), faq="import-nothing")
+        report.engagements_without_text, report.posts_without_text = _write_without_text(
+            engaged, with_text, without_text, opened, scratch
         )
         write_json(written, asdict(report))
     for line in warnings(report, folder):
@@ -154,8 +170,50 @@ def import_log(
     return report
 
 
-def _count_rows(report: ImportReport, rows: table.Rows) -> None:
-    report.lines, report.skipped, report.unread_times, report.unread_time = rows
+def _read_rows(
+    source: str,
+    path: Path,
+    columns: Mapping[str, str] | None,
+    table_format: TableFormat | None,
+    engine: ibis.BaseBackend,
+    report: ImportReport,
+) -> TableLog:
+    """The rows of a table, or of a recommender set."""
+    if source == "table":
+        rows = read_columns(path, columns or {}, table_format, engine)
+        report.files = 1 if path.is_file() else len(list_log_files(path))
+        return TableLog(rows, rows if "text" in rows.columns else None, engine)
+    found = read_recommender_set(source, path, engine)
+    report.files = found.files
+    return TableLog(found.engagements, found.items, engine)
+
+
+def _write_without_text(
+    engagements: ir.Table,
+    posts: ir.Table,
+    path: Path,
+    engine: ibis.BaseBackend,
+    scratch: Path,
+) -> tuple[int, int]:
+    """Writes the ids of posts that have engagements and no text, one a line.
+
+    Returns:
+        The engagements with such posts, and these posts.
+    """
+    import ibis
+
+    missing = engagements.anti_join(posts, "post_id").group_by("post_id")
+    counted = missing.agg(engagements=lambda table: table.count())
+    ordered = counted.order_by(ibis.desc("engagements"), "post_id")
+    num_engagements = num_posts = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for batch in read_rows(
+            write_rows(ordered, scratch / "without_text.parquet", engine), _ROWS_PER_BATCH
+        ):
+            file.writelines(f"{post_id}\n" for post_id in batch["post_id"].to_pylist())
+            num_engagements += pc.sum(batch["engagements"]).as_py() or 0
+            num_posts += len(batch)
+    return num_engagements, num_posts
 
 
 def _write_posts(
@@ -207,6 +265,7 @@ def _check_arguments(
     user_id: str | None,
     content_warnings: bool,
     max_bad_lines: float,
+    engine: EngineConfig,
 ) -> None:
     if source not in SOURCES:
         raise InputError(f"There is no source {source!r}; known are {', '.join(SOURCES)}.")
@@ -222,6 +281,10 @@ def _check_arguments(
         raise InputError("user_id (`--user_id`) says whose archive is read: of mastodon or x only.")
     if content_warnings and source != "mastodon":
         raise InputError("content_warnings (`--content_warnings`) are of mastodon only.")
+    if engine.engine != "duckdb" and source != "table":
+        raise InputError(
+            f"The engine {engine.engine} (`--engine`) reads the source table only; leave it out."
+        )
     if not 0 <= max_bad_lines <= 1:
         raise InputError(f"max_bad_lines is {max_bad_lines}; it must be between 0 and 1.")
 

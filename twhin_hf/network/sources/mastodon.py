@@ -244,7 +244,8 @@ def _find_owner(path: Path) -> str:
     if not actor.is_file():
         raise InputError(
             f"{path} does not say whose favourites or bookmarks these are: actor.json of the "
-            "archive is not beside it. Put it there, or give the account's URI (`--user_id`)."
+            "archive is not beside it. Put it there, or give the account's URI (`--user_id`).",
+            faq="whose-archive",
         )
     found = read_json_object(actor).get("id")
     if not isinstance(found, str):

@@ -93,7 +93,10 @@ class LogReader:
             raise refused
         if not self._report.files:
             found = ", ".join(file.name for file in files[:10])
-            raise InputError(f"{path} holds no file of {self._log.title}. Found are {found}.")
+            raise InputError(
+                f"{path} holds no file of {self._log.title}. Found are {found}.",
+                faq="import-nothing",
+            )
 
     def _pass_over(self, file: Path, folder: Path) -> None:
         if file.name != self._log.owner_file:
@@ -136,7 +139,8 @@ class LogReader:
             raise InputError(
                 f"{path}: {bad:,} of {lines:,} lines are no JSON, more than the share of "
                 f"{self._max_bad_lines:g} that is allowed; the first is {first}. Mend the file, or "
-                "raise max_bad_lines (`--max_bad_lines`)."
+                "raise max_bad_lines (`--max_bad_lines`).",
+                faq="import-nothing",
             )
 
 

@@ -30,6 +30,7 @@ from twhin_hf.tables import column_names, read_table
 
 if TYPE_CHECKING:
     import ibis
+    import ibis.expr.types as ir
 
 _TAB = TableFormat(separator="\t", header="none")
 _COLONS = TableFormat(separator="::", header="none")
@@ -57,13 +58,21 @@ _CHALLENGE = {"reply": "21", "repost": "22", "quote": "23", "like": "24"}
 
 
 class Interactions(NamedTuple):
-    """What a recommender set holds, as queries of the engine.
+    """What a recommender set holds.
 
     Args:
-        engagements: Query of the strings `user_id`, `post_id`, `relation` and `timestamp`.
-        items: Query of the strings `post_id`, `text` and `lang`; empty where there is none.
+        engagements: The strings `user_id`, `post_id`, `relation` and `timestamp`.
+        items: The strings `post_id`, `text` and `lang`; None where there are none.
         files: Files read.
     """
+
+    engagements: ir.Table
+    items: ir.Table | None
+    files: int
+
+
+class _Queries(NamedTuple):
+    """The same as queries of the engine; without items an empty one."""
 
     engagements: str
     items: str
@@ -82,27 +91,35 @@ def read_recommender_set(name: str, path: Path, engine: ibis.BaseBackend) -> Int
         FileNotFoundError: Nothing is there.
         InputError: The folder does not hold the files of this set, or one cannot be read.
     """
-    return _READERS[name](path, engine)
+    found = _READERS[name](path, engine)
+    engagements = _view("engagements", found.engagements, engine)
+    items = _view("items", found.items, engine) if found.items else None
+    return Interactions(engagements, items, found.files)
 
 
-def _movielens(path: Path, engine: ibis.BaseBackend) -> Interactions:
+def _view(name: str, query: str, engine: ibis.BaseBackend) -> ir.Table:
+    _connection(engine).execute(f"CREATE TEMP VIEW {name} AS {query}")
+    return engine.table(name)
+
+
+def _movielens(path: Path, engine: ibis.BaseBackend) -> _Queries:
     files = _files(path, r"ratings\.(dat|csv)|u\.data", "ratings.dat, ratings.csv or u.data")
     titles = _beside(path, r"movies\.(dat|csv)|u\.item")
     logs = [_read(file, *_MOVIELENS[file.name], engine) for file in files]
     items = [_read(file, *_MOVIES[file.name], engine) for file in titles]
-    return Interactions(_engagements(logs), _items(items), len(files) + len(titles))
+    return _Queries(_engagements(logs), _items(items), len(files) + len(titles))
 
 
-def _recbole(path: Path, engine: ibis.BaseBackend) -> Interactions:
+def _recbole(path: Path, engine: ibis.BaseBackend) -> _Queries:
     files = _files(path, r".*\.inter", "a file .inter")
     titles = _beside(path, r".*\.item")
     needed = ("user_id", "post_id", "timestamp")
     logs = [_read(file, *_typed(file, needed), engine) for file in files]
     items = [_read(file, *_typed(file, ("post_id", "text")), engine) for file in titles]
-    return Interactions(_engagements(logs), _items(items), len(files) + len(titles))
+    return _Queries(_engagements(logs), _items(items), len(files) + len(titles))
 
 
-def _lightgcn(path: Path, engine: ibis.BaseBackend) -> Interactions:
+def _lightgcn(path: Path, engine: ibis.BaseBackend) -> _Queries:
     files = [path] if path.is_file() else _files(path, r"(train|valid|val|test)\.txt", "train.txt")
     connection = _connection(engine)
     connection.execute("CREATE TABLE lists (user_id VARCHAR, post_id VARCHAR)")
@@ -130,10 +147,10 @@ def _lightgcn(path: Path, engine: ibis.BaseBackend) -> Interactions:
         SELECT user_id, post_id, '{DEFAULT_RELATION}' AS relation, NULL::VARCHAR AS timestamp
         FROM lists
     """
-    return Interactions(query, "", len(files))
+    return _Queries(query, "", len(files))
 
 
-def _challenge(path: Path, engine: ibis.BaseBackend) -> Interactions:
+def _challenge(path: Path, engine: ibis.BaseBackend) -> _Queries:
     files = [path] if path.is_file() else _files(path, r".*\.(tsv|csv|txt)|part-.*", "a table")
     columns = {"user_id": "15", "post_id": "3", **_CHALLENGE}
     table_format = TableFormat(separator="\x01", header="none")
@@ -144,10 +161,10 @@ def _challenge(path: Path, engine: ibis.BaseBackend) -> Interactions:
         for log in logs
         for relation in _CHALLENGE
     )
-    return Interactions(query, "", len(files))
+    return _Queries(query, "", len(files))
 
 
-def _mind(path: Path, engine: ibis.BaseBackend) -> Interactions:
+def _mind(path: Path, engine: ibis.BaseBackend) -> _Queries:
     files = [path] if path.is_file() else _files(path, r"behaviors.*\.tsv", "behaviors.tsv")
     columns = {"user_id": "2", "time": "3", "history": "4", "impressions": "5"}
     logs = [_read(file, _TAB, columns, engine) for file in files]
@@ -167,10 +184,10 @@ def _mind(path: Path, engine: ibis.BaseBackend) -> Interactions:
     )
     titles = _beside(path, r"news.*\.tsv")
     items = [_read(file, _TAB, {"post_id": "1", "text": "4"}, engine) for file in titles]
-    return Interactions(query, _items(items, "en"), len(files) + len(titles))
+    return _Queries(query, _items(items, "en"), len(files) + len(titles))
 
 
-_READERS: Mapping[str, Callable[[Path, ibis.BaseBackend], Interactions]] = {
+_READERS: Mapping[str, Callable[[Path, ibis.BaseBackend], _Queries]] = {
     "movielens": _movielens,
     "recbole": _recbole,
     "lightgcn": _lightgcn,

@@ -1,63 +1,33 @@
-"""Any other log: a table with one engagement a row, whose columns are named by the user."""
+"""Any other log: a table with one engagement a row, whose columns are named by the user.
+
+All of it is Ibis expressions, which DuckDB and Spark run alike.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from twhin_hf.engines import scan_parquet, spill_folder, write_file, write_rows
 from twhin_hf.network.log import DEFAULT_RELATION
+from twhin_hf.network.sources.report import ImportReport
 from twhin_hf.table_format import TableFormat
-from twhin_hf.tables import TableSource, read_table
+from twhin_hf.tables import TableSource, is_blank, read_table
+from twhin_hf.timestamps import to_seconds
 
 if TYPE_CHECKING:
+    import ibis
     import ibis.expr.types as ir
 
-    from twhin_hf.network.sources.events import EventStore
-
 COLUMNS = ("user_id", "post_id", "relation", "timestamp", "text", "lang")
-NO_POSTS = "SELECT NULL::VARCHAR AS post_id, NULL::VARCHAR AS text, NULL AS lang WHERE false"
-_IS_BLANK = "({0} IS NULL OR trim({0}) = '')"
-# Seconds, or thousandths, millionths or billionths of one: no log is of the year 5138; or a date of
-# ISO 8601, or as X's API v1.1 and e-mails write it.
-_SECONDS = """
-    CASE
-        WHEN TRY_CAST(timestamp AS BIGINT) IS NULL
-            THEN CAST(epoch(coalesce(
-                TRY_CAST(timestamp AS TIMESTAMPTZ),
-                try_strptime(timestamp, ['%a %b %d %H:%M:%S %z %Y', '%a, %d %b %Y %H:%M:%S %z'])
-            )) AS BIGINT)
-        WHEN abs(CAST(timestamp AS BIGINT)) >= 100000000000000000
-            THEN CAST(timestamp AS BIGINT) // 1000000000
-        WHEN abs(CAST(timestamp AS BIGINT)) >= 100000000000000
-            THEN CAST(timestamp AS BIGINT) // 1000000
-        WHEN abs(CAST(timestamp AS BIGINT)) >= 100000000000
-            THEN CAST(timestamp AS BIGINT) // 1000
-        ELSE CAST(timestamp AS BIGINT)
-    END
-"""
-
-
-class Rows(NamedTuple):
-    """What became of the rows of a table.
-
-    Args:
-        num_rows: Rows.
-        skipped: How many brought nothing, by reason.
-        unread_times: How many brought an engagement whose time nobody can read.
-        unread_time: One of those times.
-    """
-
-    num_rows: int
-    skipped: dict[str, int]
-    unread_times: int
-    unread_time: str | None
 
 
 def read_columns(
     source: TableSource,
     columns: Mapping[str, str],
     table_format: TableFormat | None,
-    engine: Any,
+    engine: ibis.BaseBackend,
 ) -> ir.Table:
     """The mapped columns, and those that have our names already.
 
@@ -75,56 +45,96 @@ def read_columns(
     )
 
 
-def append(table: ir.Table, store: EventStore, engine: Any) -> Rows:
-    """Adds the rows of a table: an engagement each, and its post where there is a text column."""
-    query = f"({engine.compile(table)})"
-    lang = "lang" if "lang" in table.columns else "NULL"
-    has_text = "text" in table.columns
-    append_posts(
-        f"SELECT post_id, text, {lang} AS lang FROM {query}" if has_text else NO_POSTS, store
-    )
-    return append_engagements(query, table.columns, store, engine.con)
+class TableLog:
+    """Engagements, one a row of strings, and posts.
 
+    Args:
+        rows: Columns `user_id` and `post_id` and, optionally, `relation` and `timestamp`.
+        posts: Columns `post_id`, `text` and, optionally, `lang`; None where there is no text.
+        engine: Of both.
+    """
 
-def append_posts(query: str, store: EventStore) -> None:
-    """Adds posts: a query of the strings `post_id`, `text` and `lang`."""
-    store.add_part(
-        "posts",
-        f"""
-        SELECT post_id, coalesce(text, '') AS text, lang::VARCHAR AS langs,
-            NULL::VARCHAR AS author, '' AS version, 0::BIGINT AS line
-        FROM ({query}) WHERE NOT {_IS_BLANK.format("post_id")}
-        """,
-    )
+    def __init__(self, rows: ir.Table, posts: ir.Table | None, engine: ibis.BaseBackend):
+        import ibis
 
-
-def append_engagements(
-    query: str, columns: Sequence[str], store: EventStore, connection: Any
-) -> Rows:
-    """Adds engagements: a query of strings, of which `relation` and `timestamp` may be missing."""
-    has = {name: name if name in columns else "NULL::VARCHAR" for name in COLUMNS}
-    is_blank = _IS_BLANK.format
-    seconds = _SECONDS.replace("timestamp", has["timestamp"])
-    store.add_part(
-        "engagements",
-        f"""
-        SELECT user_id, post_id, NULL::VARCHAR AS alias, NULL::VARCHAR AS author,
-            coalesce(nullif({has["relation"]}, ''), '{DEFAULT_RELATION}') AS relation,
-            {seconds} AS timestamp,
-            NULL::VARCHAR AS record, '' AS version
-        FROM {query} WHERE NOT {is_blank("user_id")} AND NOT {is_blank("post_id")}
-        """,
-    )
-    ((rows, null_ids, unread, example),) = connection.execute(
-        f"""
-        SELECT count(*), count(*) FILTER (NOT has_ids), count(*) FILTER (has_ids AND is_unread),
-            any_value(time) FILTER (has_ids AND is_unread)
-        FROM (
-            SELECT NOT ({is_blank("user_id")} OR {is_blank("post_id")}) AS has_ids,
-                {has["timestamp"]} AS time,
-                NOT {is_blank(has["timestamp"])} AND ({seconds}) IS NULL AS is_unread
-            FROM {query}
+        null = ibis.null("string")
+        given = {
+            name: rows[name] if name in rows.columns else null for name in ("relation", "timestamp")
+        }
+        time = given["timestamp"].strip()
+        relation = given["relation"].fill_null("")
+        self._engine = engine
+        self._rows = rows.select(
+            "user_id",
+            "post_id",
+            relation=(relation == "").ifelse(DEFAULT_RELATION, relation),
+            timestamp=to_seconds(time) if "timestamp" in rows.columns else ibis.null("int64"),
+            written=time,
+            has_ids=~is_blank(rows.user_id) & ~is_blank(rows.post_id),
         )
+        self._texts = None
+        if posts is not None:
+            lang = posts.lang if "lang" in posts.columns else null
+            self._texts = posts.filter(~is_blank(posts.post_id)).select(
+                "post_id", text=posts.text.fill_null(""), langs=lang.fill_null("")
+            )
+
+    def count(self, report: ImportReport) -> None:
+        """Counts the rows, and the times that nobody can read."""
+        rows = self._rows
+        is_unread = rows.has_ids & rows.timestamp.isnull() & ~is_blank(rows.written)
+        counts = self._count(
+            rows.aggregate(
+                rows=rows.count(),
+                null_ids=rows.count(where=~rows.has_ids),
+                unread=rows.count(where=is_unread),
+                example=rows.written.max(where=is_unread),
+            )
+        )
+        report.lines, null_ids = counts["rows"], counts["null_ids"]
+        report.skipped = {"null, empty or blank ids": null_ids} if null_ids else {}
+        report.unread_times, report.unread_time = counts["unread"], counts["example"]
+        report.engagements_read = report.lines - null_ids
+
+    def write_engagements(self, path: Path, report: ImportReport) -> ir.Table:
+        """Writes each user, post and relation once, at its first time, sorted by time."""
+        keys = ["user_id", "post_id", "relation"]
+        rows = self._rows.filter(self._rows.has_ids)
+        first = rows.group_by(keys).agg(timestamp=rows.timestamp.min())
+        written = write_file(first.order_by("timestamp", *keys), path, self._engine)
+        counts = self._engine.to_pyarrow(
+            written.group_by("relation").agg(rows=written.count()).order_by("relation")
+        )
+        names, numbers = counts["relation"].to_pylist(), counts["rows"].to_pylist()
+        report.relations = dict(zip(names, numbers, strict=True))
+        report.num_engagements = sum(numbers)
+        report.repeats = report.engagements_read - report.num_engagements
+        return written
+
+    def write_posts(self, report: ImportReport) -> list[Path]:
+        """Writes each post once, sorted by id, to files that go with the engine.
+
+        Of several texts the longest stays, of those with a language where there are.
         """
-    ).fetchall()
-    return Rows(rows, {"null, empty or blank ids": null_ids} if null_ids else {}, unread, example)
+        import ibis
+
+        if self._texts is None:
+            return []
+        texts = self._texts
+        report.posts_read = self._count(texts.aggregate(rows=texts.count()))["rows"]
+        # The last two decide between texts of one length, so that every engine takes the same.
+        order = [ibis.desc(texts.langs != ""), ibis.desc(texts.text.length()), "text", "langs"]
+        ranked = texts.mutate(rank=ibis.row_number().over(group_by="post_id", order_by=order))
+        first = ranked.filter(ranked["rank"] == 0).drop("rank").mutate(is_gone=False)
+        path = spill_folder(self._engine) / "posts.parquet"
+        return write_rows(first.order_by("post_id"), path, self._engine)
+
+    def posts_with_text(self, files: list[Path]) -> ir.Table:
+        """Those of the posts in the files that have one."""
+        if not files:
+            return self._rows.filter(False).select("post_id")
+        posts = scan_parquet(files, self._engine)
+        return posts.filter(~is_blank(posts.text)).select("post_id")
+
+    def _count(self, counts: ir.Table) -> dict[str, Any]:
+        return self._engine.to_pyarrow(counts).to_pylist()[0]

@@ -397,7 +397,8 @@ def _find_owner(path: Path) -> str:
     if not account.is_file():
         raise InputError(
             f"{path} does not say whose posts or likes these are: account.js of the archive is not "
-            "beside it. Put it there, or give the account's id (`--user_id`)."
+            "beside it. Put it there, or give the account's id (`--user_id`).",
+            faq="whose-archive",
         )
     return str(read_head(account).document[0]["account"]["accountId"])
 
