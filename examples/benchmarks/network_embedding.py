@@ -4,6 +4,8 @@
     python examples/benchmarks/network_embedding.py --scale 0.2 --epochs 10
     python examples/benchmarks/network_embedding.py --dimension 128 --threads 1 \\
         --trainers twhin_hf ALS BPR --engagements runs/citeulike/data/engagements.parquet
+    python examples/benchmarks/network_embedding.py --threads 1 --partitions 4 --processes 2 \\
+        --trainers twhin_hf "twhin_hf, partitions" "twhin_hf, torchrec"
 
 Every trainer gets the same log, the same dimension and cores, and runs in a process of its own. The
 log is a file of engagements, or generated (bipartite, power-law degrees, communities, three
@@ -18,6 +20,11 @@ alpha 20 and 15 iterations, its BPR with 100. The paper's objective and its peer
 on epochs, learning rate and negatives. PyTorch-BigGraph is timed by its own clock, which leaves out
 its loading, swapping and saving; ours is the whole of `embed_network`. PyTorch Geometric draws one
 negative an edge. On a busy machine trust the CPU seconds; they leave out imports.
+
+Not among the default trainers are those whose tables are larger than memory: in `--partitions`
+parts on one machine, or sharded over `--processes` by TorchRec, timed from outside, imports too. Of
+memory there are two columns: the proportional set size of all processes, in which is what is mapped
+from files and can be given back, and the anonymous memory of the largest process.
 """
 
 from __future__ import annotations
@@ -43,6 +50,7 @@ PEERS = {
     "PyTorch Geometric": "torch_geometric",
     "ALS": "implicit",
     "BPR": "implicit",
+    "twhin_hf, torchrec": "torchrec",
 }
 CANDIDATES = 1000
 Vectors = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # users, posts, relations
@@ -115,28 +123,43 @@ def load(folder: Path, name: str) -> np.ndarray:
     return np.load(folder / f"{name}.npy")
 
 
-def train_ours(folder: Path, options: argparse.Namespace, **config: Any) -> tuple[Vectors, Clock]:
-    """`embed_network` with its defaults, but for the options in `config`."""
+def load_graph(folder: Path) -> Any:
+    """The training edges, mapped as `read_log` maps them."""
     import pyarrow as pa
-    import sklearn.utils.extmath  # noqa: F401  # which embed_network would import on the clock
 
-    from twhin_hf.network.embedding import embed_network
-    from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
     from twhin_hf.network.log import EngagementGraph, LogReport
 
     num_users, num_posts = load(folder, "size").tolist()
-    graph = EngagementGraph(
-        lhs=load(folder, "lhs"),
-        rhs=load(folder, "rhs"),
-        relation=load(folder, "relation"),
+    lhs, rhs, relation = (
+        np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("lhs", "rhs", "relation")
+    )
+    return EngagementGraph(
+        lhs=lhs,
+        rhs=rhs,
+        relation=relation,
         user_ids=pa.array(map(str, range(num_users))),
         post_ids=pa.array(map(str, range(num_posts))),
         relations=[f"relation {k}" for k in range(load(folder, "relation").max() + 1)],
         report=LogReport(),
     )
+
+
+def train_ours(folder: Path, options: argparse.Namespace, **config: Any) -> tuple[Vectors, Clock]:
+    """`embed_network` with its defaults, but for the options in `config`."""
+    import sklearn.utils.extmath  # noqa: F401  # which embed_network would import on the clock
+
+    from twhin_hf.network.embedding import embed_network
+    from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
+
+    graph = load_graph(folder)
     shared = {"dimension": options.dimension, "threads": options.threads, "holdout": 0.0}
     with Clock() as clock:
-        network = embed_network(graph, NetworkEmbeddingConfig(**shared, **config), progress=False)
+        network = embed_network(
+            graph,
+            NetworkEmbeddingConfig(**shared, **config),
+            output=folder / "network" if "partitions" in config else None,
+            progress=False,
+        )
     return (network.user_vectors, network.post_vectors, network.relation_vectors), clock
 
 
@@ -150,6 +173,37 @@ def train_paper(folder: Path, options: argparse.Namespace) -> tuple[Vectors, Clo
         num_uniform_negs=options.num_uniform_negs,
         learning_rate=options.learning_rate,
     )
+
+
+def train_partitions(folder: Path, options: argparse.Namespace) -> tuple[Vectors, Clock]:
+    return train_ours(folder, options, partitions=options.partitions)
+
+
+def train_torchrec(folder: Path, options: argparse.Namespace) -> tuple[Vectors, Clock]:
+    """The same tables sharded over processes, which this script is in turn."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={options.processes}", __file__, *sys.argv[1:], "--sharded"]
+    with Clock() as clock:
+        subprocess.run(command, check=True)
+    return tuple(load(folder, f"sharded_{side}") for side in ("users", "posts", "relations")), clock
+
+
+def run_sharded(folder: Path, options: argparse.Namespace) -> None:
+    """What each of the processes does."""
+    from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
+    from twhin_hf.network.processes import processes_of_torchrun
+    from twhin_hf.network.sharded import embed_sharded
+
+    config = NetworkEmbeddingConfig(
+        dimension=options.dimension, threads=options.threads, holdout=0.0, device="cpu"
+    )
+    with processes_of_torchrun() as processes:
+        graph = load_graph(folder) if processes.rank == 0 else None
+        shared = {"processes": processes, "output": folder / "network", "progress": False}
+        network = embed_sharded(graph, config, **shared)
+    if network is not None:
+        for side in ("users", "posts", "relations"):
+            np.save(folder / f"sharded_{side}.npy", getattr(network, f"{side[:-1]}_vectors"))
 
 
 def train_implicit(model: Any, folder: Path) -> tuple[Vectors, Clock]:
@@ -275,7 +329,10 @@ TRAINERS: dict[str, Callable[[Path, argparse.Namespace], tuple[Vectors, Clock]]]
     "twhin_hf, paper": train_paper,
     "PyTorch-BigGraph": train_pytorch_biggraph,
     "PyTorch Geometric": train_pytorch_geometric,
+    "twhin_hf, partitions": train_partitions,
+    "twhin_hf, torchrec": train_torchrec,
 }
+LARGER_THAN_MEMORY = ("twhin_hf, partitions", "twhin_hf, torchrec")
 
 
 def run_trainer(name: str, folder: Path, options: argparse.Namespace) -> None:
@@ -290,23 +347,28 @@ def run_trainer(name: str, folder: Path, options: argparse.Namespace) -> None:
     (folder / "seconds.json").write_text(json.dumps([clock.seconds, clock.cpu]))
 
 
-def tree_memory(pid: int) -> int:
-    """Proportional set size in bytes of a process and its descendants (0 where not Linux)."""
-    total, pending = 0, [pid]
+def tree_memory(pid: int) -> tuple[int, int]:
+    """Memory of a process and its descendants, in bytes (0 where not Linux).
+
+    Returns:
+        Proportional set size of all of them, and the largest anonymous memory of one.
+    """
+    total, largest, pending = 0, 0, [pid]
     while pending:
         process = Path(f"/proc/{pending.pop()}")
         try:
             rollup = (process / "smaps_rollup").read_text()
             total += 1024 * int(rollup.split("\nPss:")[1].split()[0])
+            largest = max(largest, 1024 * int(rollup.split("\nAnonymous:")[1].split()[0]))
             for task in (process / "task").iterdir():
                 pending += map(int, (task / "children").read_text().split())
         except (OSError, IndexError):  # it has ended
             continue
-    return total
+    return total, largest
 
 
-def run_child(name: str, folder: Path, options: argparse.Namespace) -> tuple[float, float, int]:
-    """Seconds and CPU seconds of training, and the peak memory of the process, of one trainer."""
+def run_child(name: str, folder: Path, options: argparse.Namespace) -> tuple[float, ...]:
+    """Seconds and CPU seconds of training, and peaks of `tree_memory`, of one trainer."""
     command = [sys.executable, __file__, *sys.argv[1:], "--child", name, "--folder", str(folder)]
     # Numerical libraries read these when they are loaded; implicit's threads call BLAS themselves.
     threads = "1" if name in ("ALS", "BPR") else str(options.threads)
@@ -315,12 +377,12 @@ def run_child(name: str, folder: Path, options: argparse.Namespace) -> tuple[flo
         child = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | limits
         )
-        done, peak = threading.Event(), 0
+        done, peaks = threading.Event(), (0, 0)
 
         def watch() -> None:
-            nonlocal peak
-            while not done.wait(0.5):
-                peak = max(peak, tree_memory(child.pid))
+            nonlocal peaks
+            while not done.wait(0.1):
+                peaks = tuple(map(max, peaks, tree_memory(child.pid)))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -330,7 +392,7 @@ def run_child(name: str, folder: Path, options: argparse.Namespace) -> tuple[flo
     if code:
         raise RuntimeError(f"{name} failed:\n{(folder / 'log.txt').read_text()[-2000:]}")
     seconds, cpu = json.loads((folder / "seconds.json").read_text())
-    return seconds, cpu, peak
+    return seconds, cpu, *peaks
 
 
 def rank_metrics(scores_of: np.ndarray, posts: np.ndarray | None, folder: Path) -> tuple:
@@ -369,13 +431,19 @@ def main() -> None:
     parser.add_argument("--num-batch-negs", type=int, default=50)
     parser.add_argument("--num-uniform-negs", type=int, default=50)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="or processes")
-    parser.add_argument("--trainers", nargs="+", default=list(TRAINERS), choices=list(TRAINERS))
+    usual = [name for name in TRAINERS if name not in LARGER_THAN_MEMORY]
+    parser.add_argument("--trainers", nargs="+", default=usual, choices=list(TRAINERS))
+    parser.add_argument("--partitions", type=int, default=4, help="of users, and of posts")
+    parser.add_argument("--processes", type=int, default=2, help="that TorchRec shards over")
     parser.add_argument("--repeats", type=int, default=1, help="rounds; the table has the medians")
     parser.add_argument("--held-edges", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--sharded", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.sharded:
+        return run_sharded(options.folder, options)
     if options.child:
         return run_trainer(options.child, options.folder, options)
 
@@ -421,23 +489,24 @@ def main() -> None:
                 with tempfile.TemporaryDirectory(dir=directory) as own:
                     for path in folder.glob("*.npy"):
                         (Path(own) / path.name).symlink_to(path)
-                    seconds, cpu, peak = run_child(name, Path(own), options)
+                    seconds, cpu, *peaks = run_child(name, Path(own), options)
                     quality = rank_metrics(
                         load(Path(own), "queries"), load(Path(own), "post_vectors"), folder
                     )
-                runs[name].append((seconds, cpu, peak / 2**20, *quality))
+                runs[name].append((seconds, cpu, *(peak / 2**20 for peak in peaks), *quality))
 
-        head = f"{'seconds':>10}{'CPU s':>8}{'ratio':>7}{'MiB':>7}{'MRR':>8}{'HITS@10':>9}"
+        head = f"{'seconds':>10}{'CPU s':>8}{'ratio':>7}{'MiB':>7}{'largest':>9}"
+        head += f"{'MRR':>8}{'HITS@10':>9}"
         print(f"\n{'trainer':20}{head}")
         rows = {name: np.median(values, axis=0) for name, values in runs.items()}
-        first = next(iter(rows.values()), np.ones(5))[1]
-        for name, (seconds, cpu, peak, mrr, hits) in rows.items():
-            cost = f"{seconds:10,.1f}{cpu:8,.1f}{cpu / first:7.2f}{peak:7,.0f}"
+        first = next(iter(rows.values()), np.ones(6))[1]
+        for name, (seconds, cpu, peak, largest, mrr, hits) in rows.items():
+            cost = f"{seconds:10,.1f}{cpu:8,.1f}{cpu / first:7.2f}{peak:7,.0f}{largest:9,.0f}"
             print(f"{name:20}{cost}{mrr:8.4f}{hits:9.4f}")
         degrees = np.bincount(edges["rhs"], minlength=num_posts)
         for name, scores in {"popularity": degrees, "random": rng.random(num_posts)}.items():
             mrr, hits = rank_metrics(scores, None, folder)
-            print(f"{name:20}{'':32}{mrr:8.4f}{hits:9.4f}")
+            print(f"{name:20}{'':41}{mrr:8.4f}{hits:9.4f}")
 
 
 if __name__ == "__main__":

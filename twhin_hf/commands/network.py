@@ -202,7 +202,7 @@ def embed(
             write_json(made, read_json_object(made) | {outdated: True})
 
     with ExitStack() as stack:
-        learn: Callable[..., Network | None] = embed_network
+        learn: Callable[..., Network | None] = partial(embed_network, memory_limit=log.memory_limit)
         options = options_of_result(log, config, table_format)
         if engine == "torchrec":
             from twhin_hf.network.processes import processes_of_torchrun

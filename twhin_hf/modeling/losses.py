@@ -5,18 +5,14 @@ Those of Translation Pair Prediction are in `translation_losses.py`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .linear_cross_entropy import IGNORED, LinearCrossEntropy
+
 MAX_LOGITS = 2**27
 """How many logits `masked_lm_loss` holds at once: 512 MiB in float32, 536 rows of 250,002."""
-
-
-IGNORED = -100
-"""The label of what has not to be predicted."""
 
 OWN_BLOCKS = ("cpu",)
 """Devices where our own blocks of logits are used though torch has its own: they are faster."""
@@ -113,13 +109,15 @@ def masked_lm_loss(
     labels: Tensor,
     num_items: Tensor | int | None = None,
     rows_at_once: int | None = None,
+    spare: Tensor | None = None,
 ) -> Tensor:
     """Cross entropy of the decoder's logits, without ever holding all logits.
 
     Equal to `F.cross_entropy(F.linear(hidden_states, weight, bias), labels)`. The logits are
     made a block of rows at a time (`MAX_LOGITS`), and their gradients with them: on accelerators by
-    `torch.nn.functional.linear_cross_entropy` where torch has it (2.13), else by the same method
-    here, which on CPU saves a copy of the weight's gradient.
+    `torch.nn.functional.linear_cross_entropy` where torch has it (2.13), else by
+    `LinearCrossEntropy`, which takes blocks of words too and holds no exponentials beside the
+    weight's gradient.
 
     Args:
         hidden_states: `[num_masked, hidden]`, of the masked positions alone.
@@ -130,31 +128,33 @@ def masked_lm_loss(
             processes their mean number makes the average of the processes' losses the loss of the
             joint batch.
         rows_at_once: Rows whose logits are held at once, where `MAX_LOGITS` allows more.
+        spare: Memory to use for the gradient of the weight on a CPU, like the weight itself.
 
     Returns:
         Scalar; 0, with gradients of 0, where nothing is masked.
     """
     if len(labels) == 0:
         return (hidden_states.sum() + weight[:0].sum()) * 0.0
-    device = hidden_states.device.type
+    device, dtype = hidden_states.device.type, weight.dtype
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
-        hidden_states, weight = hidden_states.to(dtype), weight.to(dtype)
-        bias = None if bias is None else bias.to(dtype)
     if bias is None:
         bias = weight.new_zeros(len(weight))
     block = max(1, min(MAX_LOGITS // len(weight), rows_at_once or len(labels)))
     # Counted on the device, so that nobody waits for the number.
     scale = 1 / ((labels != IGNORED).sum().clamp(min=1) if num_items is None else num_items)
-    if not torch.is_grad_enabled():
+    options = None if device in OWN_BLOCKS else getattr(torch.nn, "LinearCrossEntropyOptions", None)
+    if torch.is_grad_enabled() and options is None:
+        return LinearCrossEntropy.apply(
+            hidden_states, weight, bias, labels, scale, block, dtype, spare
+        )
+    hidden_states, weight, bias = (x.to(dtype) for x in (hidden_states, weight, bias))
+    if options is None or not torch.is_grad_enabled():
         parts = (
             F.cross_entropy(F.linear(hidden, weight, bias).float(), label, reduction="sum")
             for hidden, label in zip(hidden_states.split(block), labels.split(block), strict=True)
         )
         return torch.stack(list(parts)).sum() * scale
-    options = getattr(torch.nn, "LinearCrossEntropyOptions", None)
-    if options is None or device in OWN_BLOCKS:
-        return _BlockwiseLinearCrossEntropy.apply(hidden_states, weight, bias, labels, scale, block)
     total = F.linear_cross_entropy(
         hidden_states,
         weight,
@@ -164,61 +164,3 @@ def masked_lm_loss(
         options=options(batch_chunk_size=block, acc_policy="compact"),
     )
     return total.float() * scale
-
-
-class _BlockwiseLinearCrossEntropy(torch.autograd.Function):
-    """Scaled sum of cross entropies; the gradients are made while a block's logits are at hand."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden_states: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        labels: Tensor,
-        scale: Tensor | float,
-        block: int,
-    ) -> Tensor:
-        grad_hidden = torch.empty_like(hidden_states)
-        # A frozen decoder needs none: with LoRA it would be the largest tensor of the step.
-        grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
-        grad_bias = torch.zeros_like(bias)
-        total = hidden_states.new_zeros((), dtype=torch.float32)
-        for start in range(0, len(labels), block):
-            rows = slice(start, start + block)
-            hidden, label = hidden_states[rows], labels[rows, None]
-            logits = torch.addmm(bias, hidden, weight.T).float()
-            normalizer = logits.logsumexp(dim=1, keepdim=True)
-            is_ignored = label == IGNORED
-            label = label.clamp(min=0)
-            losses = normalizer - logits.gather(1, label)
-            total += losses.masked_fill_(is_ignored, 0.0).sum()
-            # exp(logits − ∞) = 0: a row without gradient, and no pass over it.
-            normalizer = normalizer.masked_fill_(is_ignored, float("inf"))
-            # d loss / d logits = softmax − one-hot, in the place of the logits.
-            gradient = logits.sub_(normalizer).exp_()
-            gradient.scatter_add_(1, label, is_ignored.to(gradient.dtype) - 1)
-            gradient = gradient.to(weight.dtype)
-            torch.mm(gradient, weight, out=grad_hidden[rows])
-            # The scale goes to the small factor: one pass less over the largest gradient.
-            if grad_weight is not None:
-                if start == 0:
-                    torch.mm(gradient.T, hidden * scale, out=grad_weight)
-                else:
-                    grad_weight.addmm_(gradient.T, hidden * scale)
-            grad_bias += gradient.sum(dim=0)
-        # Not by `save_for_backward`, which would hold a reference: autograd copies a gradient that
-        # others hold, where it adds to it.
-        ctx.gradients = grad_hidden.mul_(scale), grad_weight, grad_bias.mul_(scale)
-        return total * scale
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.gradients is None:
-            raise RuntimeError("the gradients of masked_lm_loss are made once; compute it again")
-        gradients, ctx.gradients = ctx.gradients, None
-        factor = grad_outputs[0]
-        # On an accelerator, to look at the factor would be to wait for it.
-        if factor.device.type != "cpu" or factor != 1:
-            gradients = tuple(g if g is None else g.mul_(factor) for g in gradients)
-        return (*gradients, None, None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,7 +18,8 @@ from .in_batch_losses import (
     in_batch_social_loss,
     in_batch_translation_loss,
 )
-from .losses import IGNORED, masked_lm_loss
+from .linear_cross_entropy import IGNORED
+from .losses import masked_lm_loss
 from .network_losses import (
     cosine_distillation_loss,
     nearest_vector_accuracy,
@@ -33,6 +35,7 @@ from .post_encoder import (
 )
 from .saving import SavingMixin
 from .settings import HEAD_NAMES
+from .tied_words import joint_gradient
 from .translation_losses import translation_bce_loss, translation_cosine_loss
 
 
@@ -95,6 +98,9 @@ class PreTrainingMixin(SavingMixin):
     num_blocks: int | None = None
     """Blocks in which a batch goes through the encoder; see `cache_gradients`."""
 
+    _keeps_gradient = False
+    _spare: Tensor | None = None
+
     def add_heads(self) -> None:
         """Adds a head for each objective; one whose weight is 0 has none."""
         config, hidden = self.config, self.config.hidden_size
@@ -138,6 +144,22 @@ class PreTrainingMixin(SavingMixin):
                 whole batch, as usual.
         """
         self.num_blocks = num_blocks
+
+    def keep_gradient(self, is_kept: bool) -> None:
+        """Lets the decoder's gradient leave its memory to that of the next step.
+
+        For training on a CPU: else the system clears as many pages in each step as it fills.
+
+        Args:
+            is_kept: From now on, or not any more.
+        """
+        self._keeps_gradient, self._spare = is_kept, None
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch's; see `keep_gradient`."""
+        if self._keeps_gradient and set_to_none:
+            self._spare = cast(Any, self.get_output_embeddings()).weight.grad
+        super().zero_grad(set_to_none)
 
     @torch.inference_mode()
     def encode(
@@ -310,17 +332,18 @@ class PreTrainingMixin(SavingMixin):
         if output_logits is None:
             output_logits = labels is None and all(given is None for given in brought.values())
         asked = ("output_hidden_states", "output_attentions")
-        found, masked, pooled = self._encode_rows(
-            {name: values for name, values in rows.items() if values is not None},
-            numbers,
-            num_posts,
-            mlm_labels,
-            sorted({getattr(config, f"{name}_pooling") for name in heads}),
-            kwargs,
-            is_whole=output_logits or any(kwargs.get(name) for name in asked),
-            layout={"boundaries": boundaries, "longest": longest},
-            masked_positions=masked_positions,
-        )
+        with self._joint_gradient(mlm_labels is not None and input_ids is not None) as weights:
+            found, masked, pooled = self._encode_rows(
+                {name: values for name, values in rows.items() if values is not None},
+                numbers,
+                num_posts,
+                mlm_labels,
+                sorted({getattr(config, f"{name}_pooling") for name in heads}),
+                kwargs,
+                is_whole=output_logits or any(kwargs.get(name) for name in asked),
+                layout={"boundaries": boundaries, "longest": longest},
+                masked_positions=masked_positions,
+            )
         losses = []
         if output_logits:
             decoder: Any = self.get_output_embeddings()
@@ -330,7 +353,7 @@ class PreTrainingMixin(SavingMixin):
             if masked_positions is None or len(masked_positions) != len(cast(Tensor, masked)):
                 masked_positions = _masked_positions(mlm_labels)
             targets = mlm_labels.flatten()[masked_positions]
-            found["mlm_loss"] = self._mlm_loss(masked, targets, num_masked)
+            found["mlm_loss"] = self._mlm_loss(masked, targets, num_masked, *weights)
             losses.append(config.mlm_weight * found["mlm_loss"])
         for name, targets in brought.items():
             if name not in heads:
@@ -350,6 +373,22 @@ class PreTrainingMixin(SavingMixin):
             losses.append(getattr(config, f"{name}_weight") * loss)
         total = torch.stack(losses).sum() if losses else None
         return PreTrainingOutput(loss=total, **found)
+
+    def _joint_gradient(self, has_mlm: bool) -> AbstractContextManager[list[Tensor]]:
+        """`joint_gradient`, where the decoder shares the words and each is used once."""
+        words, decoder = self.get_input_embeddings(), cast(Any, self.get_output_embeddings())
+        is_compiled = getattr(self, self.base_model_prefix)._compiled_call_impl is not None
+        is_joint = (
+            has_mlm
+            and torch.is_grad_enabled()
+            and not is_compiled
+            and self.num_blocks is None
+            and isinstance(words, nn.Embedding)
+            and words.weight is decoder.weight
+            and words.weight.requires_grad
+            and words.weight.device.type == "cpu"
+        )
+        return joint_gradient(cast(nn.Embedding, words)) if is_joint else nullcontext([])
 
     def pooled_posts(self, inputs: dict[str, Any], poolings: Sequence[str]) -> dict[str, Tensor]:
         """Posts of a packed batch, `[num_posts, width]` by pooling, without any head.
@@ -518,16 +557,22 @@ class PreTrainingMixin(SavingMixin):
         return loss, accuracy
 
     def _mlm_loss(
-        self, transformed: Any, targets: Tensor, num_masked: Tensor | int | None
+        self,
+        transformed: Any,
+        targets: Tensor,
+        num_masked: Tensor | int | None,
+        weight: Tensor | None = None,
     ) -> Tensor:
-        decoder = self.get_output_embeddings()
+        decoder: Any = self.get_output_embeddings()
+        spare, self._spare = self._spare, None
         return masked_lm_loss(
             transformed,
-            decoder.weight,
+            decoder.weight if weight is None else weight,
             decoder.bias,
             targets,
             num_masked,
             rows_at_once=-(-len(targets) // (self.num_blocks or 1)),
+            spare=spare,
         )
 
     def _tpp_loss(

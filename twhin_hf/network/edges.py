@@ -70,6 +70,12 @@ class EdgeFile:
         )
 
 
+def edge_blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Blocks of several arrays of equal length, perhaps mapped."""
+    for start in range(0, len(arrays[0]), _BLOCK):
+        yield tuple(np.asarray(values[start : start + _BLOCK]) for values in arrays)
+
+
 def degrees(rows: np.ndarray, num_rows: int) -> np.ndarray:
     """How often each row occurs, int64 `[num_rows]`, without a copy of a mapped array."""
     counts = np.zeros(num_rows, np.int64)

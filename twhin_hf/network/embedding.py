@@ -20,7 +20,7 @@ import logging
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,21 +29,31 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from twhin_hf.devices import pick_device
 from twhin_hf.errors import InputError
 from twhin_hf.network.als import als_vectors
+from twhin_hf.network.block_svd import factor_rank, factorise
 from twhin_hf.network.checkpoint import Position, load_checkpoint, save_checkpoint
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
-from twhin_hf.network.engagements import Engagements
-from twhin_hf.network.folder import CHECKPOINT_FILE, Network
+from twhin_hf.network.engagements import Engagements, neighbours_in_file
+from twhin_hf.network.folder import CHECKPOINT_FILE, PARTS_FOLDER, VECTORS, Network
 from twhin_hf.network.holdout import hold_out, name_metrics, rank_held_out
 from twhin_hf.network.log import EngagementGraph
 from twhin_hf.network.logistic import train_batch
+from twhin_hf.network.partitions import (
+    SIDES,
+    BucketedSchedule,
+    Buckets,
+    PartitionedFactors,
+    PartitionedTables,
+)
 from twhin_hf.network.sampled_softmax import log_counts, train_softmax_batch
-from twhin_hf.network.schedule import ROUND, Schedule, Step
+from twhin_hf.network.schedule import Schedule, Step, default_batch_size
 from twhin_hf.network.tables import Tables
+from twhin_hf.network.tensor_files import map_tensors
 from twhin_hf.network.warm_start import svd_vectors
 from twhin_hf.report import counts_sentence
 from twhin_hf.stopping import stop_requests
@@ -59,6 +69,7 @@ def embed_network(
     output: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    memory_limit: str = "600MB",
 ) -> Network:
     """Learns a vector of every user, post and relation of a graph.
 
@@ -70,18 +81,25 @@ def embed_network(
         resume: Go on from the checkpoint in `output` where there is one; a damaged one is told and
             not used.
         progress: Show a progress bar.
+        memory_limit: What the tables may take where `config.partitions` is 0.
 
     Returns:
         The network. `metadata["metrics"]` holds MRR and HITS@10 of the held-out edges, for the
-        vectors and for ranking by popularity (the degree of the post).
+        vectors and for ranking by popularity (the degree of the post). With partitions the vectors
+        are mapped from files in the output folder, which `save_network` moves into place.
 
     Raises:
         InputError: The graph has no edge or a relation without one, the options leave nothing to
-            train on, the checkpoint is of another graph or other options, or training diverged.
+            train on, the checkpoint is of another graph or other options, training diverged, or
+            partitions have no output folder.
         SystemExit: SIGTERM came, after a checkpoint; SIGINT ends in a KeyboardInterrupt.
     """
     config = (config or NetworkEmbeddingConfig()).for_edges(graph.num_edges)
+    config = config.for_memory(graph.num_users + graph.num_posts, memory_limit)
     check_graph(graph)
+    partitions = config.partitions or 1
+    if partitions > 1 and output is None:
+        raise InputError("partitions need an output folder, where those not in memory are.")
     if resume and output is None:
         raise InputError("resume needs the output folder that holds the checkpoint.")
     device = pick_device(config.device)
@@ -91,21 +109,28 @@ def embed_network(
     began = time.monotonic()
     loss = None
     if config.method == "als":
-        tables = _als_tables(graph, ~held_out, config)
+        vectors = _als_vectors(graph, ~held_out, config)
+    elif output is not None and partitions > 1:
+        vectors, loss = _train_partitions(
+            graph, ~held_out, config, device, Path(output), resume, progress
+        )
+        device = "cpu"
     else:
-        tables, loss = _gradient_descent(
+        vectors, loss = _gradient_descent(
             graph, ~held_out, config, device, checkpoint, resume, progress
         )
     seconds = time.monotonic() - began
-    users, posts, relations = (table.cpu().numpy() for table in tables.vectors.values())
-    vectors = (users, posts, relations)
     metrics = rank_vectors(graph, held_out, vectors, config, device)
+    if output is not None and partitions > 1:
+        engagements = _engagements_in_files(graph, partitions, Path(output) / PARTS_FOLDER)
+    else:
+        engagements = Engagements.from_edges(graph.lhs, graph.rhs, graph.num_users, graph.num_posts)
     return describe_embedding(
         graph,
         held_out,
         config,
         vectors,
-        Engagements.from_edges(graph.lhs, graph.rhs, graph.num_users, graph.num_posts),
+        engagements,
         {"seconds": seconds, "loss": loss, "metrics": metrics},
     )
 
@@ -170,13 +195,20 @@ def describe_embedding(
     )
 
 
-def _als_tables(
+def _als_vectors(
     graph: EngagementGraph, training: np.ndarray, config: NetworkEmbeddingConfig
-) -> Tables:
+) -> Vectors:
     threads = config.threads or torch.get_num_threads()
-    users, posts = map(torch.from_numpy, als_vectors(graph, training, config, threads))
-    relations = torch.zeros(len(graph.relations), config.dimension)
-    return Tables({"users": users, "posts": posts, "relations": relations}, {})
+    relations = np.zeros((graph.num_relations, config.dimension), np.float32)
+    return (*als_vectors(graph, training, config, threads), relations)
+
+
+def _engagements_in_files(graph: EngagementGraph, ranges: int, folder: Path) -> Engagements:
+    sides = {"posts": (graph.rhs, graph.lhs, graph.num_posts)}
+    sides["users"] = (graph.lhs, graph.rhs, graph.num_users)
+    return Engagements(
+        *(neighbours_in_file(*side, ranges, folder / f"of-{name}") for name, side in sides.items())
+    )
 
 
 def _gradient_descent(
@@ -187,8 +219,8 @@ def _gradient_descent(
     checkpoint: Path | None,
     resume: bool,
     progress: bool,
-) -> tuple[Tables, float | None]:
-    """Trained tables, and the mean loss of an edge in the last epoch."""
+) -> tuple[Vectors, float]:
+    """Trained vectors, and the mean loss of an edge in the last epoch."""
     schedule = Schedule.of(
         graph,
         training,
@@ -197,24 +229,105 @@ def _gradient_descent(
         num_uniform_negs=config.option("num_uniform_negs") or 0,
         seed=config.seed,
         device=device,
-        least_steps=400 if config.method == "softmax" else 1_000,
+        least_steps=least_steps(config),
     )
     tables = Tables.random(graph, config, device)
     identity = identify(graph, config) | {"batch_size": schedule.batch_size}
-    start = None
-    if checkpoint is not None and resume and checkpoint.exists():
-        start = load_checkpoint(checkpoint, tables.named(), identity)
-    if start is not None:
-        done = start.epoch * schedule.num_steps + start.step
-        total = config.option("epochs") * schedule.num_steps
-        logger.info("Going on after %d of %d steps, from %s", done, total, checkpoint)
-    else:
+    start = _resumed(tables, schedule, config, checkpoint if resume else None, identity)
+    if start is None:
         start = Position(0, 0, [])
         if config.option("warm_start"):
             _warm_start(tables, graph, training, config)
     counts = log_counts(schedule) if config.method == "softmax" else None
-    loss = train_tables(tables, schedule, config, counts, start, checkpoint, identity, progress)
-    return tables, loss
+    train = step_trainer(tables, schedule, config, counts)
+    loss = train_tables(tables, schedule, config, train, start, checkpoint, identity, progress)
+    users, posts, relations = (table.cpu().numpy() for table in tables.vectors.values())
+    return (users, posts, relations), loss
+
+
+def _train_partitions(
+    graph: EngagementGraph,
+    training: np.ndarray,
+    config: NetworkEmbeddingConfig,
+    device: str,
+    output: Path,
+    resume: bool,
+    progress: bool,
+) -> tuple[Vectors, float]:
+    """The same where two partitions of the tables are in memory and all are in files."""
+    folder, checkpoint = output / PARTS_FOLDER, output / CHECKPOINT_FILE
+    assert config.partitions is not None
+    buckets = Buckets(graph, training, config.partitions, folder)
+    tables = PartitionedTables.on_disk(
+        graph, config.partitions, config.dimension, folder, config.seed, device
+    )
+    num_edges = int(buckets.counts.sum())
+    schedule = BucketedSchedule(
+        buckets,
+        tables,
+        chunk=config.option("num_batch_negs") + 1,
+        batch_size=config.batch_size or default_batch_size(num_edges, least_steps(config), device),
+        num_uniform_negs=config.option("num_uniform_negs") or 0,
+        seed=config.seed,
+        device=device,
+    )
+    identity = identify(graph, config) | {"batch_size": schedule.batch_size}
+    start = _resumed(tables, schedule, config, checkpoint if resume else None, identity)
+    tables.settle()
+    if start is None:
+        start = Position(0, 0, [])
+        if config.option("warm_start"):
+            _warm_start_of_partitions(tables, buckets, config, num_edges)
+
+    def train(step: Step, done: float) -> float | None:
+        assert schedule.current is not None
+        counts = schedule.counts if config.method == "softmax" else None
+        return step_trainer(tables, schedule.current, config, counts)(step, done)
+
+    loss = train_tables(tables, schedule, config, train, start, checkpoint, identity, progress)
+    found = []
+    for side in SIDES:
+        path = folder / f"{side}.safetensors"
+        tables.write_in_order(side, path, VECTORS)
+        found.append(map_tensors(path, "c")[VECTORS])
+    return (found[0], found[1], tables.vectors["relations"].cpu().numpy()), loss
+
+
+def _warm_start_of_partitions(
+    tables: PartitionedTables, buckets: Buckets, config: NetworkEmbeddingConfig, num_edges: int
+) -> None:
+    shape = (tables.rows["users"], tables.rows["posts"])
+    rank = factor_rank(shape, config.dimension)
+    with threadpool_limits(limits=config.threads or torch.get_num_threads()):
+        factors = PartitionedFactors(buckets, tables, rank, tables.folder, config.seed)
+        factorise(factors, shape, config.dimension, num_edges)
+    for side in SIDES:
+        for part in range(buckets.partitions):
+            tables.begin_with(side, part, factors.load(side, part))
+    factors.remove()
+
+
+def least_steps(config: NetworkEmbeddingConfig) -> int:
+    """Steps that an epoch has at least where no batch size is given, but for tiny graphs."""
+    return 400 if config.method == "softmax" else 1_000
+
+
+def _resumed(
+    tables: Tables,
+    schedule: Schedule | BucketedSchedule,
+    config: NetworkEmbeddingConfig,
+    checkpoint: Path | None,
+    identity: dict[str, Any],
+) -> Position | None:
+    """Fills the tables from a checkpoint, where there is one to go on from."""
+    if checkpoint is None or not checkpoint.exists():
+        return None
+    start = load_checkpoint(checkpoint, tables.named(), identity)
+    if start is not None:
+        done = start.epoch * schedule.num_steps + start.step
+        total = config.option("epochs") * schedule.num_steps
+        logger.info("Going on after %d of %d steps, from %s", done, total, checkpoint)
+    return start
 
 
 def _warm_start(
@@ -234,11 +347,35 @@ def _warm_start(
         table.add_(torch.from_numpy(vectors).to(table.device))
 
 
+TrainStep = Callable[[Step, float], float | None]
+
+
+def step_trainer(
+    tables: Tables, schedule: Schedule, config: NetworkEmbeddingConfig, counts: Tensor | None
+) -> TrainStep:
+    """What trains on one step, told which share of all steps is done; gives the loss if measured.
+
+    Args:
+        tables: What learns.
+        schedule: Holds the edges.
+        config: Method, learning rate, negatives.
+        counts: Logarithm of how often the post of each edge comes, `[num_edges]`; for softmax.
+    """
+
+    def train(step: Step, done: float) -> float | None:
+        if counts is None:
+            return train_batch(tables, schedule.lhs, schedule.rhs, step, config)
+        rate = config.option("learning_rate") * (1 - done)
+        return train_softmax_batch(tables, schedule, counts, step, rate, config.option("l2"))
+
+    return train
+
+
 def train_tables(
     tables: Tables,
-    schedule: Schedule,
+    schedule: Schedule | BucketedSchedule,
     config: NetworkEmbeddingConfig,
-    counts: Tensor | None,
+    train: TrainStep,
     start: Position,
     checkpoint: Path | None,
     identity: dict[str, Any],
@@ -250,7 +387,7 @@ def train_tables(
         tables: What learns.
         schedule: Edges and their order.
         config: Options, `epochs` among them.
-        counts: Logarithm of how often the post of each edge comes, `[num_edges]`; for softmax.
+        train: Trains on one step.
         start: Where to begin.
         checkpoint: File to write; none without it.
         identity: What a checkpoint must share with the run that goes on from it.
@@ -265,18 +402,13 @@ def train_tables(
     """
     epochs = config.option("epochs")
     threads = config.threads or torch.get_num_threads()
-    if schedule.lhs.device.type == "cuda":
+    if tables.vectors["relations"].device.type == "cuda":
         threads = 1
-
-    def one_step(number: int, step: Step) -> float | None:
-        if counts is None:
-            return train_batch(tables, schedule.lhs, schedule.rhs, step, config)
-        rate = config.option("learning_rate") * (1 - number / (epochs * schedule.num_steps))
-        return train_softmax_batch(tables, schedule, counts, step, rate, config.option("l2"))
 
     def save(epoch: int, step: int, losses: list[float]) -> None:
         if checkpoint is not None:
-            save_checkpoint(checkpoint, tables.named(), Position(epoch, step, losses), identity)
+            with tables.checkpointed() as tensors:
+                save_checkpoint(checkpoint, tensors, Position(epoch, step, losses), identity)
 
     def diverged(what: str) -> InputError:
         if checkpoint is not None:
@@ -295,7 +427,8 @@ def train_tables(
         def work(queue: deque[tuple[int, Step]]) -> list[float]:
             found = []
             while not request and (taken := _take(queue)):
-                found.append(one_step(*taken))
+                number, step = taken
+                found.append(train(step, number / (epochs * schedule.num_steps)))
             return [loss for loss in found if loss is not None]
 
         task = bar.add_task("Embedding", total=epochs * schedule.num_edges)
@@ -303,9 +436,7 @@ def train_tables(
             first = start.step if epoch == start.epoch else 0
             losses = losses if first else []
             bar.update(task, completed=epoch * schedule.num_edges)
-            for number, steps in enumerate(schedule.rounds(epoch, first // ROUND), first // ROUND):
-                begin = max(first, number * ROUND)
-                steps = steps[begin - number * ROUND :]
+            for begin, steps in schedule.steps_from(epoch, first):
                 queue = deque(enumerate(steps, epoch * schedule.num_steps + begin))
                 for found in pool.map(work, [queue] * threads):
                     losses += found
@@ -370,6 +501,8 @@ def identify(graph: EngagementGraph, config: NetworkEmbeddingConfig) -> dict[str
     options = config.options()
     for free in ("threads", "device", "checkpoint_minutes", "num_candidates"):
         del options[free]
+    if config.partitions in (None, 1):
+        del options["partitions"]
     if config.method == "twhin":  # its learning rate does not depend on them
         del options["epochs"]
     arrays = {"lhs": graph.lhs, "rhs": graph.rhs, "relation": graph.relation}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -72,6 +74,9 @@ class NetworkEmbeddingConfig:
             exactly; several repeat it up to noise.
         threads: CPU threads (default: as many as torch uses).
         device: Device (default: GPU if available; als runs on the CPU).
+        partitions: Split users and posts into so many parts each, of which one each is in memory,
+            the others in the output folder; 0 for as many as the memory limit asks for (default:
+            all vectors in memory).
         checkpoint_minutes: Minutes between checkpoints, which need an output folder; als has none.
 
     Raises:
@@ -96,6 +101,7 @@ class NetworkEmbeddingConfig:
     seed: int = 0
     threads: int | None = None
     device: str | None = None
+    partitions: int | None = None
     checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
@@ -104,8 +110,8 @@ class NetworkEmbeddingConfig:
                 f"method is {self.method!r}; it must be one of {', '.join(_DEFAULTS)}."
             )
         self._check_options_of_method()
-        for name in ("dimension", "epochs", "batch_size", "threads", "seed"):
-            value, least = getattr(self, name), int(name != "seed")
+        for name in ("dimension", "epochs", "batch_size", "threads", "seed", "partitions"):
+            value, least = getattr(self, name), int(name not in ("seed", "partitions"))
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}.")
         self._check_negatives()
@@ -125,6 +131,11 @@ class NetworkEmbeddingConfig:
             raise InputError(f"holdout is {self.holdout}; it is a share of the edges, below 1.")
         if self.num_candidates < 2:
             raise InputError(f"num_candidates is {self.num_candidates}; ranking needs 2 or more.")
+        if self.method == "als" and self.partitions is not None:
+            raise InputError(
+                f"partitions is {self.partitions}, but has no effect with the method als. Leave it "
+                "out, or set method to softmax or twhin."
+            )
         if self.method == "als" and importlib.util.find_spec("implicit") is None:
             raise InputError(
                 "The method als needs the library implicit, which is not installed: "
@@ -182,6 +193,29 @@ class NetworkEmbeddingConfig:
         if self.method != "softmax" or self.epochs is not None:
             return self
         return replace(self, epochs=2 if num_edges >= _MANY_EDGES else 4)
+
+    def for_memory(self, num_rows: int, memory_limit: str) -> NetworkEmbeddingConfig:
+        """These options with the number of partitions that a memory limit asks for, where it is 0.
+
+        Two partitions, one of users and one of posts, and once more as much, which a partition
+        needs while it is read or written, are within the limit.
+
+        Args:
+            num_rows: Users and posts together.
+            memory_limit: Such as 8GB.
+
+        Example:
+            >>> NetworkEmbeddingConfig(partitions=0).for_memory(100_000_000, "60GB").partitions
+            4
+        """
+        if self.partitions != 0:
+            return self
+        found = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]?)(i?)B\s*", memory_limit, re.IGNORECASE)
+        if found is None or not (size := float(found[1])) > 0:
+            raise InputError(f"memory_limit is {memory_limit!r}; give it as 8GB or 600MB.")
+        limit = size * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " ")
+        needed = 2 * num_rows * (4 * self.dimension + 4)
+        return replace(self, partitions=math.ceil(needed / limit))
 
     @property
     def weight(self) -> float:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
+
+from twhin_hf.network.edges import edge_blocks
 
 
 class Neighbours(NamedTuple):
@@ -95,7 +99,7 @@ def pair_keys(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def neighbours_in_range(
-    edges: Iterable[tuple[np.ndarray, np.ndarray]], start: int, stop: int
+    edges: Iterable[tuple[np.ndarray, ...]], start: int, stop: int
 ) -> Neighbours:
     """The distinct neighbours of the rows from `start` on and before `stop`, numbered from 0.
 
@@ -118,6 +122,28 @@ def neighbours_in_range(
     counts = np.bincount(distinct >> 32, minlength=stop - start)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return Neighbours(offsets, (distinct & 0xFFFFFFFF).astype(np.int32))
+
+
+def neighbours_in_file(
+    rows: np.ndarray, others: np.ndarray, num_rows: int, ranges: int, path: Path
+) -> Neighbours:
+    """The distinct neighbours of all rows, found range by range and mapped from a file.
+
+    Args:
+        rows: Int `[num_edges]`, perhaps mapped.
+        others: Int `[num_edges]`, rows of the other side; the same.
+        num_rows: Number of rows.
+        ranges: How many times the edges are read, each time for so many-th of the rows.
+        path: Of the file, which must stay as long as what is returned.
+    """
+    offsets = np.zeros(num_rows + 1, np.int64)
+    bounds = np.linspace(0, num_rows, ranges + 1).astype(np.int64).tolist()
+    with path.open("wb") as file:
+        for start, stop in pairwise(bounds):
+            found = neighbours_in_range(edge_blocks(rows, others), start, stop)
+            offsets[start : stop + 1] = offsets[start] + found.offsets
+            file.write(found.others.data)
+    return Neighbours(offsets, np.memmap(path, np.int32, "r"))
 
 
 class Engagements(NamedTuple):

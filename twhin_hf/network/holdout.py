@@ -10,6 +10,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from twhin_hf.network.edges import degrees
 from twhin_hf.network.log import EngagementGraph
 
 MAX_EDGES = 100_000
@@ -25,8 +26,8 @@ def hold_out(graph: EngagementGraph, share: float, seed: int) -> np.ndarray:
     count = min(round(share * len(graph.lhs)), MAX_EDGES)
     chosen = rng.choice(len(graph.lhs), count, replace=False, shuffle=False)
     for ids in (graph.lhs, graph.rhs, graph.relation):
-        degrees, held = np.bincount(ids), np.bincount(ids[chosen])
-        all_held = held == degrees[: len(held)]
+        held = np.bincount(ids[chosen])
+        all_held = held == degrees(ids, int(ids.max()) + 1)[: len(held)]
         chosen = chosen[~all_held[ids[chosen]]]
     mask = np.zeros(len(graph.lhs), bool)
     mask[chosen] = True
@@ -67,9 +68,8 @@ def rank_held_out(
     if not len(rows):
         return {}
     device = posts.device
-    degrees = np.bincount(graph.rhs, minlength=graph.num_posts)
-    degrees -= np.bincount(graph.rhs[rows], minlength=graph.num_posts)
-    popularity = torch.from_numpy(degrees).to(device, torch.float32)
+    training = graph.post_degrees() - np.bincount(graph.rhs[rows], minlength=graph.num_posts)
+    popularity = torch.from_numpy(training).to(device, torch.float32)
     known = _engagements_of(np.unique(graph.lhs[rows]), graph)
     generator = torch.Generator(device).manual_seed(seed)
     ranks: dict[str, list[Tensor]] = {"": [], "popularity_": []}

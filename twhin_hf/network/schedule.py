@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -64,9 +65,7 @@ class Schedule:
         # A stable sort of small integers counts them, and the graph is sorted as a rule.
         order = np.flatnonzero(training)[np.argsort(relation, kind="stable")]
         counts = np.bincount(relation, minlength=len(graph.relations))
-        # A small graph needs its steps an epoch as well.
-        largest = 10_000 if device.startswith("cuda") else 1_000
-        batch_size = batch_size or min(largest, len(order) // least_steps)
+        batch_size = batch_size or default_batch_size(len(order), least_steps, device)
         return cls(
             lhs=torch.from_numpy(graph.lhs[order]).to(device),
             rhs=torch.from_numpy(graph.rhs[order]).to(device),
@@ -93,7 +92,7 @@ class Schedule:
                 end - start, generator=generator, dtype=torch.int32, device=device
             )
             permutations.append(permutation.add_(start))
-        spans = self._spans()
+        spans = batch_spans(self.bounds, self.chunk, self.batch_size)
         order = torch.cat(permutations)
         relations = torch.arange(len(self.bounds) - 1, device=device)
         shuffled = np.random.default_rng([self.seed, epoch]).permutation(len(spans)).tolist()
@@ -119,24 +118,42 @@ class Schedule:
                 )
             yield steps
 
+    def steps_from(self, epoch: int, first: int) -> Iterator[tuple[int, list[Step]]]:
+        """The steps of an epoch from one on, in rounds, each with the number of its first step."""
+        for number, steps in enumerate(self.rounds(epoch, first // ROUND), first // ROUND):
+            begin = max(first, number * ROUND)
+            yield begin, steps[begin - number * ROUND :]
+
     @cached_property
     def num_steps(self) -> int:
         """Steps of an epoch."""
-        return len(self._spans())
-
-    def _spans(self) -> list[tuple[int, int, int]]:
-        """Relation, start and end of every batch, in the order of the edges."""
-        spans = []
-        for relation, (start, end) in enumerate(zip(self.bounds, self.bounds[1:], strict=False)):
-            # The rest that fills no chunk is a batch of its own.
-            whole = end - (end - start) % self.chunk
-            starts = [*range(start, whole, self.batch_size)]
-            ends = [*starts[1:], whole] if starts else []
-            spans += [(relation, *span) for span in zip(starts, ends, strict=True)]
-            if whole < end:
-                spans.append((relation, whole, end))
-        return spans
+        return len(batch_spans(self.bounds, self.chunk, self.batch_size))
 
     def _generator(self, *key: int) -> torch.Generator:
         seed = np.random.SeedSequence([self.seed, *key]).generate_state(1)[0]
         return torch.Generator(self.lhs.device).manual_seed(int(seed))
+
+
+def default_batch_size(num_edges: int, least_steps: int, device: str) -> int:
+    """Edges per step; fewer on a small graph, which needs its steps an epoch as well."""
+    return min(10_000 if device.startswith("cuda") else 1_000, num_edges // least_steps)
+
+
+def batch_spans(bounds: list[int], chunk: int, batch_size: int) -> list[tuple[int, int, int]]:
+    """Relation, start and end of every batch, in the order of the edges.
+
+    Args:
+        bounds: First edge of each relation, and the end.
+        chunk: Edges that are each other's negatives.
+        batch_size: Edges of a batch, whole chunks.
+    """
+    spans = []
+    for relation, (start, end) in enumerate(pairwise(bounds)):
+        # The rest that fills no chunk is a batch of its own.
+        whole = end - (end - start) % chunk
+        starts = [*range(start, whole, batch_size)]
+        ends = [*starts[1:], whole] if starts else []
+        spans += [(relation, *span) for span in zip(starts, ends, strict=True)]
+        if whole < end:
+            spans.append((relation, whole, end))
+    return spans

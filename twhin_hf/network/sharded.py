@@ -28,11 +28,12 @@ from torch import Tensor
 from twhin_hf.errors import InputError
 from twhin_hf.network.block_svd import factor_rank, factorise
 from twhin_hf.network.checkpoint import Position, load_checkpoint, save_checkpoint
-from twhin_hf.network.edges import degrees
+from twhin_hf.network.edges import degrees, edge_blocks
 from twhin_hf.network.embedding import (
     check_graph,
     describe_embedding,
     identify,
+    least_steps,
     progress_bar,
     rank_vectors,
 )
@@ -44,7 +45,7 @@ from twhin_hf.network.log import EngagementGraph
 from twhin_hf.network.logistic import batch_gradients, batch_loss, batch_of
 from twhin_hf.network.processes import Processes
 from twhin_hf.network.sampled_softmax import step_gradients
-from twhin_hf.network.schedule import ROUND, Schedule, Step
+from twhin_hf.network.schedule import ROUND, Schedule, Step, default_batch_size
 from twhin_hf.network.sharded_svd import ShardedFactors
 from twhin_hf.network.sharded_tables import ShardedTables, check_installed
 from twhin_hf.network.tables import Tables
@@ -147,6 +148,11 @@ def check_sharded(config: NetworkEmbeddingConfig) -> None:
             "The engine torchrec embeds by the methods softmax and twhin; als needs the whole "
             "matrix in one process. Choose another method, or leave the engine out."
         )
+    if config.partitions is not None:
+        raise InputError(
+            "partitions are for the tables of one process; with the engine torchrec each holds a "
+            "shard. Leave partitions out, or the engine."
+        )
     if config.device not in (None, "cpu"):
         raise InputError(
             f"device is {config.device!r}, but the engine torchrec runs on the CPU. Leave it out."
@@ -196,8 +202,7 @@ def _prepare(
     if resume and checkpoint.exists():
         relations = Tables.zeros("relations", graph.num_relations, config.dimension)
         position = load_checkpoint(checkpoint, relations.named(), identity)
-    least_steps = 400 if config.method == "softmax" else 1_000
-    batch_size = config.batch_size or min(1_000, bounds[-1] // least_steps)
+    batch_size = config.batch_size or default_batch_size(bounds[-1], least_steps(config), "cpu")
     return _Plan(
         (graph.num_users, graph.num_posts),
         bounds,
@@ -346,7 +351,7 @@ class _Training:
         tables = self.tables
         if step is None:  # others look up rows of this process's shards
             row = torch.zeros(1, dtype=torch.int64)
-            vectors = self._look_up(row, row)
+            vectors = self._look_up(row, row, rate)
             nothing = torch.zeros_like(vectors[0])
             tables.update(vectors, (nothing, nothing.clone()), 0, nothing, rate)
             return None
@@ -356,7 +361,7 @@ class _Training:
         )
         relation = tables.relations.vectors["relations"][step.relation]
         if self.counts is not None:
-            users, posts = self._look_up(lhs, rhs)
+            users, posts = self._look_up(lhs, rhs, rate)
             (for_users, for_posts, for_relation), loss = step_gradients(
                 users.detach(),
                 posts.detach(),
@@ -369,7 +374,7 @@ class _Training:
             )
         else:
             users, posts = self._look_up(
-                torch.cat([lhs, step.uniform_users]), torch.cat([rhs, step.uniform_posts])
+                torch.cat([lhs, step.uniform_users]), torch.cat([rhs, step.uniform_posts]), rate
             )
             n = len(lhs)
             own, others = users.detach().clone(), posts.detach().clone()
@@ -387,8 +392,8 @@ class _Training:
         return loss
 
     @torch.enable_grad()
-    def _look_up(self, users: Tensor, posts: Tensor) -> tuple[Tensor, Tensor]:
-        return self.tables.look_up(users, posts)
+    def _look_up(self, users: Tensor, posts: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+        return self.tables.look_up(users, posts, rate)
 
     def _save(self, position: Position) -> None:
         """Writes shards, then the file that names them: what it names is whole."""
@@ -453,12 +458,10 @@ class _Training:
             *(map_tensors(file)[name] for file, name in zip(files, Neighbours._fields, strict=True))
         )
 
-    def _edge_blocks(self, own: str, other: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _edge_blocks(self, own: str, other: str) -> Iterator[tuple[np.ndarray, ...]]:
         """All edges, the held-out ones too."""
         for kind in ("", "held_"):
-            rows, others = self.edges[kind + own], self.edges[kind + other]
-            for start in _starts(rows):
-                yield rows[start : start + _BLOCK], others[start : start + _BLOCK]
+            yield from edge_blocks(self.edges[kind + own], self.edges[kind + other])
 
 
 def _mean(losses: list[float]) -> float:

@@ -8,11 +8,10 @@ import torch.distributed as dist
 from scipy.sparse import csr_matrix
 
 from twhin_hf.network.block_svd import degree_weights, weighted_block
+from twhin_hf.network.edges import edge_blocks
 from twhin_hf.network.processes import Processes
 from twhin_hf.network.sharded_tables import Shard
 from twhin_hf.network.tensor_files import row_blocks
-
-_BLOCK = 2**20
 
 
 class ShardedFactors:
@@ -107,9 +106,8 @@ def _edges_of_users(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The edges whose users are in a range, users numbered from 0; others are not kept."""
     found = []
-    for start in range(0, len(lhs), _BLOCK):
-        users = np.asarray(lhs[start : start + _BLOCK])
+    for users, posts in edge_blocks(lhs, rhs):
         inside = (users >= first) & (users < end)
-        found.append((users[inside] - first, np.asarray(rhs[start : start + _BLOCK])[inside]))
+        found.append((users[inside] - first, posts[inside]))
     own_lhs, own_rhs = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return own_lhs, own_rhs

@@ -103,18 +103,22 @@ class ShardedTables:
             for name, tensor in ((side, shard.vectors), (f"{side}.state", shard.state))
         }
 
-    def look_up(self, users: Tensor, posts: Tensor) -> tuple[Tensor, Tensor]:
+    def look_up(self, users: Tensor, posts: Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
         """Vectors of rows, wherever they are; all processes take part.
 
         Args:
             users: int64 `[num_users]`.
             posts: int64 `[num_posts]`.
+            learning_rate: Of the update that follows.
 
         Returns:
             float32 `[num_users, dimension]` and `[num_posts, dimension]`, for `update`.
         """
         from torchrec import KeyedJaggedTensor
 
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()  # gives on the rate, which a look-up keeps for its way back
         # Both have one row a place, and as many places.
         size = max(len(users), len(posts))
         lengths = torch.zeros(2, size, dtype=torch.int32)
@@ -142,11 +146,8 @@ class ShardedTables:
             gradients: For them.
             relation: The relation of this process's edges.
             for_relation: The gradient for its vector, `[1, dimension]`.
-            learning_rate: Length of the step.
+            learning_rate: Of the relation's vector.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()  # gives the rate on: the backward pass makes the steps
         torch.autograd.backward(vectors, gradients)
         whole = torch.zeros_like(self.relations.vectors["relations"])
         whole[relation] = for_relation
@@ -191,7 +192,7 @@ def _sharded_model(rows: dict[str, int], dimension: int) -> Any:
                 for side, count in rows.items()
             ],
         )
-        # The learning rate is set at each step.
+        # The learning rate is set before each look-up.
         _apply_optimizer_in_backward(RowWiseAdagrad, tables.parameters(), {"lr": 0.0})
         constraint = ParameterConstraints(
             sharding_types=[ShardingType.ROW_WISE.value],

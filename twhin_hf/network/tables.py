@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +57,11 @@ class Tables:
         """Every tensor by the name that it has in a checkpoint."""
         state = {f"{side}.state": values for side, values in self.state.items()}
         return {**self.vectors, **state}
+
+    @contextmanager
+    def checkpointed(self) -> Iterator[dict[str, Tensor]]:
+        """Around the writing of a checkpoint: gives what it is to hold."""
+        yield self.named()
 
     def update(self, side: str, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
         """A step of row-wise Adagrad, whose state is the sum of mean squared gradients.

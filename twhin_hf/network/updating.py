@@ -31,7 +31,7 @@ from torch import Tensor
 from twhin_hf.devices import pick_device
 from twhin_hf.errors import InputError
 from twhin_hf.network.checkpoint import Position
-from twhin_hf.network.embedding import train_tables
+from twhin_hf.network.embedding import step_trainer, train_tables
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
 from twhin_hf.network.engagements import Neighbours
 from twhin_hf.network.fold_in import Part, alternate
@@ -193,7 +193,8 @@ def _train(
     tables = _tables(update, vectors, config.freeze, _STATE[options.method], device)
     counts = _corrected_counts(update, schedule) if options.method == "softmax" else None
     start = Position(0, 0, [])
-    loss = train_tables(tables, schedule, options, counts, start, None, {}, progress)
+    train = step_trainer(tables, schedule, options, counts)
+    loss = train_tables(tables, schedule, options, train, start, None, {}, progress)
     users, posts = (tables.vectors[side].cpu().numpy() for side in ("users", "posts"))
     return users, posts, options.option("epochs") * schedule.num_edges, loss
 

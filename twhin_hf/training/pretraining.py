@@ -45,6 +45,7 @@ from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.held_out import HeldOutFigures, held_out_outputs, own_batches
 from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler
 from twhin_hf.training.muon import WithMuon, hidden_matrices
+from twhin_hf.training.processor import fast_products, kept_memory
 from twhin_hf.training.progress import TrainingProgress
 from twhin_hf.training.publishing import PublishingMixin
 from twhin_hf.training.record import training_record, write_training_record
@@ -276,6 +277,18 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._sampler
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's."""
+        if self.args.device.type != "cpu":
+            return super().train(*args, **kwargs)
+        model = cast(Any, unwrap_peft_model(self.accelerator.unwrap_model(self.model)))
+        model.keep_gradient(True)
+        try:
+            with fast_products(), kept_memory():
+                return super().train(*args, **kwargs)
+        finally:
+            model.keep_gradient(False)
 
     def _compile_encoder(self) -> None:
         """Compiles the encoder, where `torch_compile` asks for it, and nothing else.
