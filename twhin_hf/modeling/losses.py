@@ -102,6 +102,11 @@ def social_exclusions(post_ids: Tensor, positive_ids: Tensor, key_ids: Tensor) -
     return excluded
 
 
+def _whole(values: Any) -> Tensor:
+    """All of a tensor of which FSDP2 leaves a share to each process."""
+    return values.full_tensor() if hasattr(values, "full_tensor") else values
+
+
 def masked_lm_loss(
     hidden_states: Tensor,
     weight: Tensor,
@@ -133,6 +138,10 @@ def masked_lm_loss(
     Returns:
         Scalar; 0, with gradients of 0, where nothing is masked.
     """
+    hidden_states, weight = _whole(hidden_states), _whole(weight)
+    bias = None if bias is None else _whole(bias)
+    if hasattr(spare, "full_tensor"):
+        spare = None
     if len(labels) == 0:
         return (hidden_states.sum() + weight[:0].sum()) * 0.0
     device, dtype = hidden_states.device.type, weight.dtype
