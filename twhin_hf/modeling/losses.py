@@ -5,6 +5,8 @@ Those of Translation Pair Prediction are in `translation_losses.py`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
