@@ -77,7 +77,7 @@ soak: install ## Kill every long command at random and compare (30 minutes)
 lock: ## Write both lock files anew, with the newest versions that setup.cfg and constraints.txt allow
 	$(PYTHON) -m venv $(VENV)-tools
 	$(VENV)-tools/bin/pip install --quiet uv
-	$(VENV)-tools/bin/uv $(COMPILE) setup.cfg --extra dev -c constraints.txt \
+	printf 'torchrec; sys_platform == "linux"\n' | $(VENV)-tools/bin/uv $(COMPILE) setup.cfg - --extra dev -c constraints.txt \
 	    --no-emit-package torch --upgrade --output-file requirements.lock
 	printf 'pip\nsetuptools\nsetuptools-scm\nwheel\n' | $(VENV)-tools/bin/uv $(COMPILE) - -c requirements.lock \
 	    --upgrade --output-file requirements-build.lock

@@ -1,10 +1,20 @@
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from twhin_hf import id_rows
 from twhin_hf.id_rows import rows_of_ids
 from twhin_hf.mapped import mapped_array, mapped_table, open_mapped_table
 
 
+@pytest.fixture(params=["in memory", "by the engine"])
+def way(request, monkeypatch):
+    """Both ways to look ids up."""
+    if request.param == "by the engine":
+        monkeypatch.setattr(id_rows, "_HASHED", -1)
+
+
+@pytest.mark.usefixtures("way")
 def test_rows_are_those_of_a_dictionary():
     rng = np.random.default_rng(0)
     others = [f"p{number}" for number in rng.permutation(3000)]
@@ -18,6 +28,7 @@ def test_rows_are_those_of_a_dictionary():
     assert found.tolist() == [expected.get(name, -1) for name in ids]
 
 
+@pytest.mark.usefixtures("way")
 def test_the_first_of_equal_ids_is_taken_and_null_is_no_id():
     ids = pa.array(["b", None, "a"])
     assert rows_of_ids(ids, pa.array(["a", "b", "a", None, "b"])).tolist() == [1, -1, 0]

@@ -14,8 +14,8 @@ LOCKS = ("requirements-build.lock", "requirements.lock")
 
 def entries(name):
     """The requirements of a lock file, with their hashes."""
-    blocks = re.split(r"\n(?=\S)", (ROOT / name).read_text(encoding="utf-8").strip())
-    for block in blocks:
+    text = re.sub(r"^#.*\n", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for block in re.split(r"\n(?=\S)", text.strip()):
         first, *rest = [line.rstrip(" \\").strip() for line in block.splitlines()]
         yield Requirement(first), rest
 

@@ -1,4 +1,7 @@
-"""Which row of a table an id has, by a join of the engine: memory is bounded, however many ids."""
+"""Which row of a table an id has: memory is bounded, however many ids.
+
+Of many ids by a join of the engine; a million stand in a hash table, without starting one.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from twhin_hf.scratch import scratch_folder
 
 _BLOCK = 65_536
+_HASHED = 1_000_000
+"""Ids at most that are looked up in a hash table in memory."""
 
 
 def rows_of_ids(
@@ -33,6 +39,15 @@ def rows_of_ids(
         >>> rows_of_ids(pa.array(["c", "x", "a"]), pa.array(["a", "b", "c", "a"])).tolist()
         [2, -1, 0]
     """
+    if len(among) <= _HASHED:
+        found = pc.index_in(ids.cast(pa.string()), among.cast(pa.string()), skip_nulls=True)
+        return found.fill_null(-1).to_numpy().astype(np.int32)
+    return _joined(ids, among, memory_limit)
+
+
+def _joined(
+    ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray, memory_limit: str
+) -> np.ndarray:
     import duckdb
 
     dtype = np.int32 if len(among) < 2**31 else np.int64

@@ -4,8 +4,8 @@
     python examples/benchmarks/network_embedding.py --scale 0.2 --epochs 10
     python examples/benchmarks/network_embedding.py --dimension 128 --threads 1 \\
         --trainers twhin_hf ALS BPR --engagements runs/citeulike/data/engagements.parquet
-    python examples/benchmarks/network_embedding.py --threads 1 --partitions 4 --processes 2 \\
-        --trainers twhin_hf "twhin_hf, partitions" "twhin_hf, torchrec"
+    python examples/benchmarks/network_embedding.py --scale 4 --edge-share 0.1 --dimension 64 \\
+        --threads 1 --trainers twhin_hf "twhin_hf, partitions" "twhin_hf, torchrec"
 
 Every trainer gets the same log, the same dimension and cores, and runs in a process of its own. The
 log is a file of engagements, or generated (bipartite, power-law degrees, communities, three
@@ -68,7 +68,7 @@ class Clock:
         self.cpu = sum(os.times()[:4]) - self.start[1]
 
 
-def generate_edges(scale: float, seed: int) -> dict[str, np.ndarray]:
+def generate_edges(scale: float, seed: int, share: float = 1.0) -> dict[str, np.ndarray]:
     """Distinct edges in random order: activity and popularity by power laws, four tastes a user.
 
     Nine engagements in ten stay in one of the user's four communities, the rest go anywhere; in
@@ -76,7 +76,7 @@ def generate_edges(scale: float, seed: int) -> dict[str, np.ndarray]:
     """
     rng = np.random.default_rng(seed)
     num_users, num_posts = int(100_000 * scale), int(50_000 * scale)
-    draws, num_communities = int(8_300_000 * scale), max(20, int(500 * scale))
+    draws, num_communities = int(8_300_000 * scale * share), max(20, int(500 * scale))
 
     activity = np.cumsum(rng.pareto(1.8, num_users) + 0.6)
     tastes = rng.integers(0, num_communities, (num_users, 4))
@@ -424,6 +424,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scale", type=float, default=1.0, help="share of users, posts and edges")
+    parser.add_argument("--edge-share", type=float, default=1.0, help="share of the edges alone")
     parser.add_argument("--engagements", help="an engagement log instead of a generated one")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--dimension", type=int, default=256)
@@ -461,7 +462,7 @@ def main() -> None:
         if options.engagements:
             edges = read_edges(options.engagements, options.seed)
         else:
-            edges = generate_edges(options.scale, options.seed)
+            edges = generate_edges(options.scale, options.seed, options.edge_share)
         num_posts = int(edges["size"][1])
         held = np.arange(len(edges["lhs"])) < options.held_edges
         for name in ("lhs", "rhs"):  # every user and post keeps an edge to learn from

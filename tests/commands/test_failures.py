@@ -88,17 +88,17 @@ def test_the_engine_without_memory():
 @pytest.mark.parametrize(("error", "said"), ERRORS)
 def test_a_command_says_it_in_a_line_and_goes_on(error, said, tmp_path, monkeypatch, capsys):
     (tmp_path / "posts.csv").write_text(
-        "post_id,text\n" + "".join(f"{i},t {i}\n" for i in range(9))
+        "post_id,text\n" + "".join(f"{i},t {i}\n" for i in range(90))
     )
     command = ["split", "--posts", str(tmp_path / "posts.csv"), "--output", str(tmp_path / "out")]
-    write, count = pq.write_table, iter(range(9))
+    write, count = pq.ParquetWriter.write_table, iter(range(9))
 
     def failing(*arguments, **options):
-        if next(count) == 1:
+        if next(count) == 2:  # after what was read, and train.parquet
             raise error
         write(*arguments, **options)
 
-    monkeypatch.setattr(pq, "write_table", failing)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", failing)
     assert main(command) == 2
     told = capsys.readouterr().err
     assert told.startswith("twhin-hf: ")
@@ -114,7 +114,7 @@ def test_a_command_says_it_in_a_line_and_goes_on(error, said, tmp_path, monkeypa
 
 def test_other_errors_are_mistakes_of_the_package(tmp_path, monkeypatch):
     (tmp_path / "posts.csv").write_text("post_id,text\n1,a\n")
-    monkeypatch.setattr(pq, "write_table", lambda *_: 1 / 0)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["split", "--posts", str(tmp_path / "posts.csv"), "--output", str(tmp_path / "out")])
 

@@ -78,7 +78,7 @@ LOCAL = ('"stage2"', '"quickstart/pretrained"')
 
 def test_no_other_call_of_the_documentation_trusts_what_may_change():
     root = Path(__file__).parents[2]
-    files = [*root.glob("*.md"), *root.glob("model_cards/*.md")]
+    files = [*root.glob("*.md"), *root.glob("model_cards/*.md"), *root.glob("docs/**/*.md")]
     for kind in ("*.md", "*.py", "*.ipynb", "*.jinja"):
         files += [*root.glob(f"examples/**/{kind}"), *root.glob(f"twhin_hf/**/{kind}")]
     calls = [

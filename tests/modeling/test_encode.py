@@ -99,6 +99,19 @@ def test_posts_end_to_end_have_the_same_embeddings(
     assert model.config._attn_implementation == "sdpa"  # as it was
 
 
+def test_a_batch_on_a_cpu_is_what_its_caches_hold(model, texts, monkeypatch):
+    seen = []
+    forward = TwhinBertModel.forward
+
+    def watched(self, input_ids=None, **kwargs):
+        seen.append(input_ids.numel())
+        return forward(self, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(TwhinBertModel, "forward", watched)
+    model.encode(texts, batch_size=64)
+    assert 1024 * torch.get_num_threads() / 2 < max(seen) <= 1024 * torch.get_num_threads()
+
+
 def test_normalize(model, texts):
     norms = model.encode(texts[:7], normalize_embeddings=True).norm(dim=1)
     torch.testing.assert_close(norms, torch.ones(7))

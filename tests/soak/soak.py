@@ -308,7 +308,8 @@ def _length(folder: Path) -> int:
 def _is_told(log: Path, mark: int, code: int, found: Injection) -> bool:
     text = log.read_bytes()[mark:].decode(errors="replace")
     # Workers that lose their other end may say so before; the command's word is the last.
-    told = code == 2 and text.strip().splitlines()[-1].startswith("twhin-hf: ")
+    last = [line for line in text.strip().splitlines() if not line.startswith("More: ")][-1]
+    told = code == 2 and last.startswith("twhin-hf: ")
     if not told:
         found.notes.append(f"ended with {code}: {_end(log)}")
     return told

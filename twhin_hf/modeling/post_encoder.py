@@ -32,6 +32,8 @@ from .settings import POOLINGS
 
 POST_LENGTH = 128
 TOKENIZED_AT_ONCE = 65_536
+TOKENS_A_THREAD = 1024
+"""Tokens of a batch on a CPU at most, for each thread: what its caches hold is faster."""
 COPIED_AT_ONCE = 16_384
 """Embeddings that stay on the device until they are copied, together."""
 NO_POOLER = (
@@ -223,7 +225,8 @@ class PostEncoderMixin(SavingMixin):
 
         Args:
             texts: The posts, or a single one.
-            batch_size: How many posts of `max_length` tokens per batch may hold.
+            batch_size: How many posts of `max_length` tokens a batch may hold; on a CPU it never
+                holds more than 1,024 tokens a thread.
             max_length: Maximum sequence length; longer posts are truncated. By default
                 `max_seq_length`.
             normalize_embeddings: Scale to length 1; by default as the config says.
@@ -261,7 +264,10 @@ class PostEncoderMixin(SavingMixin):
                 windows = has_windows(self.config)
                 fastest = packed_attention_backend(device, self.dtype, 0.0, windows)
                 self.set_attn_implementation(fastest)
-            options = batch_size, max_length, show_progress_bar, wants_flat_rows(self.config)
+            budget = batch_size * max_length
+            if device.type == "cpu":
+                budget = min(budget, TOKENS_A_THREAD * torch.get_num_threads())
+            options = budget, max_length, show_progress_bar, wants_flat_rows(self.config)
             on_device: list[Tensor] = []
             places: list[Tensor] = []
             num_waiting = 0
@@ -401,12 +407,20 @@ def _with_whole_characters(text: str) -> str:
 def batches_of_texts(
     posts: list[str],
     tokenizer: PreTrainedTokenizerBase,
-    batch_size: int,
+    budget: int,
     max_length: int,
     show_progress_bar: bool = False,
     is_flat: bool = False,
 ) -> Iterator[tuple[Tensor, dict[str, Any]]]:
     """Batches of texts, tokenized a block at a time and sorted by length in each.
+
+    Args:
+        posts: The texts.
+        tokenizer: Of the model.
+        budget: Tokens of a batch at most; see `sorted_batches`.
+        max_length: Maximum sequence length.
+        show_progress_bar: Show a bar that counts the posts.
+        is_flat: Give one row without padding.
 
     Yields:
         The rows in `posts` of a batch, and its `input_ids` and `attention_mask` `[rows, width]`; or
@@ -416,7 +430,6 @@ def batches_of_texts(
         for start in range(0, len(posts), TOKENIZED_AT_ONCE):
             block = posts[start : start + TOKENIZED_AT_ONCE]
             ids = tokenizer(block, truncation=True, max_length=max_length)["input_ids"]
-            budget = batch_size * max_length
             batches: Iterator[tuple[Tensor, dict[str, Any]]] = (
                 flat_batches(ids, budget)
                 if is_flat

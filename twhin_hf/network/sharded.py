@@ -121,7 +121,7 @@ def embed_sharded(
         plan, config = told
     began = time.monotonic()
     training = _Training(plan, config, processes, Path(output))
-    loss = training.run(plan, progress)
+    loss = training.run(progress)
     engagements = training.write_network()
     seconds = time.monotonic() - began
     processes.wait()
@@ -232,9 +232,9 @@ class _Training:
         self.counts = self._log_counts() if config.method == "softmax" else None
         self.num_steps = int(processes.most(self.schedule.num_steps)[0])
 
-    def run(self, plan: _Plan, progress: bool) -> float:
+    def run(self, progress: bool) -> float:
         """Trains; the mean loss of an edge in the last epoch."""
-        start = self._load(plan.position)
+        start = self._load(self.plan.position)
         if start is None:
             start = Position(0, 0, [])
             if self.config.option("warm_start"):
@@ -272,9 +272,11 @@ class _Training:
                 raise self._diverged("the vectors hold NaN or infinity")
             if start.epoch < epochs:
                 self._save(Position(epochs, 0, losses))
+            if self.processes.most(bool(request))[0]:
+                request.leave()
         found = torch.tensor([sum(losses), len(losses)], dtype=torch.float64)
         total, count = self.processes.sum(found).tolist()
-        return total / count
+        return total / count if count else float("nan")
 
     def write_network(self) -> Engagements:
         """Writes this process's vectors and engagements into files of the whole network."""

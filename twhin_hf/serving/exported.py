@@ -101,7 +101,8 @@ class ExportedEncoder:
                 f"max_length is {max_length}; this model reads {self.export['longest']} at most"
             )
         vectors = np.empty((len(posts), self.export["dimension"]), np.float32)
-        batches = batches_of_texts(posts, self.tokenizer, batch_size, max_length, show_progress_bar)
+        budget = batch_size * max_length
+        batches = batches_of_texts(posts, self.tokenizer, budget, max_length, show_progress_bar)
         for rows, batch in batches:
             vectors[rows.numpy()] = self.run(*(batch[name] for name in INPUTS))
         return finish_embeddings(
