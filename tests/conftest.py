@@ -21,6 +21,19 @@ import torch
 # Tiny models: a second thread costs more than it brings.
 torch.set_num_threads(1)
 
+
+@pytest.fixture(scope="session", autouse=True)
+def capabilities():
+    """A processor without special instructions, so that trainings are alike on all; the real one.
+
+    Where it multiplies in bfloat16, trainings would be in bfloat16 by default.
+    """
+    real = getattr(torch.cpu, "get_capabilities", dict)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+        yield real
+
+
 LANGUAGES = ("en", "es", "ar", "ja")
 ALPHABETS = ("abcdefghij", "klmnopqrst", "ابتثجحخدذر", "あいうえおかきくけこ")
 

@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
+from recording import new_model
 from torch.optim import AdamW
 
 from twhin_hf.errors import InputError
 from twhin_hf.training import optimizer as module
 from twhin_hf.training.optimizer import SmallAdamW
+from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
 OPTIONS = {"lr": 0.1, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01}
 
@@ -106,3 +108,46 @@ def test_weights_without_gradient_are_left_alone():
 def test_weights_have_to_be_float32():
     with pytest.raises(InputError, match=r"weights are torch\.bfloat16; .* need float32"):
         SmallAdamW([torch.nn.Parameter(torch.zeros(2, dtype=torch.bfloat16))])
+
+
+@pytest.fixture
+def make(tiny_config, posts, tokenizer, tmp_path):
+    def make(**options):
+        config = SocialPretrainingConfig(
+            output_dir=str(tmp_path),
+            per_device_train_batch_size=8,
+            max_steps=4,
+            save_strategy="steps",
+            save_steps=2,
+            report_to=[],
+            use_cpu=True,
+            disable_tqdm=True,
+            max_length=32,
+            optim_state="bfloat16",
+            **options,
+        )
+        model = new_model(tiny_config, social_weight=0.0, mlm_weight=1.0)
+        return SocialPretrainingTrainer(model, config, posts, processing_class=tokenizer)
+
+    return make
+
+
+@pytest.mark.parametrize("options", [{}, {"optim_matrices": "muon"}])
+def test_a_training_keeps_small_moments_and_is_resumed(make, tmp_path, options):
+    trainer = make(**options)
+    trainer.train()
+    adamw = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+    adamw = getattr(adamw, "others", adamw)
+    assert isinstance(adamw, SmallAdamW)
+    moments = {value.dtype for state in adamw.state.values() for value in state.values()}
+    assert moments == {torch.bfloat16, torch.float32}  # the number of steps
+    resumed = make(**options)
+    resumed.train(str(tmp_path / "checkpoint-2"))
+    others = dict(resumed.model.named_parameters())
+    for name, value in trainer.model.named_parameters():
+        assert value.equal(others[name]), name
+
+
+def test_small_moments_are_adamws(make):
+    with pytest.raises(InputError, match="is for AdamW, and optim is sgd; set optim to"):
+        make(optim="sgd")

@@ -4,25 +4,41 @@ import pytest
 import torch
 
 from twhin_hf.training import processor
+from twhin_hf.training.pretraining import PretrainingConfig
 from twhin_hf.training.processor import fast_products, kept_memory, multiplies_bfloat16
 
 
 @pytest.fixture
-def capabilities(monkeypatch):
+def instructions(monkeypatch):
+    """A processor that has what is put in here."""
     found = {}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
     return found
 
 
-def test_bfloat16_is_known_by_its_instructions(capabilities):
+def test_bfloat16_is_known_by_its_instructions(instructions):
     assert not multiplies_bfloat16()
-    capabilities["avx512_bw"] = True  # which emulates it, slowly
+    instructions["avx512_bw"] = True  # which emulates it, slowly
     assert not multiplies_bfloat16()
-    capabilities["avx512_bf16"] = True
+    instructions["avx512_bf16"] = True
     assert multiplies_bfloat16()
-    del capabilities["avx512_bf16"]
-    capabilities["amx_bf16"] = True
+    del instructions["avx512_bf16"]
+    instructions["amx_bf16"] = True
     assert multiplies_bfloat16()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, True), ({"bf16": False}, False), ({"fp16": True}, False), ({"bf16": True}, True)],
+)
+def test_a_training_is_in_bfloat16_where_the_processor_has_it(
+    instructions, options, expected, tmp_path
+):
+    config = {"output_dir": str(tmp_path), "use_cpu": True} | options
+    instructions["avx512_bf16"] = True
+    assert PretrainingConfig(**config).bf16 is expected
+    instructions.clear()
+    assert PretrainingConfig(**config).bf16 is options.get("bf16", False)
 
 
 @pytest.mark.parametrize(
@@ -34,15 +50,15 @@ def test_bfloat16_is_known_by_its_instructions(capabilities):
         ({"avx512_bw": True}, "highest"),
     ],
 )
-def test_products_are_never_less_exact(capabilities, has, expected):
-    capabilities |= has
+def test_products_are_never_less_exact(instructions, has, expected):
+    instructions |= has
     with fast_products():
         assert torch.get_float32_matmul_precision() == expected
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_what_was_asked_for_is_left_alone(capabilities):
-    capabilities |= {"avx512_bw": True, "amx_bf16": False}
+def test_what_was_asked_for_is_left_alone(instructions):
+    instructions |= {"avx512_bw": True, "amx_bf16": False}
     torch.set_float32_matmul_precision("high")
     try:
         with fast_products():
@@ -51,7 +67,8 @@ def test_what_was_asked_for_is_left_alone(capabilities):
         torch.set_float32_matmul_precision("highest")
 
 
-def test_products_on_this_machine_are_of_float32():
+def test_products_on_this_machine_are_of_float32(capabilities, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", capabilities, raising=False)
     torch.manual_seed(0)
     left, right = torch.randn(200, 300), torch.randn(300, 400)
     exact = left.double() @ right.double()

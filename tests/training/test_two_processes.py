@@ -25,7 +25,7 @@ folder, batch_size, data = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 model = TwhinBertForPreTraining.from_pretrained(folder + "/model")
 options = dict(
     output_dir=folder + "/run", per_device_train_batch_size=batch_size, max_steps=1, use_cpu=True,
-    logging_steps=1, save_strategy="no", report_to=[], disable_tqdm=True, max_length=64,
+    bf16=False, logging_steps=1, save_strategy="no", report_to=[], disable_tqdm=True, max_length=64,
     contrastive_batch_size=16 if data in ("pairs", "mixed") else None,
     max_grad_norm=0.0, learning_rate=1.0, optim="sgd", weight_decay=0.0, adam_beta2=0.98,
     lr_scheduler_type="constant", mlm_probability=0.3,

@@ -26,6 +26,7 @@ from transformers import (
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType, unwrap_peft_model
+from transformers.training_args import OptimizerNames
 
 from twhin_hf.data.tokenization import tokenize_posts
 from twhin_hf.errors import InputError
@@ -45,7 +46,8 @@ from twhin_hf.training.collators import PackingCollator
 from twhin_hf.training.held_out import HeldOutFigures, held_out_outputs, own_batches
 from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler
 from twhin_hf.training.muon import WithMuon, hidden_matrices
-from twhin_hf.training.processor import fast_products, kept_memory
+from twhin_hf.training.optimizer import SmallAdamW
+from twhin_hf.training.processor import fast_products, kept_memory, multiplies_bfloat16
 from twhin_hf.training.progress import TrainingProgress
 from twhin_hf.training.publishing import PublishingMixin
 from twhin_hf.training.record import training_record, write_training_record
@@ -73,6 +75,10 @@ class PretrainingConfig(TrainingArguments):
         logging_nan_inf_filter: Let Trainer look at the loss of every step, for which a GPU has to
             be waited for; the logged loss leaves out what is no number without it too.
         optim: Optimizer; the fused one leaves out a bad step without being waited for.
+        optim_state: Precision in which AdamW keeps its moments; bfloat16, rounded at random, takes
+            half their memory and a little more time on a CPU.
+        bf16: Train in bfloat16 autocast (default: on a CPU that has instructions for it; a GPU has
+            to be told).
         dataloader_num_workers: Processes that prepare batches (default: 4 with a GPU, where they
             are ready when it is; none without).
         dataloader_drop_last: Drop the last, short batch: it has fewer negatives.
@@ -107,6 +113,8 @@ class PretrainingConfig(TrainingArguments):
     remove_unused_columns: bool = False
     logging_nan_inf_filter: bool = False
     optim: str = "adamw_torch_fused"
+    optim_state: Literal["float32", "bfloat16"] = "float32"
+    bf16: bool | None = None  # type: ignore[assignment]
     dataloader_num_workers: int | None = None  # type: ignore[assignment]
     dataloader_drop_last: bool = True
     max_length: int = 128
@@ -127,6 +135,8 @@ class PretrainingConfig(TrainingArguments):
         has_accelerator = torch.accelerator.is_available()
         # Else transformers refuses bf16 on a CPU, which it can do.
         self.use_cpu = self.use_cpu or not has_accelerator
+        if self.bf16 is None:
+            self.bf16 = self.use_cpu and not self.fp16 and multiplies_bfloat16()
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = 0 if self.use_cpu else GPU_WORKERS
         if self.accelerator_config is None and not self.use_cpu:
@@ -163,6 +173,15 @@ class PretrainingConfig(TrainingArguments):
             raise InputError(
                 f"num_negatives is {self.num_negatives}; it must be 1 or more: of translations "
                 "alone nothing can be learnt"
+            )
+        if self.optim_state not in ("float32", "bfloat16"):
+            raise InputError(f"optim_state is {self.optim_state!r}; it must be float32 or bfloat16")
+        kinds = (OptimizerNames.ADAMW_TORCH, OptimizerNames.ADAMW_TORCH_FUSED)
+        if self.optim_state == "bfloat16" and self.optim not in kinds:
+            raise InputError(
+                f"optim_state is bfloat16, which is for AdamW, and optim is "
+                f"{OptimizerNames(self.optim).value}; set optim to adamw_torch_fused, or "
+                "optim_state to float32"
             )
         if self.optim_matrices not in ("optim", "muon"):
             raise InputError(f"optim_matrices is {self.optim_matrices!r}; it must be optim or muon")
@@ -326,6 +345,15 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         self._keep_for_log(outputs, inputs["segment_ids"])
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: Any, model: PreTrainedModel | None = None) -> Any:
+        """As Trainer's; AdamW may keep its moments in bfloat16."""
+        kind, options = StepChecksMixin.get_optimizer_cls_and_kwargs(args, model)
+        if args.optim_state == "bfloat16":
+            options.pop("fused", None)
+            return SmallAdamW, options
+        return kind, options
+
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         """As Trainer's; where weights are sharded, tied ones are together."""
         with ExitStack() as stack:
@@ -337,20 +365,26 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         """As Trainer's; heads and matrices may have a learning rate and an optimizer of their own.
 
         Raises:
-            InputError: Muon, where a process holds no whole matrices, or torch has none.
+            InputError: Muon or moments in bfloat16, where a process holds no whole matrices, or a
+                torch that has no Muon.
         """
         is_new = self.optimizer is None
+        is_shared_out = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if is_shared_out and (self.args.optim_matrices, self.args.optim_state) != (
+            "optim",
+            "float32",
+        ):
+            raise InputError(
+                "muon and moments in bfloat16 need whole matrices and gradients on every process, "
+                "which FSDP and DeepSpeed share out; set optim_matrices to optim and optim_state "
+                "to float32, or train without them"
+            )
         optimizer = super().create_optimizer(*args, **kwargs)
         model: Any = unwrap_peft_model(self.accelerator.unwrap_model(self.model))
         rate = self.args.head_learning_rate
         if rate is not None:
             _set_rate_of_heads(optimizer, model, rate)
         if is_new and self.args.optim_matrices == "muon":
-            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-                raise InputError(
-                    "muon needs whole matrices and gradients on every process, which FSDP and "
-                    "DeepSpeed share out; set optim_matrices to optim, or train without them"
-                )
             self.optimizer = WithMuon(optimizer, hidden_matrices(model))
         return self.optimizer
 
