@@ -75,7 +75,7 @@ def train_both(
 
     from twhin_hf.data.posts import read_posts
     from twhin_hf.evaluation.sentence_evaluators import RetrievalEvaluator
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.training.sentence_losses import SocialLoss, social_sentences
 
     read = read_posts(posts, columns=columns).dataset

@@ -36,7 +36,7 @@ def main() -> None:
         gradient_accumulation_steps=2, max_steps=4, save_steps=2, logging_steps=1, max_length=64,
         # Else Adam would make steps of the last digits of gradients that are nearly 0.
         adam_epsilon=1e-2, learning_rate=1e-2, max_grad_norm=1.0, mlm_probability=0.3, use_cpu=True,
-        report_to=[], disable_tqdm=True,
+        bf16=False, report_to=[], disable_tqdm=True,
     )  # fmt: skip
     trainer = SocialPretrainingTrainer(
         model,

@@ -37,7 +37,7 @@ def convert(
     from twhin_hf.conversion.convert import convert_checkpoint
     from twhin_hf.conversion.encoder import convert_to_encoder
     from twhin_hf.conversion.merge import merge_adapter
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_file import run_whole_folder
 
     if merge and to_encoder:

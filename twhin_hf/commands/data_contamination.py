@@ -37,7 +37,7 @@ def contamination(
     from twhin_hf.benchmarks.contamination import check_contamination
     from twhin_hf.commands.options import options_of_result
     from twhin_hf.files import new_file
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_file import run_file, run_metadata
 
     run = None

@@ -106,7 +106,7 @@ def engagement_build(
     from twhin_hf.data.time_splits import make_split
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.tables import read_ids
 
     key = dataset.read_key(key_file)

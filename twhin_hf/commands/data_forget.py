@@ -40,7 +40,7 @@ def forget(
     from twhin_hf.engines import spark_workers
     from twhin_hf.forgetting.forget import forget as take_out
     from twhin_hf.forgetting.forgotten import read_forgotten
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
 
     with spark_workers(engine, memory_limit) as workers:
         done = take_out(

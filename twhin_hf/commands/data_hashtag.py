@@ -106,7 +106,7 @@ def hashtag_build(
     from twhin_hf.benchmarks.hub_folder import DatasetCard, HubConfig
     from twhin_hf.data.posts import read_posts
     from twhin_hf.data.time_splits import make_split
-    from twhin_hf.report import counts_sentence, report
+    from twhin_hf.printing import counts_sentence, report
 
     if key_file and not hash_ids:
         raise InputError("--key_file is the key of hashes: it does not go with --no_hash_ids")

@@ -47,8 +47,8 @@ def privacy_report(
     )
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
+    from twhin_hf.printing import report
     from twhin_hf.privacy.keys import key_beside, read_key
-    from twhin_hf.report import report
 
     if bool(engagements) != bool(network):
         raise InputError(

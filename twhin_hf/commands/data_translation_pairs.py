@@ -59,7 +59,7 @@ def translation_pairs(
     """
     from twhin_hf.commands.options import options_of_result
     from twhin_hf.data.translation.writing import write_translation_pairs
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_file import run_whole_folder
 
     given = {"min_score": min_score, "max_texts": max_texts, "columns": columns}

@@ -36,8 +36,8 @@ def embed(
         progress: Show a progress bar.
     """
     from twhin_hf.commands.options import model_identity, options_of_result
+    from twhin_hf.printing import report
     from twhin_hf.processes import launched_workers
-    from twhin_hf.report import report
     from twhin_hf.run_file import run_file
     from twhin_hf.serving.vectors import embed_posts
 

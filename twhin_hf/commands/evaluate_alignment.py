@@ -52,7 +52,7 @@ def alignment(
     from twhin_hf.evaluation.alignment_plots import plot_alignment, plot_distances
     from twhin_hf.loading.auto import load_post_encoder
     from twhin_hf.path_names import path_name
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.results import Results
 
     run = results_run(

@@ -78,7 +78,7 @@ def engagement(
     from twhin_hf.loading.places import check_local_path
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.results import Results, results_path, write_model_results
 
     if records_per_user != "all" and records_per_user < 1:

@@ -66,7 +66,7 @@ def hashtag(
     from twhin_hf.evaluation.hashtag import hashtag_rows, read_curves, write_curves
     from twhin_hf.loading.text_encoders import load_text_encoder
     from twhin_hf.plots import plot_few_shot
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.results import Results
 
     run = results_run(

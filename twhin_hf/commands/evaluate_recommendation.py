@@ -84,7 +84,7 @@ def recommendation(
     from twhin_hf.loading.places import check_local_path
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.results import Results, write_results
 
     check_local_path(encoder.model)

@@ -44,7 +44,7 @@ def suite(
     from twhin_hf.evaluation.suite.running import SuiteOptions
     from twhin_hf.evaluation.suite.tables import screen_tables
     from twhin_hf.evaluation.suite.whole import run_suite
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
 
     given = fine_tuning.given()
     options = SuiteOptions(

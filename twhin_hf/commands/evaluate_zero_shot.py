@@ -69,7 +69,7 @@ def zero_shot(
         zero_shot_rows,
         zero_shot_table,
     )
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.results import Results, read_results
 
     for name, files in (("train", train), ("validation", validation or {"": ""})):

@@ -19,7 +19,7 @@ def export(config: ExportConfig, output: str, overwrite: bool = False) -> None:
     from rich.table import Table
 
     from twhin_hf.commands.options import model_identity, options_of_result
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_file import run_whole_folder
     from twhin_hf.serving.export import export as export_encoder
 

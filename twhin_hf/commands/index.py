@@ -40,7 +40,7 @@ def index(
     from twhin_hf.commands.options import options_of_result
     from twhin_hf.errors import InputError
     from twhin_hf.forgetting.forgotten import read_forgotten
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_file import run_whole_folder
     from twhin_hf.serving.index.index import build_index, load_index
     from twhin_hf.serving.index.state import is_index
@@ -71,7 +71,7 @@ def _add(output: str, vectors: str, options: dict[str, Any]) -> None:
     """Adds vectors to an index; options that were given must be its own."""
     from twhin_hf.errors import InputError
     from twhin_hf.files import write_json
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_file import with_earlier
     from twhin_hf.run_folder import RUN_NAME, fingerprints_of, option_changes, read_run
     from twhin_hf.serving.index.index import add_vectors, load_index

@@ -46,7 +46,7 @@ def map_posts(
     """
     from twhin_hf.evaluation.audience import agreement_table
     from twhin_hf.maps.writing import write_map
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
 
     found = write_map(
         vectors,

@@ -81,7 +81,7 @@ def import_(
     from dataclasses import asdict
 
     from twhin_hf.network.sources import fasttext_detector, import_log, package_detector
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_folder import run_folder
 
     if language_model is not None and detect_languages:
@@ -189,7 +189,7 @@ def embed(
     )
     from twhin_hf.network.holdout import name_metrics
     from twhin_hf.network.log import read_log
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_folder import run_folder
     from twhin_hf.tables import read_ids
 
@@ -296,7 +296,7 @@ def update(
     from twhin_hf.network.folder import METADATA_FILE, load_network, save_network
     from twhin_hf.network.log import read_log
     from twhin_hf.network.updating import update_network
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_folder import Run, lock_folder, run_folder
     from twhin_hf.tables import read_ids
 
@@ -389,8 +389,8 @@ def mine(
 
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.mining import mine_pairs
+    from twhin_hf.printing import report
     from twhin_hf.processes import launched_workers
-    from twhin_hf.report import report
     from twhin_hf.run_file import run_file
 
     with launched_workers() as (is_first, workers):

@@ -135,8 +135,8 @@ class DatasetOutput:
 
     def read_key(self, key_file: str | None) -> bytes:
         """The secret key of the ids, which is made where there is none."""
+        from twhin_hf.printing import report
         from twhin_hf.privacy.keys import key_beside, read_or_make_key
-        from twhin_hf.report import report
 
         folder = Path(self.output).resolve()
         path = Path(key_file) if key_file else key_beside(folder)
@@ -153,7 +153,7 @@ class DatasetOutput:
 
     def finish(self) -> None:
         """Says where the data set is, and uploads it if that was asked for."""
-        from twhin_hf.report import report
+        from twhin_hf.printing import report
 
         report(f"Saved in {self.output}")
         if self.push_to_hub:
@@ -238,7 +238,7 @@ def save_results(
     """Writes results.json into a folder, with the run's record, and shows the results."""
     from dataclasses import replace
 
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.results import write_results
 
     path = write_results(replace(results, run=record or {}), output)

@@ -16,7 +16,7 @@ def plan(config: PlanConfig) -> None:
     """
     from twhin_hf.planning.plan import plan_run
     from twhin_hf.planning.show import plan_table, rate_lines
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
 
     stages = plan_run(config)
     report(

@@ -57,10 +57,10 @@ def push(
     from twhin_hf.hub.datasets import plan_dataset_push, push_dataset
     from twhin_hf.hub.push import plan_push, push_model
     from twhin_hf.hub.sections import read_card
+    from twhin_hf.printing import report
     from twhin_hf.privacy.keys import key_beside, read_or_make_key
     from twhin_hf.recommendation.folder import is_recommender, load
     from twhin_hf.recommendation.publishing import push_recommender
-    from twhin_hf.report import report
 
     if bool(model) == bool(dataset):
         raise InputError(

@@ -61,6 +61,7 @@ def recommend(
     from pathlib import Path
 
     from twhin_hf.loading.places import check_local_path
+    from twhin_hf.printing import report
     from twhin_hf.recommendation.answers import (
         check_answer_file,
         ranking_table,
@@ -68,7 +69,6 @@ def recommend(
         write_post_vectors,
     )
     from twhin_hf.recommendation.model import EngagementModel
-    from twhin_hf.report import report
     from twhin_hf.serving.exported import load_frozen_encoder
     from twhin_hf.serving.post_index import load_post_index
     from twhin_hf.serving.search import texts_of
@@ -194,7 +194,7 @@ def _show(asked: list[str], of: str, table: pa.Table) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
 
     rows: dict[str, list[dict]] = {name: [] for name in asked}
     for row in table.to_pylist():

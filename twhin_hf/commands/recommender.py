@@ -49,8 +49,8 @@ def fit(
     from twhin_hf.data.posts import read_posts
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
+    from twhin_hf.printing import report
     from twhin_hf.recommendation.model import EngagementModel
-    from twhin_hf.report import report
     from twhin_hf.run_file import run_whole_folder
 
     predictor = {k: v for k, v in asdict(config.predictor).items() if k not in FREE}
@@ -114,8 +114,8 @@ def update(
     from twhin_hf.data_fingerprint import RUN_NAME
     from twhin_hf.files import new_folder
     from twhin_hf.network.folder import load_network
+    from twhin_hf.printing import report
     from twhin_hf.recommendation.model import EngagementModel
-    from twhin_hf.report import report
 
     folder = Path(output or model)
     in_place = folder.exists() and folder.resolve() == Path(model).resolve()

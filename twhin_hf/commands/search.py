@@ -38,7 +38,7 @@ def search(
     from rich.table import Table
     from rich.text import Text
 
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.serving.search import search as search_posts
 
     found = search_posts(

@@ -51,7 +51,7 @@ def split(
     from twhin_hf.data.splits import SPLITS
     from twhin_hf.data.time_splits import make_split
     from twhin_hf.files import new_file
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_folder import run_folder
     from twhin_hf.scratch import scratch_folder
 

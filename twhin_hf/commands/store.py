@@ -28,7 +28,7 @@ def store(
     """
     from twhin_hf.errors import InputError
     from twhin_hf.forgetting.forgotten import read_forgotten
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_folder import without_secrets
     from twhin_hf.serving.stores.opening import delete_from_store, fill_store
 

@@ -30,7 +30,7 @@ def synthesize(
     from twhin_hf.commands.options import options_of_result
     from twhin_hf.data.synthetic import generate_network, translation_pairs
     from twhin_hf.files import new_file
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_folder import run_folder
 
     kept = ("posts.parquet", "engagements.parquet", "translation_pairs.parquet")

@@ -38,7 +38,7 @@ def tokenizer(
     from twhin_hf.data.posts import read_posts
     from twhin_hf.data.text_normalization import prepare_tokenizer
     from twhin_hf.data.tokenization import train_unigram_tokenizer
-    from twhin_hf.report import report
+    from twhin_hf.printing import report
     from twhin_hf.run_file import run_whole_folder
 
     options = options_of_result(

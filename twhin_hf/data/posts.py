@@ -16,7 +16,7 @@ from twhin_hf.engines import EngineConfig, engine_of, is_spark, open_engine
 from twhin_hf.errors import InputError
 from twhin_hf.files import process_folder
 from twhin_hf.mapped import mapped_table
-from twhin_hf.report import counts_sentence
+from twhin_hf.printing import counts_sentence
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import (
     TableSource,

@@ -55,7 +55,7 @@ from twhin_hf.network.schedule import Schedule, Step, default_batch_size
 from twhin_hf.network.tables import Tables
 from twhin_hf.network.tensor_files import map_tensors
 from twhin_hf.network.warm_start import svd_vectors
-from twhin_hf.report import counts_sentence
+from twhin_hf.printing import counts_sentence
 from twhin_hf.stopping import stop_requests
 from twhin_hf.version import __version__
 

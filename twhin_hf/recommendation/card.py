@@ -12,8 +12,8 @@ from twhin_hf.hub.cards import card_template, check_card
 from twhin_hf.hub.client import COMMIT
 from twhin_hf.hub.sections import merge_cards
 from twhin_hf.plots import plot_reliability
+from twhin_hf.printing import in_words, number
 from twhin_hf.recommendation.folder import FLOOR, Saved, users_below_floor
-from twhin_hf.report import in_words, number
 
 RELIABILITY_PLOT = "reliability.png"
 

@@ -31,7 +31,7 @@ from twhin_hf.benchmarks.classification.formats import (
 from twhin_hf.benchmarks.zero_shot.labels import SENTIMENTS, sentiment_names
 from twhin_hf.data.splits import SPLITS, split_posts
 from twhin_hf.errors import InputError
-from twhin_hf.report import counts_sentence, in_words
+from twhin_hf.printing import counts_sentence, in_words
 from twhin_hf.table_format import TableFormat
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 
 from twhin_hf.data.splits import SPLITS
 from twhin_hf.errors import InputError
+from twhin_hf.printing import counts_sentence
 from twhin_hf.recommendation.catalogue import rows_in
 from twhin_hf.recommendation.records import Records, distinct_records
-from twhin_hf.report import counts_sentence
 
 if TYPE_CHECKING:
     from twhin_hf.network.folder import Network

@@ -25,9 +25,9 @@ from twhin_hf.benchmarks.hub_folder import HubConfig
 from twhin_hf.data.splits import SPLITS, split_posts
 from twhin_hf.data.time_splits import Split, check_unseen
 from twhin_hf.errors import InputError
+from twhin_hf.printing import counts_sentence
 from twhin_hf.privacy.keys import check_key, hash_ids, new_key, random_order
 from twhin_hf.recommendation.records import Records, distinct_records
-from twhin_hf.report import counts_sentence
 
 if TYPE_CHECKING:
     from twhin_hf.network.folder import Network

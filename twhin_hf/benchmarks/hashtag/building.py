@@ -25,8 +25,8 @@ from twhin_hf.data.posts import read_posts
 from twhin_hf.data.splits import SPLITS
 from twhin_hf.data.time_splits import Split
 from twhin_hf.errors import InputError
+from twhin_hf.printing import counts_sentence
 from twhin_hf.privacy.keys import check_key, hash_ids
-from twhin_hf.report import counts_sentence
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, has_text, open_engine

@@ -32,10 +32,10 @@ from twhin_hf.files import write_json, write_text
 from twhin_hf.network.folder import Network
 from twhin_hf.network.holdout import hold_out
 from twhin_hf.network.log import EngagementGraph
+from twhin_hf.printing import in_words
 from twhin_hf.privacy.keys import hash_ids
 from twhin_hf.privacy.vectors import row_bytes
 from twhin_hf.recommendation.records import Records, distinct_records
-from twhin_hf.report import in_words
 
 REPORT_NAME = "privacy.json"
 _CARD = "README.md"

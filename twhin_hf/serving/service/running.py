@@ -13,8 +13,8 @@ from pathlib import Path
 import uvicorn
 
 from twhin_hf.errors import InputError
+from twhin_hf.printing import report
 from twhin_hf.recommendation.model import EngagementModel, PostIndex
-from twhin_hf.report import report
 from twhin_hf.serving.service.app import create_app
 from twhin_hf.serving.service.events_log import EventsLog
 from twhin_hf.serving.service.service import Service, replay

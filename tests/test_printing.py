@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from twhin_hf.report import counts_sentence, in_words, report
+from twhin_hf.printing import counts_sentence, in_words, report
 
 
 @pytest.fixture
