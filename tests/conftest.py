@@ -94,7 +94,7 @@ def launch():
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         launcher = f"--cpu --num_processes {processes} --num_machines 1 --mixed_precision no "
-        launcher += f"--main_process_port {port} --module twhin_hf.commands.cli"
+        launcher += f"--main_process_port {port} --module twhin_hf"
         command = [sys.executable, "-m", "accelerate.commands.launch", *launcher.split()]
         return subprocess.run(
             [*command, *arguments],

@@ -30,7 +30,7 @@ def mine(folder: Path, processes: int, shard_size: int, k: int) -> None:
     launch = f"--cpu --num_processes {processes} --num_machines 1 --mixed_precision no"
     options = f"--network {folder}/network --posts {folder}/posts.parquet --threads 1 -k {k}"
     command = [sys.executable, "-m", "accelerate.commands.launch", *launch.split()]
-    command += ["--module", "twhin_hf.commands.cli", "network", "mine", *options.split()]
+    command += ["--module", "twhin_hf", "network", "mine", *options.split()]
     command += ["--index_shard_size", str(shard_size), "--no_progress", "--output", str(output)]
     start = time.perf_counter()
     done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)
