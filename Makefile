@@ -16,11 +16,10 @@ help: ## Show this list
 install: $(VENV)/.installed ## Make .venv and install the package into it
 
 # All but torch is checked by its hash. The last line finds out whether the lock lacks anything.
-$(VENV)/.installed: setup.cfg constraints.txt requirements-build.lock requirements.lock requirements-torchrec.lock
+$(VENV)/.installed: setup.cfg constraints.txt requirements-build.lock requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(LOCKED) -r requirements-build.lock
 	$(BIN)/pip install $(LOCKED) --no-build-isolation -r requirements.lock
-	$(BIN)/pip install $(LOCKED) -r requirements-torchrec.lock
 	$(BIN)/pip install --quiet $(TORCH)
 	$(BIN)/pip install --quiet --no-index --no-build-isolation --editable '.[dev]'
 	touch $@
@@ -87,14 +86,14 @@ COMPILE := pip compile --quiet --universal --python-version 3.10 --generate-hash
     --no-header --no-emit-index-url --no-emit-find-links
 
 check-lock: install ## Check that what is installed is what the lock files say
-	$(BIN)/python .ci/check_lock.py requirements-build.lock requirements.lock requirements-torchrec.lock
+	$(BIN)/python .ci/check_lock.py requirements-build.lock requirements.lock
 
 audit: ## Ask the OSV database for known weaknesses of all that is locked (needs the network)
 	$(PYTHON) -m venv $(VENV)-tools
 	$(VENV)-tools/bin/pip install --quiet pip-audit
 	grep '^torch==' constraints.txt > $(VENV)-tools/torch.txt
 	$(VENV)-tools/bin/pip-audit --strict --vulnerability-service osv --disable-pip --no-deps \
-	    -r requirements-build.lock -r requirements.lock -r requirements-torchrec.lock -r $(VENV)-tools/torch.txt
+	    -r requirements-build.lock -r requirements.lock -r $(VENV)-tools/torch.txt
 
 benchmarks: install ## Run the speed comparisons (about 15 minutes)
 	$(BIN)/python examples/benchmarks/pretraining_throughput.py

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("requirements-build.lock", "requirements.lock", "requirements-torchrec.lock")
+LOCKS = ("requirements-build.lock", "requirements.lock")
 
 
 def entries(name):
@@ -23,7 +23,7 @@ def entries(name):
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_line_has_a_version_and_hashes(name):
     found = list(entries(name))
-    assert len(found) >= (1 if "torchrec" in name else 3)
+    assert len(found) >= 3
     for one, hashes in found:
         assert re.fullmatch(r"==[\w.]+", str(one.specifier)), one
         assert one.url is None

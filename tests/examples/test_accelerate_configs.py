@@ -64,7 +64,7 @@ def test_accelerate_reads_it(name):
 def test_what_the_sharing_configs_say():
     fsdp, _, _ = parse("--config_file", str(CONFIGS / "fsdp2.yaml"), "script.py")
     assert str(fsdp.fsdp_version) == "2"
-    assert fsdp.fsdp_state_dict_type == "FULL_STATE_DICT"
+    assert fsdp.fsdp_state_dict_type == "SHARDED_STATE_DICT"
     deepspeed, _, _ = parse("--config_file", str(CONFIGS / "deepspeed_zero2.yaml"), "script.py")
     assert deepspeed.zero_stage == 2
     nodes, _, _ = parse("--config_file", str(CONFIGS / "several_nodes.yaml"), "script.py")

@@ -31,6 +31,7 @@ from twhin_hf.training.checkpoints import (
     write_manifest,
 )
 from twhin_hf.training.resuming import SafeResumingMixin
+from twhin_hf.training.sharding import own_class, without_tied
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,19 @@ class CheckpointingMixin(SafeResumingMixin):
         there = (Path(str(self.args.output_dir)) / name).is_dir()
         if not there and not self.args.load_best_model_at_end:
             self._save_checkpoint(cast(nn.Module, self.model), None)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As Trainer's; a model whose weights are shared out to processes is saved whole."""
+        if not self.is_fsdp_enabled or self._staging is not None:
+            super().save_model(output_dir, _internal_call)
+            return
+        plugin = self.accelerator.state.fsdp_plugin
+        kind = plugin.state_dict_type
+        plugin.set_state_dict_type("FULL_STATE_DICT")
+        try:
+            super().save_model(output_dir, _internal_call)
+        finally:
+            plugin.set_state_dict_type(kind)
 
     def save_state(self) -> None:
         """Saves the trainer's state, whole or not at all."""
@@ -168,7 +182,11 @@ class CheckpointingMixin(SafeResumingMixin):
             remove(staging)
 
     def _save_files(self, folder: str, state_dict: dict | None) -> None:
-        super()._save(folder, state_dict)
+        model = self.accelerator.unwrap_model(cast(nn.Module, self.model))
+        if state_dict is not None:
+            state_dict = without_tied(state_dict, model)
+        with own_class(model):
+            super()._save(folder, state_dict)
 
     def _is_done(self, checkpoint: Path) -> bool:
         """Whether no step is left after a checkpoint: Trainer would take one more."""

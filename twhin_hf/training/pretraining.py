@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -49,6 +49,7 @@ from twhin_hf.training.processor import fast_products, kept_memory
 from twhin_hf.training.progress import TrainingProgress
 from twhin_hf.training.publishing import PublishingMixin
 from twhin_hf.training.record import training_record, write_training_record
+from twhin_hf.training.sharding import tied_weights_together
 from twhin_hf.training.step_checks import StepChecksMixin
 
 logger = logging.getLogger(__name__)
@@ -324,6 +325,13 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         outputs = model(**inputs)
         self._keep_for_log(outputs, inputs["segment_ids"])
         return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's; where weights are sharded, tied ones are together."""
+        with ExitStack() as stack:
+            if self.is_fsdp_enabled:
+                stack.enter_context(tied_weights_together(cast(Any, self.model)))
+            return super()._prepare_for_training(*args, **kwargs)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """As Trainer's; heads and matrices may have a learning rate and an optimizer of their own.

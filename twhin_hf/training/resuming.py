@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from transformers import Trainer
 
+from twhin_hf.errors import InputError
+from twhin_hf.loading.shared_out_weights import TABLE_NAME, check_shares
 from twhin_hf.loading.weights import safe_weights
 
 
@@ -18,6 +21,7 @@ class SafeResumingMixin(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: Any, model: Any = None) -> None:
         with safe_weights(resume_from_checkpoint):
+            self._check_shares(resume_from_checkpoint)
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
@@ -34,4 +38,14 @@ class SafeResumingMixin(Trainer):
 
     def _load_best_model(self) -> None:
         with safe_weights(self.state.best_model_checkpoint):
+            self._check_shares(self.state.best_model_checkpoint)
             super()._load_best_model()
+
+    def _check_shares(self, checkpoint: Any) -> None:
+        is_shared_out = any(Path(checkpoint).glob(f"*/{TABLE_NAME}"))
+        if is_shared_out and not self.is_fsdp_enabled:
+            raise InputError(
+                f"{checkpoint} holds the shares of processes (FSDP); go on from it by `accelerate "
+                "launch` with such a config, in any number of processes"
+            )
+        check_shares(Path(checkpoint))

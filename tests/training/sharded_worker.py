@@ -1,0 +1,64 @@
+"""A process of `test_sharded_training.py`: trains, and says what it found.
+
+Accelerate knows FSDP on accelerators alone: here it takes gloo for one.
+"""
+
+import json
+import os
+import sys
+
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
+from datasets import Dataset, disable_progress_bars
+from transformers import AutoTokenizer
+
+from twhin_hf.modeling import TwhinBertForPreTraining
+from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    if "LOCAL_RANK" in os.environ:
+        dist.init_process_group("gloo")
+        PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
+
+    disable_progress_bars()
+    folder, output, resumed = sys.argv[1:]
+    model = TwhinBertForPreTraining.from_pretrained(folder + "/model")
+    cache = f"{folder}/cache{os.getpid()}"
+    posts = Dataset.from_parquet(folder + "/posts.parquet", cache_dir=cache)
+    pairs = pq.read_table(folder + "/pairs.parquet")
+    args = SocialPretrainingConfig(
+        output_dir=f"{folder}/{output}", per_device_train_batch_size=2, contrastive_batch_size=16,
+        gradient_accumulation_steps=2, max_steps=4, save_steps=2, logging_steps=1, max_length=64,
+        # Else Adam would make steps of the last digits of gradients that are nearly 0.
+        adam_epsilon=1e-2, learning_rate=1e-2, max_grad_norm=1.0, mlm_probability=0.3, use_cpu=True,
+        report_to=[], disable_tqdm=True,
+    )  # fmt: skip
+    trainer = SocialPretrainingTrainer(
+        model,
+        args,
+        posts,
+        pairs,
+        eval_dataset=posts,
+        eval_pairs=pairs.slice(0, 21),
+        processing_class=AutoTokenizer.from_pretrained(folder + "/model"),
+    )
+    before = trainer.evaluate()
+    trainer.train(resume_from_checkpoint=resumed or None)
+    kind = type(trainer.model).__name__
+    after = trainer.evaluate()
+    trainer.save_model()
+    if args.process_index == 0:
+        found = {"before": before, "after": after, "kind": kind, "log": trainer.state.log_history}
+        with open(f"{folder}/{output}.json", "w") as file:
+            json.dump(found, file)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
