@@ -44,7 +44,7 @@ _MAIL = (
 _ISO = (
     r"^([0-9]{4,5}-[0-9]{1,2}-[0-9]{1,2})"
     r"(?:[T ]([0-9]{1,2}:[0-9]{2})(:[0-9]{2}(?:\.[0-9]+)?)? ?"
-    r"([A-Za-z]{1,4}|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?$"
+    r"([Zz]|UTC|GMT|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?$"
 )
 _ZONES = {
     "UTC": "+00:00",
@@ -183,7 +183,8 @@ def _compact(text: ir.StringColumn) -> ir.StringColumn:
 def _iso(text: Any) -> ir.StringValue:
     """A date, or one with hours, minutes, seconds and a zone; engines differ on anything else."""
     date, time, seconds, zone = (text.re_extract(_ISO, group) for group in range(1, 5))
-    return (time == "").ifelse(date, date + " " + _clock(time, seconds, zone))
+    zone = zone.replace("UTC", "Z").replace("GMT", "Z")
+    return (time == "").ifelse(date, date + " " + _clock(time, seconds) + zone)
 
 
 def _english(text: Any, pattern: str, groups: tuple[int, ...]) -> ir.StringValue:
@@ -193,15 +194,14 @@ def _english(text: Any, pattern: str, groups: tuple[int, ...]) -> ir.StringValue
     year, month, day, time, seconds, zone = (text.re_extract(pattern, group) for group in groups)
     number = ibis.literal(_MONTHS).find(month.lower()) // 3 + 1
     date = year + "-" + number.cast("string") + "-" + day
-    return date + " " + _clock(time, seconds, zone)
-
-
-def _clock(time: Any, seconds: Any, zone: Any) -> ir.StringValue:
-    """Hours and minutes with the seconds, which may be empty, and the zone as an offset."""
-    zone = zone.upper()
     for name, offset in _ZONES.items():
         zone = zone.replace(name, offset)
-    return time + (seconds == "").ifelse(":00", seconds) + zone
+    return date + " " + _clock(time, seconds) + zone
+
+
+def _clock(time: Any, seconds: Any) -> ir.StringValue:
+    """Hours and minutes with the seconds, which may be empty."""
+    return time + (seconds == "").ifelse(":00", seconds)
 
 
 def _check(table: ir.Table, source: str, is_needed: bool) -> None:
