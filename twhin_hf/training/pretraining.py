@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     TrainingArguments,
 )
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType, unwrap_peft_model
@@ -446,16 +447,20 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         training: its gradients would not be shared between the processes.
         """
         prepared = self.accelerator._models
-        if prepared or self.is_deepspeed_enabled:
+        if prepared or is_deepspeed_zero3_enabled():
             yield
             return
         model = cast(nn.Module, self.model)
-        if self.is_fsdp_enabled:  # it is on the device once it is sharded
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # which move it as they prepare it
             model.to(self.args.device)
         prepared.append(model)
+        deepspeed = self.deepspeed
+        if self.is_deepspeed_enabled:
+            self.deepspeed = model
         try:
             yield
         finally:
+            self.deepspeed = deepspeed
             prepared.clear()
 
     def _eval_shares(self) -> tuple[int, int, int]:
