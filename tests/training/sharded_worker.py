@@ -3,6 +3,7 @@
 Accelerate knows FSDP and DeepSpeed on accelerators alone: here it takes gloo for one.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -66,7 +67,8 @@ def main() -> None:
 def start_by_deepspeed() -> None:
     """Lets it begin the processes on a CPU, without compiling an operator of its own first."""
 
-    sys.modules["deepspeed.comm.torch"].build_shm_op = lambda: None
+    # Not by `import … as`: a name of that module is torch itself.
+    importlib.import_module("deepspeed.comm.torch").build_shm_op = lambda: None
     begin = PartialState.__init__
     PartialState.__init__ = lambda self, cpu=False, **options: begin(self, False, **options)
 

@@ -186,7 +186,7 @@ def test_pickles_of_deepspeed_are_not_opened(tmp_path):
     torch.save({"step": torch.ones(2)}, states)
     check_shares(tmp_path)
     torch.save({"step": Payload()}, states)
-    with pytest.raises(pickle.UnpicklingError, match=r"GLOBAL builtins\.print"):
+    with pytest.raises(pickle.UnpicklingError, match=r"GLOBAL \S*print"):
         check_shares(tmp_path)
     states.write_bytes(b"no checkpoint")
     with pytest.raises(pickle.UnpicklingError):
