@@ -95,9 +95,12 @@ audit: ## Ask the OSV database for known weaknesses of all that is locked (needs
 	$(VENV)-tools/bin/pip-audit --strict --vulnerability-service osv --disable-pip --no-deps \
 	    -r requirements-build.lock -r requirements.lock -r $(VENV)-tools/torch.txt
 
-benchmarks: install ## Run the speed comparisons (about 15 minutes)
-	$(BIN)/python examples/benchmarks/pretraining_throughput.py
-	$(BIN)/python examples/benchmarks/network_embedding.py
+benchmarks: install ## Run the speed comparisons on the CPU (about 20 minutes)
+	$(BIN)/python examples/benchmarks/pretraining_throughput.py --steps 3 --warmup 1
+	$(BIN)/python examples/benchmarks/encode_speed.py --count 600
+	$(BIN)/python examples/benchmarks/packing.py
+	$(BIN)/python examples/benchmarks/network_embedding.py --scale 0.2
+	$(BIN)/python examples/benchmarks/scaling.py --factors 1 4 16
 
 clean: ## Remove what was made, but for runs/
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -110,6 +110,9 @@ def open_engine(
                 own.conf.set(_FOLDER, str(spill))
                 # pandas' times in nanoseconds; numbers of that size are known to be such.
                 own.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
+                # The expressions that read times in any form outgrow what Java compiles as one
+                # method, and Spark's heap with it.
+                own.conf.set("spark.sql.codegen.wholeStage", "false")
                 yield ibis.pyspark.connect(own)
             return
         options: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": str(spill)}

@@ -165,7 +165,8 @@ def batch(args: argparse.Namespace, pairs: int) -> dict[str, Any]:
     from twhin_hf.training.collators import PackingCollator
     from twhin_hf.training.network_targets import EngagedUsers, PostVectors
 
-    tokenizer = AutoTokenizer.from_pretrained(Path(args.work) / "tokenizer")
+    folder = Path(args.work) / "tokenizer"
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     saved = np.load(Path(args.work) / "posts.npz")
     num_posts = 2 * pairs
     lengths = saved["lengths"][:num_posts]

@@ -79,7 +79,9 @@ def compare(texts: list[str], folder: Path, args: argparse.Namespace) -> None:
     posts = [texts[row] for row in chosen]
 
     ours = TwhinBertModel.from_pretrained(folder, dtype=dtype).to(device)
-    theirs = SentenceTransformer(str(folder), device=device, model_kwargs={"dtype": dtype})
+    theirs = SentenceTransformer(
+        str(folder), device=device, model_kwargs={"dtype": dtype}, trust_remote_code=False
+    )
     theirs.max_seq_length = 128
     stock = BertModel.from_pretrained(folder, dtype=dtype).to(device).eval()
 

@@ -489,7 +489,9 @@ def joint(bench: Bench) -> dict[str, Any]:
         ),
     }
     for name, loss in kinds.items():
-        model = SentenceTransformer(str(saved_encoder(bench)), device=bench.device)
+        model = SentenceTransformer(
+            str(saved_encoder(bench)), device=bench.device, trust_remote_code=False
+        )
         model.max_seq_length = 128
         arguments = options_of(bench, size.stock_steps, num_pairs)
         trainer = SentenceTransformerTrainer(
@@ -577,7 +579,9 @@ def encode(bench: Bench) -> dict[str, Any]:
     texts = [bench.texts[row % len(bench.texts)] for row in range(bench.sizes.encoded)]
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     ours = TwhinBertModel.from_pretrained(folder, dtype=dtype).to(bench.device)
-    theirs = SentenceTransformer(str(folder), device=bench.device, model_kwargs={"dtype": dtype})
+    theirs = SentenceTransformer(
+        str(folder), device=bench.device, model_kwargs={"dtype": dtype}, trust_remote_code=False
+    )
     theirs.max_seq_length = 128
     stock = transformers.BertModel.from_pretrained(folder, dtype=dtype).to(bench.device).eval()
 

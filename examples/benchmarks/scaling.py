@@ -344,7 +344,7 @@ def draw(figures: dict[str, dict[int, dict[str, float]]], path: str) -> None:
         if not sizes:
             continue
         costs = [1e6 * found[size]["processor"] / found[size]["units"] for size in sizes]
-        axes[0].plot(sizes, costs, marker="o", label=f"{stage} (a {UNITS[stage]})")
+        axes[0].plot(sizes, costs, marker="o", label=f"{stage}, by {UNITS[stage]}")
         axes[1].plot(sizes, [max(1.0, found[size]["mib"]) for size in sizes], marker="o")
     axes[0].set(title="Processor time of a unit", ylabel="microseconds")
     axes[1].set(title="Peak memory above the start", ylabel="MiB")

@@ -213,7 +213,13 @@ def test_help_lists_all_options_ours_first(capsys):
     shown = capsys.readouterr().out
     places = [
         shown.index(text)
-        for text in ("--posts", "--social_weight", "--lora_r", "--language_exponent", "--optim ")
+        for text in (
+            "--posts",
+            "--social_weight",
+            "--lora_r",
+            "--language_exponent",
+            "--max_grad_norm ",
+        )
     ]
     assert places == sorted(places)
 

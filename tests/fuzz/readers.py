@@ -320,7 +320,7 @@ def read_set(name: str) -> Callable[[Path], None]:
         try:
             with read_errors(path):
                 found = read_recommender_set(name, path, engine())
-                connection().sql(f"SELECT * FROM ({found.engagements})").fetchall()
+                engine().to_pyarrow(found.engagements)
         finally:
             connection().execute("DROP TABLE IF EXISTS lists")
             clear_engine()

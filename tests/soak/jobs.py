@@ -33,7 +33,7 @@ TRAINING = {
     "report_to": "none",
 }
 
-TIMES = ("second", "runtime", "minutes")
+TIMES = ("second", "runtime", "minutes", "data_wait")
 """Keys of JSON whose values no two runs share."""
 RECORDS = ("run.json", "training_record.json", "training_args.json", ".lock", "pipeline.yaml")
 """Files that tell of the process; their options are what the runs were started with."""

@@ -26,7 +26,13 @@ from twhin_hf.training.checkpoints import (
 )
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
-TIMES = ("tokens_per_second", "train_runtime", "train_samples_per_second", "train_steps_per_second")
+TIMES = (
+    "tokens_per_second",
+    "data_wait",
+    "train_runtime",
+    "train_samples_per_second",
+    "train_steps_per_second",
+)
 
 
 @pytest.fixture

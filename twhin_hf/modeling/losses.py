@@ -5,6 +5,8 @@ Those of Translation Pair Prediction are in `translation_losses.py`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -102,6 +104,11 @@ def social_exclusions(post_ids: Tensor, positive_ids: Tensor, key_ids: Tensor) -
     return excluded
 
 
+def _whole(values: Any) -> Tensor:
+    """All of a tensor of which FSDP2 leaves a share to each process."""
+    return values.full_tensor() if hasattr(values, "full_tensor") else values
+
+
 def masked_lm_loss(
     hidden_states: Tensor,
     weight: Tensor,
@@ -133,6 +140,10 @@ def masked_lm_loss(
     Returns:
         Scalar; 0, with gradients of 0, where nothing is masked.
     """
+    hidden_states, weight = _whole(hidden_states), _whole(weight)
+    bias = None if bias is None else _whole(bias)
+    if hasattr(spare, "full_tensor"):
+        spare = None
     if len(labels) == 0:
         return (hidden_states.sum() + weight[:0].sum()) * 0.0
     device, dtype = hidden_states.device.type, weight.dtype
