@@ -87,7 +87,8 @@ class PretrainingConfig(TrainingArguments):
         row_length: Tokens per packed row; 0 turns packing off and pads instead.
         mlm_probability: Share of the tokens to predict.
         optim_matrices: Optimizer of the matrices of the encoder's layers: optim's, or muon, which
-            needs far fewer steps from scratch; embeddings, heads and vectors keep optim.
+            needs fewer tokens from scratch, at a learning rate some times as high; embeddings,
+            heads and vectors keep optim.
         head_learning_rate: Peak learning rate of the heads (default: that of the encoder).
         contrastive_batch_size: Pairs (or posts) of all processes that the losses compare at once,
             where they are more than per_device_train_batch_size, which then says how many go
