@@ -65,9 +65,9 @@ def plot_losses(log_histories: Mapping[str, Sequence[dict]], path: str | os.Path
         for panel in PANELS
     }
     panels = [
-        curve_chart(rows, names, "step", panel.endswith("_accuracy")).properties(
-            title=PANELS[panel], width=340, height=220
-        )
+        curve_chart(
+            rows, names, "step", panel.endswith("_accuracy"), panel.endswith("loss")
+        ).properties(title=PANELS[panel], width=340, height=220)
         for panel, rows in lines.items()
         if rows
     ]
@@ -79,7 +79,14 @@ def plot_losses(log_histories: Mapping[str, Sequence[dict]], path: str | os.Path
     return save_chart(alt.concat(*panels, columns=2).resolve_scale(color="shared"), path)
 
 
-def curve_chart(rows: Rows, names: Sequence[str], x_title: str, is_share: bool = False) -> Layers:
+def curve_chart(
+    rows: Rows,
+    names: Sequence[str],
+    x_title: str,
+    is_share: bool = False,
+    is_loss: bool = True,
+    legend: Sequence[str] | None = None,
+) -> Layers:
     """A line for each run over steps or tokens, a colour for each name.
 
     Args:
@@ -87,11 +94,13 @@ def curve_chart(rows: Rows, names: Sequence[str], x_title: str, is_share: bool =
         names: All that have a colour, in this order.
         x_title: What `x` counts.
         is_share: `y` is a share of 1.
+        is_loss: Its axis may be logarithmic.
+        legend: The names that stand in the legend; all where it is None.
     """
     import altair as alt
 
     values = [row["y"] for row in rows]
-    is_log = not is_share and min(values) > 0 and max(values) > _LOG * min(values)
+    is_log = is_loss and not is_share and min(values) > 0 and max(values) > _LOG * min(values)
     if is_share:
         scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(format=".0%")
     else:
@@ -99,7 +108,7 @@ def curve_chart(rows: Rows, names: Sequence[str], x_title: str, is_share: bool =
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("x:Q", title=x_title, axis=alt.Axis(format="~s")),
         y=alt.Y("y:Q", title=None, scale=scale, axis=axis),
-        color=_colour(names),
+        color=_colour(names, legend),
         detail="run:N",
         tooltip=[
             alt.Tooltip("run:N", title="run"),
@@ -171,7 +180,7 @@ def comparison_chart(
         low, high = intervals.get(name, [medians[name]] * 2)
         rows.append(
             {
-                "name": textwrap.fill(name, 22),
+                "name": textwrap.fill(name, 22, break_long_words=False),
                 "kind": "baseline" if is_baseline else "model",
                 "value": medians[name],
                 "low": low,
@@ -471,8 +480,8 @@ def vega_lite_version() -> str:
     return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 
-def _colour(names: Iterable[str]) -> Any:
-    """A colour for each name, in their order."""
+def _colour(names: Iterable[str], shown: Sequence[str] | None = None) -> Any:
+    """A colour for each name, in their order; some of them in the legend."""
     import altair as alt
 
     domain = list(names)
@@ -481,7 +490,7 @@ def _colour(names: Iterable[str]) -> Any:
         "name:N",
         title=None,
         scale=alt.Scale(domain=domain, range=colours),
-        legend=alt.Legend() if len(domain) > 1 else None,
+        legend=alt.Legend(values=list(shown or domain)) if len(domain) > 1 else None,
     )
 
 

@@ -116,7 +116,7 @@ def test_lengths_and_degrees(run_folder):
     data = sections_of(run_folder)["data"]
     assert ["1", "1"] in block(data, "engagements of a post").table.rows
     assert ["2–3", "2"] in block(data, "engagements of a post").table.rows
-    assert ["mrr", "0.5"] in block(data, "the network").rows
+    assert ["MRR", "0.5"] in block(data, "the network").rows
 
 
 def test_pairs_come_with_texts_likers_and_languages(run_folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twhin_hf.evaluation.recommendation.results import EVERY
@@ -20,7 +21,8 @@ _BLIND = (CHANCE, "random")
 _ALIGNMENT = "alignment"
 _DISTANCES = ("cosine distance before", "cosine distance after")
 _MOST_ROWS = 12
-_MOST_METRICS = 8
+_MOST_METRICS = 5
+_MOST_MORE = 500
 _PUBLISHED = {
     "hashtag": ("twhin", {"macro F1": "hashtag", "macro F1 (frozen features)": "hashtag-features"}),
     "engagement": ("twhin", {"HITS@10": "engagement"}),
@@ -43,11 +45,7 @@ def finding_of(name: str, results: Results) -> Finding | None:
     row = rows[judged]
     others = {other: one for other, one in rows.items() if other != judged}
     blind = next((others[other] for other in _BLIND if other in others), None)
-    baselines = {
-        other: one
-        for other, one in others.items()
-        if other in results.baselines and other not in _BLIND
-    }
+    baselines = {other: one for other, one in others.items() if other in _to_beat(results)}
     where = "" if row.language in _ALL else f" ({row.language})"
     if row.language == AVERAGE:
         where = " (average over the languages)"
@@ -84,18 +82,20 @@ def results_blocks(name: str, results: Results, source: str) -> Iterator[Block]:
     """A dot-and-interval chart of the main metric of each task, and the table of all."""
     if results.task == _ALIGNMENT:
         rows = {
-            f"{row.language}, {row.metric.rpartition(' ')[2]}": row
+            f"{row.language}, {row.metric.rpartition(' ')[2]}": replace(
+                row, metric="mean cosine distance"
+            )
             for row in results.results
             if row.metric in _DISTANCES
         }
         before = [name for name in rows if name.endswith("before")]
         yield _chart(f"{name}: mean cosine distance", rows, before, source, has_lifts=False)
-        yield _table(name, results, source)
+        yield from _tables(name, results, source)
         return
     for metric in _main_metrics(results):
         rows = headline(results, metric)
         if len(rows) > 1:
-            yield _chart(f"{name}: {metric}", rows, list(results.baselines), source)
+            yield _chart(f"{name}: {metric}", rows, _to_beat(results), source)
         else:
             (row,) = rows.values()
             by_language = {r.language: r for r in results.results if r.metric == metric}
@@ -104,7 +104,7 @@ def results_blocks(name: str, results: Results, source: str) -> Iterator[Block]:
                 yield _chart(title, by_language, [], source, has_lifts=False)
             elif row.interval or len(row.values) > 1:
                 yield _chart(f"{name}: {metric}", rows, [], source)
-    yield _table(name, results, source)
+    yield from _tables(name, results, source)
     published = _published_table(name, results)
     if published is not None:
         yield published
@@ -117,7 +117,7 @@ def suite_blocks(name: str, suite: Suite, source: str) -> Iterator[Block]:
         for item in suite.evaluations
         for row in item.results
     ]
-    published, _ = published_figures(suite.name)
+    published, sources = published_figures(suite.name)
     for table in suite_tables(figures, published):
         rows = {f"{model} (published)": values for model, values in table.published.items()}
         rows |= table.measured
@@ -128,10 +128,12 @@ def suite_blocks(name: str, suite: Suite, source: str) -> Iterator[Block]:
                 "average",
                 baselines=[model for model in rows if model not in table.measured],
             )
+            spec = page_spec(chart)
+            spec.pop("title", None)
             yield Chart(
                 f"{name}: {table.title}",
                 _described({m: Result("", "average", v) for m, v in means.items()}),
-                page_spec(chart),
+                spec,
                 Table("", ["model", "average"], [[m, f"{v:.4f}"] for m, v in means.items()]),
                 "Grey: what the papers report.",
                 source,
@@ -144,7 +146,7 @@ def suite_blocks(name: str, suite: Suite, source: str) -> Iterator[Block]:
                 [model, *map(_per_cent, [*values, averages(values)])]
                 for model, values in rows.items()
             ],
-            notes=[f"Published: {text}" for text in suite.sources],
+            notes=[f"Published: {joined(_papers(sources))}"],
             source=source,
         )
 
@@ -181,6 +183,13 @@ def _alignment_finding(name: str, results: Results) -> Finding:
     )
 
 
+def _to_beat(results: Results) -> list[str]:
+    """Baselines but for a blind guess, and for parts of what is judged."""
+    return [
+        name for name in results.baselines if name not in _BLIND and not name.startswith("ours: ")
+    ]
+
+
 def _judged(results: Results, rows: Mapping[str, Result]) -> str:
     """The model whose figure is told: the one that was compared, or the best."""
     compared = results.options.get("compared_with_baselines")
@@ -194,8 +203,7 @@ def _main_metrics(results: Results) -> list[str]:
     """The first metric of each task; all of them have one language or more."""
     first: dict[str, str] = {}
     for row in results.results:
-        task, colon, _ = row.metric.rpartition(": ")
-        first.setdefault(task if colon else "", row.metric)
+        first.setdefault(_task_of(row.metric), row.metric)
     return list(first.values())
 
 
@@ -212,7 +220,7 @@ def _chart(
         [
             *(["Lines are 95 % intervals."] if has_intervals else []),
             *([f"Small rings are the {seeds} seeds."] if seeds > 1 else []),
-            *(["Grey: what is to be beaten."] if baselines else []),
+            *([f"Grey: {'what is to be beaten' if has_lifts else 'before'}."] if baselines else []),
         ]
     )
     table = Table(
@@ -238,42 +246,45 @@ def _described(rows: Mapping[str, Result]) -> str:
     return "; ".join(f"{name}: {_figure(row)}" for name, row in rows.items())
 
 
-def _table(name: str, results: Results, source: str) -> Table:
-    """A row for each model and language, a column for each metric."""
+def _tables(name: str, results: Results, source: str) -> Iterator[Table]:
+    """A table for each task of an evaluation: its first metrics, and all figures below."""
     models = rows_by_model(results)
     every = [row for rows in models.values() for row in rows]
-    metrics = list(dict.fromkeys(row.metric for row in every))
-    if len(metrics) > _MOST_METRICS:
-        columns = ["model", "language", "metric", "value"]
-        body = [
-            [model, starred(row), row.metric, _figure(row)]
-            for model, rows in models.items()
-            for row in sorted(rows, key=lambda row: row.language not in _ALL)
-        ]
-        names = 3
-    else:
+    tasks: dict[str, dict[str, None]] = {}
+    for row in every:
+        tasks.setdefault(_task_of(row.metric), {})[row.metric] = None
+    for task, metrics in tasks.items():
+        shown = list(metrics)[:_MOST_METRICS]
         cells: dict[tuple[str, str], dict[str, str]] = {}
         for model, rows in models.items():
             for row in rows:
-                cells.setdefault((model, starred(row)), {})[row.metric] = _figure(row)
-        columns = ["model", "language", *metrics]
-        body = [[*key, *(own.get(m, "") for m in metrics)] for key, own in cells.items()]
-        names = 2
-    body.sort(key=lambda row: row[1] not in _ALL)
-    shown = sum(row[1] in _ALL for row in body) or _MOST_ROWS
-    notes = notes_of(every)
-    seeds = sorted({len(row.seeds) for row in results.results})
-    if seeds and seeds[-1] > 1:
-        notes = [f"Median of {seeds[-1]} seeds; in brackets the 95 % interval.", *notes]
-    return Table(
-        f"{name}: all figures",
-        columns,
-        body[:shown],
-        names,
-        notes,
-        body[shown:],
-        source,
-    )
+                if row.metric in shown:
+                    cells.setdefault((model, starred(row)), {})[row.metric] = _figure(row)
+        body = [[*key, *(own.get(m, "") for m in shown)] for key, own in cells.items()]
+        body.sort(key=lambda row: row[1] not in _ALL)
+        first = sum(row[1] in _ALL for row in body) or _MOST_ROWS
+        yield Table(
+            ": ".join(filter(None, [name, task])),
+            ["model", "language", *(metric.removeprefix(f"{task}: ") for metric in shown)],
+            body[:first],
+            2,
+            _notes(every, results, len(metrics) - len(shown)),
+            body[first : first + _MOST_MORE],
+            source,
+        )
+
+
+def _notes(every: Sequence[Result], results: Results, num_left: int) -> list[str]:
+    notes = ["In brackets: 95 % intervals."] if any(row.interval for row in every) else []
+    seeds = max((len(row.seeds) for row in results.results), default=0)
+    notes += [f"Median of {seeds} seeds."] if seeds > 1 else []
+    notes += [f"{num_left} more metrics are in results.json."] if num_left else []
+    return notes + notes_of(every)
+
+
+def _task_of(metric: str) -> str:
+    """What stands before a metric's name: `new posts` of `new posts: MRR`."""
+    return metric.rpartition(": ")[0]
 
 
 def _published_table(name: str, results: Results) -> Table | None:
@@ -315,10 +326,16 @@ def _published_table(name: str, results: Results) -> Table | None:
         [
             "The papers' figures are of their published benchmark: they compare with yours only if "
             "it is the same one.",
-            f"Published: {joined(sources)}",
+            f"Published: {joined(_papers(sources))}",
         ],
         body[_MOST_ROWS:],
     )
+
+
+def _papers(sources: Sequence[str]) -> list[str]:
+    """The papers and where to read them, each once, without their tables."""
+    parts = [source.rsplit(", ", 2) for source in sources]
+    return list(dict.fromkeys(f"{paper} ({address})" for paper, _, address in parts))
 
 
 def _difference_in_words(judged: str, best: str, row: Result) -> str:

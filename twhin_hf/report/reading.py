@@ -58,12 +58,10 @@ class Suite:
     Args:
         name: Of the suite.
         evaluations: Results of each model and task.
-        sources: Where the published figures are from.
     """
 
     name: str
     evaluations: list[Results]
-    sources: list[str]
 
 
 @dataclass
@@ -203,8 +201,7 @@ def _read_results(file: Path, name: str, found: Found) -> None:
     if "suite" in content:
         with reading(file, _ADVICE):
             evaluations = [results_of(item, file) for item in content["evaluations"]]
-            sources = list(map(str, content["published"]))
-        found.suites[name] = Suite(str(content["suite"]), evaluations, sources)
+        found.suites[name] = Suite(str(content["suite"]), evaluations)
     elif "task" in content:
         found.results[name] = results_of(content, file)
     else:
@@ -214,7 +211,11 @@ def _read_results(file: Path, name: str, found: Found) -> None:
 def _training(file: Path, name: str) -> Training:
     folder = file.parent
     with reading(file, _ADVICE):
-        log = [entry for entry in read_json_object(file)["log_history"] if "step" in entry]
+        log = [
+            {key: float(value) for key, value in entry.items() if isinstance(value, (int, float))}
+            for entry in read_json_object(file)["log_history"]
+            if "step" in entry
+        ]
     record = folder / "training_record.json"
     options = folder / "training_args.json"
     exponent = None

@@ -9,6 +9,7 @@ from typing import Any
 
 from twhin_hf.evaluation.alignment_plots import points_chart
 from twhin_hf.network.folder import load_network
+from twhin_hf.network.holdout import name_metrics
 from twhin_hf.plots import PANELS, curve_chart, few_shot_chart, reliability_chart
 from twhin_hf.printing import in_words, number
 from twhin_hf.report.blocks import (
@@ -113,7 +114,14 @@ def training(found: Found) -> Section:
         ]
         if not rows:
             continue
-        chart = curve_chart(rows, names, x_title, any(part in metric for part in _SHARES))
+        chart = curve_chart(
+            rows,
+            names,
+            x_title,
+            any(part in metric for part in _SHARES),
+            metric.endswith("loss"),
+            legend=[name for name in names if any(row["name"] == name for row in rows)],
+        )
         table = Table(
             "",
             ["training", x_title, "value"],
@@ -168,7 +176,10 @@ def data(found: Found, counts: Mapping[str, PostCounts]) -> Section:
             in_words(key): number(metadata[key])
             for key in ("num_users", "num_posts", "num_edges", "dimension", "method")
             if key in metadata
-        } | {key: number(value) for key, value in metadata.get("metrics", {}).items()}
+        }
+        told |= {
+            key: number(value) for key, value in name_metrics(metadata.get("metrics", {})).items()
+        }
         blocks.append(
             Table(
                 f"{name}: the network",
@@ -192,7 +203,9 @@ def pairs(found: Found, samples: Mapping[str, PairSample]) -> Section:
     for name, sample in samples.items():
         if sample.similarities:
             bars = {f"{at:.2f}": count for at, count in sample.similarities.items()}
-            blocks.append(_bars(f"{name}: similarity of all pairs", bars, "cosine, from", "pairs"))
+            blocks.append(
+                _bars(f"{name}: similarity of all pairs", bars, "cosine, from", "pairs", True)
+            )
         has_texts = any(text for pair in sample.pairs for text in pair.texts)
         note = f"{len(sample.pairs)} of {sample.num_pairs:,} pairs, drawn at random"
         note += (
@@ -346,7 +359,7 @@ def post_map(found: Found, config: ReportConfig) -> Section:
                 content,
                 Table("", ["post", "language", content["coloring"]], rows, 3),
                 f"{shown:,} of {len(page['language']):,} posts; the first {len(rows)} are in the "
-                "table. `twhin-hf map` made it.",
+                "table. Made by twhin-hf map.",
             )
         )
     return Section("map", "Map of the posts", [], blocks)
@@ -567,7 +580,9 @@ def _languages(name: str, shares: dict[str, float], exponent: float | None) -> C
     )
 
 
-def _bars(title: str, counts: Mapping[str, int], x_title: str, y_title: str) -> Chart:
+def _bars(
+    title: str, counts: Mapping[str, int], x_title: str, y_title: str, is_wide: bool = False
+) -> Chart:
     total = sum(counts.values())
     most = max(counts, key=lambda bar: counts[bar], default="")
     return Chart(
@@ -575,6 +590,7 @@ def _bars(title: str, counts: Mapping[str, int], x_title: str, y_title: str) -> 
         f"{total:,} {y_title}; most have {most} {x_title}",
         page_spec(bars_chart(counts, x_title, y_title)),
         Table("", [x_title, y_title], [[bar, f"{n:,}"] for bar, n in counts.items()]),
+        is_wide=is_wide,
     )
 
 
