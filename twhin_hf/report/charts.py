@@ -153,8 +153,8 @@ def map_rows(content: Mapping[str, Any], most: int, seed: int) -> dict[str, Any]
         seed: Of the draw.
 
     Returns:
-        `layouts` and `groups` (names), `x` and `y` (by layout), and for each post `group`,
-        `language` and `text` (None without texts); `hasRest` of the groups.
+        `coloring`, `layouts` and `groups` (names), `x` and `y` (by layout), and for each post
+        `group`, `language` and `text` (None without texts); `hasRest` of the groups.
     """
     number = len(content["language"])
     rows = np.arange(number)
@@ -162,21 +162,28 @@ def map_rows(content: Mapping[str, Any], most: int, seed: int) -> dict[str, Any]
         rows = np.sort(np.random.default_rng(seed).choice(number, most, replace=False))
     colourings = content["colorings"]
     colouring = next((found for found in colourings if found["name"] == "language"), colourings[0])
-    groups = np.asarray(colouring["of"])[rows]
-    names, has_rest = list(colouring["classes"]), bool(colouring["hasRest"])
+    groups = np.asarray(colouring["of"], int)[rows]
+    names, has_rest = list(map(str, colouring["classes"])), bool(colouring["hasRest"])
+    if number and not 0 <= min(colouring["of"]) <= max(colouring["of"]) < len(names):
+        raise ValueError("a post is of no class")
     if len(names) > _MOST_CLASSES + has_rest:
         groups = np.minimum(groups, _MOST_CLASSES)
         names, has_rest = [*names[:_MOST_CLASSES], _REST], True
-    languages = np.asarray(content["languages"])[np.asarray(content["language"])[rows]]
+    languages = np.asarray(content["languages"], str)[np.asarray(content["language"], int)[rows]]
     texts = content["texts"]
+    layouts = content["layouts"]
     return {
-        "coloring": colouring["name"],
-        "layouts": [layout["name"] for layout in content["layouts"]],
+        "coloring": str(colouring["name"]),
+        "layouts": [str(layout["name"]) for layout in layouts],
         "groups": names,
         "hasRest": has_rest,
-        "x": [np.asarray(layout["x"])[rows].tolist() for layout in content["layouts"]],
-        "y": [np.asarray(layout["y"])[rows].tolist() for layout in content["layouts"]],
+        "x": [_places(layout["x"])[rows].tolist() for layout in layouts],
+        "y": [_places(layout["y"])[rows].tolist() for layout in layouts],
         "group": groups.tolist(),
         "language": languages.tolist(),
-        "text": None if texts is None else [texts[row] for row in rows.tolist()],
+        "text": None if texts is None else [str(texts[row]) for row in rows.tolist()],
     }
+
+
+def _places(values: Sequence[float]) -> np.ndarray:
+    return np.rint(np.clip(np.asarray(values, float), 0, SIDE)).astype(int)
