@@ -385,29 +385,36 @@ def choose_features(
 
 def _tasks(benchmark: EngagementBenchmark, config: EngagementConfig) -> dict[str, _Task]:
     """The languages that can be judged: a few posts in another one stop no comparison."""
-    tasks, reasons = {}, {}
-    for language in benchmark.language_names:
-        try:
-            tasks[language] = _Task(
-                benchmark.user_vectors,
-                benchmark.records_of(language),
-                config,
-                benchmark.pools_of(language),
-                benchmark.known,
-            )
-        except InputError as error:
-            if error.faq != "too-little-to-judge" or len(benchmark.language_names) == 1:
-                raise
-            reasons[language] = str(error)
+    found = {language: _task(benchmark, language, config) for language in benchmark.language_names}
+    tasks = {language: task for language, task in found.items() if isinstance(task, _Task)}
+    reasons = {name: error for name, error in found.items() if isinstance(error, InputError)}
     if not tasks:
-        raise InputError(
-            " ".join(f"Language {name}: {reason}" for name, reason in reasons.items()),
-            faq="too-little-to-judge",
-        )
+        if len(reasons) == 1:
+            raise next(iter(reasons.values()))
+        said = " ".join(f"Language {language}: {reason}" for language, reason in reasons.items())
+        raise InputError(said, faq="too-little-to-judge")
     for language, reason in reasons.items():
         num_posts = int((benchmark.languages == language).sum())
-        _warn_of_left_out(language, num_posts, reason)
+        _warn_of_left_out(language, num_posts, str(reason))
     return tasks
+
+
+def _task(
+    benchmark: EngagementBenchmark, language: str, config: EngagementConfig
+) -> _Task | InputError:
+    """The task of a language, or why there is too little to judge by."""
+    try:
+        return _Task(
+            benchmark.user_vectors,
+            benchmark.records_of(language),
+            config,
+            benchmark.pools_of(language),
+            benchmark.known,
+        )
+    except InputError as error:
+        if error.faq != "too-little-to-judge":
+            raise
+        return error
 
 
 @cache
