@@ -178,9 +178,12 @@ def test_results_beside_baselines(saved_models):
     baselines = {"chance": [Result("en", "MRR", 0.01), Result("tl", "MRR", 0.02)]}
     results = Results("engagement", "me/plain", rows, baselines=baselines)
     text = model_card(CardFacts(config, results=[results]), "me/plain")
-    assert part(text, "results").strip().splitlines() == [
-        "**engagement** (median of 2 runs, 95 % interval over users)",
-        "",
+    told, question, *table = part(text, "results").strip().split("\n\n")
+    assert told == "**engagement** (median of 2 runs, 95 % interval over users)"
+    assert question.startswith(
+        "Which post, of those that no training has seen, did a person engage"
+    )
+    assert "\n\n".join(table).splitlines() == [
         "| encoder | language | MRR | rows |",
         "| --- | --- | ---: | ---: |",
         "| chance | en | 0.0100 |  |",

@@ -55,6 +55,14 @@ _TAGS = {
     "distillation": "network-distillation",
     "tpp": "translation-pairs",
 }
+_QUESTIONS = {
+    "engagement": "Which post, of those that no training has seen, did a person engage with? HITS@10 "
+    "is how often it is among the first 10 of up to 1,000, MRR the mean of 1 / its place. Users "
+    "are vectors of the network, features of posts are frozen.",
+    "recommendation": "Which posts will a person engage with?",
+    "retrieval": "Is the nearest of all texts of the other language the translation?",
+    "hashtag": "Which hashtag did a post have? It is taken out of the text.",
+}
 _CHOICE = re.compile(r"[A-Za-z][\w.+-]{0,39}", re.ASCII)
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 _ISO_639 = re.compile(r"[a-z]{2,3}")
@@ -427,6 +435,7 @@ def _table(results: Results) -> dict[str, Any]:
     notes += ["95 % interval over users"] if any(row.interval for row in every) else []
     return {
         "task": as_text(results.task),
+        "question": as_text(_QUESTIONS.get(results.task, "")),
         "note": ", ".join(notes),
         "names": ["encoder", "language"] if results.baselines else ["language"],
         "metrics": [as_text(name) for name in shown],
