@@ -57,6 +57,7 @@ IN_ORDER = {
         "evaluate alignment",
     ],
     "docs/guides/vectors.md": ["embed", "index", "search", "map"],
+    "docs/guides/demo.md": ["demo"],
     "docs/guides/benchmarks.md": [
         "data hashtag", "data hashtag-build", "evaluate hashtag", "evaluate classification",
         "evaluate suite",
@@ -121,6 +122,7 @@ SMALLER = {
     "index": [],
     "search": ["--device=cpu"],
     "map": ["--sample=60"],
+    "demo": ["--sample=60", "--no_launch"],
     "store": [],
     "convert": [],
     "data forget": [],
