@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 # Before any import of a Hugging Face library: no network is asked, nothing is left behind.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -99,18 +100,29 @@ def spark(tmp_path_factory):
 
 
 @pytest.fixture
-def launch():
-    """Runs a command of twhin-hf in so many processes of `accelerate launch`."""
+def launch(tmp_path_factory):
+    """Runs a command of twhin-hf in so many processes of `accelerate launch`, or of torchrun."""
+    script = tmp_path_factory.mktemp("launch") / "command.py"
+    script.write_text(
+        "import os, sys\n"
+        "from twhin_hf.commands.cli import main\n"
+        "assert os.environ.get('WORLD_SIZE') == sys.argv[1], 'not launched'\n"
+        "sys.exit(main(sys.argv[2:]))\n"
+    )
+    config = Path(__file__).parents[1] / "examples" / "accelerate_configs" / "many_cpus.yaml"
 
-    def run(processes, arguments):
+    def run(processes, arguments, launcher="accelerate"):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        launcher = f"--cpu --num_processes {processes} --num_machines 1 --mixed_precision no "
-        launcher += f"--main_process_port {port} --module twhin_hf.commands.cli"
-        command = [sys.executable, "-m", "accelerate.commands.launch", *launcher.split()]
+            port = str(free.getsockname()[1])
+        number = str(processes)
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", number]
+        command += ["--master-port", port]
+        if launcher == "accelerate":
+            command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
+            command += [str(config), "--num_processes", number, "--main_process_port", port]
         return subprocess.run(
-            [*command, *arguments],
+            [*command, str(script), number, *arguments],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,

@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 _FOLDER = "spark.twhin_hf.folder"
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B\s*", re.IGNORECASE)
 _SMALLEST_HEAP = 450  # MiB, below which Spark does not start
-_SCHEME = "^file:/+"
+_SCHEME = "^[a-z0-9]+:/+"
 _ROW_BITS = 40
 _GLOB = re.compile(r"([{}\[\]*?\\])")
 _LOGGING = """
@@ -139,8 +139,28 @@ def spill_folder(connection: ibis.BaseBackend) -> Path:
     return Path(folder)
 
 
-def scan_parquet(files: Sequence[Path], connection: ibis.BaseBackend) -> ir.Table:
-    """Parquet files as one table: columns that any of them has."""
+def spark_address(system: Any, file: str) -> str:
+    """What Spark calls a file of one of fsspec's file systems.
+
+    Raises:
+        InputError: Spark has no connector for it.
+    """
+    name = system.protocol if isinstance(system.protocol, str) else system.protocol[0]
+    if name == "hf":
+        raise InputError(
+            "Spark does not read hf:// addresses; fetch the files first, or leave `--engine spark` "
+            "out."
+        )
+    return f"{'s3a' if name == 's3' else name}://{file}"
+
+
+def scan_parquet(files: Sequence[Path | str], connection: ibis.BaseBackend) -> ir.Table:
+    """Parquet files as one table: columns that any of them has.
+
+    Args:
+        files: Paths, or `spark_address`es.
+        connection: The engine.
+    """
     if not is_spark(connection):
         import glob
 
@@ -158,7 +178,7 @@ def engine_of(table: ir.Table, default: ibis.BaseBackend) -> ibis.BaseBackend:
 
 
 def numbered(
-    table: ir.Table, connection: ibis.BaseBackend, files: Sequence[Path] | None = None
+    table: ir.Table, connection: ibis.BaseBackend, files: Sequence[Path | str] | None = None
 ) -> ir.Table:
     """The table with `position`, int64, which rises in the order of its rows.
 
@@ -180,7 +200,7 @@ def numbered(
     frame = _spark_frame(files, connection)
     # Spark's addresses of the files, percent-encoded, with one slash or three.
     uris = {unquote(uri): uri for uri in (_after_scheme(uri) for uri in frame.inputFiles())}
-    places = [(uris[str(file.absolute())], number) for number, file in enumerate(files)]
+    places = [(uris[_after_scheme(_uri(file))], number) for number, file in enumerate(files)]
     numbers = _session(connection).createDataFrame(places, "_uri string, _file long")
     uri = F.regexp_replace("_metadata.file_path", _SCHEME, "/").alias("_uri")
     row = F.col("_metadata.row_index").alias("_row")
@@ -317,14 +337,14 @@ def _view(frame: Any, connection: ibis.BaseBackend) -> ir.Table:
     return connection.table(name)
 
 
-def _spark_frame(files: Sequence[Path], connection: ibis.BaseBackend) -> Any:
+def _spark_frame(files: Sequence[Path | str], connection: ibis.BaseBackend) -> Any:
     paths = [_GLOB.sub(r"\\\1", _uri(file)) for file in files]
     return _session(connection).read.option("mergeSchema", len(files) > 1).parquet(*paths)
 
 
-def _uri(path: Path) -> str:
-    """A path of the machines' own file system, which is not what a cluster takes one for."""
-    return f"file://{path.absolute()}"
+def _uri(file: Path | str) -> str:
+    """An address; of a path in the machines' own file system, as a cluster's may be another."""
+    return file if isinstance(file, str) else f"file://{file.absolute()}"
 
 
 def _after_scheme(uri: str) -> str:

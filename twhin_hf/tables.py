@@ -26,6 +26,7 @@ from twhin_hf.engines import (
     open_engine,
     read_rows,
     scan_parquet,
+    spark_address,
     spark_errors,
     spill_folder,
     write_rows,
@@ -120,9 +121,7 @@ def read_table(
         return _select(source, wanted, describe(source), with_position)
     if is_remote(source):
         with read_errors(source):
-            table = _read_remote(source, connection)
-            if with_position:
-                table = numbered(table, connection)
+            table = _read_remote(source, connection, with_position)
             return _select(table, wanted, source, with_position)
     kind, files = _list_files(Path(source), table_format)
     # Text is read in blocks, whatever the limit.
@@ -153,20 +152,20 @@ def _text_engine(connection: ibis.BaseBackend) -> Iterator[Any]:
         yield getattr(connection, "con")  # noqa: B009 - as above
 
 
-def _read_remote(address: str, connection: ibis.BaseBackend) -> ir.Table:
+def _read_remote(address: str, connection: ibis.BaseBackend, with_position: bool) -> ir.Table:
     """Files of another place, read as they are needed: row groups, and columns of them."""
-    if is_spark(connection):
-        raise InputError(
-            f"{address} is read by DuckDB alone: let Spark read a folder that all of its machines "
-            "see, or leave --engine out"
-        )
     system, files = remote_files(address)
-    engine = getattr(connection, "con")  # noqa: B009 - as below
+    if is_spark(connection):  # which has connectors of its own
+        found = [spark_address(system, file) for file in files]
+        table = scan_parquet(found, connection)
+        return numbered(table, connection, found) if with_position else table
+    engine = getattr(connection, "con")  # noqa: B009 - as above
     shown = system_for_engine(system)
     if shown.protocol not in engine.list_filesystems():
         engine.register_filesystem(shown)
     paths = [glob.escape(f"{shown.protocol}://{file}") for file in files]
-    return connection.read_parquet(paths, union_by_name=True)
+    table = connection.read_parquet(paths, union_by_name=True)
+    return numbered(table, connection) if with_position else table
 
 
 def _write_blocks(

@@ -34,23 +34,23 @@ _COMPACT = (  # 20240501, and with hours and minutes, and seconds
     r"(T?([01][0-9]|2[0-3])[0-5][0-9]([0-5][0-9])?)?Z?$"
 )
 _X = (
-    r"^[A-Za-z]{3} ([A-Za-z]{3}) +([0-9]{1,2}) ([0-9]{1,2}:[0-9]{2}:[0-9]{2}) "
+    r"^[A-Za-z]{3} ([A-Za-z]{3}) +([0-9]{1,2}) ([0-9]{1,2}:[0-9]{2})(:[0-9]{2}) "
     r"(?:([+-][0-9]{4}|[A-Z]{1,4}) )?([0-9]{4})$"
 )
 _MAIL = (
     r"^(?:[A-Za-z]{3}, *)?([0-9]{1,2})[ -]([A-Za-z]{3})[ -]([0-9]{4}) "
-    r"([0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?) ?([+-][0-9]{4}|[A-Z]{1,4})?$"
+    r"([0-9]{1,2}:[0-9]{2})(:[0-9]{2})? ?([+-][0-9]{4}|[A-Z]{1,4})?$"
 )
 _ISO = (
     r"^([0-9]{4,5}-[0-9]{1,2}-[0-9]{1,2})"
     r"(?:[T ]([0-9]{1,2}:[0-9]{2})(:[0-9]{2}(?:\.[0-9]+)?)? ?"
-    r"([A-Za-z]{1,4}|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?$"
+    r"([Zz]|UTC|GMT|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?$"
 )
-_ZONES = {  # of RFC 2822; engines know more, but not the same
-    "Z": "+00:00",
-    "UT": "+00:00",
+_ZONES = {
     "UTC": "+00:00",
     "GMT": "+00:00",
+    "UT": "+00:00",
+    "Z": "+00:00",
     "EST": "-05:00",
     "EDT": "-04:00",
     "CST": "-06:00",
@@ -60,6 +60,7 @@ _ZONES = {  # of RFC 2822; engines know more, but not the same
     "PST": "-08:00",
     "PDT": "-07:00",
 }
+"""Those of RFC 2822; engines know others, but not the same."""
 _MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
 
 
@@ -146,13 +147,16 @@ def to_seconds(text: ir.StringValue) -> ir.IntegerColumn:
         (number.abs() < end, (number / 1000**power).floor())
         for power, end in enumerate(_UNITS.values())
     ]
-    written = ibis.cases(
+    plain = text.replace(",", ".").replace("/", "-")
+    # Each part is of the text itself: a step on what another gave would repeat all of that in SQL.
+    written: Any = ibis.cases(
         (text.re_search(_COMPACT), _compact(text)),
-        (text.re_search(_X), _english(text, _X, (5, 1, 2, 3, 4))),
-        (text.re_search(_MAIL), _english(text, _MAIL, (3, 2, 1, 4, 5))),
-        else_=text.replace(",", ".").replace("/", "-"),
+        (text.re_search(_X), _english(text, _X, (6, 1, 2, 3, 4, 5))),
+        (text.re_search(_MAIL), _english(text, _MAIL, (3, 2, 1, 4, 5, 6))),
+        (plain.re_search(_ISO), _iso(plain)),
+        else_=ibis.null("string"),
     )
-    moment: Any = _iso(written).try_cast("timestamp('UTC')")
+    moment: Any = written.try_cast("timestamp('UTC')")
     seconds = _is_number(text).ifelse(
         ibis.cases(*of_unit, else_=ibis.null("float64")).cast("int64"),
         moment.truncate("s").epoch_seconds().cast("int64"),
@@ -177,29 +181,27 @@ def _compact(text: ir.StringColumn) -> ir.StringColumn:
 
 
 def _iso(text: Any) -> ir.StringValue:
-    """A date, or a date with a time of hours, minutes and seconds and perhaps a zone; else null.
-
-    Engines do not agree on what else is a time.
-    """
-    import ibis
-
+    """A date, or one with hours, minutes, seconds and a zone; engines differ on anything else."""
     date, time, seconds, zone = (text.re_extract(_ISO, group) for group in range(1, 5))
-    seconds = (seconds == "").ifelse(":00", seconds)
-    named = [(zone.upper() == name, offset) for name, offset in _ZONES.items()]
-    letters = zone.re_search("^[A-Za-z]")
-    zone = ibis.cases(*named, (letters, " " + zone), else_=zone)
-    whole = date + " " + time + seconds + zone
-    return ibis.cases((~text.re_search(_ISO), ibis.null("string")), (time == "", date), else_=whole)
+    zone = zone.replace("UTC", "Z").replace("GMT", "Z")
+    return (time == "").ifelse(date, date + " " + _clock(time, seconds) + zone)
 
 
-def _english(text: Any, pattern: str, groups: tuple[int, ...]) -> ir.StringColumn:
-    """ISO 8601 from the groups of year, month by name, day, time and zone."""
+def _english(text: Any, pattern: str, groups: tuple[int, ...]) -> ir.StringValue:
+    """ISO 8601 from the groups of year, month by name, day, hours, seconds and zone."""
     import ibis
 
-    year, month, day, time, zone = (text.re_extract(pattern, group) for group in groups)
+    year, month, day, time, seconds, zone = (text.re_extract(pattern, group) for group in groups)
     number = ibis.literal(_MONTHS).find(month.lower()) // 3 + 1
-    written = year + "-" + number.cast("string") + "-" + day + " " + time + " " + zone.fill_null("")
-    return written.strip()
+    date = year + "-" + number.cast("string") + "-" + day
+    for name, offset in _ZONES.items():
+        zone = zone.replace(name, offset)
+    return date + " " + _clock(time, seconds) + zone
+
+
+def _clock(time: Any, seconds: Any) -> ir.StringValue:
+    """Hours and minutes with the seconds, which may be empty."""
+    return time + (seconds == "").ifelse(":00", seconds)
 
 
 def _check(table: ir.Table, source: str, is_needed: bool) -> None:

@@ -4,7 +4,7 @@
     python examples/benchmarks/mining_processes.py --num-posts 1000000 --processes 1 2 4
 
 Makes a network of clustered vectors and posts of random words on disk, and runs `twhin-hf network
-mine` under `accelerate launch --cpu`, one thread a process. The pairs must be the same whatever the
+mine` under torchrun, one thread a process. The pairs must be the same whatever the
 number of processes. The processor time is that of all of them, start included; the peak memory that
 of the largest one, with the part of the network's vectors that it has mapped.
 """
@@ -27,10 +27,10 @@ from mining import make_network, make_posts
 def mine(folder: Path, processes: int, shard_size: int, k: int) -> None:
     """Mines in fresh processes, and prints what it took as JSON."""
     output = folder / f"pairs-{processes}-{shard_size}.parquet"
-    launch = f"--cpu --num_processes {processes} --num_machines 1 --mixed_precision no"
     options = f"--network {folder}/network --posts {folder}/posts.parquet --threads 1 -k {k}"
-    command = [sys.executable, "-m", "accelerate.commands.launch", *launch.split()]
-    command += ["--module", "twhin_hf.commands.cli", "network", "mine", *options.split()]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(processes), "-m", "twhin_hf", "network", "mine"]
+    command += options.split()
     command += ["--index_shard_size", str(shard_size), "--no_progress", "--output", str(output)]
     start = time.perf_counter()
     done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)

@@ -3,13 +3,14 @@
 import gzip
 import json
 
+import fsspec
 import ibis
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twhin_hf.engines import EngineConfig
+from twhin_hf.engines import EngineConfig, spark_address
 from twhin_hf.errors import InputError
 from twhin_hf.network.edges import EdgeFile, Edges, find_core, keep_core
 from twhin_hf.network.log import read_log
@@ -307,6 +308,7 @@ def test_spark_gives_the_same_graph(spark, tmp_path):
     for found in (
         read_log(path, posts, engine=SPARK),
         read_log(path.parent, posts, engine=SPARK),
+        read_log(f"file://{plain}", posts, engine=SPARK),
         read_log(spark.read_parquet(str(plain)), posts),
         read_log(path, ["p", "q"], engine=SPARK),
     ):
@@ -334,6 +336,12 @@ def test_spark_numbers_edges_of_many_parts_alike(spark, tmp_path):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     assert found.report == expected.report
     assert found.report.rare_users
+
+
+def test_spark_has_no_reader_of_the_hub():
+    with pytest.raises(InputError, match="does not read hf:// addresses; fetch the files first"):
+        spark_address(fsspec.filesystem("hf"), "datasets/a/b/c.parquet")
+    assert spark_address(fsspec.filesystem("file"), "/a/b") == "file:///a/b"
 
 
 def test_spark_tells_what_cannot_be_read(spark, tmp_path):

@@ -364,6 +364,7 @@ def test_two_processes_mine_the_same_pairs(tmp_path, launch):
     names = {"one.parquet", "two.parquet", "posts.parquet", "network"}
     assert {path.name for path in tmp_path.iterdir()} == names
     # What a person can mend ends all processes, with one message.
-    failed = launch(2, [*command.split(), str(tmp_path / "bad.parquet"), "--index", "Nonsense"])
+    bad = [*command.split(), str(tmp_path / "bad.parquet"), "--index", "Nonsense"]
+    failed = launch(2, bad, "torchrun")
     assert failed.returncode != 0
     assert failed.stderr.count("FAISS cannot build the index 'Nonsense'") == 1

@@ -1,8 +1,9 @@
 """A process of `test_sharded_training.py`: trains, and says what it found.
 
-Accelerate knows FSDP on accelerators alone: here it takes gloo for one.
+Accelerate knows FSDP and DeepSpeed on accelerators alone: here it takes gloo for one.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -22,8 +23,11 @@ from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingT
 def main() -> None:
     torch.set_num_threads(1)
     if "LOCAL_RANK" in os.environ:
-        dist.init_process_group("gloo")
         PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
+        if "ACCELERATE_USE_DEEPSPEED" in os.environ:
+            start_by_deepspeed()
+        else:
+            dist.init_process_group("gloo")
 
     disable_progress_bars()
     folder, output, resumed = sys.argv[1:]
@@ -58,6 +62,15 @@ def main() -> None:
             json.dump(found, file)
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def start_by_deepspeed() -> None:
+    """Lets it begin the processes on a CPU, without compiling an operator of its own first."""
+
+    # Not by `import … as`: a name of that module is torch itself.
+    importlib.import_module("deepspeed.comm.torch").build_shm_op = lambda: None
+    begin = PartialState.__init__
+    PartialState.__init__ = lambda self, cpu=False, **options: begin(self, False, **options)
 
 
 if __name__ == "__main__":

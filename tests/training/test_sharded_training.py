@@ -48,15 +48,19 @@ def start(folder, output, processes=None, resumed="", config="fsdp2"):
 def launched(config, processes):
     """The environment that accelerate's launcher gives each process, in float32."""
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-    from accelerate.utils.launch import prepare_multi_gpu_env
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
     options = ["--config_file", str(CONFIGS / f"{config}.yaml"), "--mixed_precision", "no"]
     options += ["--num_processes", str(processes), "worker.py"]
-    args, _, _ = _validate_launch_command(launch_command_parser().parse_args(options))
+    args, defaults, _ = _validate_launch_command(launch_command_parser().parse_args(options))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    given = prepare_multi_gpu_env(args)
+    if args.use_deepspeed:
+        args.deepspeed_fields_from_accelerate_config = ",".join(defaults.deepspeed_config)
+        given = prepare_deepspeed_cmd_env(args)[1]
+    else:
+        given = prepare_multi_gpu_env(args)
     for rank in range(processes):
         yield given | {
             "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes),
@@ -160,3 +164,30 @@ def test_two_sharded_processes_are_one(files):
         again = start(files, output, processes, str(checkpoint))
         assert len(again["log"]) == len(found["log"])
         assert_equal_runs(files, "sharded", output, found, again)
+
+
+def test_two_processes_of_deepspeed_are_one(files):
+    """Gradients and optimizer are shared out (ZeRO 2); as many processes go on."""
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed")
+    expected = start(files, "alone")
+    found = start(files, "shared", 2, config="deepspeed_zero2")
+    assert_equal_runs(files, "alone", "shared", expected, found)
+    checkpoint = files / "shared" / "checkpoint-2"
+    assert damage(checkpoint) is None
+    with pytest.raises(InputError, match="holds the shares of 2 processes"):
+        start_here(files, str(checkpoint))
+    again = start(files, "resumed", 2, str(checkpoint), config="deepspeed_zero2")
+    assert_equal_runs(files, "shared", "resumed", found, again)
+
+
+def test_pickles_of_deepspeed_are_not_opened(tmp_path):
+    states = tmp_path / "global_step2" / "zero_pp_rank_0_mp_rank_00_optim_states.pt"
+    states.parent.mkdir()
+    torch.save({"step": torch.ones(2)}, states)
+    check_shares(tmp_path)
+    torch.save({"step": Payload()}, states)
+    with pytest.raises(pickle.UnpicklingError, match=r"GLOBAL \S*print"):
+        check_shares(tmp_path)
+    states.write_bytes(b"no checkpoint")
+    with pytest.raises(pickle.UnpicklingError):
+        check_shares(tmp_path)

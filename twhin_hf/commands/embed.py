@@ -21,7 +21,7 @@ def embed(
 
     Posts keep their order and are embedded part by part, so that memory is bounded. The same
     command again goes on with the missing parts, and --add embeds the posts that are new. Under
-    `accelerate launch` its processes share the parts.
+    `torchrun` its processes share the parts.
 
     Args:
         input: Posts (post_id, text): Parquet, CSV or JSON lines; file or folder.

@@ -370,7 +370,7 @@ def mine(
 ) -> None:
     """Mine pairs of posts whose network vectors are close.
 
-    Under `accelerate launch` its processes, and with --engine spark its executors, make the indexes
+    Under `torchrun` its processes, and with --engine spark its executors, make the indexes
     and search them, each for a share of the posts.
 
     Args:

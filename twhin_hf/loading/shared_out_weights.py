@@ -1,7 +1,8 @@
 """Checkpoints that several processes wrote their shares of: tensors alone, like other weights.
 
 torch opens their table of contents, and what is no tensor, as pickles that may run code
-(`torch.distributed.checkpoint`). Both are looked at here before it does.
+(`torch.distributed.checkpoint`), and so does DeepSpeed with all of its files. They are looked at
+here before that.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ _TABLE_CLASSES = {
     "torch": ("Size",),
     "pathlib": ("PosixPath", "WindowsPath"),
     "pathlib._local": ("PosixPath", "WindowsPath"),
+}
+_DEEPSPEED_CLASSES = {
+    "deepspeed.runtime.zero.config.ZeroStageEnum",
+    "deepspeed.runtime.fp16.loss_scaler.LossScaler",
+    "deepspeed.runtime.fp16.loss_scaler.DynamicLossScaler",
+    "deepspeed.utils.tensor_fragment.fragment_address",
 }
 
 
@@ -55,6 +62,13 @@ def check_shares(folder: Path) -> None:
                 file.seek(place.offset)
                 content = io.BytesIO(file.read(place.length))
             torch.load(content, map_location="cpu", weights_only=True)
+    for states in sorted(folder.glob("global_step*/*.pt")):
+        try:
+            found = set(torch.serialization.get_unsafe_globals_in_checkpoint(states))
+        except (ValueError, RuntimeError) as error:
+            raise pickle.UnpicklingError(f"{states}: {error}") from None
+        for global_name in sorted(found - _DEEPSPEED_CLASSES):
+            raise pickle.UnpicklingError(f"GLOBAL {global_name}")
 
 
 class _TableReader(pickle.Unpickler):

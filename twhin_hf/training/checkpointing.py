@@ -78,6 +78,8 @@ class CheckpointingMixin(SafeResumingMixin):
             check_checkpoint(resume_from_checkpoint)
         resumed = Path(resume_from_checkpoint) if resume_from_checkpoint else None
         self._resumed_from = resumed
+        if resumed is not None:
+            self._check_shares(resumed)
         if resumed is not None and self._is_done(resumed):
             return self._load_done(resumed)
         with stop_requests("the step") as request:

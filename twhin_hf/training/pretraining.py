@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     TrainingArguments,
 )
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType, unwrap_peft_model
@@ -86,7 +87,8 @@ class PretrainingConfig(TrainingArguments):
         row_length: Tokens per packed row; 0 turns packing off and pads instead.
         mlm_probability: Share of the tokens to predict.
         optim_matrices: Optimizer of the matrices of the encoder's layers: optim's, or muon, which
-            needs far fewer steps from scratch; embeddings, heads and vectors keep optim.
+            needs fewer tokens from scratch, at a learning rate some times as high; embeddings,
+            heads and vectors keep optim.
         head_learning_rate: Peak learning rate of the heads (default: that of the encoder).
         contrastive_batch_size: Pairs (or posts) of all processes that the losses compare at once,
             where they are more than per_device_train_batch_size, which then says how many go
@@ -446,16 +448,20 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         training: its gradients would not be shared between the processes.
         """
         prepared = self.accelerator._models
-        if prepared or self.is_deepspeed_enabled:
+        if prepared or is_deepspeed_zero3_enabled():
             yield
             return
         model = cast(nn.Module, self.model)
-        if self.is_fsdp_enabled:  # it is on the device once it is sharded
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # which move it as they prepare it
             model.to(self.args.device)
         prepared.append(model)
+        deepspeed = self.deepspeed
+        if self.is_deepspeed_enabled:
+            self.deepspeed = model  # type: ignore[assignment]
         try:
             yield
         finally:
+            self.deepspeed = deepspeed
             prepared.clear()
 
     def _eval_shares(self) -> tuple[int, int, int]:

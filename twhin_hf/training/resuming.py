@@ -21,7 +21,6 @@ class SafeResumingMixin(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: Any, model: Any = None) -> None:
         with safe_weights(resume_from_checkpoint):
-            self._check_shares(resume_from_checkpoint)
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
@@ -37,15 +36,27 @@ class SafeResumingMixin(Trainer):
             super()._load_scaler(checkpoint)
 
     def _load_best_model(self) -> None:
+        self._check_shares(self.state.best_model_checkpoint)
         with safe_weights(self.state.best_model_checkpoint):
-            self._check_shares(self.state.best_model_checkpoint)
             super()._load_best_model()
 
     def _check_shares(self, checkpoint: Any) -> None:
-        is_shared_out = any(Path(checkpoint).glob(f"*/{TABLE_NAME}"))
-        if is_shared_out and not self.is_fsdp_enabled:
+        """Checks what the processes of FSDP or DeepSpeed have written, and that these can read it.
+
+        Raises:
+            InputError: They cannot, or it holds more than tensors and plain values.
+        """
+        folder = Path(checkpoint)
+        if any(folder.glob(f"*/{TABLE_NAME}")) and not self.is_fsdp_enabled:
             raise InputError(
                 f"{checkpoint} holds the shares of processes (FSDP); go on from it by `accelerate "
                 "launch` with such a config, in any number of processes"
             )
-        check_shares(Path(checkpoint))
+        shares = len(list(folder.glob("global_step*/*_optim_states.pt")))
+        if shares and not (self.is_deepspeed_enabled and shares == self.args.world_size):
+            raise InputError(
+                f"{checkpoint} holds the shares of {shares} processes (DeepSpeed); go on from it "
+                "by `accelerate launch` with such a config, in as many processes"
+            )
+        with safe_weights(checkpoint):
+            check_shares(folder)
