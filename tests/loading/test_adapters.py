@@ -216,7 +216,8 @@ def test_a_base_that_is_not_there_is_named(adapted, base):
 
 def test_adapters_of_virtual_tokens_are_refused(base, tmp_path):
     model = AutoModel.from_pretrained(base)
-    config = PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=2)
+    sizes = {"token_dim": 32, "num_layers": 2, "num_attention_heads": 4}
+    config = PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=2, **sizes)
     get_peft_model(model, config).save_pretrained(tmp_path / "prefix")
     with pytest.raises(ValueError, match=r"PREFIX_TUNING.*cannot be merged"):
         load_text_encoder(str(tmp_path / "prefix"))
