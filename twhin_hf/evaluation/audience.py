@@ -148,8 +148,8 @@ def agreement_table(found: AudienceAgreement) -> Table:
 
     table = Table("", "%", "× chance", "the first is ahead by")
     table.caption = (
-        f"Share a person: of a post's {found.k} nearest neighbours, those that one of its own people "
-        "engaged with too. People in common: of all people of a post and a neighbour, "
+        f"Share a person: of a post's {found.k} nearest neighbours, those that one of its own "
+        "people engaged with too. People in common: of all people of a post and a neighbour, "
         "those of both (Jaccard), on average. In brackets, 95 % intervals; a difference whose "
         "interval holds 0 is none that this many posts can tell."
     )
