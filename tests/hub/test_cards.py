@@ -10,6 +10,7 @@ from huggingface_hub import CardData, DatasetCard, ModelCard, RepoCard
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.cards import CardFacts, model_card, read_facts
 from twhin_hf.hub.sections import merge_cards, read_card
+from twhin_hf.loading import families
 from twhin_hf.results import Result, Results
 
 RECORD = {
@@ -117,6 +118,13 @@ def test_a_card_of_an_encoder_from_scratch_names_no_folder_of_the_run(saved_mode
     assert "trained from scratch with masked language modelling." in part(text, "summary")
     assert "It goes on from `stage1`." in part(text, "summary")
     assert "bert, token embeddings × 32, no layers, " in part(text, "model")
+
+
+@pytest.mark.parametrize("family", sorted(families.MODELS))
+def test_the_card_of_each_family_tells_its_size(family, saved_models):
+    text = model_card(read_facts(saved_models[family]), "me/model")
+    assert f"{family}, 2 layers × 32" in text
+    assert f"from twhin_hf import {families.MODELS[family].__name__}" in text
 
 
 def test_a_card_tells_what_was_done_and_in_which_order(saved_models):

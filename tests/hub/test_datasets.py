@@ -223,6 +223,6 @@ def test_a_push_of_data_without_a_licence_says_so(benchmark, capsys):
     card.write_text(card.read_text().replace("license: cc-by-4.0\n", ""))
     command = ["push", "--dataset", str(benchmark), "--repo", "me/tags", "--dry_run"]
     assert main(command) == 0
-    assert "names no licence: nobody may use the data." in capsys.readouterr().out
+    assert "names no licence: nobody may use it." in capsys.readouterr().out
     assert main([*command, "--license", "mit"]) == 0
     assert "names no licence" not in capsys.readouterr().out

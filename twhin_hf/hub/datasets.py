@@ -72,7 +72,7 @@ def plan_dataset_push(
     if not files:
         raise InputError(f"{folder} holds no Parquet file; needed is one a split")
     for name in files:
-        _check_table(name, names[name], allow_columns)
+        check_table(name, names[name], allow_columns)
     own = _told(read_text(folder / CARD).replace(_PLACEHOLDER, repo_id), metadata)
     text = merge_cards(card, own) if card else own
     check_card(text)
@@ -133,8 +133,17 @@ def _told(text: str, metadata: CardMetadata | None) -> str:
     return str(card)
 
 
-def _check_table(name: str, path: Path, allowed: Sequence[str]) -> None:
-    """Raises InputError where a file is no Parquet, or tells of people by name or id."""
+def check_table(name: str, path: Path, allowed: Sequence[str] = ()) -> None:
+    """Checks a table that is to be published.
+
+    Args:
+        name: Of the file, for the message.
+        path: The file.
+        allowed: Columns that may go out though no benchmark has them.
+
+    Raises:
+        InputError: It is no Parquet file, has another column, or tells of people by name or id.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -143,7 +152,9 @@ def _check_table(name: str, path: Path, allowed: Sequence[str]) -> None:
             schema = file.schema_arrow
             for field in schema:
                 _check_column(name, field, allowed)
-            notes = pa.array([note.decode() for note in (schema.metadata or {}).values()])
+            notes = pa.array(
+                [note.decode() for note in (schema.metadata or {}).values()], pa.string()
+            )
             _check_people(name, "metadata", notes, 0)
             row = 0
             for block in file.iter_batches(
