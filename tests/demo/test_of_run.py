@@ -31,7 +31,7 @@ def run(tmp_path_factory):
     config = PipelineConfig(
         output=str(folder),
         synthetic=SyntheticConfig(
-            num_users=80, num_posts=240, num_engagements=2400, languages=("en", "ja")
+            num_users=100, num_posts=700, num_engagements=6000, languages=("en", "ja")
         ),
         network={"dimension": 8, "epochs": 1, "threads": 1},
         objectives={

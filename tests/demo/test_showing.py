@@ -68,7 +68,7 @@ def test_everything_is_there():
         "in both lists",
         "#cats 25 %",
         "Of 5,000 people the recommender expects about 3 to engage",
-        "abcdef01 1 chance in 50, who would also like her favourite",
+        "abcdef01 1 chance in 50; would also like her favourite",
         "red, bus 60 %",
         "Out of 1,200",
     ):

@@ -83,7 +83,7 @@ def launch_options() -> dict[str, Any]:
     import gradio as gr
 
     return {
-        "theme": gr.themes.Default(**_FONTS),
+        "theme": gr.themes.Default(primary_hue="blue", **_FONTS),
         "css": style(),
         "footer_links": [],
         "share": False,
