@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from twhin_hf.commands.cli import main
-from twhin_hf.demo.answers import open_demo
 from twhin_hf.demo.of_run import demo_of_run
+from twhin_hf.demo.opening import open_demo
 from twhin_hf.errors import InputError
 from twhin_hf.pipeline import run_pipeline
 from twhin_hf.pipeline_config import PipelineConfig

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from small_demo import CONFIG
 
-from twhin_hf.demo.answers import Demo, DemoContent, open_demo
+from twhin_hf.demo.answers import Demo
+from twhin_hf.demo.content import DemoContent
+from twhin_hf.demo.opening import open_demo
 from twhin_hf.demo.page import TITLE, demo_page, launch_options
 
 CHROMIUM = shutil.which("chromium")

@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from twhin_hf.demo.answers import Answer, Audience, DemoContent, NearPost, Person, Side
+from twhin_hf.demo.answers import Answer, Audience, NearPost, Person, Side
+from twhin_hf.demo.content import DemoContent
 from twhin_hf.demo.showing import answer_html, header_html, map_html, message_html, summary
 
 EVIL = "</p><script>alert(1)</script><img src=x onerror=alert(1)>\"'&${alert(1)}{{x}}"
