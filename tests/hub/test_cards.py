@@ -10,6 +10,7 @@ from huggingface_hub import CardData, DatasetCard, ModelCard, RepoCard
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.cards import CardFacts, model_card, read_facts
 from twhin_hf.hub.sections import merge_cards, read_card
+from twhin_hf.loading import families
 from twhin_hf.results import Result, Results
 
 RECORD = {
@@ -104,6 +105,13 @@ def test_a_card_of_a_config_alone(saved_models):
     text = model_card(CardFacts(config), "me/plain")
     assert 'SentenceTransformer("me/plain", revision="COMMIT")' in text
     assert "output of the social head, of length 1" in text
+
+
+@pytest.mark.parametrize("family", sorted(families.MODELS))
+def test_the_card_of_each_family_tells_its_size(family, saved_models):
+    text = model_card(read_facts(saved_models[family]), "me/model")
+    assert f"{family}, 2 layers × 32" in text
+    assert f"from twhin_hf import {families.MODELS[family].__name__}" in text
 
 
 def test_a_card_tells_what_was_done_and_in_which_order(saved_models):

@@ -132,13 +132,24 @@ def read_facts(folder: Path) -> CardFacts:
     state = _read(folder / "trainer_state.json")
     adapter = _read(folder / "adapter_config.json")
     return CardFacts(
-        config=_read(folder / ("encoder_config.json" if adapter else "config.json"), needed=True),
+        config=_by_common_names(
+            _read(folder / ("encoder_config.json" if adapter else "config.json"), needed=True)
+        ),
         record=_read(folder / "training_record.json"),
         history=state.get("log_history", []),
         results=[read_results(path) for path in sorted(folder.glob("results*.json"))],
         adapter=adapter,
         conversion=_read(folder / CONVERSION_NAME),
     )
+
+
+def _by_common_names(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with the names that all families know beside its own: DistilBERT writes `dim`."""
+    from transformers import CONFIG_MAPPING
+
+    family = str(config.get("model_type"))
+    names = CONFIG_MAPPING[family].attribute_map if family in CONFIG_MAPPING else {}
+    return config | {common: config[own] for common, own in names.items() if own in config}
 
 
 def picture_of(facts: CardFacts) -> str | None:

@@ -206,7 +206,7 @@ def read_log(
             log = read_table(
                 engagements,
                 ["user_id", "post_id", *(["timestamp"] if has_end else [])],
-                ["relation", *({"timestamp"} & {*(config.columns or {})})],
+                ["relation"],
                 connection=opened,
                 columns=config.columns,
                 table_format=table_format,
@@ -340,7 +340,6 @@ def _known_posts(
         table = read_table(
             posts,
             ["post_id", "text"],
-            [*({"timestamp"} & {*(columns or {})})],
             connection=connection,
             columns=columns,
             option="post_columns",
