@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from twhin_hf.demo.answers import DemoContent, read_demo
+from twhin_hf.demo.content import DemoContent, read_demo
 from twhin_hf.demo.making import MAP, MODEL, POSTS, RECOMMENDER, SETTINGS
 from twhin_hf.demo.page import TITLE
 from twhin_hf.errors import InputError, reading
