@@ -53,9 +53,6 @@ _MOST_POSTS = 100
 """Of the map in its table."""
 _CURVES = {
     **PANELS,
-    "tpp_loss": "TPP loss",
-    "tpp_accuracy": "Translations told from other pairs",
-    "distillation_accuracy": "Network vectors found in the batch",
     "eval_loss": "Held out: total loss",
     "eval_mlm_loss": "Held out: MLM loss",
     "eval_social_loss": "Held out: social loss",
