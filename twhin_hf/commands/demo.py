@@ -61,8 +61,8 @@ def demo(
     is_generated = False
     if run is not None:
         found = demo_of_run(run)
-        given = {name: value for name, value in vars(inputs).items() if value is not None}
-        given = {n: v for n, v in given.items() if v != getattr(DemoInputs(), n)}
+        default = vars(DemoInputs())
+        given = {name: value for name, value in vars(inputs).items() if value != default[name]}
         inputs, is_generated = replace(found.inputs, **given), found.is_generated
         config = replace(config, label=config.label or found.label)
         table_format = found.table_format
