@@ -185,7 +185,7 @@ def comparison_chart(
         low, high = intervals.get(name, [medians[name]] * 2)
         rows.append(
             {
-                "name": textwrap.fill(name, 22, break_long_words=False),
+                "name": textwrap.fill(name, 26, break_long_words=False),
                 "kind": "baseline" if is_baseline else "model",
                 "value": medians[name],
                 "low": low,

@@ -116,10 +116,16 @@ def push(
                 "pip finds into its requirements.txt"
             )
     elif dataset and dry_run:
-        done = plan_dataset_push(dataset, repo, text, allowed)
+        done = plan_dataset_push(dataset, repo, text, allowed, metadata)
     elif dataset:
         done = push_dataset(
-            dataset, repo, private=private, card=text, message=message, allow_columns=allowed
+            dataset,
+            repo,
+            private=private,
+            card=text,
+            message=message,
+            allow_columns=allowed,
+            metadata=metadata,
         )
     elif dry_run:
         done = plan_push(str(model), repo, text, base_model, metadata, files or ())
@@ -145,8 +151,13 @@ def push(
             report(f"{title}: {', '.join(names)}")
     written = done.files[CARD]
     shown = written.decode() if isinstance(written, bytes) else written.read_text(encoding="utf-8")
-    if not dataset and not read_card(shown).data.get("license"):
+    if not read_card(shown).data.get("license"):
         report("The card names no licence: nobody may use it. Give one with --license")
+    if model and not is_recommender(model) and "## Results" not in shown:
+        report(
+            "The card shows no results: nobody can tell what the model is worth. "
+            "`twhin-hf evaluate` writes results.json, which belongs into the model's folder"
+        )
     if show_card:
         report(shown)
     if done.url:

@@ -86,19 +86,26 @@ def bars_chart(counts: Mapping[str, int], x_title: str, y_title: str) -> alt.Cha
     )
 
 
-def map_chart(names: Sequence[str], layouts: Sequence[str], has_rest: bool) -> Layers:
+def map_colours(names: Sequence[str], has_rest: bool) -> dict[str, str]:
+    """The colour of each class, the rest being grey.
+
+    Example:
+        >>> map_colours(["en", "other"], True)
+        {'en': '#3b7dd8', 'other': '#7d8794'}
+    """
+    found = {name: COLOURS[place % _MOST_CLASSES] for place, name in enumerate(names)}
+    return found | ({names[-1]: GREY} if has_rest else {})
+
+
+def map_chart(colours: Mapping[str, str], layouts: Sequence[str]) -> Layers:
     """Posts as points, to be zoomed and moved; `chosen` is the post that has a ring.
 
     Args:
-        names: Classes that have a colour, the grey rest last where there is one.
+        colours: Of each class.
         layouts: Encoders to choose from; the last is shown first.
-        has_rest: Whether the last name is the rest.
     """
     import altair as alt
 
-    colours = [COLOURS[place % _MOST_CLASSES] for place in range(len(names))]
-    if has_rest:
-        colours[-1] = GREY
     encoder = alt.param(
         name="encoder",
         value=len(layouts) - 1,
@@ -120,7 +127,11 @@ def map_chart(names: Sequence[str], layouts: Sequence[str], has_rest: bool) -> L
         )
     )
     points = base.mark_point(filled=True, size=26, opacity=0.75).encode(
-        color=alt.Color("group:N", scale=alt.Scale(domain=list(names), range=colours)),
+        color=alt.Color(
+            "group:N",
+            scale=alt.Scale(domain=list(colours), range=list(colours.values())),
+            legend=None,  # it stands in the page: a canvas does not follow its colours
+        ),
         tooltip=[alt.Tooltip("text:N", title="post"), alt.Tooltip("language:N", title="language")],
     )
     ring = (

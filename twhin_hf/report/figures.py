@@ -61,8 +61,11 @@ def finding_of(name: str, results: Results) -> Finding | None:
         )
         if told := _difference_in_words(judged, best, baselines[best]):
             sentences.append(told)
-    if results.options.get("compared_with_baselines") == judged:
-        sentences.append("It was chosen on validation, before the test posts were looked at.")
+    own = [other for other in rows if other not in results.baselines]
+    if len(own) > 1 and results.options.get("compared_with_baselines") == judged:
+        sentences.append(
+            f"Of {len(own)} encoders it is the best on validation posts: the test had no say."
+        )
     if len(row.values) > 1:
         sentences.append(
             f"It was run with {len(row.values)} seeds: from {min(row.values):.3f} to "
@@ -219,7 +222,7 @@ def _chart(
     note = " ".join(
         [
             *(["Lines are 95 % intervals."] if has_intervals else []),
-            *([f"Small rings are the {seeds} seeds."] if seeds > 1 else []),
+            *(["Small rings are the seeds."] if seeds > 1 else []),
             *([f"Grey: {'what is to be beaten' if has_lifts else 'before'}."] if baselines else []),
         ]
     )

@@ -22,7 +22,14 @@ from twhin_hf.report.blocks import (
     Section,
     Table,
 )
-from twhin_hf.report.charts import bars_chart, languages_chart, map_chart, map_rows, page_spec
+from twhin_hf.report.charts import (
+    bars_chart,
+    languages_chart,
+    map_chart,
+    map_colours,
+    map_rows,
+    page_spec,
+)
 from twhin_hf.report.figures import finding_of, results_blocks, suite_blocks
 from twhin_hf.report.posts import (
     PairSample,
@@ -342,7 +349,8 @@ def post_map(found: Found, config: ReportConfig) -> Section:
         shown = len(content["group"])
         if not shown:
             continue
-        spec = page_spec(map_chart(content["groups"], content["layouts"], content["hasRest"]))
+        colours = map_colours(content["groups"], content["hasRest"])
+        spec = page_spec(map_chart(colours, content["layouts"]))
         texts = content["text"] or [""] * shown
         rows = [
             [text, language, content["groups"][group]]
@@ -357,6 +365,7 @@ def post_map(found: Found, config: ReportConfig) -> Section:
                 f"{content['coloring']}",
                 spec,
                 content,
+                colours,
                 Table("", ["post", "language", content["coloring"]], rows, 3),
                 f"{shown:,} of {len(page['language']):,} posts; the first {len(rows)} are in the "
                 "table. Made by twhin-hf map.",
