@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LOCKED := --quiet --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-oldest wheel docs fuzz soak lint format lock check-lock audit benchmarks clean
+.PHONY: help install quickstart test test-deepspeed test-oldest wheel docs fuzz soak lint format lock check-lock audit benchmarks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -47,6 +47,14 @@ wheel: install ## Build wheel and source archive in dist/, and try them on other
 docs: install ## Build the documentation in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+test-deepspeed: $(VENV)/.deepspeed ## Train in two processes of DeepSpeed
+	PYTHONPATH=$(abspath $(VENV))/deepspeed $(BIN)/python -m pytest tests/training/test_sharded_training.py -k deepspeed
+
+# Beside the other packages and not among them: they import it wherever they find it.
+$(VENV)/.deepspeed: $(VENV)/.installed requirements-deepspeed.lock
+	$(BIN)/pip install $(LOCKED) --no-build-isolation --target $(VENV)/deepspeed -r requirements-deepspeed.lock
+	touch $@
+
 test-oldest: $(VENV)-oldest/.installed ## Load, save, publish and pull with the oldest libraries supported
 	$(VENV)-oldest/bin/python -m pytest tests/hub/test_matrix.py
 
@@ -81,6 +89,8 @@ lock: ## Write both lock files anew, with the newest versions that setup.cfg and
 	    --no-emit-package torch --upgrade --output-file requirements.lock
 	printf 'pip\nsetuptools\nsetuptools-scm\nwheel\n' | $(VENV)-tools/bin/uv $(COMPILE) - -c requirements.lock \
 	    --upgrade --output-file requirements-build.lock
+	printf 'deepspeed\neinops\nhjson\nmsgpack\nninja\npy-cpuinfo\n' | $(VENV)-tools/bin/uv $(COMPILE) - -c requirements.lock \
+	    --no-deps --upgrade --output-file requirements-deepspeed.lock
 
 COMPILE := pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
     --no-header --no-emit-index-url --no-emit-find-links
@@ -93,7 +103,7 @@ audit: ## Ask the OSV database for known weaknesses of all that is locked (needs
 	$(VENV)-tools/bin/pip install --quiet pip-audit
 	grep '^torch==' constraints.txt > $(VENV)-tools/torch.txt
 	$(VENV)-tools/bin/pip-audit --strict --vulnerability-service osv --disable-pip --no-deps \
-	    -r requirements-build.lock -r requirements.lock -r $(VENV)-tools/torch.txt
+	    -r requirements-build.lock -r requirements.lock -r requirements-deepspeed.lock -r $(VENV)-tools/torch.txt
 
 benchmarks: install ## Run the speed comparisons on the CPU (about 20 minutes)
 	$(BIN)/python examples/benchmarks/pretraining_throughput.py --steps 3 --warmup 1

@@ -57,6 +57,8 @@ IN_ORDER = {
         "evaluate alignment",
     ],
     "docs/guides/vectors.md": ["embed", "index", "search", "map"],
+    "docs/guides/report.md": ["run", "evaluate engagement", "report"],
+    "docs/guides/demo.md": ["demo"],
     "docs/guides/benchmarks.md": [
         "data hashtag", "data hashtag-build", "evaluate hashtag", "evaluate classification",
         "evaluate suite",
@@ -121,6 +123,8 @@ SMALLER = {
     "index": [],
     "search": ["--device=cpu"],
     "map": ["--sample=60"],
+    "report": [],
+    "demo": ["--sample=60", "--no_launch"],
     "store": [],
     "convert": [],
     "data forget": [],
@@ -304,6 +308,8 @@ def test_the_pages_in_order(ran, folder):
         assert (folder / name / "results.json").is_file(), name
     for name in (
         "map.html",
+        "runs/mine/report/index.html",
+        "report/index.html",
         "recommender/reliability.png",
         "audience.csv",
         "made/pairs.parquet",

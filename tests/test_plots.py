@@ -1,9 +1,15 @@
-import matplotlib.image
+import re
+
 import numpy as np
 import pytest
 
 from twhin_hf.errors import InputError
-from twhin_hf.plots import plot_comparison, plot_losses, plot_reliability
+from twhin_hf.plots import plot_comparison, plot_losses, plot_reliability, reliability_chart
+
+
+def texts_of(path):
+    """The texts that stand in a picture."""
+    return re.findall(r"<(?:text|tspan)[^>]*>([^<]+)<", path.read_text("utf-8"))
 
 
 def test_losses(tmp_path):
@@ -20,13 +26,12 @@ def test_losses(tmp_path):
         for s in steps
     ]
     social.append({"step": 60, "train_runtime": 3.2})
-    path = plot_losses(
-        {"stage 1: MLM": mlm, "stage 2: MLM": mlm[:40], "stage 2: MLM + social": social},
-        tmp_path / "new" / "losses.png",
-    )
-    picture = matplotlib.image.imread(path)
-    assert picture.shape[0] > 800
-    assert picture[..., :3].std() > 0.05
+    histories = {"stage 1: MLM": mlm, "stage 2: MLM": mlm[:40], "stage 2: MLM + social": social}
+    drawn = texts_of(plot_losses(histories, tmp_path / "new" / "losses.svg"))
+    assert {"Total loss", "MLM loss", "Pairs found in the batch", *histories} <= set(drawn)
+    assert "Engagement loss" not in drawn
+    assert "100%" in drawn  # the axis of a share
+    assert plot_losses(histories, tmp_path / "losses.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_no_losses(tmp_path):
@@ -40,9 +45,13 @@ def test_comparison(tmp_path):
         "MLM": [0.082, 0.080, 0.088],
         "MLM + social": [0.121, 0.115, 0.124],
     }
-    picture = matplotlib.image.imread(plot_comparison(values, tmp_path / "hits.png"))
-    assert picture[..., :3].std() > 0.05
+    drawn = texts_of(plot_comparison(values, tmp_path / "hits.svg"))
+    # Medians, and the factor over the row above.
+    assert {"0.031", "0.082  × 2.65", "0.121  × 1.48"} <= set(drawn)
+    assert "HITS@10, median of 3 seeds" in drawn
     plot_comparison({"one": [0.0]}, tmp_path / "one.png")
+    with pytest.raises(InputError, match=r"one\.gif: a picture ends in \.png, \.svg, \.pdf"):
+        plot_comparison({"one": [0.0]}, tmp_path / "one.gif")
 
 
 def test_comparison_with_baselines(tmp_path):
@@ -54,10 +63,9 @@ def test_comparison_with_baselines(tmp_path):
         intervals={"words": [0.38, 0.42], "ours": [0.42, 0.47], "stock": []},
         chance=0.01,
     )
-    drawn = path.read_text()
-    for text in ("0.440", "× 1.10", "chance 0.010", "× over words"):
-        assert f"<!-- {text} -->" in drawn
-    assert "× 0.88" not in drawn  # a baseline is over nothing
+    drawn = texts_of(path)
+    for text in ("0.440  × 1.10", "0.350", "chance 0.010", "× over words"):  # a baseline over none
+        assert text in drawn
     with pytest.raises(ValueError, match=r"No HITS@10 of \['other'\]; values has \['words'"):
         plot_comparison(values, tmp_path / "x.png", baselines=("other",))
 
@@ -68,21 +76,14 @@ def test_no_values(values, tmp_path):
         plot_comparison(values, tmp_path / "x.png")
 
 
-def test_reliability_is_a_point_a_bin_beside_what_would_be_calibrated(monkeypatch, tmp_path):
-    drawn = []
-
-    def keep(figure, path):
-        drawn.append(figure)
-        return path
-
-    monkeypatch.setattr("twhin_hf.plots.save_figure", keep)
-    plot_reliability([0.001, 0.01, 0.1], [0.002, 0.0, 0.2], tmp_path / "r.png", error=0.0123)
-    (axis,) = drawn[0].axes
-    calibrated, found = axis.lines
-    assert list(found.get_xdata()) == [0.001, 0.1]  # nothing happened in the second bin
-    assert list(found.get_ydata()) == [0.002, 0.2]
-    assert list(calibrated.get_xdata()) == list(calibrated.get_ydata())
-    assert "calibration error 0.012" in axis.get_title()
-    assert axis.get_xscale() == axis.get_yscale() == "log"
+def test_reliability_is_a_point_a_bin_beside_what_would_be_calibrated(tmp_path):
+    spec = reliability_chart([0.001, 0.01, 0.1], [0.002, 0.0, 0.2]).to_dict()
+    calibrated, found = sorted(spec["datasets"].values(), key=lambda rows: rows[0]["name"])
+    # Nothing happened in the second bin.
+    assert [(row["x"], row["y"]) for row in found] == [(0.001, 0.002), (0.1, 0.2)]
+    assert all(row["x"] == row["y"] for row in calibrated)
+    assert spec["layer"][0]["encoding"]["x"]["scale"]["type"] == "log"
+    path = plot_reliability([0.001, 0.1], [0.002, 0.2], tmp_path / "r.svg", error=0.0123)
+    assert "Reliability, calibration error 0.012" in texts_of(path)
     with pytest.raises(InputError, match="2 predictions and 1 shares"):
         plot_reliability([0.1, 0.2], [0.1], tmp_path / "r.png")

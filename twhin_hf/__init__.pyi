@@ -36,6 +36,7 @@ from .loading.text_encoders import side_by_side
 from .maps.map_config import MapConfig
 from .maps.writing import write_map
 from .modeling.modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
+from .modeling.modeling_twhin_distilbert import TwhinDistilBertForPreTraining, TwhinDistilBertModel
 from .modeling.modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
 from .modeling.modeling_twhin_roberta import TwhinRobertaForPreTraining, TwhinRobertaModel
 from .modeling.modeling_twhin_xlm_roberta import TwhinXLMRobertaForPreTraining, TwhinXLMRobertaModel
@@ -97,6 +98,8 @@ __all__ = [
     "TranslationPairLoss",
     "TwhinBertForPreTraining",
     "TwhinBertModel",
+    "TwhinDistilBertForPreTraining",
+    "TwhinDistilBertModel",
     "TwhinModernBertForPreTraining",
     "TwhinModernBertModel",
     "TwhinRobertaForPreTraining",

@@ -30,6 +30,7 @@ from twhin_hf.data.synthetic import generate_network
 from twhin_hf.data.text_normalization import prepare_tokenizer
 from twhin_hf.data.time_splits import Split, check_unseen, make_split
 from twhin_hf.data.tokenization import train_unigram_tokenizer
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.baselines import TFIDF, evaluate_baselines, tfidf_features
 from twhin_hf.evaluation.engagement import choose_features, evaluate_post_features
 from twhin_hf.evaluation.engagement_results import (
@@ -68,12 +69,14 @@ from twhin_hf.pipeline_stages import (
     stage_run,
 )
 from twhin_hf.plots import plot_losses, plot_results
+from twhin_hf.report.writing import write_report
 from twhin_hf.results import (
     Result,
     Results,
     read_results,
     results_path,
     results_table,
+    rows_by_model,
     write_model_results,
     write_results,
 )
@@ -140,7 +143,18 @@ def run_pipeline(
         results = _run_stages(config, output, console, prints)
         text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
         write_text(output / "pipeline.yaml", text)
-        return results
+    _show(output, console, config.log.memory_limit)
+    return results
+
+
+def _show(output: Path, console: Console, memory_limit: str) -> None:
+    """Writes the page of the run; what it lacks costs the run nothing."""
+    console.print(f"Everything is in {output}: results.json, losses.png, hits.png, …", markup=False)
+    try:
+        page = write_report([output], output / "report", memory_limit=memory_limit, overwrite=True)
+        console.print(f"Look at it: {page}", markup=False)
+    except (InputError, OSError) as error:
+        logger.warning("There is no page of the run: %s", error)
 
 
 def _data_fingerprints(config: PipelineConfig) -> dict[str, str]:
@@ -236,8 +250,7 @@ def _run_stages(
     for name, rows in results.baselines.items():
         console.print(difference_sentence(name, rows))
     plot_losses(histories[config.seeds[0]], output / "losses.png")
-    plot_results(_by_model(results), output / "hits.png", list(results.baselines))
-    console.print(f"Everything is in [bold]{output}[/bold]: results.json, losses.png, hits.png, …")
+    plot_results(rows_by_model(results), output / "hits.png", list(results.baselines))
     return results
 
 
@@ -532,19 +545,11 @@ def _start_encoder(config: PipelineConfig, output: Path) -> TextEncoder:
     return load_text_encoder(name)
 
 
-def _by_model(results: Results) -> dict[str, list[Result]]:
-    """Rows by what they judge: the baselines first."""
-    by_model = dict(results.baselines)
-    for row in results.results:
-        by_model.setdefault(row.details["model"], []).append(row)
-    return by_model
-
-
 def _table(results: Results) -> Any:
     """All that is compared, by language; of several languages the average alone."""
     shown = {
         name: [row for row in rows if row.language == rows[-1].language]
-        for name, rows in _by_model(results).items()
+        for name, rows in rows_by_model(results).items()
     }
     return results_table(
         {

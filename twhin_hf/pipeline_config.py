@@ -151,7 +151,10 @@ class PipelineConfig(SplitConfig):
                 known -= {"output_dir", "seed"}  # each encoder has its own
             if unknown := sorted(set(value) - known):
                 raise InputError(f"{key} has unknown keys {unknown}; {owner.__name__} has {known}")
-            _check_kinds(key, value, {entry.name: entry.default for entry in fields(owner)})
+            # A flag whose default depends on the machine is a flag all the same.
+            flags = {entry.name: False for entry in fields(owner) if entry.type == "bool | None"}
+            defaults = {entry.name: entry.default for entry in fields(owner)}
+            _check_kinds(key, value, defaults | flags)
             if owner is not SocialPretrainingConfig:
                 setattr(self, key, owner(**value))
         if self.split == "time" and self.log.before is not None:

@@ -1,10 +1,13 @@
-"""Plots of training losses, of encoders side by side, of few-shot results and of reliability."""
+"""Charts of training, of encoders side by side, of few-shot results and of reliability.
+
+Each is made once, in Vega-Lite: `plot_…` writes it as a picture, and a report shows it on its page.
+"""
 
 from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +18,9 @@ from twhin_hf.files import new_file
 from twhin_hf.results import CHANCE, Result
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    import altair as alt
 
+    Layers = alt.LayerChart | alt.FacetChart
 
 PANELS = {
     "loss": "Total loss",
@@ -27,8 +30,20 @@ PANELS = {
     "engagement_loss": "Engagement loss",
     "engagement_accuracy": "Engaged posts found in the batch",
     "distillation_loss": "Distillation loss",
+    "distillation_accuracy": "Network vectors found in the batch",
+    "tpp_loss": "TPP loss",
+    "tpp_accuracy": "Translations told",
 }
-COLOURS = ("#9aa5b1", "#3b7dd8", "#e07a2f", "#3c9d6b", "#8a5fbf", "#c94f6d")
+"""The figures of a log that are drawn, in this order, and their titles."""
+
+GREY = "#7d8794"
+COLOURS = ("#3b7dd8", "#c4621c", "#2f8f5b", "#8f63c9", "#c94f6d", "#1d8a99", "#96703f", GREY)
+"""Each has a contrast of 3 : 1 or more against white and against a dark page."""
+INK = "#1b2430"
+_LOG = 10
+"""An axis of losses is logarithmic from this ratio of the largest to the smallest on."""
+
+Rows = list[dict[str, Any]]
 
 
 def plot_losses(log_histories: Mapping[str, Sequence[dict]], path: str | os.PathLike[str]) -> Path:
@@ -36,55 +51,78 @@ def plot_losses(log_histories: Mapping[str, Sequence[dict]], path: str | os.Path
 
     Args:
         log_histories: A Trainer's `state.log_history` by the name to show. Of each entry `step`
-            and those of `loss`, `mlm_loss`, `social_loss` and `social_accuracy` it has are used.
+            and those of `PANELS` that it has are used.
         path: The picture; its ending tells the format.
 
     Raises:
         InputError: No entry holds any of these.
     """
+    import altair as alt
+
+    names = list(log_histories)
     lines = {
-        panel: {
-            name: np.array([[e["step"], e[panel]] for e in history if panel in e and "step" in e])
+        panel: [
+            {"name": name, "run": name, "x": entry["step"], "y": entry[panel]}
             for name, history in log_histories.items()
-            if any(panel in entry and "step" in entry for entry in history)
-        }
+            for entry in history
+            if panel in entry and "step" in entry
+        ]
         for panel in PANELS
     }
-    lines = {panel: by_name for panel, by_name in lines.items() if by_name}
-    if not lines:
+    panels = [
+        curve_chart(
+            rows, names, "step", panel.endswith("_accuracy"), panel.endswith("loss")
+        ).properties(title=PANELS[panel], width=340, height=220)
+        for panel, rows in lines.items()
+        if rows
+    ]
+    if not panels:
         raise InputError(
-            f"No entry of {list(log_histories)} holds a step with any of {list(PANELS)}. "
+            f"No entry of {names} holds a step with any of {list(PANELS)}. "
             "Give the log_history of a Trainer that logged at least once."
         )
-    figure, axes = new_figure(len(lines))
-    colours = dict(zip(log_histories, colours_of(len(log_histories)), strict=True))
-    for axis, (panel, by_name) in zip(axes, lines.items(), strict=True):
-        for name, points in by_name.items():
-            axis.plot(
-                points[:, 0],
-                points[:, 1],
-                color=colours[name],
-                label=name,
-                linewidth=1.8,
-                marker="o" if len(points) < 3 else None,
-            )
-        values = np.concatenate([points[:, 1] for points in by_name.values()])
-        if panel.endswith("_accuracy"):
-            axis.set_ylim(0, 1)
-            axis.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-        elif values.min() > 0 and values.max() > 10 * values.min():
-            axis.set_yscale("log")
-        axis.set_title(PANELS[panel])
-        axis.set_xlabel("step")
-    handles = {
-        label: handle
-        for axis in axes
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False
+    return save_chart(alt.concat(*panels, columns=2).resolve_scale(color="shared"), path)
+
+
+def curve_chart(
+    rows: Rows,
+    names: Sequence[str],
+    x_title: str,
+    is_share: bool = False,
+    is_loss: bool = True,
+    legend: Sequence[str] | None = None,
+) -> Layers:
+    """A line for each run over steps or tokens, a colour for each name.
+
+    Args:
+        rows: `name`, `run` (of one name there may be several), `x` and `y` of each point.
+        names: All that have a colour, in this order.
+        x_title: What `x` counts.
+        is_share: `y` is a share of 1.
+        is_loss: Its axis may be logarithmic.
+        legend: The names that stand in the legend; all where it is None.
+    """
+    import altair as alt
+
+    values = [row["y"] for row in rows]
+    is_log = is_loss and not is_share and min(values) > 0 and max(values) > _LOG * min(values)
+    if is_share:
+        scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(format=".0%")
+    else:
+        scale, axis = alt.Scale(type="log" if is_log else "linear", zero=False), alt.Axis()
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=alt.X("x:Q", title=x_title, axis=alt.Axis(format="~s")),
+        y=alt.Y("y:Q", title=None, scale=scale, axis=axis),
+        color=_colour(names, legend),
+        detail="run:N",
+        tooltip=[
+            alt.Tooltip("run:N", title="run"),
+            alt.Tooltip("x:Q", title=x_title, format=","),
+            alt.Tooltip("y:Q", title="value", format=".4~g"),
+        ],
     )
-    return save_figure(figure, path)
+    few = len(rows) <= 3 * len({row["run"] for row in rows})
+    return alt.layer(base.mark_line(), base.mark_point(filled=True, opacity=1.0 if few else 0.0))
 
 
 def plot_comparison(
@@ -96,79 +134,119 @@ def plot_comparison(
     intervals: Mapping[str, Sequence[float]] | None = None,
     chance: float | None = None,
 ) -> Path:
-    """A bar for each model at the median of its seeds, each seed a point.
+    """A row for each model: a point at the median of its seeds, each seed a ring, its interval.
 
-    Beside the value stands the factor over the best baseline, or, without baselines, from the
-    second bar on, over the bar to its left.
+    Above the point stands its value, and the factor over the best baseline, or, without baselines,
+    from the second row on, over the row above.
 
     Args:
         values: One figure a seed by the model's name, the weakest model first.
         path: The picture; its ending tells the format.
         metric: Names the figure.
-        baselines: Names of those models that the others are to beat; their bars are grey.
-        intervals: `[low, high]` by the model's name, drawn as error bars; may be empty.
-        chance: What a blind guess gives, drawn as a line.
+        baselines: Names of those models that the others are to beat; they are grey.
+        intervals: `[low, high]` by the model's name, drawn as lines; may be empty.
+        chance: What a blind guess gives, drawn as a dashed line.
 
     Raises:
         InputError: No model, or a model without a figure; a baseline or an interval of none.
     """
+    chart = comparison_chart(
+        values, metric, baselines=baselines, intervals=intervals, chance=chance
+    )
+    return save_chart(chart.properties(width=420), path)
+
+
+def comparison_chart(
+    values: Mapping[str, Sequence[float]],
+    metric: str = "HITS@10",
+    *,
+    baselines: Collection[str] = (),
+    intervals: Mapping[str, Sequence[float]] | None = None,
+    chance: float | None = None,
+    has_lifts: bool = True,
+) -> Layers:
+    """The chart of `plot_comparison`, without its width; without factors where they say nothing."""
+    import altair as alt
+
     intervals = {name: bounds for name, bounds in (intervals or {}).items() if len(bounds)}
     empty = [name for name, seeds in values.items() if not len(seeds)]
     if empty or not values:
         raise InputError(f"No {metric} of {empty or 'any model'}; give at least one seed each.")
     if unknown := sorted({*baselines, *intervals} - set(values)):
         raise InputError(f"No {metric} of {unknown}; values has {list(values)}.")
-    figure, (axis,) = new_figure(1, width=1.6 * len(values) + 2.2)
     medians = {name: float(np.median(seeds)) for name, seeds in values.items()}
-    tops = {name: max([*seeds, *intervals.get(name, ())]) for name, seeds in values.items()}
     best = max(baselines, key=lambda name: medians[name], default=None)
-    # The first colour is the baselines' grey.
-    colours = iter(colours_of(len(values) + 1)[1:] if baselines else colours_of(len(values)))
+    rows: Rows = []
     before: float | None = None
-    for place, (name, seeds) in enumerate(values.items()):
-        median, is_baseline = medians[name], name in baselines
-        axis.bar(place, median, width=0.6, color=COLOURS[0] if is_baseline else next(colours))
-        if name in intervals:
-            axis.plot(
-                [place + 0.2] * 2, intervals[name], color="#333333", marker="_", linewidth=1.4
-            )
-        spread = np.linspace(-0.12, 0.12, len(seeds)) if len(seeds) > 1 else np.zeros(1)
-        axis.scatter(
-            place + spread, seeds, s=22, color="white", edgecolor="#333333", linewidth=0.9, zorder=4
-        )
+    for name, seeds in values.items():
+        is_baseline = name in baselines
         over = None if is_baseline else medians[best] if best else before
-        lift = f"\n× {median / over:.2f}" if over else ""
-        axis.annotate(
-            f"{median:.3f}{lift}",
-            (place, tops[name]),
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="center",
-            weight="bold",
+        lift = f"  × {medians[name] / over:.2f}" if over and has_lifts else ""
+        low, high = intervals.get(name, [medians[name]] * 2)
+        rows.append(
+            {
+                "name": textwrap.fill(name, 26, break_long_words=False),
+                "kind": "baseline" if is_baseline else "model",
+                "value": medians[name],
+                "low": low,
+                "high": high,
+                "label": f"{medians[name]:.3f}{lift}",
+                "seeds": list(map(float, seeds)) if len(seeds) > 1 else [],
+            }
         )
-        before = median
+        before = medians[name]
+    tops = [max([*seeds, *intervals.get(name, ())]) for name, seeds in values.items()]
+    most = max([*tops, chance or 0.0]) or 1.0
+    colour = alt.Color(
+        "kind:N",
+        scale=alt.Scale(domain=["model", "baseline"], range=[COLOURS[0], GREY]),
+        legend=None,
+    )
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        y=alt.Y(
+            "name:N",
+            title=None,
+            sort=[row["name"] for row in rows],
+            axis=alt.Axis(labelExpr=_LINES, labelLimit=220, grid=False, ticks=False),
+        ),
+        tooltip=[
+            alt.Tooltip("name:N", title="model"),
+            alt.Tooltip("value:Q", title=metric, format=".4f"),
+            alt.Tooltip("low:Q", title="from", format=".4f"),
+            alt.Tooltip("high:Q", title="to", format=".4f"),
+        ],
+    )
+    scale = alt.Scale(domain=[0, 1.15 * most], nice=False)
+
+    def x(field: str) -> alt.X:
+        axis = alt.Axis(tickCount=6, labelOverlap=True)
+        return alt.X(f"{field}:Q", title=metric, scale=scale, axis=axis)
+
+    layers: list[Any] = [
+        base.mark_rule(strokeWidth=3, opacity=0.55).encode(x=x("low"), x2="high:Q", color=colour),
+        base.mark_point(filled=True, size=110, opacity=1).encode(x=x("value"), color=colour),
+        base.mark_text(dy=-15, fontWeight="bold").encode(x=x("value"), text="label:N"),
+        base.transform_flatten(["seeds"])
+        .transform_filter("isValid(datum.seeds)")
+        .mark_point(size=22, yOffset=11, opacity=0.9)
+        .encode(x=x("seeds"), color=colour),
+    ]
     if chance is not None:
-        axis.axhline(chance, color="#c94f6d", linestyle="--", linewidth=1.2, zorder=3)
-        axis.annotate(
-            f"chance {chance:.3f}",
-            (1, chance),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, -3),
-            textcoords="offset points",
-            annotation_clip=False,
-            color="#c94f6d",
-            size="small",
-        )
-    axis.set_xticks(range(len(values)), [textwrap.fill(name, 18) for name in values])
-    axis.tick_params(axis="x", length=0)
-    axis.set_ylim(0, 1.25 * max(tops.values()) or 1)
-    axis.set_ylabel(metric)
+        at = alt.Chart(alt.InlineData(values=[{"chance": chance, "label": f"chance {chance:.3f}"}]))
+        layers += [
+            at.mark_rule(strokeDash=[5, 4], color=COLOURS[4]).encode(x=x("chance")),
+            at.mark_text(align="left", dx=3, baseline="bottom").encode(
+                x=x("chance"), y=alt.value(-3), text="label:N"
+            ),
+        ]
     runs = sorted({len(seeds) for seeds in values.values()})
     named = f"{runs[0]} seeds" if len(runs) == 1 else "its seeds"
-    title = f"{metric}, median of {named}" if runs[-1] > 1 else metric
-    title += ", 95 % interval over users" if intervals else ""
-    axis.set_title(title + (f"\n× over {best}" if best else ""))
-    return save_figure(figure, path)
+    title = [f"{metric}, median of {named}" if runs[-1] > 1 else metric]
+    title[0] += ", 95 % interval" if intervals else ""
+    title += [f"× over {best}"] if best and has_lifts else []
+    return alt.layer(*layers).properties(
+        title=alt.TitleParams(title, offset=22), height=50 * len(rows)
+    )
 
 
 def plot_results(
@@ -176,7 +254,7 @@ def plot_results(
     path: str | os.PathLike[str],
     baselines: Collection[str] = (),
 ) -> Path:
-    """The first metric over all languages, a bar for each model, chance a line.
+    """The first metric over all languages, a row for each model, chance a line.
 
     Args:
         by_model: Rows of each model and baseline, the average of several languages last.
@@ -187,14 +265,23 @@ def plot_results(
     found = {
         name: [row for row in rows if row.metric == first][-1] for name, rows in by_model.items()
     }
-    chance = found.pop(CHANCE, None)
-    return plot_comparison(
-        {name: row.values or [row.value] for name, row in found.items()},
-        path,
-        first,
-        baselines=[name for name in baselines if name != CHANCE],
-        intervals={name: row.interval for name, row in found.items() if row.interval},
+    return save_chart(rows_chart(found, baselines).properties(width=420), path)
+
+
+def rows_chart(
+    found: Mapping[str, Result], baselines: Collection[str] = (), has_lifts: bool = True
+) -> Layers:
+    """The chart of `plot_comparison` of one figure by the names to show; chance is its line."""
+    rows = dict(found)
+    chance = rows.pop(CHANCE, None)
+    metric = next(iter(found.values())).metric
+    return comparison_chart(
+        {name: row.values or [row.value] for name, row in rows.items()},
+        metric,
+        baselines=[name for name in baselines if name in rows],
+        intervals={name: row.interval for name, row in rows.items() if row.interval},
         chance=None if chance is None else chance.value,
+        has_lifts=has_lifts,
     )
 
 
@@ -215,38 +302,50 @@ def plot_few_shot(
     Raises:
         InputError: No model, or a model without a figure.
     """
+    return save_chart(few_shot_chart(curves, metric).properties(title=title, width=380), path)
+
+
+def few_shot_chart(
+    curves: Mapping[str, Mapping[int, Sequence[float]]], metric: str = "macro F1"
+) -> Layers:
+    """The chart of `plot_few_shot`, without its title and width."""
+    import altair as alt
+
     empty = [name for name, curve in curves.items() if not curve]
     if empty or not curves:
         raise InputError(f"No {metric} of {empty or 'any model'}; give at least one figure each.")
-    figure, (axis,) = new_figure(1)
-    shots = sorted({number for curve in curves.values() for number in curve})
-    for (name, curve), colour in zip(curves.items(), colours_of(len(curves)), strict=True):
-        places = sorted(curve)
-        axis.plot(
-            places,
-            [float(np.median(curve[place])) for place in places],
-            color=colour,
-            label=name,
-            linewidth=1.8,
-            marker="o",
-            markersize=4,
-        )
-        axis.fill_between(
-            places,
-            [min(curve[place]) for place in places],
-            [max(curve[place]) for place in places],
-            color=colour,
-            alpha=0.18,
-            linewidth=0,
-        )
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(shots, [str(number) for number in shots])
-    axis.minorticks_off()
-    axis.set_xlabel("training examples per class")
-    axis.set_ylabel(metric)
-    axis.set_title(title)
-    figure.legend(loc="outside lower center", ncols=1, frameon=False)
-    return save_figure(figure, path)
+    rows: Rows = [
+        {
+            "name": name,
+            "examples": number,
+            "value": float(np.median(values)),
+            "low": float(min(values)),
+            "high": float(max(values)),
+        }
+        for name, curve in curves.items()
+        for number, values in sorted(curve.items())
+    ]
+    shots = sorted({row["examples"] for row in rows})
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=alt.X(
+            "examples:Q",
+            title="training examples per class",
+            scale=alt.Scale(type="log", base=2, nice=False),
+            axis=alt.Axis(values=shots, labelBound=False, labelFlush=False),
+        ),
+        color=_colour(list(curves)),
+        tooltip=[
+            alt.Tooltip("name:N", title="model"),
+            alt.Tooltip("examples:Q", title="examples per class"),
+            *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("value", "low", "high")),
+        ],
+    )
+    value = alt.Y("value:Q", title=metric)
+    return alt.layer(
+        base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title=metric), y2="high:Q"),
+        base.mark_line().encode(y=value),
+        base.mark_point(filled=True, size=45, opacity=1).encode(y=value),
+    ).properties(height=260)
 
 
 def plot_reliability(
@@ -266,51 +365,139 @@ def plot_reliability(
     Raises:
         InputError: No bin, or not one share for each prediction.
     """
+    title = "Reliability" + ("" if error is None else f", calibration error {error:.2g}")
+    chart = reliability_chart(predicted, observed).properties(title=title, width=340)
+    return save_chart(chart, path)
+
+
+def reliability_chart(predicted: Sequence[float], observed: Sequence[float]) -> Layers:
+    """The chart of `plot_reliability`, without its title and width."""
+    import altair as alt
+
     if not len(predicted) or len(predicted) != len(observed):
         raise InputError(
             f"{len(predicted)} predictions and {len(observed)} shares; give one of each a bin."
         )
-    figure, (axis,) = new_figure(1)
-    points = [(x, y) for x, y in zip(predicted, observed, strict=True) if x > 0 and y > 0]
-    ends = [0.7 * min(map(min, points), default=0.1), 1.4 * max(map(max, points), default=1.0)]
-    axis.plot(ends, ends, color=COLOURS[0], linestyle="--", linewidth=1.2, label="calibrated")
-    axis.plot(
-        [x for x, _ in points], [y for _, y in points], color=COLOURS[1], marker="o", markersize=5
+    points: Rows = [
+        {"x": float(x), "y": float(y), "name": "measured"}
+        for x, y in zip(predicted, observed, strict=True)
+        if x > 0 and y > 0
+    ]
+    values = [value for point in points for value in (point["x"], point["y"])] or [0.1, 1.0]
+    ends = [0.7 * min(values), 1.4 * max(values)]
+    scale = alt.Scale(type="log", domain=ends, nice=False)
+    axis = alt.Axis(format=".1~g", labelOverlap=True)
+    x = alt.X("x:Q", title="predicted probability", scale=scale, axis=axis)
+    y = alt.Y("y:Q", title="share that happened", scale=scale, axis=axis)
+    line = [{"x": end, "y": end, "name": "calibrated"} for end in ends]
+    colour = alt.Color(
+        "name:N",
+        title=None,
+        scale=alt.Scale(domain=["calibrated", "measured"], range=[GREY, COLOURS[0]]),
     )
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_xlabel("predicted probability")
-    axis.set_ylabel("share that happened")
-    axis.set_title("Reliability" + ("" if error is None else f", calibration error {error:.2g}"))
-    axis.legend(frameon=False)
-    return save_figure(figure, path)
+    measured = alt.Chart(alt.InlineData(values=points)).encode(
+        x=x,
+        y=y,
+        color=colour,
+        tooltip=[
+            alt.Tooltip("x:Q", title="predicted", format=".3~g"),
+            alt.Tooltip("y:Q", title="happened", format=".3~g"),
+        ],
+    )
+    return alt.layer(
+        alt.Chart(alt.InlineData(values=line))
+        .mark_line(strokeDash=[5, 4])
+        .encode(x=x, y=y, color=colour),
+        measured.mark_line(),
+        measured.mark_point(filled=True, size=50, opacity=1),
+    ).properties(height=300)
 
 
-def new_figure(panels: int, width: float | None = None) -> tuple[Figure, list[Axes]]:
-    """A figure without pyplot: no window, no global state, any thread."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def chart_config(ink: str, background: str | None = None, font: str = "sans-serif") -> dict:
+    """How all charts look: of one ink, which a page may leave to its own colours.
 
-    columns = min(panels, 2)
-    rows = -(-panels // columns)
-    figure = Figure(figsize=(width or 4.6 * columns, 3.2 * rows + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = [figure.add_subplot(rows, columns, place + 1) for place in range(panels)]
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="y", color="#dddddd", linewidth=0.7)
-        axis.set_axisbelow(True)
-    return figure, axes
+    Args:
+        ink: Of texts, axes and lines that have no colour of their own.
+        background: Colour behind the chart; none where it is None.
+        font: Of all texts.
+    """
+    faint = {"gridColor": ink, "gridOpacity": 0.13, "domainOpacity": 0.45, "tickOpacity": 0.45}
+    return {
+        "background": background or "transparent",
+        "font": font,
+        "view": {"stroke": None},
+        "axis": {
+            **faint,
+            **{f"{part}Color": ink for part in ("label", "title", "domain", "tick")},
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "titleFontWeight": "normal",
+            "titlePadding": 8,
+        },
+        "legend": {
+            "orient": "bottom",
+            "columns": 3,
+            "title": None,
+            "labelColor": ink,
+            "labelFontSize": 12,
+            "labelLimit": 240,
+            "symbolOpacity": 1,
+        },
+        "header": {"labelColor": ink, "titleColor": ink, "labelFontSize": 12},
+        "title": {"color": ink, "anchor": "start", "fontSize": 13, "fontWeight": 600},
+        "text": {"color": ink, "fontSize": 12},
+        "rule": {"color": ink},
+        "line": {"strokeWidth": 2},
+    }
 
 
-def colours_of(count: int) -> list[Any]:
-    """A colour for each of so many lines."""
-    return [COLOURS[place % len(COLOURS)] for place in range(count)]
+def save_chart(chart: Any, path: str | os.PathLike[str]) -> Path:
+    """Writes a chart as a picture, whole or not at all.
 
+    Args:
+        chart: Of Vega-Altair.
+        path: The picture: `.png`, `.svg` or `.pdf`.
 
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Writes a figure, whole or not at all."""
+    Raises:
+        InputError: Another ending.
+    """
+    import vl_convert
+
     path = Path(path)
+    writers: dict[str, Any] = {
+        ".png": lambda spec, **more: vl_convert.vegalite_to_png(spec, scale=2, **more),
+        ".svg": lambda spec, **more: vl_convert.vegalite_to_svg(spec, **more).encode(),
+        ".pdf": vl_convert.vegalite_to_pdf,
+    }
+    if path.suffix not in writers:
+        raise InputError(f"{path}: a picture ends in {', '.join(writers)}.")
+    spec = chart.to_dict() | {"config": chart_config(INK, "white"), "padding": 12}
+    drawn = writers[path.suffix](spec, vl_version=vega_lite_version())
     with new_file(path) as partial:
-        figure.savefig(partial, dpi=150)
+        partial.write_bytes(drawn)
     return path
+
+
+def vega_lite_version() -> str:
+    """The version of Vega-Lite that charts are written in, as vl-convert names it."""
+    import altair as alt
+
+    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+def _colour(names: Iterable[str], shown: Sequence[str] | None = None) -> Any:
+    """A colour for each name, in their order; some of them in the legend."""
+    import altair as alt
+
+    domain = list(names)
+    colours = [COLOURS[place % len(COLOURS)] for place in range(len(domain))]
+    return alt.Color(
+        "name:N",
+        title=None,
+        scale=alt.Scale(domain=domain, range=colours),
+        legend=alt.Legend(values=list(shown or domain)) if len(domain) > 1 else None,
+    )
+
+
+_LINES = "split(datum.label, '\\n')"
+"""Labels of an axis in as many lines as they have."""

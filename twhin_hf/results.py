@@ -271,6 +271,23 @@ def notes_of(rows: Sequence[Result]) -> list[str]:
     return [f"* {', '.join(languages)}: {note}" for note, languages in noted.items()]
 
 
+def rows_by_model(results: Results) -> dict[str, list[Result]]:
+    """Rows by what they judge: the baselines first, then the models that the rows name.
+
+    A model that no row names has the name of its folder or repository.
+
+    Example:
+        >>> rows = [Result("en", "MRR", 0.2, details={"model": "ours"}), Result("en", "MRR", 0.1)]
+        >>> list(rows_by_model(Results("engagement", "runs/a", rows, baselines={"chance": []})))
+        ['chance', 'ours', 'a']
+    """
+    by_model = {name: list(rows) for name, rows in results.baselines.items()}
+    for row in results.results:
+        name = row.details.get("model", Path(results.model).name or results.model)
+        by_model.setdefault(str(name), []).append(row)
+    return by_model
+
+
 def _with_baselines(results: Results) -> dict[str, Results]:
     """An evaluation by the names to show, the baselines first."""
     baselines = {

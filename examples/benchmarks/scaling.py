@@ -333,29 +333,43 @@ def further(found: dict[int, dict[str, float]], sizes: list[int], figure: str, s
 
 def draw(figures: dict[str, dict[int, dict[str, float]]], path: str) -> None:
     """Curves of processor time and memory, each stage against its units."""
-    import matplotlib
+    import altair as alt
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from twhin_hf.plots import save_chart
 
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for stage, found in figures.items():
-        sizes = sorted(found)
-        if not sizes:
-            continue
-        costs = [1e6 * found[size]["processor"] / found[size]["units"] for size in sizes]
-        axes[0].plot(sizes, costs, marker="o", label=f"{stage}, by {UNITS[stage]}")
-        axes[1].plot(sizes, [max(1.0, found[size]["mib"]) for size in sizes], marker="o")
-    axes[0].set(title="Processor time of a unit", ylabel="microseconds")
-    axes[1].set(title="Peak memory above the start", ylabel="MiB")
-    for axis in axes:
-        axis.set(xscale="log", yscale="log", xlabel="size of the data (1: 6,000 posts)")
-        axis.set_xticks(sorted({size for found in figures.values() for size in found}))
-        axis.xaxis.set_major_formatter("× {x:.0f}")
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
-    figure.legend(loc="outside right center", fontsize=8)
-    figure.savefig(path, dpi=110)
+    rows = [
+        {
+            "name": f"{stage}, by {UNITS[stage]}",
+            "size": size,
+            "microseconds": 1e6 * found[size]["processor"] / found[size]["units"],
+            "MiB": max(1.0, found[size]["mib"]),
+        }
+        for stage, found in figures.items()
+        for size in sorted(found)
+    ]
+    sizes = sorted({row["size"] for row in rows})
+    base = (
+        alt.Chart(alt.InlineData(values=rows))
+        .mark_line(point=True)
+        .encode(
+            x=alt.X(
+                "size:Q",
+                title="size of the data (1: 6,000 posts)",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(values=sizes, labelExpr="'× ' + datum.label"),
+            ),
+            color=alt.Color("name:N", sort=None, scale=alt.Scale(scheme="tableau20")),
+        )
+        .properties(width=400, height=280)
+    )
+    panels = [
+        base.encode(y=alt.Y(f"{figure}:Q", scale=alt.Scale(type="log"))).properties(title=title)
+        for figure, title in (
+            ("microseconds", "Processor time of a unit"),
+            ("MiB", "Peak memory above the start"),
+        )
+    ]
+    save_chart(alt.hconcat(*panels), path)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@ import math
 import sys
 import types
 
-import matplotlib.image
 import numpy as np
 import pytest
 from datasets import Dataset
 
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation.alignment import (
     Alignment,
     Distances,
@@ -19,7 +19,13 @@ from twhin_hf.evaluation.alignment import (
     project,
     write_distances,
 )
-from twhin_hf.evaluation.alignment_plots import plot_alignment, plot_distances
+from twhin_hf.evaluation.alignment_plots import (
+    alignment_points,
+    plot_alignment,
+    plot_distances,
+    read_points,
+    write_points,
+)
 
 
 def test_distances_by_hand():
@@ -89,11 +95,19 @@ def test_csv_and_pictures(alignment, tmp_path):
     assert [row["distance"] for row in rows] == list(Distances.__dataclass_fields__)
     assert float(rows[0]["before"]) == pytest.approx(1 - math.cos(1))
     assert float(rows[0]["change_%"]) < -90
-    for path in (
-        plot_distances([alignment], tmp_path / "distances.png"),
-        plot_alignment(alignment, tmp_path / "en-hi.png"),
-    ):
-        assert matplotlib.image.imread(path)[..., :3].std() > 0.02
+    drawn = plot_distances([alignment], tmp_path / "distances.svg").read_text("utf-8")
+    for when in ("before", "after"):
+        assert f">{alignment.distances[when].cosine:.2f}<" in drawn
+    points = alignment_points(alignment, ["t-SNE"])
+    assert read_points(write_points(points, tmp_path / "points.csv")) == points
+    assert {(p.method, p.when, p.language) for p in points} == {
+        ("t-SNE", when, language) for when in ("before", "after") for language in ("en", "hi")
+    }
+    assert points[12].pair == 0  # the translation of the first text
+    drawn = plot_alignment(alignment, tmp_path / "en-hi.svg").read_text("utf-8")
+    assert f"t-SNE, before: {alignment.distances['before'].cosine:.3f}" in drawn
+    with pytest.raises(InputError, match="has the columns"):
+        read_points(tmp_path / "new" / "distances.csv")
 
 
 def test_projection_is_of_its_seed(alignment):
@@ -120,8 +134,8 @@ def test_umap_where_it_is_installed(alignment, monkeypatch, tmp_path):
     module.__spec__ = types.SimpleNamespace()
     monkeypatch.setitem(sys.modules, "umap", module)
     assert available_methods() == ["t-SNE", "UMAP"]
-    picture = plot_alignment(alignment, tmp_path / "x.png", ["UMAP"], seed=3)
-    assert matplotlib.image.imread(picture)[..., :3].std() > 0.02
+    picture = plot_alignment(alignment, tmp_path / "x.svg", ["UMAP"], seed=3)
+    assert "UMAP, after" in picture.read_text("utf-8")
     assert asked == [{"n_neighbors": 11, "metric": "cosine", "random_state": 3}] * 2
     monkeypatch.setitem(sys.modules, "umap", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -85,9 +85,11 @@ COMMANDS = {
     "store": ("store:store", "Write vectors to Lance, Qdrant, pgvector or Parquet"),
     "search": ("search:search", "Find the posts nearest to a text"),
     "map": ("map:map_posts", "Write a page that shows posts as an encoder sees them"),
+    "report": ("report:report", "Write a page of what runs, evaluations and trainings have left"),
+    "demo": ("demo:demo", "Open a page to try an encoder on, beside a stock one"),
     "convert": ("convert:convert", "Convert a checkpoint into ours, or ours into a plain encoder"),
     "export": ("export:export", "Export an encoder to ONNX, OpenVINO or torch.export"),
-    "push": ("push:push", "Publish a model, an adapter or a benchmark on the Hub"),
+    "push": ("push:push", "Publish a model, a benchmark or a demo on the Hub"),
     "plan": ("plan:plan", "Say how long a run takes, and how much memory and disk"),
     "synthesize": ("synthesize:synthesize", "Generate a small social network to try things on"),
     "faq": ("faq:faq", "Say more of an error, or list what there is to ask"),
@@ -95,7 +97,7 @@ COMMANDS = {
 }
 """Each command's function below `twhin_hf.commands`, and what it does in one line."""
 
-NOISY_LIBRARIES = ("httpx", "httpx2", "datasets", "faiss", "matplotlib", "numexpr")
+NOISY_LIBRARIES = ("httpx", "httpx2", "datasets", "faiss", "numexpr")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

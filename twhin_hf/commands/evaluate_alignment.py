@@ -26,7 +26,7 @@ def alignment(
     Args:
         before: Encoder before training: folder or Hub repository.
         after: Encoder after training: folder or Hub repository.
-        output: Folder for results.json, distances.csv and plots.
+        output: Folder for results.json, distances.csv, points.csv and plots.
         bitext: Translation pairs to judge by.
         max_pairs: Maximum number of pairs for each two languages.
         seed: Random seed.
@@ -49,7 +49,13 @@ def alignment(
         evaluate_alignment,
         write_distances,
     )
-    from twhin_hf.evaluation.alignment_plots import plot_alignment, plot_distances
+    from twhin_hf.evaluation.alignment_plots import (
+        POINTS_FILE,
+        alignment_points,
+        plot_distances,
+        plot_points,
+        write_points,
+    )
     from twhin_hf.loading.auto import load_post_encoder
     from twhin_hf.path_names import path_name
     from twhin_hf.printing import report
@@ -98,7 +104,11 @@ def alignment(
         report("No UMAP: umap-learn is not installed (pip install 'twhin_hf[umap]').")
     report(f"Saved in {write_distances(found, folder / 'distances.csv')}")
     report(f"Saved in {plot_distances(found, folder / 'distances.png')}")
+    points = []
     for one in found:
         plot = folder / f"{path_name('-'.join(one.languages))}.png"
-        report(f"Saved in {plot_alignment(one, plot, methods, seed)}")
+        drawn = alignment_points(one, methods, seed)
+        report(f"Saved in {plot_points(drawn, one, plot)}")
+        points += drawn
+    report(f"Saved in {write_points(points, folder / POINTS_FILE)}")
     save_results(results, output, "Distance between translations", run.record)  # last: all is done

@@ -2,39 +2,142 @@
 
 from __future__ import annotations
 
+import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twhin_hf.errors import WRONG_CONTENT, InputError, reading
 from twhin_hf.evaluation.alignment import Alignment, project
-from twhin_hf.plots import colours_of, new_figure, save_figure
+from twhin_hf.files import new_file
+from twhin_hf.plots import COLOURS, GREY, save_chart
+
+if TYPE_CHECKING:
+    from twhin_hf.plots import Layers
+
+
+@dataclass(frozen=True)
+class AlignmentPoint:
+    """Where a text of a pair lies.
+
+    Args:
+        languages: Of the pairs, `a-b`.
+        method: Of the projection.
+        when: `before` or `after`.
+        pair: Number of the pair, from 0 on.
+        language: Of the text.
+        x: First coordinate.
+        y: Second coordinate.
+    """
+
+    languages: str
+    method: str
+    when: str
+    pair: int
+    language: str
+    x: float
+    y: float
+
+
+POINTS_FILE = "points.csv"
+_COLUMNS = [field.name for field in fields(AlignmentPoint)]
+
+
+def alignment_points(
+    alignment: Alignment, methods: Sequence[str] = ("t-SNE",), seed: int = 0
+) -> list[AlignmentPoint]:
+    """Both sides of the pairs in two dimensions, before and after, by each method."""
+    found = []
+    for method in methods:
+        for when in ("before", "after"):
+            places = np.split(project(alignment.vectors[when], method, seed), 2)
+            for language, side in zip(alignment.languages, places, strict=True):
+                found += [
+                    AlignmentPoint(
+                        "-".join(alignment.languages), method, when, pair, language, x, y
+                    )
+                    for pair, (x, y) in enumerate(side.tolist())
+                ]
+    return found
+
+
+def write_points(points: Iterable[AlignmentPoint], path: str | os.PathLike[str]) -> Path:
+    """CSV: a row for each point."""
+    path = Path(path)
+    with new_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(map(asdict, points))
+    return path
+
+
+def read_points(path: str | os.PathLike[str]) -> list[AlignmentPoint]:
+    """Reads what `write_points` wrote.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        InputError: Other columns, or values that are no numbers.
+    """
+    path = Path(path)
+    advice = "Needed is what `evaluate alignment` writes: run it again."
+    with (
+        reading(path, advice, (*WRONG_CONTENT, csv.Error)),
+        path.open(encoding="utf-8", newline="") as file,
+    ):
+        reader = csv.DictReader(file)
+        if reader.fieldnames != _COLUMNS:
+            raise InputError(
+                f"{path} has the columns {reader.fieldnames}; needed are {_COLUMNS}. {advice}"
+            )
+        return [
+            AlignmentPoint(
+                row["languages"],
+                row["method"],
+                row["when"],
+                int(row["pair"]),
+                row["language"],
+                float(row["x"]),
+                float(row["y"]),
+            )
+            for row in reader
+        ]
 
 
 def plot_distances(alignments: Sequence[Alignment], path: str | os.PathLike[str]) -> Path:
     """The mean cosine distance of translations before and after, and of other texts as a line."""
-    figure, (axis,) = new_figure(1, width=1.6 * len(alignments) + 2.6)
-    places = np.arange(len(alignments))
-    for offset, when, colour in zip((-0.2, 0.2), ("before", "after"), colours_of(2), strict=True):
-        distances = [alignment.distances[when] for alignment in alignments]
-        values = [found.cosine for found in distances]
-        bars = axis.bar(places + offset, values, width=0.4, color=colour, label=when)
-        axis.bar_label(bars, fmt="%.2f", padding=2)
-        axis.hlines(
-            [found.other_cosine for found in distances],
-            places + offset - 0.2,
-            places + offset + 0.2,
-            color="#333333",
-            linestyle="dotted",
-            label="texts that are no translations" if when == "after" else "",
-        )
-    axis.set_xticks(places, ["–".join(alignment.languages) for alignment in alignments])
-    axis.tick_params(axis="x", length=0)
-    axis.set_ylabel("mean cosine distance")
-    axis.set_title("Distance between translations")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    return save_figure(figure, path)
+    import altair as alt
+
+    rows = [
+        {
+            "languages": "–".join(alignment.languages),
+            "when": when,
+            "distance": alignment.distances[when].cosine,
+            "others": alignment.distances[when].other_cosine,
+        }
+        for alignment in alignments
+        for when in ("before", "after")
+    ]
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=alt.X("languages:N", title=None, sort=None, axis=alt.Axis(labelAngle=0)),
+        xOffset=alt.XOffset("when:N", sort=["before", "after"]),
+    )
+    distance = alt.Y("distance:Q", title="mean cosine distance")
+    colour = alt.Color(
+        "when:N", scale=alt.Scale(domain=["before", "after"], range=[GREY, COLOURS[0]])
+    )
+    chart = alt.layer(
+        base.mark_bar().encode(y=distance, color=colour),
+        base.mark_text(dy=-7).encode(y=distance, text=alt.Text("distance:Q", format=".2f")),
+        base.mark_tick(thickness=2, color=COLOURS[4]).encode(y="others:Q"),
+    )
+    title = alt.TitleParams(
+        "Distance between translations", subtitle="red: texts that are no translations"
+    )
+    return save_chart(chart.properties(title=title, width=alt.Step(56), height=260), path)
 
 
 def plot_alignment(
@@ -47,25 +150,41 @@ def plot_alignment(
 
     A thin line joins each text to its translation.
     """
-    from matplotlib.collections import LineCollection
+    return plot_points(alignment_points(alignment, methods, seed), alignment, path)
 
-    figure, axes = new_figure(2 * len(methods))
-    panels = [(method, when) for method in methods for when in ("before", "after")]
-    for axis, (method, when) in zip(axes, panels, strict=True):
-        sides = np.split(project(alignment.vectors[when], method, seed), 2)
-        axis.add_collection(
-            LineCollection(
-                list(np.stack(sides, axis=1)), colors="#bbbbbb", linewidths=0.3, zorder=1
-            )
+
+def plot_points(
+    points: Sequence[AlignmentPoint], alignment: Alignment, path: str | os.PathLike[str]
+) -> Path:
+    """The picture of `plot_alignment`, of points that are there already."""
+    import altair as alt
+
+    panels = [
+        points_chart([p for p in points if (p.method, p.when) == (method, when)]).properties(
+            title=f"{method}, {when}: {alignment.distances[when].cosine:.3f}", width=340, height=300
         )
-        for side, language, colour in zip(
-            sides, alignment.languages, colours_of(3)[1:], strict=True
-        ):
-            axis.scatter(side[:, 0], side[:, 1], s=6, color=colour, label=language, zorder=2)
-        axis.set_title(f"{method}, {when}: {alignment.distances[when].cosine:.3f}")
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.grid(False)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    return save_figure(figure, path)
+        for method in dict.fromkeys(point.method for point in points)
+        for when in ("before", "after")
+    ]
+    return save_chart(alt.concat(*panels, columns=2).resolve_scale(color="shared"), path)
+
+
+def points_chart(points: Sequence[AlignmentPoint]) -> Layers:
+    """Points of one projection, a colour a language; a thin line joins the texts of a pair."""
+    import altair as alt
+
+    names = list(dict.fromkeys(point.language for point in points))
+    rows = [asdict(point) for point in points]
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=alt.X("x:Q", axis=None, scale=alt.Scale(zero=False)),
+        y=alt.Y("y:Q", axis=None, scale=alt.Scale(zero=False)),
+    )
+    colour = alt.Color(
+        "language:N", scale=alt.Scale(domain=names, range=[COLOURS[0], COLOURS[1]][: len(names)])
+    )
+    return alt.layer(
+        base.mark_line(strokeWidth=0.5, opacity=0.5, color=GREY).encode(detail="pair:N"),
+        base.mark_point(filled=True, size=14, opacity=0.9).encode(
+            color=colour, tooltip=["language:N", "pair:Q"]
+        ),
+    )

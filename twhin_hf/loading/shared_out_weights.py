@@ -62,13 +62,13 @@ def check_shares(folder: Path) -> None:
                 file.seek(place.offset)
                 content = io.BytesIO(file.read(place.length))
             torch.load(content, map_location="cpu", weights_only=True)
-    for path in sorted(folder.glob("global_step*/*.pt")):
+    for states in sorted(folder.glob("global_step*/*.pt")):
         try:
-            found = set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+            found = set(torch.serialization.get_unsafe_globals_in_checkpoint(states))
         except (ValueError, RuntimeError) as error:
-            raise pickle.UnpicklingError(f"{path}: {error}") from None
-        for name in sorted(found - _DEEPSPEED_CLASSES):
-            raise pickle.UnpicklingError(f"GLOBAL {name}")
+            raise pickle.UnpicklingError(f"{states}: {error}") from None
+        for global_name in sorted(found - _DEEPSPEED_CLASSES):
+            raise pickle.UnpicklingError(f"GLOBAL {global_name}")
 
 
 class _TableReader(pickle.Unpickler):

@@ -44,7 +44,7 @@ def name_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "popularity_mrr": "MRR by popularity",
         "popularity_hits@10": "HITS@10 by popularity",
     }
-    return {names[name]: value for name, value in metrics.items()}
+    return {names.get(name, name): value for name, value in metrics.items()}
 
 
 @torch.inference_mode()

@@ -457,7 +457,7 @@ class PretrainingTrainer(StepChecksMixin, PublishingMixin):
         prepared.append(model)
         deepspeed = self.deepspeed
         if self.is_deepspeed_enabled:
-            self.deepspeed = model
+            self.deepspeed = model  # type: ignore[assignment]
         try:
             yield
         finally:
