@@ -1,6 +1,7 @@
 """A demo as a Space: what goes out, what the card says, what never goes."""
 
 import json
+import runpy
 import shutil
 
 import pyarrow as pa
@@ -85,7 +86,15 @@ def test_the_card_and_what_is_installed(hub, demo):
     from gradio import __version__ as gradio_version
 
     assert told["sdk_version"] == gradio_version
-    compile(files["app.py"], "app.py", "exec")
+
+
+def test_its_app_opens_what_lies_beside_it(demo, monkeypatch):
+    opened = []
+    monkeypatch.setattr("twhin_hf.demo.page.launch", opened.append)
+    app = demo / "app.py"
+    app.write_bytes(plan_space_push(demo, "me/try").files["app.py"])
+    runpy.run_path(str(app))
+    assert opened == [demo]
 
 
 def test_models_of_the_hub_are_named_and_stay_there(demo):

@@ -64,6 +64,7 @@ def push(
     from twhin_hf.privacy.keys import key_beside, read_or_make_key
     from twhin_hf.recommendation.folder import is_recommender, load
     from twhin_hf.recommendation.publishing import push_recommender
+    from twhin_hf.version import __version__
 
     if sum(map(bool, (model, dataset, space))) != 1:
         raise InputError(
@@ -108,6 +109,11 @@ def push(
         else:
             done = push_space(
                 space, repo, private=private, card=text, message=message, metadata=metadata
+            )
+        if "dev" in __version__:
+            report(
+                f"The Space installs twhin_hf {__version__}, which is no release: put a line that "
+                "pip finds into its requirements.txt"
             )
     elif dataset and dry_run:
         done = plan_dataset_push(dataset, repo, text, allowed, metadata)

@@ -141,6 +141,7 @@ class Demo:
         self._tags: list[list[str]] = find_hashtags(texts).to_pylist()
         rows = range(len(texts))
         self._row_of = dict(zip(normalize_texts(texts).to_pylist(), rows, strict=True))
+        self._languages = np.asarray(content.languages)
         self._language_order = _most_frequent(content.languages)[:_LANGUAGES]
         self._known: dict[str, int] = {}
         if recommender is not None:
@@ -179,7 +180,7 @@ class Demo:
 
     def _side(self, name: str, near: Nearest, k: int, shared: set[int]) -> Side:
         hashtags = likely_hashtags(near.first(_AROUND), self._tags, MOST_HASHTAGS)
-        each = nearest_in_each(near, self.content.languages)
+        each = nearest_in_each(near, self._languages)
         return Side(
             name,
             self._posts(near.first(k), shared),
