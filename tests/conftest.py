@@ -19,6 +19,9 @@ import numpy as np
 import pytest
 import torch
 
+from twhin_hf.loading.families import MODELS
+from twhin_hf.training.initialization import DROPOUTS
+
 # Tiny models: a second thread costs more than it brings.
 torch.set_num_threads(1)
 
@@ -34,6 +37,9 @@ def capabilities():
         patch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
         yield real
 
+
+INNER_SIZE = {"distilbert": "hidden_dim"}
+"""What a family's config calls its `intermediate_size`, where transformers has no common name."""
 
 LANGUAGES = ("en", "es", "ar", "ja")
 ALPHABETS = ("abcdefghij", "klmnopqrst", "ابتثجحخدذر", "あいうえおかきくけこ")
@@ -201,16 +207,7 @@ def tiny_config(tokenizer):
     )
 
 
-FAMILIES = {
-    "bert": "BertConfig",
-    "modernbert": "ModernBertConfig",
-    "roberta": "RobertaConfig",
-    "xlm-roberta": "XLMRobertaConfig",
-}
-"""The config of each encoder family, by its `model_type`."""
-
-
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=sorted(MODELS))
 def family(request) -> str:
     """The `model_type` of each family."""
     return request.param
@@ -219,7 +216,6 @@ def family(request) -> str:
 @pytest.fixture(scope="session")
 def small_config(tokenizer):
     """Makes the config of a family, small, its weights large enough that a wrong mask shows."""
-    import transformers
 
     def make(family: str, **settings):
         sizes = {
@@ -227,7 +223,7 @@ def small_config(tokenizer):
             "hidden_size": 32,
             "num_hidden_layers": 2,
             "num_attention_heads": 4,
-            "intermediate_size": 48,
+            INNER_SIZE.get(family, "intermediate_size"): 48,
             "max_position_embeddings": 130,
             "initializer_range": 0.2,
             "pad_token_id": tokenizer.pad_token_id,
@@ -238,7 +234,7 @@ def small_config(tokenizer):
             sizes["cls_token_id"] = tokenizer.cls_token_id
             sizes["sep_token_id"] = tokenizer.sep_token_id
             sizes["local_attention"] = 8  # the second layer sees four tokens to either side
-        return getattr(transformers, FAMILIES[family])(**sizes | settings)
+        return MODELS[family].config_class(**sizes | settings)
 
     return make
 
@@ -246,9 +242,11 @@ def small_config(tokenizer):
 @pytest.fixture
 def family_config(family, small_config):
     """Two layers without dropout."""
-    if family == "modernbert":
-        return small_config(family)
-    return small_config(family, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    config = small_config(family)
+    for name in DROPOUTS:
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
+    return config
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,7 @@ IN_ORDER = {
     ],
     "docs/guides/vectors.md": ["embed", "index", "search", "map"],
     "docs/guides/report.md": ["run", "evaluate engagement", "report"],
+    "docs/guides/demo.md": ["demo"],
     "docs/guides/benchmarks.md": [
         "data hashtag", "data hashtag-build", "evaluate hashtag", "evaluate classification",
         "evaluate suite",
@@ -125,6 +126,7 @@ SMALLER = {
     "search": ["--device=cpu"],
     "map": ["--sample=60"],
     "report": [],
+    "demo": ["--sample=60", "--no_launch"],
     "store": [],
     "convert": [],
     "data forget": [],

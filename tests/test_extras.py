@@ -24,6 +24,7 @@ OPTIONAL = {
     "fasttext",
     "fbgemm_gpu",
     "flash_attn",
+    "gradio",
     "implicit",
     "lance",
     "libipld",
@@ -121,7 +122,7 @@ def extra_of(module: str) -> str | None:
     return EXTRA_OF_STAGE.get(stage, "data")
 
 
-@pytest.mark.parametrize("extra", [None, "data", "train", "evaluate", "serve", "all"])
+@pytest.mark.parametrize("extra", [None, "data", "train", "evaluate", "serve", "all", "demo"])
 def test_an_extra_brings_what_its_stages_import(extra):
     # What a module imports, wherever: the stages before it may be of smaller extras alone.
     modules = {module for module in FILES if module != "twhin_hf" and extra_of(module) == extra}

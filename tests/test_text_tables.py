@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from twhin_hf.data.posts import read_posts
+from twhin_hf.errors import InputError
 from twhin_hf.network.log import read_log
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import column_names, open_engine, read_errors, read_table
@@ -161,6 +162,26 @@ def test_ids_that_a_spreadsheet_wrote_with_a_decimal_comma(tmp_path):
     path = write(tmp_path / "a.csv", "post_id;text\n7;x\n1,23457E+17;y\n")
     with pytest.raises(ValueError, match=r"the id 'post_id' is a float, '1,23457E\+17'"):
         read(path, separator=";")
+
+
+def test_an_error_says_how_many_rows_have_such_ids(tmp_path):
+    path = write(tmp_path / "a.csv", "post_id,text\n7,x\n7.9E+17,y\n8.0,z\n")
+    with pytest.raises(InputError, match=r"a float, '7\.9E\+17' \(in 2 of 3 rows\); needed"):
+        read(path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_cells_that_say_that_nothing_is_there(tmp_path, end):
+    rows = ["post_id,text,lang", '1,"NA",es', "2,NAND,NA", "3,-,-", '4,"a\nb",en', "NA,x,y"]
+    path = write(tmp_path / "a.csv", end.join(rows))
+    assert read(path, missing=("NA", "-")) == [
+        {"post_id": "1", "text": None, "lang": "es"},
+        {"post_id": "2", "text": "NAND", "lang": None},
+        {"post_id": "3", "text": None, "lang": None},
+        {"post_id": "4", "text": "a\nb", "lang": "en"},
+        {"post_id": None, "text": "x", "lang": "y"},
+    ]
+    assert [row["text"] for row in read(path)] == ["NA", "NAND", "-", "a\nb", "x"]
 
 
 def test_csv_ids_that_only_look_like_numbers_are_read(tmp_path):

@@ -36,6 +36,7 @@ from .loading.text_encoders import side_by_side
 from .maps.map_config import MapConfig
 from .maps.writing import write_map
 from .modeling.modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
+from .modeling.modeling_twhin_distilbert import TwhinDistilBertForPreTraining, TwhinDistilBertModel
 from .modeling.modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
 from .modeling.modeling_twhin_roberta import TwhinRobertaForPreTraining, TwhinRobertaModel
 from .modeling.modeling_twhin_xlm_roberta import TwhinXLMRobertaForPreTraining, TwhinXLMRobertaModel
@@ -55,6 +56,8 @@ from .plots import plot_comparison, plot_losses
 from .recommendation.engagement_config import EngagementConfig
 from .recommendation.model import EngagementModel
 from .recommendation.recommendation_config import RecommendationConfig
+from .report.report_config import ReportConfig
+from .report.writing import write_report
 from .serving.export import export
 from .serving.export_config import ExportConfig
 from .serving.exported import load_exported
@@ -86,6 +89,7 @@ __all__ = [
     "PostVectorsConfig",
     "RecommendationConfig",
     "RecommendationJudgingConfig",
+    "ReportConfig",
     "SocialLoss",
     "SocialPretrainingConfig",
     "SocialPretrainingTrainer",
@@ -97,6 +101,8 @@ __all__ = [
     "TranslationPairLoss",
     "TwhinBertForPreTraining",
     "TwhinBertModel",
+    "TwhinDistilBertForPreTraining",
+    "TwhinDistilBertModel",
     "TwhinModernBertForPreTraining",
     "TwhinModernBertModel",
     "TwhinRobertaForPreTraining",
@@ -164,4 +170,5 @@ __all__ = [
     "translation_pairs",
     "update_network",
     "write_map",
+    "write_report",
 ]

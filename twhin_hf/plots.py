@@ -5,6 +5,7 @@ Each is made once, in Vega-Lite: `plot_…` writes it as a picture, and a report
 
 from __future__ import annotations
 
+import math
 import os
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -30,7 +31,12 @@ PANELS = {
     "engagement_loss": "Engagement loss",
     "engagement_accuracy": "Engaged posts found in the batch",
     "distillation_loss": "Distillation loss",
+    "distillation_accuracy": "Network vectors found in the batch",
+    "tpp_loss": "TPP loss",
+    "tpp_accuracy": "Translations told",
 }
+"""The figures of a log that are drawn, in this order, and their titles."""
+
 GREY = "#7d8794"
 COLOURS = ("#3b7dd8", "#c4621c", "#2f8f5b", "#8f63c9", "#c94f6d", "#1d8a99", "#96703f", GREY)
 """Each has a contrast of 3 : 1 or more against white and against a dark page."""
@@ -46,7 +52,7 @@ def plot_losses(log_histories: Mapping[str, Sequence[dict]], path: str | os.Path
 
     Args:
         log_histories: A Trainer's `state.log_history` by the name to show. Of each entry `step`
-            and those of `loss`, `mlm_loss`, `social_loss` and `social_accuracy` it has are used.
+            and those of `PANELS` that it has are used.
         path: The picture; its ending tells the format.
 
     Raises:
@@ -60,7 +66,7 @@ def plot_losses(log_histories: Mapping[str, Sequence[dict]], path: str | os.Path
             {"name": name, "run": name, "x": entry["step"], "y": entry[panel]}
             for name, history in log_histories.items()
             for entry in history
-            if panel in entry and "step" in entry
+            if "step" in entry and math.isfinite(entry.get(panel, math.nan))
         ]
         for panel in PANELS
     }
@@ -180,7 +186,7 @@ def comparison_chart(
         low, high = intervals.get(name, [medians[name]] * 2)
         rows.append(
             {
-                "name": textwrap.fill(name, 22, break_long_words=False),
+                "name": textwrap.fill(name, 26, break_long_words=False),
                 "kind": "baseline" if is_baseline else "model",
                 "value": medians[name],
                 "low": low,

@@ -23,6 +23,7 @@ class TableFormat:
         header: Header: the names of the columns are in the first row, or none; columns are then
             called by their numbers from 1 on, as in `--columns user_id=1 post_id=2`.
         encoding: Encoding, such as latin-1 or utf-16.
+        missing: What cells hold where nothing is there, such as NA in tables of R.
 
     Raises:
         InputError: An empty separator or a line break, quotes with a separator of several
@@ -33,6 +34,7 @@ class TableFormat:
     quoting: bool | None = None
     header: Literal["first", "none"] = "first"
     encoding: str = "utf-8"
+    missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.separator is not None:

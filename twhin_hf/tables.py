@@ -54,6 +54,9 @@ _FORMATS = {
     ".ndjson": "JSON lines",
     ".json": "JSON lines",
 }
+_LOG_COLUMNS = frozenset(["user_id", "post_id", "relation", "timestamp"])
+_POST_COLUMNS = frozenset(["post_id", "text", "lang", "timestamp"])
+"""A command that reads some of these takes the names of all: a person writes them once."""
 _DISK_FULL = (os.strerror(errno.ENOSPC), "max_temp_directory_size")
 """What the engine says of a disk that is full, or nearly."""
 _LINES_LOOKED_AT = 100
@@ -90,7 +93,8 @@ def read_table(
         optional: Columns that may be missing; the table that comes back has those found.
         connection: The engine that reads files; see `open_engine`.
         columns: What a column is called in the source, where it is not called by our name. A dot
-            reaches inside the objects of JSON lines and Parquet: `{"user_id": "user.id"}`.
+            reaches inside the objects of JSON lines and Parquet: `{"user_id": "user.id"}`. Names
+            of a log's or the posts' other columns are passed over.
         option: What the caller names `columns`, for the message where one is missing; empty where
             the caller has no such option.
         table_format: How text tables are written; CSV and TSV as they usually are where it is None.
@@ -107,14 +111,18 @@ def read_table(
     """
     table_format = table_format or TableFormat()
     names = {name: name for name in (*required, *optional)}
-    unknown = sorted(set(columns or {}) - set(names))
+    known = set(names).union(
+        *(table for table in (_LOG_COLUMNS, _POST_COLUMNS) if table.issuperset(required))
+    )
+    unknown = sorted(set(columns or {}) - known)
     if unknown:
         raise InputError(
             f"{option} names {', '.join(unknown)}, which is not read here; known are "
             f"{', '.join(names)}."
         )
-    names.update(columns or {})
-    wanted = Columns(names, {*required, *(columns or {})}, option)
+    columns = {name: column for name, column in (columns or {}).items() if name in names}
+    names.update(columns)
+    wanted = Columns(names, {*required, *columns}, option)
     if not isinstance(source, (str, Path)):
         if with_position:
             source = numbered(source, engine_of(source, connection))

@@ -233,8 +233,19 @@ def read_csv(
                 "tell which is meant. Rename the others."
             )
         for table in _read_group(connection, header, group, table_format, wanted):
+            table = _without(table_format.missing, table)
             _check_ids(table, group, wanted)
             yield table
+
+
+def _without(missing: Sequence[str], table: pa.Table) -> pa.Table:
+    """The table with null in the place of cells that say that nothing is there."""
+    if not missing:
+        return table
+    said = pa.array(missing, pa.string())
+    null = pa.scalar(None, pa.string())
+    columns = [pc.if_else(pc.is_in(column, said), null, column) for column in table.columns]
+    return pa.table(columns, names=table.column_names)
 
 
 def _read_group(
@@ -362,12 +373,13 @@ def _check_ids(table: pa.Table, files: list[Path], wanted: Columns) -> None:
             pc.fill_null(pc.match_substring_regex(table[name], _FLOAT), False)
         )
         if len(found):
+            where = str(files[0].parent if len(files) > 1 else files[0])
             raise _bad_value(
-                str(files[0].parent if len(files) > 1 else files[0]), found[0], wanted, name
+                where, found[0], wanted, name, f" (in {len(found):,} of {len(table):,} rows)"
             )
 
 
-def _bad_value(where: str, value: Any, wanted: Columns, name: str) -> InputError:
+def _bad_value(where: str, value: Any, wanted: Columns, name: str, rows: str = "") -> InputError:
     there = wanted.names[name]
     what = f"{where}: the {'id' if is_id(name) else 'column'} {there!r} is"
     if isinstance(value, dict):
@@ -384,10 +396,10 @@ def _bad_value(where: str, value: Any, wanted: Columns, name: str) -> InputError
             "strings or integers. Is it the right column?"
         )
     return InputError(
-        f"{what} a float, {shorten(str(value))}; needed are strings or "
+        f"{what} a float, {shorten(str(value))}{rows}; needed are strings or "
         "integers. Floats merge ids that differ in their last digits: read the column as text "
-        f"where the file is written (pandas: `dtype={{{there!r}: str}}`; a spreadsheet: format it "
-        "as text before the import), and write it again.",
+        f"where the file is written (pandas: `dtype={{{there!r}: str}}`; R: `colClasses = "
+        '"character"`; a spreadsheet: format it as text before the import), and write it again.',
         faq="ids",
     )
 

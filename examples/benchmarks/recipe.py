@@ -250,21 +250,41 @@ def show(folder: Path, plot: Path | None) -> None:
 
 def draw(by_corpus: dict[str, dict[str, list[dict[str, Any]]]], plot: Path) -> None:
     """Held-out losses by tokens, the first seed of each run."""
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
+    import altair as alt
 
-    figure = Figure(figsize=(7 * len(by_corpus), 3.8), layout="constrained")
-    for place, (corpus, found) in enumerate(by_corpus.items()):
-        axes = figure.add_subplot(1, len(by_corpus), place + 1)
-        axes.set_prop_cycle(color=colormaps["tab20"](range(20)))
-        axes.axhline(final_loss(found["baseline"]), color="grey", linewidth=0.8, linestyle=":")
-        for name, some in found.items():
-            tokens, losses = zip(*some[0]["curve"][1:], strict=True)
-            wide = {"color": "black", "linewidth": 2} if name == "baseline" else {"linewidth": 1}
-            axes.plot([count / 1e6 for count in tokens], losses, label=name, **wide)
-        axes.set(title=corpus, xlabel="million tokens", ylabel="held-out MLM loss")
-        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(plot, dpi=80)
+    from twhin_hf.plots import INK, save_chart
+
+    panels = []
+    for corpus, found in by_corpus.items():
+        rows = [
+            {"recipe": name, "tokens": tokens / 1e6, "loss": loss}
+            for name, some in found.items()
+            for tokens, loss in some[0]["curve"][1:]
+        ]
+        names = ["baseline", *(name for name in found if name != "baseline")]
+        palette = ["#3b7dd8", "#c4621c", "#2f8f5b", "#8f63c9", "#c94f6d", "#1d8a99", "#96703f"]
+        colours = [INK, *(palette[place % len(palette)] for place in range(len(names) - 1))]
+        lines = (
+            alt.Chart(alt.InlineData(values=rows))
+            .mark_line(point=True)
+            .encode(
+                x=alt.X("tokens:Q", title="million tokens"),
+                y=alt.Y("loss:Q", title="held-out MLM loss", scale=alt.Scale(zero=False)),
+                color=alt.Color(
+                    "recipe:N",
+                    title=None,
+                    scale=alt.Scale(domain=names, range=colours),
+                    legend=alt.Legend(orient="right", columns=1, labelLimit=460),
+                ),
+                strokeDash=alt.StrokeDash("recipe:N", legend=None, sort=names),
+            )
+        )
+        goal = alt.Chart(alt.InlineData(values=[{"loss": final_loss(found["baseline"])}]))
+        rule = goal.mark_rule(strokeDash=[2, 3]).encode(y="loss:Q")
+        panels.append((lines + rule).properties(title=corpus, width=420, height=260))
+    save_chart(
+        alt.vconcat(*panels).resolve_scale(color="independent", strokeDash="independent"), plot
+    )
 
 
 def final_loss(runs: list[dict[str, Any]]) -> float:

@@ -92,6 +92,15 @@ def test_everybody_stands_in_one_table(folder, output, capsys):
     assert "HITS" not in capsys.readouterr().out
 
 
+def test_relations_that_say_nothing_of_taste_are_left_out(folder, tmp_path):
+    evaluate(folder, tmp_path, "--relations", "like")
+    whole, training = (
+        pq.read_table(path)["relation"].unique().to_pylist()
+        for path in (folder / "engagements.parquet", tmp_path / "training_engagements.parquet")
+    )
+    assert set(training) == {"like"} < set(whole)
+
+
 def test_an_own_network_gives_the_same_and_a_leaky_one_is_refused(folder, output, tmp_path):
     own, leaky = tmp_path / "network", tmp_path / "leaky"
     options = ("--dimension", 16, "--threads", 1)

@@ -20,6 +20,9 @@ from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS
 from twhin_hf.modeling import apply_settings
 
+POOLERLESS = ("distilbert", "modernbert")
+"""Families whose stock encoder has no pooler."""
+
 
 @pytest.fixture
 def inputs(tokenizer, texts):
@@ -37,7 +40,7 @@ def test_a_masked_language_model(save_stock, family, inputs, texts, tmp_path):
     assert done.model == PRETRAINING_MODELS[family].__name__
     assert (done.max_difference, done.dropped, done.renamed) == (0, [], {})
     assert done.compared == len(load_file(theirs / "model.safetensors"))
-    assert any("RANDOM" in note for note in done.notes) == (family != "modernbert")
+    assert any("RANDOM" in note for note in done.notes) == (family not in POOLERLESS)
     with torch.no_grad():
         expected = stock(**inputs, labels=inputs["input_ids"])
         ours = PRETRAINING_MODELS[family].from_pretrained(tmp_path / "ours").eval()
@@ -91,7 +94,7 @@ def test_an_encoder_with_a_pooler_and_a_classifier(save_stock, family, inputs, t
     assert done.model == MODELS[family].__name__
     poolers = [name for name in weights if "pooler" in name]
     assert sorted(done.dropped) == sorted(poolers)
-    assert len(poolers) == (0 if family == "modernbert" else 2)
+    assert len(poolers) == (0 if family in POOLERLESS else 2)
     assert any("is LEFT OUT" in note for note in done.notes) == bool(poolers)
     ours = load_post_encoder(str(tmp_path / "ours"))
     torch.testing.assert_close(hidden(ours, inputs), hidden(stock, inputs))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from twhin_hf.benchmarks.engagement.benchmark import EngagementBenchmark
+from twhin_hf.errors import InputError
 from twhin_hf.evaluation import engagement as engagement_module
 from twhin_hf.evaluation.engagement import (
     choose_features,
@@ -316,6 +317,24 @@ def test_evaluation_encodes_once_and_judges_each_language(benchmark):
     assert average.details["languages"] == ["en", "hi"]
     for row in table:
         assert row.interval[0] < row.value < row.interval[1]
+
+
+def test_a_language_of_a_few_posts_stops_no_comparison(benchmark, caplog):
+    features, data = benchmark
+    some = np.where(np.isin(np.arange(1200), (0, 5, 3)), "und", data.languages)
+    engagement_module._warn_of_left_out.cache_clear()  # said once in a process
+    with caplog.at_level(logging.WARNING):
+        results = evaluate_engagement(FakeModel(features), replace(data, languages=some), QUICK)
+    assert list(results) == ["en", "hi"]
+    said = [text for text in caplog.messages if "left out" in text]
+    assert len(said) == 1
+    assert said[0].startswith("Language und (3 posts) is too small to judge and left out of")
+    few = np.where(np.arange(1200) < 40, "a", "b")
+    few_posts = replace(data, languages=few).known.restrict_to(np.arange(80))
+    tiny = replace(data, languages=few, records=few_posts, known=few_posts)
+    tiny = replace(tiny, splits=np.where(np.arange(1200) < 80, data.splits, "train"))
+    with pytest.raises(InputError, match=r"Language a: The test split has \d+ posts.* Language b:"):
+        evaluate_engagement(FakeModel(features), tiny, QUICK)
 
 
 def test_a_loaded_encoder_is_judged_with_its_own_options(benchmark):

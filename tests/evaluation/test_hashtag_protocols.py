@@ -140,17 +140,18 @@ def test_a_sentence_transformer_keeps_its_pooling(checkpoint, texts, tmp_path):
 
 def test_another_family_is_read_by_sentence_transformers(tokenizer, texts, tmp_path):
     pytest.importorskip("sentence_transformers")
-    from transformers import DistilBertConfig, DistilBertModel
+    from transformers import ElectraConfig, ElectraModel
 
-    config = DistilBertConfig(
-        vocab_size=len(tokenizer), dim=32, n_layers=1, n_heads=2, hidden_dim=48
+    sizes = {"hidden_size": 32, "embedding_size": 32, "intermediate_size": 48}
+    config = ElectraConfig(
+        vocab_size=len(tokenizer), num_hidden_layers=1, num_attention_heads=2, **sizes
     )
-    DistilBertModel(config).save_pretrained(tmp_path)
+    ElectraModel(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     encoder = load_text_encoder(str(tmp_path), device="cpu")
     assert encoder.pooling == "mean (sentence-transformers)"
     assert encoder.encode(texts[:2]).shape == (2, 32)
-    with pytest.raises(ValueError, match="pooling='cls' is asked of a 'distilbert' model"):
+    with pytest.raises(ValueError, match="pooling='cls' is asked of a 'electra' model"):
         load_text_encoder(str(tmp_path), device="cpu", pooling="cls")
 
 

@@ -84,7 +84,8 @@ def test_blocks_do_not_change_the_figures(monkeypatch):
     assert 0.05 < whole[0].accuracy_at_1 < 0.9
     monkeypatch.setattr(retrieval, "SCORES_PER_BLOCK", 57 * 5)
     for result, expected in zip(bitext_retrieval(side_a, side_b), whole, strict=True):
-        assert vars(result) == pytest.approx(vars(expected))
+        assert result == expected
+        assert np.array_equal(result.ranks, expected.ranks)
 
 
 class Encoder:
@@ -123,6 +124,9 @@ def test_evaluate():
     rows = {(row.language, row.metric): row for row in retrieval_rows(found)}
     assert rows["ar→en", "accuracy@1"].details == {"queries": 3, "candidates": 2}
     assert rows["average", "accuracy@1"].value == pytest.approx((1 + 2 / 3 + 1 + 1) / 4)
+    low, high = rows["average", "accuracy@1"].interval
+    assert low < rows["average", "accuracy@1"].value < high == 1
+    assert not rows["ar→en", "accuracy@1"].interval
     assert len(rows) == 5 * 6
 
 
@@ -130,6 +134,26 @@ def test_rows_hold_every_metric():
     result = RetrievalResult(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 7, 8)
     rows = [row for row in retrieval_rows({"a→b": result}) if row.language == "a→b"]
     assert [row.value for row in rows] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+
+
+def test_the_interval_is_over_pairs():
+    """Of two pairs, drawn twice: the first twice, both, or the second twice; a quarter, a half …"""
+
+    def found(ranks, pairs):
+        return RetrievalResult(*[0.5] * 6, 2, 2, np.array([ranks, ranks]), np.array(pairs))
+
+    def bounds(*results):
+        rows = retrieval_rows(dict(enumerate(results)))
+        return next(row.interval for row in rows if row.language == "average")
+
+    # The first is found both ways, the second neither: means of 1, .5 and 0.
+    assert bounds(found([1, 2], [0, 1]), found([1, 2], [0, 1])) == [0, 1]
+    # Each is found one way, wherever it stands: .5 whatever is drawn.
+    assert bounds(found([1, 2], [0, 1]), found([2, 1], [0, 1])) == [0.5, 0.5]
+    assert bounds(found([1, 2], [0, 1]), found([1, 2], [1, 0])) == [0.5, 0.5]
+    # Pairs of other languages are drawn by themselves.
+    one, other = found([1, 2], [0, 1]), found([2, 1], [0, 1])
+    assert bounds(one, one, other, other) == [0, 1]
 
 
 def pairs_of(**columns):

@@ -237,6 +237,8 @@ def test_tweeteval_by_command(checkpoint, splits, tmp_path, capsys):
     tables = (tmp_path / "out" / "tables.md").read_text()
     assert "| BERTweet (published) | 33.27 | 72.97 | 53.12 |" in tables
     assert f"| {twin} | **" in tables
+    apart = "Medians of the seeds, whose best and worst are "
+    assert apart in tables
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*.json")}
     assert len(before) == 8
     assert main(arguments) == 0

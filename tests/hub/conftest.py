@@ -14,42 +14,22 @@ import torch
 from server import running_hub
 
 POOLINGS = {"bert": "cls", "modernbert": "mean", "roberta": "combined", "xlm-roberta": "mean"}
-"""The pooling of each family's model here: every pooling once at least."""
+"""The pooling of a family's model here, if not `cls`: every pooling once at least."""
 
 
 @pytest.fixture(scope="session")
-def saved_models(texts, tokenizer, tmp_path_factory):
+def saved_models(small_config, tokenizer, tmp_path_factory):
     """A folder a family; the name holds a dot, as versions of models do."""
-    from transformers import BertConfig, ModernBertConfig, RobertaConfig, XLMRobertaConfig
-
     from twhin_hf.loading.families import PRETRAINING_MODELS
     from twhin_hf.modeling import apply_settings
 
-    configs = {
-        "bert": BertConfig,
-        "modernbert": ModernBertConfig,
-        "roberta": RobertaConfig,
-        "xlm-roberta": XLMRobertaConfig,
-    }
-    special = ("pad", "bos", "eos", "cls", "sep")
-    ids = {f"{token}_token_id": getattr(tokenizer, f"{token}_token_id") for token in special}
     torch.manual_seed(0)
     folders = {}
-    for family, pooling in POOLINGS.items():
-        config = configs[family](
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=48,
-            max_position_embeddings=130,
-            initializer_range=0.2,
-            **ids if family == "modernbert" else {"pad_token_id": ids["pad_token_id"]},
-        )
+    for family, model_class in PRETRAINING_MODELS.items():
         folder = tmp_path_factory.mktemp("models") / f"{family}.v1"
         tokenizer.save_pretrained(folder)
-        settings = {"tpp_weight": 1.0, "pooling": pooling}
-        PRETRAINING_MODELS[family](apply_settings(config, **settings)).save_pretrained(folder)
+        settings = {"tpp_weight": 1.0, "pooling": POOLINGS.get(family, "cls")}
+        model_class(apply_settings(small_config(family), **settings)).save_pretrained(folder)
         folders[family] = folder
     return folders
 

@@ -23,8 +23,8 @@ CUT = 0
 ROLES = {"hf_owner": "write", "hf_reader": "read"}
 """Tokens, all of the user `me`."""
 LARGE = (".safetensors", ".png", ".parquet")
-REPO = r"(?P<repo>(?:datasets/)?[^/]+/[^/]+)"
-"""A repository as it is called here: that of a data set has its kind in front."""
+REPO = r"(?P<repo>(?:(?:datasets|spaces)/)?[^/]+/[^/]+)"
+"""A repository as it is called here: that of a data set or Space has its kind in front."""
 
 
 @dataclass
@@ -238,8 +238,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         wanted = json.loads(self.body())
         repo = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
-        if wanted.get("type") == "dataset":
-            repo = f"datasets/{repo}"
+        if wanted.get("type") == "space" and wanted.get("sdk") != "gradio":
+            self.answer(400, {"error": "a Space needs an SDK"})
+            return
+        if wanted.get("type") in ("dataset", "space"):
+            repo = f"{wanted['type']}s/{repo}"
         url = f"{self.hub.endpoint}/{repo}"
         if repo in self.hub.repos:
             self.answer(409, {"error": "exists", "url": url})
@@ -299,7 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
                 200,
                 {
                     "_id": repo,
-                    "id": repo.removeprefix("datasets/"),
+                    "id": repo.removeprefix("datasets/").removeprefix("spaces/"),
                     "modelId": repo,
                     "author": "me",
                     "sha": files[0],

@@ -24,10 +24,8 @@ from twhin_hf.modeling import (
     TwhinBertModel,
     TwhinXLMRobertaModel,
     apply_settings,
-    sentence_transformer_settings,
 )
 from twhin_hf.modeling.sentence_transformer_settings import adopt_checkpoint_pooling
-from twhin_hf.modeling.settings import HEAD_NAMES
 from twhin_hf.training.initialization import load_pretraining_model
 
 ST = "sentence_transformers.models."
@@ -78,10 +76,6 @@ def test_encode_is_that_of_sentence_transformers(stock, texts, modes, normalize,
     # What is asked for decides.
     norms = model.encode(some, normalize_embeddings=not normalize).norm(dim=1)
     assert torch.allclose(norms, torch.ones(10), atol=1e-4) is not normalize
-
-
-def test_every_head_is_known():
-    assert sorted(sentence_transformer_settings._HEADS) == sorted(HEAD_NAMES)
 
 
 def test_the_heads_read_what_the_checkpoint_was_trained_with(stock, tokenizer):

@@ -131,7 +131,7 @@ def test_the_figure_stands_in_the_page(agreement):
         assert f"<td>{100 * estimate.value:.1f} %" in text
     assert f"{share.lifts['after'].value:.2f} × chance" in text
     gain = 100 * share.gains["words <b>"].value
-    assert f"{gain:+.1f} points".replace("-", "−") in text
+    assert f"{gain:+.2f} points".replace("-", "−") in text
     assert "chance" not in Page(map_page(content())).data
     assert 'class="figure"' not in map_page(content())
 

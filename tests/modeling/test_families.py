@@ -1,13 +1,16 @@
 """What holds for every encoder family."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
-    DistilBertConfig,
+    ElectraConfig,
 )
 
+from twhin_hf import modeling
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.modeling import apply_settings, score_blocks
@@ -350,13 +353,15 @@ def test_the_longest_post(encoder_class, family_config, tokenizer):
 
 
 def test_a_family_without_a_class():
-    with pytest.raises(ValueError, match=r"'distilbert' model; the families .*'modernbert'"):
-        model_class(DistilBertConfig(), MODELS)
+    with pytest.raises(ValueError, match=r"'electra' model; the families .*'modernbert'"):
+        model_class(ElectraConfig(), MODELS)
 
 
 def test_every_family_is_exported():
     import twhin_hf
 
-    assert MODELS.keys() == PRETRAINING_MODELS.keys()
+    files = Path(modeling.__file__).parent.glob("modeling_twhin_*.py")
+    families = {file.stem.removeprefix("modeling_twhin_").replace("_", "-") for file in files}
+    assert MODELS.keys() == PRETRAINING_MODELS.keys() == families
     for one in [*MODELS.values(), *PRETRAINING_MODELS.values()]:
         assert getattr(twhin_hf, one.__name__) is one

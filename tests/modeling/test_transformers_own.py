@@ -76,8 +76,8 @@ class Tester:
             hidden_size=self.hidden_size,
             num_hidden_layers=self.num_hidden_layers,
             num_attention_heads=self.num_attention_heads,
-            intermediate_size=37,
             max_position_embeddings=40,
+            **{"hidden_dim" if self.family == "distilbert" else "intermediate_size": 37},
             **special,
         )
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from twhin_hf.data.posts import read_posts
 from twhin_hf.engines import EngineConfig, spark_address
 from twhin_hf.errors import InputError
 from twhin_hf.network.edges import EdgeFile, Edges, find_core, keep_core
@@ -245,6 +246,19 @@ def test_missing_files_and_columns(tmp_path):
         read_log(path, columns={"user_id": "uid", "relation": "kind"})
     with pytest.raises(ValueError, match=r"post_columns=\{\"text\""):
         read_log(path, path, columns={"user_id": "uid"})
+
+
+def test_one_renaming_of_all_columns_serves_every_reader(tmp_path):
+    log = write(tmp_path / "log.parquet", {"who": ["u", "v"], "what": ["p", "q"], "when": [1, 2]})
+    posts = write(
+        tmp_path / "posts.parquet",
+        {"what": ["p"], "body": ["a text"], "language": ["ar"], "published": [1]},
+    )
+    columns = {"user_id": "who", "post_id": "what", "timestamp": "when"}
+    names = {"post_id": "what", "text": "body", "lang": "language", "timestamp": "published"}
+    read = read_log(log, posts, columns=columns, post_columns=names)
+    assert read.user_ids.to_pylist() == ["u"]
+    assert read_posts(posts, columns=names, directory=tmp_path / "own").dataset["lang"][:] == ["ar"]
 
 
 @pytest.mark.parametrize("name", ["l.csv", "l.parquet"])

@@ -10,18 +10,19 @@ import torch
 from twhin_hf.loading.families import MODELS
 from twhin_hf.modeling import apply_settings
 
-POOLINGS = {"bert": "combined", "modernbert": "mean", "roberta": "cls", "xlm-roberta": "cls"}
+POOLINGS = {"bert": "combined", "modernbert": "mean"}
+"""The pooling of a family's model here, if not `cls`."""
 
 
 @pytest.fixture(scope="session")
 def saved_encoders(small_config, tokenizer, tmp_path_factory):
     """Folders by family. XLM-R's is a SentenceTransformer with Normalize."""
     folders = {}
-    for family, pooling in POOLINGS.items():
+    for family, model_class in MODELS.items():
         # ModernBERT's second layer is unlike its first.
         config = small_config(family, num_hidden_layers=2 if family == "modernbert" else 1)
         torch.manual_seed(0)
-        model = MODELS[family](apply_settings(config, pooling=pooling))
+        model = model_class(apply_settings(config, pooling=POOLINGS.get(family, "cls")))
         folder = tmp_path_factory.mktemp(family)
         tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)

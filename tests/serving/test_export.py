@@ -9,6 +9,7 @@ from transformers import AutoConfig, BertConfig, BertModel
 
 from twhin_hf.commands.cli import main
 from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.families import MODELS
 from twhin_hf.modeling import TwhinBertModel
 from twhin_hf.serving import export as export_module
 from twhin_hf.serving import graph
@@ -81,14 +82,13 @@ def test_every_family_in_onnx_has_the_vectors_of_encode(exports, saved_encoders,
 
 
 def test_what_the_folder_holds(exports, saved_encoders):
-    widths = {"bert": 64, "modernbert": 32, "roberta": 32, "xlm-roberta": 32}
     parts = {"bert": ["cls", "mean"], "modernbert": ["mean"]}
     for family, (folder, found) in exports.items():
         told = json.loads((folder / "export.json").read_text())
         assert (told["format"], told["precision"]) == ("onnx", "float32")
         assert told["pooling"] == parts.get(family, ["cls"])
         assert told["normalize"] == (family in NORMALIZED)
-        assert told["dimension"] == widths[family]
+        assert told["dimension"] == (64 if family == "bert" else 32)
         assert told["max_length"] == 128
         assert told["versions"].keys() >= {"twhin_hf", "torch", "transformers", "onnxruntime"}
         assert told["comparison"] == found._asdict() | {"threads": 1}
@@ -263,7 +263,6 @@ def test_a_graph_of_pytorch_holds_no_pickle_and_needs_trust(saved_encoders, tmp_
     np.testing.assert_allclose(found, pytorch_vectors(source, texts[:40]), atol=5e-6)
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert", "roberta", "xlm-roberta"])
 @pytest.mark.parametrize("pooling", ["cls", "mean", "combined"])
 def test_the_padded_path_is_encode(family, pooling, saved_encoders, texts):
     some = ["", "a", *texts[:20]]
@@ -317,9 +316,9 @@ def test_settings_of_our_folders(saved_encoders, tmp_path):
     expected = {
         "bert": VectorSettings(("cls", "mean"), False, 128),
         "modernbert": VectorSettings(("mean",), False, 128),
-        "roberta": VectorSettings(("cls",), False, 128),
         "xlm-roberta": VectorSettings(("cls",), True, 128),
     }
+    expected = dict.fromkeys(MODELS, VectorSettings(("cls",), False, 128)) | expected
     for family, folder in saved_encoders.items():
         encoder = load_post_encoder(str(folder))
         assert embedding_settings(str(folder), encoder) == expected[family]

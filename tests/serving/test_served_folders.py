@@ -13,18 +13,21 @@ from twhin_hf.loading.auto import load_post_encoder
 
 ARCHITECTURES = {
     "bert": "BertModel",
+    "distilbert": "DistilBertModel",
     "modernbert": "ModernBertModel",
     "roberta": "RobertaModel",
     "xlm-roberta": "XLMRobertaModel",
 }
 EVERY = {
-    "architectures", "model_type", "vocab_size", "hidden_size", "num_hidden_layers",
-    "num_attention_heads", "intermediate_size", "pad_token_id", "max_position_embeddings", "dtype",
+    "architectures", "model_type", "vocab_size", "pad_token_id", "max_position_embeddings", "dtype",
 }  # fmt: skip
 BERT = {
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
     "hidden_act", "hidden_dropout_prob", "type_vocab_size", "initializer_range", "layer_norm_eps",
 }  # fmt: skip
+DISTILBERT = {"dim", "n_layers", "n_heads", "hidden_dim", "activation"}
 MODERNBERT = {
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
     "hidden_activation", "initializer_range", "initializer_cutoff_factor", "norm_eps", "norm_bias",
     "eos_token_id", "bos_token_id", "cls_token_id", "sep_token_id", "attention_bias",
     "attention_dropout", "local_attention", "classifier_activation", "rope_parameters",
@@ -42,7 +45,8 @@ def test_a_plain_encoder_has_the_keys_that_servers_read(family, pooling, saved_e
     folder = tmp_path / "plain"
     convert_to_encoder(str(saved_encoders[family]), folder, pooling=pooling)
     config = read(folder / "config.json")
-    assert config.keys() >= EVERY | (MODERNBERT if family == "modernbert" else BERT)
+    own = {"distilbert": DISTILBERT, "modernbert": MODERNBERT}.get(family, BERT)
+    assert config.keys() >= EVERY | own
     assert config["architectures"] == [ARCHITECTURES[family]]
     assert "auto_map" not in config
     assert config["dtype"] == "float32"

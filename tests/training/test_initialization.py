@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transformers import DistilBertConfig
+from transformers import ElectraConfig
 
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS
 from twhin_hf.training.initialization import load_pretraining_model, new_pretraining_model
@@ -9,7 +9,6 @@ TINY = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "intermediate_size": 48,
     "max_position_embeddings": 70,
 }
 
@@ -37,10 +36,10 @@ def test_a_new_model_of_each_family(family, tokenizer, tmp_path):
 
 
 def test_a_family_without_a_class(tokenizer, tmp_path):
-    with pytest.raises(ValueError, match="'distilbert' model"):
-        new_pretraining_model("distilbert", tokenizer)
-    DistilBertConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="'distilbert' model"):
+    with pytest.raises(ValueError, match="'electra' model"):
+        new_pretraining_model("electra", tokenizer)
+    ElectraConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="'electra' model"):
         load_pretraining_model(str(tmp_path), tokenizer)
 
 

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 
 from twhin_hf.commands.cli import main
 from twhin_hf.loading.auto import load_post_encoder, load_with_heads
+from twhin_hf.loading.families import PRETRAINING_MODELS
 from twhin_hf.modeling import TwhinBertForPreTraining, apply_settings
 from twhin_hf.training.initialization import load_pretraining_model
-from twhin_hf.training.lora import add_lora, heads_to_save
+from twhin_hf.training.lora import LORA_TARGETS, add_lora, heads_to_save
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
 
@@ -41,6 +42,34 @@ def trainer_of(model, posts, pairs, tokenizer, folder, **options):
         **{"max_steps": 4, "save_strategy": "no"} | options,
     )
     return SocialPretrainingTrainer(model, config, posts, pairs, processing_class=tokenizer)
+
+
+def test_every_family_has_layers_to_adapt():
+    assert LORA_TARGETS.keys() == PRETRAINING_MODELS.keys()
+
+
+@pytest.mark.parametrize(
+    ("family", "transform"),
+    [
+        ("bert", ["cls.predictions.transform"]),
+        ("distilbert", ["vocab_transform", "vocab_layer_norm"]),
+        ("modernbert", ["head"]),
+        ("roberta", ["lm_head.dense", "lm_head.layer_norm"]),
+    ],
+)
+def test_what_is_trained_of_an_mlm_head(family, transform, family_config):
+    model = PRETRAINING_MODELS[family](apply_settings(family_config))
+    assert heads_to_save(model) == ["social_head", *transform]
+
+
+def test_of_an_mlm_head_all_but_the_decoder_is_trained(family, family_config):
+    model = PRETRAINING_MODELS[family](apply_settings(family_config))
+    others = (model.base_model_prefix, *heads_to_save(model))
+    left = [
+        w for n, w in model.named_parameters() if not n.startswith(tuple(f"{o}." for o in others))
+    ]
+    decoder = {id(weight) for weight in model.get_output_embeddings().parameters()}
+    assert {id(weight) for weight in left} <= decoder
 
 
 def test_the_base_stays_and_adapter_and_heads_move(base, posts, pairs, tokenizer, tmp_path):

@@ -18,10 +18,10 @@ def convert(
 ) -> None:
     """Convert a checkpoint or an adapter to a folder of ours, or one of ours to a plain encoder.
 
-    Checkpoints of BERT, mBERT, RoBERTa, XLM-R, XLM-T and ModernBERT are read, including those of
-    old transformers versions (pytorch_model.bin) and of fairseq (model.pt and dict.txt). All
-    weights are compared afterwards, and everything that the new folder lacks is named. The Hub is
-    asked only if a repository is named.
+    Checkpoints of BERT, mBERT, RoBERTa, XLM-R, XLM-T, ModernBERT and DistilBERT are read, including
+    those of old transformers versions (pytorch_model.bin) and of fairseq (model.pt and dict.txt).
+    All weights are compared afterwards, and everything that the new folder lacks is named. The Hub
+    is asked only if a repository is named.
 
     Args:
         checkpoint: Checkpoint: folder or Hub repository.

@@ -26,6 +26,7 @@ def recommendation(
     table_format: TableFormat,
     network: str | None = None,
     split_seed: int = 0,
+    relations: list[str] | None = None,
     columns: dict[str, str] | None = None,
     post_columns: dict[str, str] | None = None,
     memory_limit: str = "1GB",
@@ -55,6 +56,7 @@ def recommendation(
         network: Network folder, embedded from training_engagements.parquet of the same options
             (default: embed it here).
         split_seed: Seed of the split by a hash.
+        relations: Relations to keep (default: all).
         columns: Rename columns of the log: NAME=COLUMN.
         post_columns: Rename columns of the posts: NAME=COLUMN.
         memory_limit: Memory limit of the readers.
@@ -101,6 +103,7 @@ def recommendation(
             table_format,
             **encoder.of_vectors(),
             split_seed=split_seed,
+            relations=relations,
             columns=columns,
             post_columns=post_columns,
         ),
@@ -121,7 +124,8 @@ def recommendation(
         "memory_limit": memory_limit,
     }
     made = make_split(split, split_seed, table["post_id"], posts, engagements, **reading)
-    log = read_log(engagements, posts, post_ends=made.ends(table["post_id"]), **reading)
+    ends = made.ends(table["post_id"])
+    log = read_log(engagements, posts, post_ends=ends, relations=relations, **reading)
     parts = split_recommendation(log, table, made.names, config)
     given = load_network(network) if network else None
     if given is not None:
@@ -169,5 +173,5 @@ def recommendation(
     path = write_results(replace(results, run=run.record or {}), output)
     for shown in task_tables(results, config):
         report(str(shown.title), shown)
-    report(f"Saved in {path}")
+    report(f"Saved with 95 % intervals, at every k and by language, in {path}")
     report(f"Saved in {plot_recall(results, folder / 'recall.png', config)}")

@@ -32,7 +32,8 @@ def suite(
         data_dir: Folder with one folder per task. twhin: engagement, hashtag, semeval2017,
             semeval2018-en, semeval2018-es, asad, covid-ja, semeval2020-hi, semeval2020-es.
             tweeteval: emoji, emotion, hate, irony, offensive, sentiment, stance. tpp: ner,
-            sentiment, pos, each with train/en.… and test/LANGUAGE.….
+            sentiment, pos, each with train/en.… and test/LANGUAGE.…, such as train/en.conllu; of
+            sentiment train/en.csv, or train/en.text.txt beside train/en.labels.txt.
         output: Output folder; the same one to continue.
         fine_tuning: Options of the fine-tuning.
         languages: Languages to judge (default: all in the data).
@@ -41,7 +42,7 @@ def suite(
             joined by plus, heads among them, as mean+engagement (default: each model's own).
         overwrite: Run again what the output holds of other options.
     """
-    from twhin_hf.evaluation.suite.running import SuiteOptions
+    from twhin_hf.evaluation.suite.running import SuiteOptions, seeds_sentence
     from twhin_hf.evaluation.suite.tables import screen_tables
     from twhin_hf.evaluation.suite.whole import run_suite
     from twhin_hf.printing import report
@@ -59,6 +60,8 @@ def suite(
     for table in found.tables:
         for shown in screen_tables(table):
             report(str(shown.title), shown)
+    if apart := seeds_sentence(found.results):
+        report(apart)
     if found.missing:
         report(f"Without data in {data_dir}, left out: {', '.join(found.missing)}")
     report(f"Saved in {' and '.join(map(str, found.files))}")

@@ -12,6 +12,7 @@ def push(
     metadata: CardMetadata,
     model: str | None = None,
     dataset: str | None = None,
+    space: str | None = None,
     private: bool = False,
     card: str | None = None,
     base_model: str | None = None,
@@ -22,7 +23,7 @@ def push(
     dry_run: bool = False,
     show_card: bool = False,
 ) -> None:
-    """Publish a model, an adapter or a benchmark on the Hub in one commit.
+    """Publish a model, an adapter, a benchmark or a demo on the Hub in one commit.
 
     A recommender goes out with hashed ids, without anybody's engagements and without users of fewer
     than five.
@@ -37,6 +38,7 @@ def push(
         metadata: What no folder tells.
         model: Folder of a saved model, adapter or recommender.
         dataset: Folder that a `twhin-hf data` command has written.
+        space: Folder that `twhin-hf demo` has made, to go out as a Space.
         private: Create the repository as private.
         card: Card to begin with, such as one of model_cards/.
         base_model: Repository of an adapter's base model.
@@ -53,6 +55,7 @@ def push(
 
     from rich.table import Table
 
+    from twhin_hf.extras import check_extra
     from twhin_hf.hub.client import CARD
     from twhin_hf.hub.datasets import plan_dataset_push, push_dataset
     from twhin_hf.hub.push import plan_push, push_model
@@ -61,20 +64,22 @@ def push(
     from twhin_hf.privacy.keys import key_beside, read_or_make_key
     from twhin_hf.recommendation.folder import is_recommender, load
     from twhin_hf.recommendation.publishing import push_recommender
+    from twhin_hf.version import __version__
 
-    if bool(model) == bool(dataset):
+    if sum(map(bool, (model, dataset, space))) != 1:
         raise InputError(
-            "give --model (a model or adapter) or --dataset (a benchmark): one of them"
+            "give --model (a model or adapter), --dataset (a benchmark) or --space (a demo): one "
+            "of them"
         )
     if repo.count("/") != 1:
         raise InputError(f"--repo is {repo!r}; give the owner and the name, such as me/my-model")
     text = read_text(card) if card else None
-    if dataset and files:
-        raise InputError("--files goes with --model: of a benchmark all tables go out")
-    if dataset and base_model:
-        raise InputError("--base_model goes with --model: a benchmark has no base model")
-    if model and allow_columns:
-        raise InputError("--allow_columns goes with --dataset: a model has no columns")
+    if files and not model:
+        raise InputError("--files goes with --model: of others all that belongs to them goes out")
+    if base_model and not model:
+        raise InputError("--base_model goes with --model: a demo or a benchmark has no base model")
+    if allow_columns and not dataset:
+        raise InputError("--allow_columns goes with --dataset: a benchmark's columns alone vary")
     allowed = allow_columns or []
     if model and is_recommender(model):
         path = Path(key_file) if key_file else key_beside(model)
@@ -94,11 +99,33 @@ def push(
         )
     elif key_file:
         raise InputError("--key_file goes with a recommender: others hold no ids of people")
+    elif space:
+        check_extra("demo")
+        # Late: it needs what `twhin-hf demo` needs.
+        from twhin_hf.demo.publishing import plan_space_push, push_space
+
+        if dry_run:
+            done = plan_space_push(space, repo, text, metadata)
+        else:
+            done = push_space(
+                space, repo, private=private, card=text, message=message, metadata=metadata
+            )
+        if "dev" in __version__:
+            report(
+                f"The Space installs twhin_hf {__version__}, which is no release: put a line that "
+                "pip finds into its requirements.txt"
+            )
     elif dataset and dry_run:
-        done = plan_dataset_push(dataset, repo, text, allowed)
+        done = plan_dataset_push(dataset, repo, text, allowed, metadata)
     elif dataset:
         done = push_dataset(
-            dataset, repo, private=private, card=text, message=message, allow_columns=allowed
+            dataset,
+            repo,
+            private=private,
+            card=text,
+            message=message,
+            allow_columns=allowed,
+            metadata=metadata,
         )
     elif dry_run:
         done = plan_push(str(model), repo, text, base_model, metadata, files or ())
@@ -124,8 +151,13 @@ def push(
             report(f"{title}: {', '.join(names)}")
     written = done.files[CARD]
     shown = written.decode() if isinstance(written, bytes) else written.read_text(encoding="utf-8")
-    if model and not read_card(shown).data.get("license"):
-        report("The card names no licence: nobody may use the model. Give one with --license")
+    if not read_card(shown).data.get("license"):
+        report("The card names no licence: nobody may use it. Give one with --license")
+    if model and not is_recommender(model) and "## Results" not in shown:
+        report(
+            "The card shows no results: nobody can tell what the model is worth. "
+            "`twhin-hf evaluate` writes results.json, which belongs into the model's folder"
+        )
     if show_card:
         report(shown)
     if done.url:

@@ -18,7 +18,12 @@ from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, write_json
 from twhin_hf.hub.cards import CONVERSION_NAME
 from twhin_hf.hub.sections import license_of_folder
-from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
+from twhin_hf.loading.families import (
+    MODELS,
+    PRETRAINING_MODELS,
+    may_have_pooler,
+    model_class,
+)
 from twhin_hf.loading.places import reading_model
 from twhin_hf.modeling import apply_settings
 from twhin_hf.modeling.sentence_transformer_settings import adopt_checkpoint_pooling
@@ -86,7 +91,7 @@ def convert_checkpoint(
     revision: str | None = None,
     pooling: str | None = None,
 ) -> Conversion:
-    """Makes a folder of ours from any BERT, RoBERTa, XLM-R or ModernBERT checkpoint.
+    """Makes a folder of ours from any checkpoint of a family that has a class here.
 
     A checkpoint with a head for masked language modelling becomes a `Twhin…ForPreTraining`, one
     without it a `Twhin…Model`; nothing is drawn at random. Old names (`LayerNorm.gamma`, no
@@ -277,7 +282,7 @@ def _notes(source: _Checkpoint, poolers: list[str], added: list[str]) -> list[st
     if poolers:
         why = _WHY["bert" if family == "bert" else "roberta"]
         notes.append(_POOLER_LEFT_OUT.format(names=", ".join(poolers), why=why))
-    elif family != "modernbert":
+    elif may_have_pooler(source.config):
         notes.append(_NO_POOLER)
     if added:
         notes.append(f"{', '.join(added)}: zeros, as fairseq has no token types.")

@@ -19,6 +19,7 @@ from twhin_hf.conversion.convert import (
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, read_json, write_json
 from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.families import may_have_pooler, stock_encoder
 from twhin_hf.loading.places import reading_model
 from twhin_hf.modeling.sentence_transformer_files import plain_sentence_transformer_files
 from twhin_hf.modeling.settings import DEFAULTS
@@ -75,13 +76,11 @@ def convert_to_encoder(
     loaded_tokenizer = load_tokenizer(tokenizer, path)
     encoder.check_tokenizer(loaded_tokenizer)
     weights = encoder.state_dict()
-    stock: Any = next(
-        base for base in type(encoder).__mro__ if base.__module__.startswith("transformers.models.")
-    )
+    stock, has_pooler = stock_encoder(encoder.config), may_have_pooler(encoder.config)
     values = {key: value for key, value in encoder.config.to_dict().items() if key not in _OURS}
     config = type(encoder.config).from_dict(values)
     with new_folder(output) as folder:
-        options = {} if "modernbert" in config.model_type else {"add_pooling_layer": False}
+        options = {"add_pooling_layer": False} if has_pooler else {}
         plain = stock.from_pretrained(
             None, config=config, state_dict=dict(weights), dtype=encoder.dtype, **options
         )
@@ -103,7 +102,7 @@ def convert_to_encoder(
         max_difference=difference,
         dropped=_left_out(path, weights),
         notes=[
-            *([] if config.model_type == "modernbert" else [_POOLER.format(pooling=pooling)]),
+            *([_POOLER.format(pooling=pooling)] if has_pooler else []),
             *([_MEAN] if pooling == "mean" else []),
         ],
     )

@@ -60,6 +60,7 @@ _NAMES = """
     Wolof:wo|Xhosa:xh|Yakut:sah|Yiddish:yi|Yoruba:yo|Zulu:zu
 """
 _CODES_OF_NAMES = dict(entry.strip().split(":") for entry in _NAMES.split("|"))
+_NAMES_OF_CODES = {code: name for name, code in reversed(_CODES_OF_NAMES.items())}
 _KNOWN = {*_SHORT.values(), *_CODES_OF_NAMES.values()}
 _CODE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
 
@@ -89,6 +90,15 @@ def code_of_name(name: str) -> str | None:
     ('zh', None)
     """
     return _CODES_OF_NAMES.get(name)
+
+
+def language_name(code: str) -> str:
+    """The English name of a language by its code; the code itself where it is not known.
+
+    >>> [language_name(code) for code in ("ja", "und", "tlh", "x-elvish")]
+    ['Japanese', 'unknown language', 'Klingon', 'x-elvish']
+    """
+    return "unknown language" if code == "und" else _NAMES_OF_CODES.get(code, code)
 
 
 def is_known_code(code: str) -> bool:

@@ -107,7 +107,7 @@ def read_posts(
         table = read_table(
             source,
             ["post_id", "text"],
-            ["lang", *({"timestamp"} & {*(columns or {})})],
+            ["lang"],
             connection=opened,
             columns=columns,
             table_format=table_format,

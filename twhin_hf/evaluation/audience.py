@@ -147,10 +147,13 @@ def agreement_table(found: AudienceAgreement) -> Table:
     from rich.text import Text
 
     table = Table("", "%", "× chance", "the first is ahead by")
-    measures = {
-        f"the {found.k} nearest": found.share,
-        "overlap": found.overlap,
-    }
+    table.caption = (
+        f"Share a person: of a post's {found.k} nearest neighbours, those that one of its own "
+        "people engaged with too. People in common: of all people of a post and a neighbour, "
+        "those of both (Jaccard), on average. In brackets, 95 % intervals; a difference whose "
+        "interval holds 0 is none that this many posts can tell."
+    )
+    measures = {"share a person": found.share, "people in common": found.overlap}
     for title, measure in measures.items():
         table.add_section()
         table.add_row(Text(title, style="bold"))

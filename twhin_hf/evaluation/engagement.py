@@ -287,11 +287,11 @@ def evaluate_engagement(
         **encode_options: Options of a model's `encode` (`pooling`, `batch_size`, `max_length`).
 
     Returns:
-        One result per language.
+        One result per language; those of too few posts or records are left out, which is said.
 
     Raises:
-        InputError: The model gives another number of rows than there are posts, a language
-            cannot be judged (see `predict_engagement`), or options for an encoder that has them.
+        InputError: The model gives another number of rows than there are posts, no language can
+            be judged (see `predict_engagement`), or options for an encoder that has them.
     """
     if isinstance(model, TextEncoder):
         if encode_options:
@@ -346,7 +346,8 @@ def choose_features(
         config: Options of the predictor.
 
     Raises:
-        InputError: No set, a set without a row for each post, or as `predict_engagement`.
+        InputError: No set, a set without a row for each post, or as `predict_engagement`; a
+            language of too few posts or records is left out, unless it is the only one.
 
     Example:
         >>> choice = choose_features(  # doctest: +SKIP
@@ -362,16 +363,7 @@ def choose_features(
                 f"The model gave features of shape {list(features.shape)} for "
                 f"{len(benchmark.texts):,} posts; one row per post is needed."
             )
-    tasks = {
-        language: _Task(
-            benchmark.user_vectors,
-            benchmark.records_of(language),
-            config,
-            benchmark.pools_of(language),
-            benchmark.known,
-        )
-        for language in benchmark.language_names
-    }
+    tasks = _tasks(benchmark, config)
     fits = {
         name: {language: task.fit(features) for language, task in tasks.items()}
         for name, features in sets.items()
@@ -389,3 +381,48 @@ def choose_features(
         for language, task in tasks.items()
     }
     return FeatureChoice(chosen, figures, results)
+
+
+def _tasks(benchmark: EngagementBenchmark, config: EngagementConfig) -> dict[str, _Task]:
+    """The languages that can be judged: a few posts in another one stop no comparison."""
+    found = {language: _task(benchmark, language, config) for language in benchmark.language_names}
+    tasks = {language: task for language, task in found.items() if isinstance(task, _Task)}
+    reasons = {name: error for name, error in found.items() if isinstance(error, InputError)}
+    if not tasks:
+        if len(reasons) == 1:
+            raise next(iter(reasons.values()))
+        said = " ".join(f"Language {language}: {reason}" for language, reason in reasons.items())
+        raise InputError(said, faq="too-little-to-judge")
+    for language, reason in reasons.items():
+        num_posts = int((benchmark.languages == language).sum())
+        _warn_of_left_out(language, num_posts, str(reason))
+    return tasks
+
+
+def _task(
+    benchmark: EngagementBenchmark, language: str, config: EngagementConfig
+) -> _Task | InputError:
+    """The task of a language, or why there is too little to judge by."""
+    try:
+        return _Task(
+            benchmark.user_vectors,
+            benchmark.records_of(language),
+            config,
+            benchmark.pools_of(language),
+            benchmark.known,
+        )
+    except InputError as error:
+        if error.faq != "too-little-to-judge":
+            raise
+        return error
+
+
+@cache
+def _warn_of_left_out(language: str, num_posts: int, reason: str) -> None:
+    """Once a language: each encoder that is compared is judged on the others."""
+    logger.warning(
+        "Language %s (%s posts) is too small to judge and left out of the figures. %s",
+        language,
+        f"{num_posts:,}",
+        reason,
+    )

@@ -250,6 +250,7 @@ def _make_trainer(
     folder: str,
 ) -> Trainer:
     """A Trainer that pads each batch to its longest text; predicts labels and losses, no logits."""
+    import torch
     from transformers import (
         DataCollatorForTokenClassification,
         DataCollatorWithPadding,
@@ -290,6 +291,7 @@ def _make_trainer(
             weight_decay=config.weight_decay,
             warmup_steps=config.warmup_steps,
             use_cpu=config.device == "cpu",
+            dataloader_pin_memory=torch.accelerator.is_available(),
             seed=seed,
             train_sampling_strategy="group_by_length",
             logging_strategy="no",

@@ -12,8 +12,8 @@ to everything the advantage of being so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.errors import InputError
+from twhin_hf.evaluation.bootstrap import bootstrap_means, interval
 from twhin_hf.results import Result
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class RetrievalResult:
         margin_mrr: As above, by the margin score.
         num_queries: Distinct texts that were looked up.
         num_candidates: Distinct texts that were ranked for each.
+        ranks: `[2, queries]`, of each query's best translation by cosine and by margin.
+        pairs: `[queries]`, the first pair that each stands in, numbered alike in both directions.
     """
 
     accuracy_at_1: float
@@ -65,6 +68,8 @@ class RetrievalResult:
     margin_mrr: float
     num_queries: int
     num_candidates: int
+    ranks: np.ndarray = field(default_factory=lambda: np.empty((2, 0)), repr=False, compare=False)
+    pairs: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
 
 def bitext_retrieval(
@@ -191,7 +196,11 @@ def texts_by_languages(
 
 
 def retrieval_rows(results: Mapping[str, RetrievalResult]) -> list[Result]:
-    """Rows for `results.json`: each metric of each direction, and the mean of the directions."""
+    """Rows for `results.json`: each metric of each direction, and the mean of the directions.
+
+    The mean has a 95 % interval over pairs, which are drawn once for both of their directions.
+    """
+    intervals = _intervals(list(results.values()))
     rows = []
     for name, metric in RETRIEVAL_METRICS.items():
         rows += [
@@ -204,8 +213,30 @@ def retrieval_rows(results: Mapping[str, RetrievalResult]) -> list[Result]:
             for direction, result in results.items()
         ]
         mean = float(np.mean([getattr(result, name) for result in results.values()]))
-        rows.append(Result("average", metric, mean, details={"directions": len(results)}))
+        rows.append(
+            Result(
+                "average",
+                metric,
+                mean,
+                details={"directions": len(results)},
+                interval=intervals.get(name, []),
+            )
+        )
     return rows
+
+
+def _intervals(directions: Sequence[RetrievalResult]) -> dict[str, list[float]]:
+    """Of the mean of the directions, by metric; none without ranks."""
+    if not all(len(direction.pairs) for direction in directions):
+        return {}
+    # Two directions of the same languages follow each other; the pairs of others are other pairs.
+    apart = 1 + max(int(direction.pairs.max()) for direction in directions)
+    pairs = [own.pairs + apart * (place // 2) for place, own in enumerate(directions)]
+    values = [np.concatenate([_of_queries(ranks) for ranks in own.ranks]) for own in directions]
+    tables = [own[row] for row in range(len(RETRIEVAL_METRICS)) for own in values]
+    means = bootstrap_means(tables, pairs * len(RETRIEVAL_METRICS))
+    means = means.reshape(len(means), len(RETRIEVAL_METRICS), -1).mean(axis=2)
+    return {name: interval(drawn) for name, drawn in zip(RETRIEVAL_METRICS, means.T, strict=True)}
 
 
 def _result(
@@ -221,9 +252,11 @@ def _result(
         ratio = scores / ((near_q[block, None] + near_c[None, :]) / 2)
         cosine.append(_ranks(scores, rows, right))
         margin.append(_ranks(ratio, rows, right))
-    return RetrievalResult(
-        *_figures(torch.cat(cosine)), *_figures(torch.cat(margin)), len(queries), len(candidates)
-    )
+    ranks = np.stack([torch.cat(found).cpu().numpy() for found in (cosine, margin)])
+    figures = [float(value) for own in ranks for value in _of_queries(own).mean(axis=1)]
+    pairs = np.full(len(queries), len(links))
+    np.minimum.at(pairs, links[:, 0], np.arange(len(links)))
+    return RetrievalResult(*figures, len(queries), len(candidates), ranks, pairs)
 
 
 def _ranks(scores: Tensor, rows: Tensor, right: Tensor) -> Tensor:
@@ -241,12 +274,9 @@ def _ranks(scores: Tensor, rows: Tensor, right: Tensor) -> Tensor:
     return 1 + outranks.sum(dim=1)
 
 
-def _figures(ranks: Tensor) -> tuple[float, float, float]:
-    return (
-        float((ranks <= 1).double().mean()),
-        float((ranks <= 10).double().mean()),
-        float((1 / ranks.double()).mean()),
-    )
+def _of_queries(ranks: np.ndarray) -> np.ndarray:
+    """Whether each query is found first, whether among ten, and 1 / rank `[3, queries]`."""
+    return np.stack([ranks <= 1, ranks <= 10, 1 / ranks])
 
 
 def _mean_of_nearest(queries: Tensor, candidates: Tensor, k: int) -> Tensor:

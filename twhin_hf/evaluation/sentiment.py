@@ -29,7 +29,8 @@ def encode_texts(
     """
 
     def encode(batch: dict) -> dict:
-        whole = tokenizer(batch["text"])["input_ids"]
+        # Else it warns of what is cut below.
+        whole = tokenizer(batch["text"], verbose=False)["input_ids"]
         encoded = tokenizer(batch["text"], truncation=True, max_length=max_length)
         return {
             "input_ids": encoded["input_ids"],

@@ -69,7 +69,7 @@ class Repository(NamedTuple):
     Args:
         api: With the token.
         repo_id: `owner/name`.
-        repo_type: `model` or `dataset`.
+        repo_type: `model`, `dataset` or `space`.
         sha: Of its newest commit.
         files: That are there: bytes and hash, as git or LFS has it; None where the Hub says none.
     """
@@ -130,7 +130,7 @@ def open_repository(
 
     Args:
         repo_id: `owner/name`; a name alone is one of the token's owner.
-        repo_type: `model` or `dataset`.
+        repo_type: `model`, `dataset` or `space`.
         private: Only its owners may see it.
         token: Token with the right to write; by default the one that `hf auth login` has kept.
 
@@ -148,8 +148,11 @@ def open_repository(
     api = HfApi(token=token)
     owner = _check_token(api)
     repo_id = repo_id if "/" in repo_id else f"{owner}/{repo_id}"
+    sdk = "gradio" if repo_type == "space" else None
     _ask(
-        lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True),
+        lambda: api.create_repo(
+            repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk
+        ),
         repo_id,
     )
     info: Any = _ask(
@@ -188,7 +191,7 @@ def publish(
         is_ours: Whether a path in the repository was put there by an earlier push; it is deleted
             where this push does not bring it.
         message: Of the commit.
-        repo_type: `model` or `dataset`.
+        repo_type: `model`, `dataset` or `space`.
         private: Only its owners may see it.
         token: With the right to write; by default the one that `hf auth login` has kept.
 

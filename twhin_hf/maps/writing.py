@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -12,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from scipy.sparse import csr_array
 
 from twhin_hf.data.posts import read_posts
 from twhin_hf.errors import InputError
@@ -20,14 +18,13 @@ from twhin_hf.evaluation.alignment import available_methods
 from twhin_hf.evaluation.audience import AudienceAgreement, audience_agreement
 from twhin_hf.evaluation.baselines import TFIDF, tfidf_svd
 from twhin_hf.files import write_text
+from twhin_hf.maps.audiences import Audiences, audiences_of
 from twhin_hf.maps.classes import Classes, clusters, languages
 from twhin_hf.maps.layout import layouts
 from twhin_hf.maps.map_config import FEWEST_POSTS, Coloring, MapConfig
 from twhin_hf.maps.page import MapContent, map_page
 from twhin_hf.network.folder import Network, load_network
-from twhin_hf.network.log import read_log
 from twhin_hf.network.near_duplicates import normalize_texts
-from twhin_hf.network.neighbours import unit_vectors
 from twhin_hf.privacy.people import SUBSTITUTE, mask_people
 from twhin_hf.serving.search import vectors_made_with
 from twhin_hf.table_format import TableFormat
@@ -58,20 +55,6 @@ class MapReport(NamedTuple):
     colorings: list[str]
     agreement: AudienceAgreement | None
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class _Audiences:
-    """Who engaged with the posts of the map.
-
-    Args:
-        engaged: `[posts, users]`.
-        places: Mean of the network vectors of each post's users, zeros where none is known;
-            `[posts, dimension]`, None without a network.
-    """
-
-    engaged: csr_array
-    places: np.ndarray | None = None
 
 
 def write_map(
@@ -148,11 +131,14 @@ def write_map(
     post_ids, texts = (table[name].combine_chunks() for name in ("post_id", "text"))
     codes = table["lang"].to_pylist()
     found = {name: _vectors_of(path, ids[name], post_ids) for name, path in files.items()}
-    people: _Audiences | None = None
-    if engagements is not None:
-        people = _of_log(engagements, post_ids, learnt, columns, table_format, memory_limit)
-    elif learnt is not None:
-        people = _of_network(learnt, post_ids)
+    people = audiences_of(
+        post_ids,
+        learnt,
+        engagements,
+        columns=columns,
+        table_format=table_format,
+        memory_limit=memory_limit,
+    )
     agreement = None
     if people is not None:
         copies = pc.dictionary_encode(normalize_texts(texts)).indices.to_numpy()
@@ -160,7 +146,7 @@ def write_map(
         agreement = audience_agreement(
             compared, people.engaged, copies, k=config.k, seed=config.seed
         )
-    shown = _shown_texts(texts)
+    shown = shown_texts(texts)
     colorings = _colorings(
         config, codes, next(iter(found.values())), shown if config.texts else None, people
     )
@@ -231,51 +217,6 @@ def _vectors_of(vectors: str | Path, ids: pa.Array, post_ids: pa.Array) -> np.nd
     return found
 
 
-def _of_log(
-    engagements: TableSource,
-    post_ids: pa.Array,
-    network: Network | None,
-    columns: Mapping[str, str] | None,
-    table_format: TableFormat | None,
-    memory_limit: str,
-) -> _Audiences:
-    graph = read_log(
-        engagements,
-        post_ids.to_pylist(),
-        table_format=table_format,
-        max_unknown_posts=1.0,  # the map is of a sample
-        columns=columns,
-        memory_limit=memory_limit,
-    )
-    rows = pc.index_in(graph.post_ids, value_set=post_ids).to_numpy()
-    shape = (len(post_ids), graph.num_users)
-    engaged = csr_array((np.ones(graph.num_edges), (rows[graph.rhs], graph.lhs)), shape=shape)
-    if network is None:
-        return _Audiences(engaged)
-    users = pc.index_in(graph.user_ids, value_set=network.user_ids)
-    known = users.is_valid().to_numpy(zero_copy_only=False)
-    own = users.drop_null().to_numpy()
-    return _Audiences(engaged, engaged[:, known] @ unit_vectors(network.user_vectors[own]))
-
-
-def _of_network(network: Network, post_ids: pa.Array) -> _Audiences:
-    if network.engagements is None:
-        raise InputError(
-            "The network folder, of an earlier version, holds no engagements: embed the network "
-            "again, or give the log (engagements).",
-            faq="old-network",
-        )
-    found = pc.index_in(post_ids, value_set=network.post_ids)
-    own = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
-    users, counts = network.engagements.users_of_posts.of(found.drop_null().to_numpy())
-    distinct, columns = np.unique(users, return_inverse=True)
-    engaged = csr_array(
-        (np.ones(len(users)), (np.repeat(own, counts), columns)),
-        shape=(len(post_ids), len(distinct)),
-    )
-    return _Audiences(engaged, engaged @ unit_vectors(network.user_vectors[distinct]))
-
-
 def _words_alone(texts: list[str]) -> dict[str, np.ndarray]:
     """What an encoder must beat; empty where no word stands in two posts."""
     try:
@@ -285,7 +226,8 @@ def _words_alone(texts: list[str]) -> dict[str, np.ndarray]:
         return {}
 
 
-def _shown_texts(texts: pa.Array) -> list[str]:
+def shown_texts(texts: pa.Array) -> list[str]:
+    """Texts in one line each, with @user for the names and ids of people."""
     masked = mask_people(texts)
     return pc.utf8_trim_whitespace(
         pc.replace_substring_regex(masked, pattern=r"[\s\p{Z}\p{Cc}]+", replacement=" ")
@@ -297,7 +239,7 @@ def _colorings(
     codes: list[str],
     vectors: np.ndarray,
     texts: list[str] | None,
-    people: _Audiences | None,
+    people: Audiences | None,
 ) -> dict[str, Classes]:
     """Classes by the name of the colouring, those that were asked for or all that there are."""
     wanted = config.color or get_args(Coloring)

@@ -5,6 +5,7 @@ that they can travel with a model to the Hub as remote code. Nothing else lives 
 """
 
 from .modeling_twhin_bert import TwhinBertForPreTraining, TwhinBertModel
+from .modeling_twhin_distilbert import TwhinDistilBertForPreTraining, TwhinDistilBertModel
 from .modeling_twhin_modernbert import TwhinModernBertForPreTraining, TwhinModernBertModel
 from .modeling_twhin_roberta import TwhinRobertaForPreTraining, TwhinRobertaModel
 from .modeling_twhin_xlm_roberta import TwhinXLMRobertaForPreTraining, TwhinXLMRobertaModel
@@ -13,6 +14,8 @@ from .settings import apply_settings
 __all__ = [
     "TwhinBertForPreTraining",
     "TwhinBertModel",
+    "TwhinDistilBertForPreTraining",
+    "TwhinDistilBertModel",
     "TwhinModernBertForPreTraining",
     "TwhinModernBertModel",
     "TwhinRobertaForPreTraining",

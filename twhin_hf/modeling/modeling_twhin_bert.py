@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertOnlyMLMHead, BertPreTrainedModel
 
-from .post_encoder import PostEncoderMixin
+from .post_encoder import HEAD_KEYS, PostEncoderMixin
 from .pretraining import PreTrainingMixin
 from .settings import apply_settings
 
@@ -24,7 +24,7 @@ class TwhinBertModel(PostEncoderMixin, BertModel):
     # A pretraining checkpoint holds heads, and a stock one perhaps a pooler: not ours to load.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^cls\.",
-        r"^(social|tpp|engagement|distillation)_head\.",
+        HEAD_KEYS,
         r"pooler\.",
     ]
 

@@ -11,7 +11,7 @@ from transformers.models.modernbert.modeling_modernbert import (
     ModernBertPreTrainedModel,
 )
 
-from .post_encoder import PostEncoderMixin
+from .post_encoder import HEAD_KEYS, PostEncoderMixin
 from .pretraining import PreTrainingMixin
 from .settings import apply_settings
 
@@ -25,7 +25,7 @@ class TwhinModernBertModel(PostEncoderMixin, ModernBertModel):
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^head\.",
         r"^decoder\.",
-        r"^(social|tpp|engagement|distillation)_head\.",
+        HEAD_KEYS,
     ]
 
     def __init__(self, config: ModernBertConfig, **settings: Any):

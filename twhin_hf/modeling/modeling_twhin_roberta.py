@@ -12,7 +12,7 @@ from transformers.models.roberta.modeling_roberta import (
     RobertaPreTrainedModel,
 )
 
-from .post_encoder import PostEncoderMixin
+from .post_encoder import HEAD_KEYS, PostEncoderMixin
 from .pretraining import PreTrainingMixin
 from .settings import apply_settings
 
@@ -28,7 +28,7 @@ class TwhinRobertaModel(PostEncoderMixin, RobertaModel):
     # A pretraining checkpoint holds heads, and a stock one perhaps a pooler: not ours to load.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^lm_head\.",
-        r"^(social|tpp|engagement|distillation)_head\.",
+        HEAD_KEYS,
         r"pooler\.",
     ]
 

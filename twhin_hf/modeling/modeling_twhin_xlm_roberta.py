@@ -12,7 +12,7 @@ from transformers.models.xlm_roberta.modeling_xlm_roberta import (
     XLMRobertaPreTrainedModel,
 )
 
-from .post_encoder import PostEncoderMixin
+from .post_encoder import HEAD_KEYS, PostEncoderMixin
 from .pretraining import PreTrainingMixin
 from .settings import apply_settings
 
@@ -28,7 +28,7 @@ class TwhinXLMRobertaModel(PostEncoderMixin, XLMRobertaModel):
     # A pretraining checkpoint holds heads, and a stock one perhaps a pooler: not ours to load.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^lm_head\.",
-        r"^(social|tpp|engagement|distillation)_head\.",
+        HEAD_KEYS,
         r"pooler\.",
     ]
 

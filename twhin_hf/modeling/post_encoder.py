@@ -28,7 +28,7 @@ from .packed_attention import (
 )
 from .pooling import pool, segment_ids_of_rows, token_mask
 from .saving import SavingMixin
-from .settings import POOLINGS
+from .settings import HEAD_NAMES, POOLINGS
 
 POST_LENGTH = 128
 TOKENIZED_AT_ONCE = 65_536
@@ -36,6 +36,8 @@ TOKENS_A_THREAD = 1024
 """Tokens of a batch on a CPU at most, for each thread: what its caches hold is faster."""
 COPIED_AT_ONCE = 16_384
 """Embeddings that stay on the device until they are copied, together."""
+HEAD_KEYS = rf"^({'|'.join(HEAD_NAMES)})_head\."
+"""The weights of the objectives' heads, which a pretraining checkpoint holds."""
 NO_POOLER = (
     "there is no pooler_output: the checkpoint of a language model holds no trained pooler, and "
     "what stock classes return by that name is noise that changes at every load. Read "

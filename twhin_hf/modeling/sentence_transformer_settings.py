@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from transformers import PreTrainedConfig
 from transformers.utils import cached_file
@@ -23,7 +23,10 @@ TRANSFORMER_CONFIG = "sentence_bert_config.json"
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 OPTIONS_CONFIG = "config_sentence_transformers.json"
 
-_HEADS = ("social", "tpp", "engagement", "distillation")
+SentenceEmbedding = Literal["pooled", "social", "engagement", "distillation", "tpp"]
+POOLED, *HEAD_NAMES = get_args(SentenceEmbedding)
+"""What a sentence embedding may be: the pooled tokens, or the output of an objective's head."""
+
 _LONGEST = 1_000_000
 
 
@@ -62,7 +65,7 @@ def adopt_checkpoint_pooling(
         )
         config.pooling = "combined"
     else:
-        for key in ("pooling", *(f"{objective}_pooling" for objective in _HEADS)):
+        for key in ("pooling", *(f"{objective}_pooling" for objective in HEAD_NAMES)):
             if not hasattr(config, key):
                 setattr(config, key, pooling)
     left_out = [kind for kind in kinds[1:] if kind not in (*pooled, "Normalize")]

@@ -11,17 +11,19 @@ from typing import Any, Literal, TypeVar, get_args
 
 from transformers import PreTrainedConfig
 
-from .sentence_transformer_settings import adopt_checkpoint_pooling
+from .sentence_transformer_settings import (
+    HEAD_NAMES,
+    POOLED,
+    SentenceEmbedding,
+    adopt_checkpoint_pooling,
+)
 
 Config = TypeVar("Config", bound=PreTrainedConfig)
 
 Pooling = Literal["cls", "mean", "mean_all", "combined"]
 TPPLoss = Literal["bce", "cosine", "contrastive"]
 DistillationLoss = Literal["cosine", "neighbours"]
-SentenceEmbedding = Literal["pooled", "social", "engagement", "distillation", "tpp"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
-POOLED, *HEAD_NAMES = get_args(SentenceEmbedding)
-"""What a sentence embedding may be: the pooled tokens, or the output of an objective's head."""
 TPP_LOSSES: tuple[str, ...] = get_args(TPPLoss)
 DISTILLATION_LOSSES: tuple[str, ...] = get_args(DistillationLoss)
 OBJECTIVES = ("mlm", *HEAD_NAMES)

@@ -22,6 +22,7 @@ from twhin_hf.engines import (
     engine_of,
     open_engine,
     read_rows,
+    scan_parquet,
     take_in,
     to_memory,
     write_rows,
@@ -206,7 +207,7 @@ def read_log(
             log = read_table(
                 engagements,
                 ["user_id", "post_id", *(["timestamp"] if has_end else [])],
-                ["relation", *({"timestamp"} & {*(config.columns or {})})],
+                ["relation"],
                 connection=opened,
                 columns=config.columns,
                 table_format=table_format,
@@ -219,6 +220,10 @@ def read_log(
             if has_end:
                 timed = with_time(log, f"The engagement log ({describe(engagements)})")
                 log = _before(timed, end, post_ends, connection)
+                if connection is opened:
+                    # What follows passes over the log several times, and times are dear to read.
+                    early = write_rows(log, scratch / "early.parquet", connection)
+                    log = scan_parquet(early, connection)
                 late_rows = _count(timed, connection) - _count(log, connection)
             known = (
                 None
@@ -340,7 +345,6 @@ def _known_posts(
         table = read_table(
             posts,
             ["post_id", "text"],
-            [*({"timestamp"} & {*(columns or {})})],
             connection=connection,
             columns=columns,
             option="post_columns",

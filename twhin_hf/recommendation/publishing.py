@@ -66,15 +66,7 @@ def push_recommender(
     path = Path(tempfile.mkdtemp(dir=process_folder())) / "model"
     folder.save(saved, path, key)
     draw_reliability(saved.settings, path / RELIABILITY_PLOT)
-    _check_ids(path)
-    going: dict[str, bytes | Path] = {
-        name: path / name for name in _FILES if (path / name).exists()
-    }
-    left_behind: list[str] = []
-    if (path / folder.ENCODER).is_dir():
-        chosen, others = model_files(path / folder.ENCODER)
-        going |= {f"{folder.ENCODER}/{name}": file for name, file in chosen.items()}
-        left_behind = [f"{folder.ENCODER}/{name}" for name in others]
+    going, left_behind = recommender_files(path)
 
     def plan(name: str, there: str | None) -> Push:
         text = engagement_card(saved, name, there, metadata)
@@ -86,6 +78,29 @@ def push_recommender(
     if dry_run:
         return plan(repo_id, card)
     return publish(plan, repo_id, card, _is_ours, message, private=private, token=token)
+
+
+def recommender_files(path: Path) -> tuple[dict[str, bytes | Path], list[str]]:
+    """What goes out of a folder that `folder.save` has written with a key.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        Files by their path in it, and the paths of the encoder's that are left behind.
+
+    Raises:
+        InputError: An id that is no hash, or an encoder that may not go out.
+    """
+    _check_ids(path)
+    going: dict[str, bytes | Path] = {
+        name: path / name for name in _FILES if (path / name).exists()
+    }
+    if not (path / folder.ENCODER).is_dir():
+        return going, []
+    chosen, others = model_files(path / folder.ENCODER)
+    going |= {f"{folder.ENCODER}/{name}": file for name, file in chosen.items()}
+    return going, [f"{folder.ENCODER}/{name}" for name in others]
 
 
 def _is_ours(name: str) -> bool:

@@ -119,7 +119,7 @@ def rotate_checkpoints(folder: Path, limit: int | None, best: str | None) -> Non
     kept |= {path for path in checkpoints if best and path.name == Path(best).name}
     others = [path for path in checkpoints if path not in kept]
     for path in others[: max(0, len(others) + len(kept) - limit)]:
-        logger.info("Removing %s (save_total_limit is %d)", path, limit)
+        logger.debug("Removing %s (save_total_limit is %d)", path, limit)
         remove_checkpoint(path)
 
 

@@ -29,6 +29,7 @@ DROPOUTS = (
     "attention_dropout",
     "embedding_dropout",
     "mlp_dropout",
+    "dropout",
 )
 """What the families' configs call their dropouts."""
 
@@ -69,12 +70,6 @@ def load_pretraining_model(
             leaves no objective with a weight above 0.
     """
     base, revision = name_or_path, None
-    options: dict[str, Any] = {}
-    if four_bit:
-        # peft and bitsandbytes are extras, which only adapters need.
-        from twhin_hf.training.lora import four_bit_config
-
-        options["quantization_config"] = four_bit_config()
     adapted = is_adapter(name_or_path)
     if adapted and four_bit and not trainable_adapter:
         raise InputError(f"the adapter {name_or_path} cannot be merged into weights of 4 bits")
@@ -89,6 +84,12 @@ def load_pretraining_model(
     config.pad_token_id = tokenizer.pad_token_id
     if dropout is not None:
         _set_dropout(config, dropout)
+    options: dict[str, Any] = {}
+    if four_bit:
+        # peft and bitsandbytes are extras, which only adapters need.
+        from twhin_hf.training.lora import four_bit_config
+
+        options["quantization_config"] = four_bit_config(config)
     with quiet_loading(), reading_model(base):
         model, info = pretraining_model.from_pretrained(
             base,

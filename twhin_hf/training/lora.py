@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from peft import LoraConfig, TaskType, prepare_model_for_kbit_training
-from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from twhin_hf.errors import InputError
 from twhin_hf.loading.adapters import PretrainingAdapter
+from twhin_hf.loading.families import PRETRAINING_MODELS, model_class
 from twhin_hf.modeling.settings import HEAD_NAMES
 
 LORA_TARGETS = {
     "bert": ["query", "value"],
+    "distilbert": ["q_lin", "v_lin"],
     "modernbert": ["Wqkv"],
     "roberta": ["query", "value"],
     "xlm-roberta": ["query", "value"],
@@ -24,34 +27,32 @@ LORA_TARGETS = {
 """The layers of a family that are adapted: the attention's queries and values (LoRA, arXiv
 2106.09685, Section 7.1). ModernBERT makes them, and the keys, in one layer."""
 
-MLM_TRANSFORMS = {
-    "bert": ["cls.predictions.transform"],
-    "modernbert": ["head"],
-    "roberta": ["lm_head.dense", "lm_head.layer_norm"],
-    "xlm-roberta": ["lm_head.dense", "lm_head.layer_norm"],
-}
-"""What an MLM head has of its own; its decoder is tied to the embeddings, which stay frozen."""
 
-HEADS = (*(f"{name}_head" for name in HEAD_NAMES), "cls", "lm_head", "head", "decoder")
-"""The heads of all families, which are trained in full and so never held in 4 bits."""
-
-
-def four_bit_config() -> BitsAndBytesConfig:
+def four_bit_config(config: PreTrainedConfig) -> BitsAndBytesConfig:
     """How QLoRA holds the frozen layers of the encoder.
 
-    NF4 with double quantisation, computed in bfloat16 (arXiv 2305.14314, Section 3).
+    NF4 with double quantisation, computed in bfloat16 (arXiv 2305.14314, Section 3). The heads are
+    trained in full, and so they are left as they are.
+
+    Args:
+        config: Of the encoder, with our settings or without.
 
     Raises:
         InputError: Bitsandbytes is not installed.
     """
     if not is_bitsandbytes_available():
         raise InputError("4 bits (QLoRA) need bitsandbytes: `pip install bitsandbytes`")
+    with torch.device("meta"):
+        model = model_class(config, PRETRAINING_MODELS)(copy.deepcopy(config))
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=list(HEADS),
+        llm_int8_skip_modules=[
+            *(f"{name}_head" for name in HEAD_NAMES),
+            *(name for name, _ in model.named_children() if name != model.base_model_prefix),
+        ],
     )
 
 
@@ -65,8 +66,22 @@ def heads_to_save(model: PreTrainedModel) -> list[str]:
     """
     heads = [f"{name}_head" for name in cast(Any, model).heads()]
     if model.config.mlm_weight > 0:
-        heads += MLM_TRANSFORMS[model.config.model_type]
+        heads += _mlm_transform(model)
     return heads
+
+
+def _mlm_transform(model: PreTrainedModel) -> list[str]:
+    """What an MLM head has of its own; its decoder is tied to the embeddings, which stay frozen."""
+    decoder = model.get_output_embeddings()
+    others = (f"{model.base_model_prefix}.", *(f"{name}_head." for name in HEAD_NAMES))
+    parts = [
+        name
+        for name, module in model.named_modules()
+        if not f"{name}.".startswith(others)
+        and decoder not in module.modules()
+        and next(module.parameters(), None) is not None
+    ]
+    return [name for name in parts if not name.startswith(tuple(f"{part}." for part in parts))]
 
 
 def lora_config(

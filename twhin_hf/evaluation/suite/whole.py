@@ -14,6 +14,7 @@ from twhin_hf.evaluation.suite.running import (
     SuiteOptions,
     figures_of,
     run_tasks,
+    seeds_sentence,
     write_suite_results,
 )
 from twhin_hf.evaluation.suite.tables import (
@@ -116,10 +117,11 @@ def write_suite(
     path = write_suite_results(suite, results, means, sources, folder, record)
     named = "\n".join(f"- {source}" for source in sources)
     text = "\n".join(markdown_table(table) for table in tables)
+    about = ("Per cent; the average stands where a row is whole.", seeds_sentence(results))
     written = Path(folder) / "tables.md"
     write_text(
         written,
-        f"# {suite}\n\nPer cent; the average stands where a row is whole. Published rows:\n\n"
+        f"# {suite}\n\n{' '.join(filter(None, about))} Published rows, one figure each:\n\n"
         f"{named or '- none'}\n\n{text}",
     )
     return [path, written]
