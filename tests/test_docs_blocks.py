@@ -51,7 +51,9 @@ IN_ORDER = {
         "recommend",
     ],
     "docs/guides/checkpoint.md": ["pretrain", "convert"],
-    "docs/guides/lora.md": ["pretrain", "convert"],
+    "docs/guides/lora.md": [
+        "split", "network embed", "pretrain", "evaluate engagement", "convert",
+    ],
     "docs/guides/languages.md": [
         "data translation-pairs", "tpp", "evaluate retrieval", "evaluate zero-shot",
         "evaluate alignment",

@@ -9,10 +9,13 @@ import pytest
 import yaml
 
 import twhin_hf
+from twhin_hf.benchmarks.classification.benchmarks import BENCHMARKS
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
+from twhin_hf.commands import evaluate_classification
 from twhin_hf.commands.faq import read_questions
 from twhin_hf.modeling.settings import DEFAULTS, OBJECTIVES, ObjectiveSettings
 from twhin_hf.network.embedding_config import NetworkEmbeddingConfig
+from twhin_hf.network.sources import SOURCES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -117,6 +120,18 @@ def test_places_in_the_tables_are_there():
     for page in ("papers", "losses"):
         for name in re.findall(r"`(twhin_hf/[\w/.]+)`", PAGES[f"docs/tables/{page}.md"]):
             assert (ROOT / name).exists(), name
+
+
+def test_all_sources_are_on_the_page():
+    answer = read_questions()["import-nothing"].answer
+    for name in SOURCES:
+        assert f"`{name}`" in PAGES["docs/guides/bluesky.md"], name
+        assert f"`{name}`" in answer, name
+
+
+def test_the_help_names_all_benchmarks():
+    told = evaluate_classification.classification.__doc__
+    assert all(name.partition("-")[0] in told for name in BENCHMARKS)
 
 
 def test_the_losses_are_all():

@@ -146,6 +146,9 @@ def test_results_and_pictures(finished):
     assert {row["language"] for row in written["results"]} == {"en", "ja", "average"}
     for name in ("losses.png", "hits.png"):
         assert (folder / "run" / name).read_bytes()[:4] == b"\x89PNG"
+    page = (folder / "run" / "report" / "index.html").read_text()
+    for title in ("Results", "Training", "Data", "Mined pairs", "How this was made"):
+        assert f">{title}</h2>" in page
 
 
 def test_a_run_goes_on_where_it_ended_and_takes_other_options_for_another_run(
@@ -212,6 +215,18 @@ def test_a_mistake_in_a_later_stage_does_not_cost_the_earlier_ones(finished, tmp
     assert run["finished"]
     assert run["options"]["vocab_size"] == 400
     assert {"engagements", "posts"} <= run["data"].keys()
+
+
+def test_what_its_page_lacks_costs_a_run_nothing(finished, tmp_path, monkeypatch, caplog):
+    _, config, _, _ = finished
+
+    def fails(*args, **kwargs):
+        raise InputError("a foreign file")
+
+    monkeypatch.setattr(pipeline_module, "write_report", fails)
+    run_pipeline(small(config, tmp_path / "run"))
+    assert read_run(tmp_path / "run")["finished"]
+    assert "There is no page of the run: a foreign file" in caplog.text
 
 
 def test_half_a_stage_is_not_taken_for_a_whole_one(finished, tmp_path, monkeypatch):

@@ -30,6 +30,18 @@ def test_a_signal_asks_and_the_owner_leaves(signum, error, capfd):
     assert "finishing the step" in capfd.readouterr().err
 
 
+def test_an_engines_own_error_of_a_signal_is_the_signal():
+    def query():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except KeyboardInterrupt:
+            raise RuntimeError("Query interrupted") from None
+
+    with pytest.raises(KeyboardInterrupt), ending_on_signals():
+        query()
+
+
 def test_a_launcher_that_sends_a_signal_on_is_no_second_one():
     with stop_requests("the step") as request:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -56,6 +56,8 @@ from .plots import plot_comparison, plot_losses
 from .recommendation.engagement_config import EngagementConfig
 from .recommendation.model import EngagementModel
 from .recommendation.recommendation_config import RecommendationConfig
+from .report.report_config import ReportConfig
+from .report.writing import write_report
 from .serving.export import export
 from .serving.export_config import ExportConfig
 from .serving.exported import load_exported
@@ -87,6 +89,7 @@ __all__ = [
     "PostVectorsConfig",
     "RecommendationConfig",
     "RecommendationJudgingConfig",
+    "ReportConfig",
     "SocialLoss",
     "SocialPretrainingConfig",
     "SocialPretrainingTrainer",
@@ -167,4 +170,5 @@ __all__ = [
     "translation_pairs",
     "update_network",
     "write_map",
+    "write_report",
 ]

@@ -69,7 +69,7 @@ from twhin_hf.pipeline_stages import (
     stage_run,
 )
 from twhin_hf.plots import plot_losses, plot_results
-from twhin_hf.report.writing import write_report
+from twhin_hf.report.writing import PAGE, write_report
 from twhin_hf.results import (
     Result,
     Results,
@@ -89,6 +89,9 @@ from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingT
 from twhin_hf.training.streaming import STREAM_NAME, TokenStream, open_stream, write_stream
 
 logger = logging.getLogger(__name__)
+
+_REPORT = "report"
+"""The folder of the run's page."""
 
 _SAVING = {"report_to": [], "save_strategy": "epoch", "save_total_limit": 1}
 """A training that is killed goes on after its last epoch."""
@@ -139,6 +142,8 @@ def run_pipeline(
         if run.is_finished and results_path(output).exists():
             results = read_results(output)
             console.print(_table(results))
+            if (page := output / _REPORT / PAGE).exists():
+                console.print(f"Look at it: {page}", markup=False)
             return results
         results = _run_stages(config, output, console, prints)
         text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
@@ -151,7 +156,7 @@ def _show(output: Path, console: Console, memory_limit: str) -> None:
     """Writes the page of the run; what it lacks costs the run nothing."""
     console.print(f"Everything is in {output}: results.json, losses.png, hits.png, …", markup=False)
     try:
-        page = write_report([output], output / "report", memory_limit=memory_limit, overwrite=True)
+        page = write_report([output], output / _REPORT, memory_limit=memory_limit, overwrite=True)
         console.print(f"Look at it: {page}", markup=False)
     except (InputError, OSError) as error:
         logger.warning("There is no page of the run: %s", error)

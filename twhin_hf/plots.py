@@ -5,6 +5,7 @@ Each is made once, in Vega-Lite: `plot_…` writes it as a picture, and a report
 
 from __future__ import annotations
 
+import math
 import os
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -65,7 +66,7 @@ def plot_losses(log_histories: Mapping[str, Sequence[dict]], path: str | os.Path
             {"name": name, "run": name, "x": entry["step"], "y": entry[panel]}
             for name, history in log_histories.items()
             for entry in history
-            if panel in entry and "step" in entry
+            if "step" in entry and math.isfinite(entry.get(panel, math.nan))
         ]
         for panel in PANELS
     }
@@ -185,7 +186,7 @@ def comparison_chart(
         low, high = intervals.get(name, [medians[name]] * 2)
         rows.append(
             {
-                "name": textwrap.fill(name, 22, break_long_words=False),
+                "name": textwrap.fill(name, 26, break_long_words=False),
                 "kind": "baseline" if is_baseline else "model",
                 "value": medians[name],
                 "low": low,

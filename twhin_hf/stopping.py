@@ -73,7 +73,13 @@ def ending_on_signals() -> Iterator[None]:
         request.leave()
 
     with _handled(end):
-        yield
+        try:
+            yield
+        except Exception:
+            # An engine that a signal came in the middle of raises an error of its own instead.
+            if request:
+                request.leave()
+            raise
 
 
 def leave_children() -> None:

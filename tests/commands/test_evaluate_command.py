@@ -139,6 +139,12 @@ def test_the_model_that_training_began_from(folder, fake_model, tmp_path, caplog
     fake_model.clear()
     run("evaluate engagement", *given, "--base_model", "them/theirs", "--revision", "abc")
     assert fake_model == [(str(tmp_path / "trained"), "abc"), ("them/theirs", None)]
+    for pooling, of_base in (("mean", "mean"), ("mean+engagement", "mean (sentence-transformers)")):
+        run("evaluate engagement", *given, "--pooling", pooling)
+        options = read_results(folder / "out").options
+        # The heads of the training are not in what it began from, which has its own pooling then.
+        assert options["pooling"] == pooling
+        assert options["pooling_of_baselines"] == {str(tmp_path / "stock"): of_base}
     fake_model.clear()
     run("evaluate engagement", *given, "--no_baselines")
     assert len(fake_model) == 1

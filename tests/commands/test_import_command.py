@@ -2,10 +2,17 @@
 
 import json
 import sys
+from typing import get_args
 
 import pyarrow.parquet as pq
 
 from twhin_hf.commands.cli import main
+from twhin_hf.commands.network import Source
+from twhin_hf.network.sources import SOURCES
+
+
+def test_all_sources_are_choices():
+    assert get_args(Source) == SOURCES
 
 
 def test_from_a_table_to_both_files(tmp_path, capsys):

@@ -9,6 +9,7 @@ from twhin_hf.commands.declared import GivenOptions, Option
 from twhin_hf.commands.parsing import command_parser, parse_command, run_command, updated
 from twhin_hf.commands.run import run
 from twhin_hf.commands.spelling import RECIPES, find_config, spell_out
+from twhin_hf.network.log_config import LogConfig
 
 
 @dataclass
@@ -88,6 +89,16 @@ def test_ids_that_look_like_numbers_stay_text():
 def test_dashes_and_underscores_are_one():
     option = Option("batch_size", int, 1, "")
     assert spell_out(["--batch-size", "3"], [option]) == ["--batch_size=3"]
+
+
+def test_fields_of_a_config_are_written_as_other_options():
+    option = Option("log", LogConfig, LogConfig(), "")
+    given = ["--log.columns", "user_id=who", "--log.relations", "like", "share", "--log.before=9"]
+    assert spell_out(given, [option]) == [
+        "--log.before=9",
+        '--log.columns={"user_id": "who"}',
+        '--log.relations=["like", "share"]',
+    ]
 
 
 def test_characters_beyond_two_bytes_are_read():

@@ -77,7 +77,7 @@ def test_from_scratch_and_on_with_pairs(files, capsys):
     assert config["model_type"] == "bert"
     assert json.loads((files / "stage1" / "eval_results.json").read_text())["eval_mlm_loss"] > 0
 
-    stage2 = write_config(files, **TINY, social_weight=1.0, mlm_weight=0.05)
+    stage2 = write_config(files, **TINY, mlm_weight=0.05)
     options = [
         "--model_name_or_path", str(files / "stage1"), "--posts", str(files / "posts.parquet"),
         "--pairs", str(files / "pairs.parquet"), "--output_dir", str(files / "stage2"),
@@ -85,6 +85,7 @@ def test_from_scratch_and_on_with_pairs(files, capsys):
     ]  # fmt: skip
     assert main(["pretrain", "--config", stage2, *options]) == 0
     config = json.loads((files / "stage2" / "config.json").read_text())
+    assert config["social_weight"] == 1.0  # pairs bring it: the checkpoint's was 0
     assert config["social_temperature"] == 0.2
     assert config["social_projection_sizes"] == [12, 8]
 
@@ -255,6 +256,13 @@ def test_a_network_brings_its_objectives(files, posts, capsys):
     network += ["--sentence_embedding", "engagement"]
     for name, more in (("full", []), ("adapter", ["--lora"])):
         assert main([*network, *more, "--output_dir", str(files / name)]) == 0
+    recipe = ["--config", "lora", "--model_name_or_path", stage1, "--mlm_weight", "0"]
+    recipe += ["--network", paths["network"], "--output_dir", str(files / "by_recipe")]
+    smaller = ["--max_steps", "1", "--per_device_train_batch_size", "8", "--no_bf16", "--use_cpu"]
+    smaller += ["--max_length", "32", "--row_length", "32"]
+    assert main([*command, *recipe, *smaller]) == 0
+    saved = json.loads((files / "by_recipe" / "encoder_config.json").read_text())
+    assert (saved["engagement_weight"], saved["social_weight"]) == (1.0, 0.0)
     saved = json.loads((files / "full" / "config.json").read_text())
     assert saved["network_dimension"] == 6
     assert (saved["engagement_weight"], saved["social_weight"]) == (1.0, 0.0)

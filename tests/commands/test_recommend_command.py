@@ -17,6 +17,7 @@ import torch
 from four_groups import make_log, make_network
 
 from twhin_hf.commands.cli import main
+from twhin_hf.commands.recommend import _show
 from twhin_hf.network.folder import save_network
 from twhin_hf.recommendation.model import EngagementModel
 
@@ -288,3 +289,10 @@ def test_a_model_is_brought_up_to_date(folder, recommend, capsys):
     again = EngagementModel.from_pretrained(folder / "updated")
     assert again.recommend(["late", "u4"], k=5).ids == updated.recommend(["late", "u4"], k=5).ids
     assert (folder / "updated" / "run.json").is_file()
+
+
+def test_ids_are_shown_whole(capsys):
+    name = "69d27a4b-a459-4548-a33a-0123456789ab"
+    rows = {"user_id": ["u"], "rank": [1], "post_id": [name], "score": [7.1], "probability": [0.1]}
+    _show(["u"], "user_id", pa.table(rows | {"text": ["words and more words " * 9]}))
+    assert name in capsys.readouterr().out

@@ -58,6 +58,11 @@ def test_times_of_posts_come_first(tmp_path, log):
     assert found.to_pylist() == [50, 200, 1200]
 
 
+def test_a_log_is_not_read_where_all_posts_have_times(tmp_path):
+    path = write(tmp_path, "timed", {"post_id": IDS, "text": ["text"] * 10, "timestamp": [9] * 10})
+    assert read_post_times(pa.array(IDS), path, tmp_path / "nowhere.csv").to_pylist() == [9] * 10
+
+
 def test_no_times_at_all(tmp_path, posts):
     log = write(tmp_path, "untimed", {name: LOG[name] for name in ("user_id", "post_id")})
     with pytest.raises(InputError, match=r"needs a column timestamp, and .* and .* have none"):

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from four_groups import QUICK, graph_of
-from transformers import BertConfig
+from transformers import BertConfig, BertForSequenceClassification
 
 from twhin_hf.demo.demo_config import DemoConfig, DemoInputs
 from twhin_hf.loading.families import PRETRAINING_MODELS
@@ -19,6 +19,25 @@ LANGUAGES = ("en", "es", "ar", "ja")
 KEY = bytes(range(32))
 CONFIG = DemoConfig(k=3, label="topic", sample=1000)
 COPY = "post-copy"
+
+
+def save_classifier(folder, tokenizer):
+    """A stock classifier of two hashtags, as fine-tuning saves it."""
+    torch.manual_seed(2)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=130,
+        pad_token_id=tokenizer.pad_token_id,
+        id2label={0: "Cats", 1: "#dogs"},
+        initializer_range=0.2,
+    )
+    tokenizer.save_pretrained(folder)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
 
 
 def make_inputs(folder, texts, tokenizer):

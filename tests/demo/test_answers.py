@@ -2,8 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
+from small_demo import save_classifier
+from transformers import AutoModelForSequenceClassification
 
-from twhin_hf.demo.answers import Demo, DemoContent
+from twhin_hf.demo.answers import Demo
+from twhin_hf.demo.content import DemoContent
+from twhin_hf.demo.opening import load_hashtag_classifier
 from twhin_hf.errors import InputError
 
 TEXTS = ["red bus #bus", "rote Busse #bus", "el gato #cat", "a cat sleeps", "une chatte #cat"]
@@ -67,6 +72,19 @@ def test_a_post_is_no_neighbour_of_its_copy(text):
 def test_nothing_to_look_for(text):
     with pytest.raises(InputError, match="write a post first"):
         make().answer(text)
+
+
+def test_hashtags_of_a_classifier(tmp_path, tokenizer):
+    folder = save_classifier(tmp_path, tokenizer)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    with torch.inference_mode():
+        scores = model(**tokenizer("abc", return_tensors="pt")).logits[0]
+    dogs = 1 / (1 + float((scores[0] - scores[1]).exp()))
+    found = dict(load_hashtag_classifier(str(folder))("abc"))
+    assert found == {
+        "dogs": pytest.approx(dogs, abs=1e-5),
+        "cats": pytest.approx(1 - dogs, abs=1e-5),
+    }
 
 
 def test_a_classifier_is_asked():

@@ -11,9 +11,10 @@ import pytest
 from small_demo import CONFIG, KEY
 
 from twhin_hf.commands.cli import main
-from twhin_hf.demo.answers import open_demo, read_demo
+from twhin_hf.demo.content import read_demo
 from twhin_hf.demo.demo_config import DemoConfig, DemoInputs
 from twhin_hf.demo.making import make_demo
+from twhin_hf.demo.opening import open_demo
 from twhin_hf.errors import InputError
 from twhin_hf.loading.auto import load_post_encoder
 from twhin_hf.privacy.keys import hash_ids

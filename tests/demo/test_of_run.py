@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from twhin_hf.commands.cli import main
-from twhin_hf.demo.answers import open_demo
 from twhin_hf.demo.of_run import demo_of_run
+from twhin_hf.demo.opening import open_demo
 from twhin_hf.errors import InputError
 from twhin_hf.pipeline import run_pipeline
 from twhin_hf.pipeline_config import PipelineConfig
@@ -31,7 +31,7 @@ def run(tmp_path_factory):
     config = PipelineConfig(
         output=str(folder),
         synthetic=SyntheticConfig(
-            num_users=80, num_posts=240, num_engagements=2400, languages=("en", "ja")
+            num_users=100, num_posts=700, num_engagements=6000, languages=("en", "ja")
         ),
         network={"dimension": 8, "epochs": 1, "threads": 1},
         objectives={

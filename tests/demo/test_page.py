@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from small_demo import CONFIG
 
-from twhin_hf.demo.answers import Demo, DemoContent, open_demo
+from twhin_hf.demo.answers import Demo
+from twhin_hf.demo.content import DemoContent
+from twhin_hf.demo.opening import open_demo
 from twhin_hf.demo.page import TITLE, demo_page, launch_options
 
 CHROMIUM = shutil.which("chromium")
@@ -198,13 +200,14 @@ def test_screenshots(open_page):
     """`DEMO_SCREENSHOTS=runs/demo/demo`: the folder of a demo to show in docs/images."""
     images = Path(__file__).parents[2] / "docs" / "images"
     with served(open_demo(os.environ["DEMO_SCREENSHOTS"])) as address:
-        for name, viewport, scheme in (
-            ("demo", DESKTOP, "light"),
-            ("demo-dark", DESKTOP, "dark"),
-            ("demo-phone", PHONE, "light"),
+        for name, viewport, scheme, part in (
+            ("demo", DESKTOP | {"height": 1720}, "light", ".demo-header"),
+            ("demo-dark", DESKTOP | {"height": 1320}, "dark", ".people"),
+            ("demo-phone", PHONE, "light", ".nearest"),
         ):
             page = open_page(address, viewport, color_scheme=scheme)
             page.locator(".gallery-item").nth(0).click()
             page.wait_for_selector(".answer .nearest li")
-            page.wait_for_timeout(1500)
-            page.screenshot(path=images / f"{name}.png", full_page=name != "demo-phone")
+            page.locator(part).evaluate("part => part.scrollIntoView()")
+            page.wait_for_timeout(2000)
+            page.screenshot(path=images / f"{name}.png")

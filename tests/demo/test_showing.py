@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from twhin_hf.demo.answers import Answer, Audience, DemoContent, NearPost, Person, Side
+from twhin_hf.demo.answers import Answer, Audience, NearPost, Person, Side
+from twhin_hf.demo.content import DemoContent
 from twhin_hf.demo.showing import answer_html, header_html, map_html, message_html, summary
 
 EVIL = "</p><script>alert(1)</script><img src=x onerror=alert(1)>\"'&${alert(1)}{{x}}"
@@ -68,7 +69,7 @@ def test_everything_is_there():
         "in both lists",
         "#cats 25 %",
         "Of 5,000 people the recommender expects about 3 to engage",
-        "abcdef01 1 chance in 50, who would also like her favourite",
+        "abcdef01 1 chance in 50; would also like her favourite",
         "red, bus 60 %",
         "Out of 1,200",
     ):

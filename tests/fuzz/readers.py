@@ -902,6 +902,36 @@ def read_events_log(path: Path) -> Any:
     return log.engagements
 
 
+def read_demo(path: Path) -> None:
+    """The folder of a demo."""
+    from twhin_hf.demo.answers import Demo
+    from twhin_hf.demo.content import read_demo
+    from twhin_hf.demo.showing import answer_html
+
+    content = read_demo(path.parent)
+    widths = {name: units.shape[1] for name, units in content.units.items()}
+    encoders = {name: lambda text, width=width: np.ones(width) for name, width in widths.items()}
+    answer_html(Demo(content, encoders).answer("a"), content)
+
+
+DEMO = document(
+    {
+        "models": {"model": {"place": "x", "pooling": None}},
+        "k": 1,
+        "is_generated": False,
+        "audiences": ["a"],
+        "examples": ["b"],
+        "label": None,
+    }
+)
+DEMO_POSTS = parquet(
+    text=["a", "b"],
+    lang=["en", "ja"],
+    audience=np.array([0, -1], np.int16),
+    model=pa.array([[1.0, 0.0], [0.6, 0.8]], pa.list_(pa.float32(), 2)),
+)
+
+
 READERS = (
     Reader("csv", "a.csv", read_text_table, POSTS_CSV),
     Reader("csv-rows", "a.csv", read_csv_rows, POSTS_CSV),
@@ -928,6 +958,16 @@ READERS = (
         "a.parquet",
         read_pairs,
         (parquet(anchor_id=["a"], positive_id=["b"], similarity=[0.5]),),
+    ),
+    Reader(
+        "demo", "demo.json", read_demo, (DEMO,), beside(posts__parquet=DEMO_POSTS, map__html=b"<p>")
+    ),
+    Reader(
+        "demo-posts",
+        "posts.parquet",
+        read_demo,
+        (DEMO_POSTS,),
+        beside(demo__json=DEMO, map__html=b"<p>"),
     ),
     Reader("lines", "a.txt", read_compressed, (POSTS_LINES, tarred("a", POSTS_LINES))),
     Reader("lines-gz", "a.gz", read_compressed, (gzip.compress(POSTS_LINES),)),

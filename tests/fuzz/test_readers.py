@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from readers import READERS, is_ours, parquet
 
 from twhin_hf.errors import InputError
+from twhin_hf.network.sources.reading import FORMATS
 from twhin_hf.serving.search import search_vectors
 
 SOME_SEEDS_ARE_OF_ANOTHER_KIND = {"csv", "csv-rows", "csv-gz", "posts", "classification", "export"}
@@ -163,6 +164,11 @@ def test_deep_json(opened, depth):
 )
 def test_what_is_ours(error, expected):
     assert is_ours(error) is expected
+
+
+def test_every_network_is_read():
+    names = {reader.name for reader in READERS}
+    assert names >= {name for log in FORMATS for name in (log, f"import-{log}")}
 
 
 # What fuzzing has found, in its smallest form: reader, what a seed has, what stands there instead.

@@ -97,6 +97,7 @@ def test_a_card_of_a_config_alone(saved_models):
     assert "base_model" not in split_card(text)[0]
     assert "from twhin_hf import TwhinXLMRobertaModel" in text
     assert "trust_remote_code" not in part(text, "summary")
+    assert "other vectors than those of `SentenceTransformer`" not in text
     config["pooling"] = "combined"
     text = model_card(CardFacts(config), "me/plain")
     assert "trust_remote_code=True" in part(text, "summary")
@@ -105,6 +106,18 @@ def test_a_card_of_a_config_alone(saved_models):
     text = model_card(CardFacts(config), "me/plain")
     assert 'SentenceTransformer("me/plain", revision="COMMIT")' in text
     assert "output of the social head, of length 1" in text
+    width = config["social_projection_sizes"][-1]
+    assert f'"another post"])  # [2, {width}], from the social head\n```' in part(text, "summary")
+    assert "the `combined` pooling of the encoder, before the\nsocial head" in part(text, "use")
+
+
+def test_a_card_of_an_encoder_from_scratch_names_no_folder_of_the_run(saved_models):
+    config = json.loads((saved_models["bert"] / "config.json").read_text())
+    record = RECORD | {"objectives": ["mlm"], "base_model": ["stage1", "untrained"]}
+    text = model_card(CardFacts(config | {"num_hidden_layers": 0}, record=record), "me/new")
+    assert "trained from scratch with masked language modelling." in part(text, "summary")
+    assert "It goes on from `stage1`." in part(text, "summary")
+    assert "bert, token embeddings × 32, no layers, " in part(text, "model")
 
 
 @pytest.mark.parametrize("family", sorted(families.MODELS))
@@ -173,9 +186,12 @@ def test_results_beside_baselines(saved_models):
     baselines = {"chance": [Result("en", "MRR", 0.01), Result("tl", "MRR", 0.02)]}
     results = Results("engagement", "me/plain", rows, baselines=baselines)
     text = model_card(CardFacts(config, results=[results]), "me/plain")
-    assert part(text, "results").strip().splitlines() == [
-        "**engagement** (median of 2 runs, 95 % interval over users)",
-        "",
+    told, question, *table = part(text, "results").strip().split("\n\n")
+    assert told == "**engagement** (median of 2 runs, 95 % interval over users)"
+    assert question.startswith(
+        "Which post, of those that no training has seen, did a person engage"
+    )
+    assert "\n\n".join(table).splitlines() == [
         "| encoder | language | MRR | rows |",
         "| --- | --- | ---: | ---: |",
         "| chance | en | 0.0100 |  |",

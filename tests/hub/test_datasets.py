@@ -12,6 +12,8 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from server import CUT
 
 from twhin_hf.commands.cli import main
+from twhin_hf.errors import InputError
+from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.client import TRIES
 from twhin_hf.hub.datasets import plan_dataset_push, push_dataset
 
@@ -202,3 +204,25 @@ def test_columns_that_are_named_go_out_unless_they_name_people(hub, benchmark, c
     spoil_with("who", [["u1"]] * 10)(benchmark)
     with pytest.raises(ValueError, match="cannot be looked through"):
         plan_dataset_push(benchmark, "me/odd", allow_columns=["who", "id"])
+
+
+def test_the_card_tells_the_licence_and_languages_that_are_given(benchmark):
+    told = CardMetadata(license="cc-by-sa-4.0", languages=["en", "es"])
+    card = HubCard(
+        plan_dataset_push(benchmark, "me/tags", metadata=told).files["README.md"].decode()
+    )
+    assert (card.data.license, card.data.language) == ("cc-by-sa-4.0", ["en", "es"])
+    assert [config["config_name"] for config in card.data.configs] == ["en"]
+    assert 'load_dataset("me/tags", "en")' in card.content
+    with pytest.raises(InputError, match="--datasets goes with --model"):
+        plan_dataset_push(benchmark, "me/tags", metadata=CardMetadata(datasets=["me/posts"]))
+
+
+def test_a_push_of_data_without_a_licence_says_so(benchmark, capsys):
+    card = benchmark / "README.md"
+    card.write_text(card.read_text().replace("license: cc-by-4.0\n", ""))
+    command = ["push", "--dataset", str(benchmark), "--repo", "me/tags", "--dry_run"]
+    assert main(command) == 0
+    assert "names no licence: nobody may use it." in capsys.readouterr().out
+    assert main([*command, "--license", "mit"]) == 0
+    assert "names no licence" not in capsys.readouterr().out

@@ -1,17 +1,18 @@
 """A demo as a Space: what goes out, what the card says, what never goes."""
 
 import json
+import runpy
 import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from small_demo import CONFIG, KEY, make_inputs
+from small_demo import CONFIG, KEY, make_inputs, save_classifier
 
 from twhin_hf.commands.cli import main
-from twhin_hf.demo.answers import open_demo
 from twhin_hf.demo.making import make_demo
+from twhin_hf.demo.opening import open_demo
 from twhin_hf.demo.publishing import plan_space_push, push_space
 from twhin_hf.errors import InputError
 from twhin_hf.hub.card_metadata import CardMetadata
@@ -85,7 +86,15 @@ def test_the_card_and_what_is_installed(hub, demo):
     from gradio import __version__ as gradio_version
 
     assert told["sdk_version"] == gradio_version
-    compile(files["app.py"], "app.py", "exec")
+
+
+def test_its_app_opens_what_lies_beside_it(demo, monkeypatch):
+    opened = []
+    monkeypatch.setattr("twhin_hf.demo.page.launch", opened.append)
+    app = demo / "app.py"
+    app.write_bytes(plan_space_push(demo, "me/try").files["app.py"])
+    runpy.run_path(str(app))
+    assert opened == [demo]
 
 
 def test_models_of_the_hub_are_named_and_stay_there(demo):
@@ -96,6 +105,19 @@ def test_models_of_the_hub_are_named_and_stay_there(demo):
     assert not [name for name in done.files if name.startswith("stock/")]
     assert front(done.files["README.md"].decode())["models"] == ["owner/stock"]
     assert json.loads(done.files["demo.json"])["models"]["stock"]["place"] == "owner/stock"
+
+
+def test_a_classifier_goes_with_it(demo, tokenizer, tmp_path):
+    settings = json.loads((demo / "demo.json").read_text())
+    settings["hashtag_classifier"] = str(save_classifier(tmp_path / "classifier", tokenizer))
+    (demo / "demo.json").write_text(json.dumps(settings))
+    done = plan_space_push(demo, "me/try")
+    assert "hashtag_classifier/model.safetensors" in done.files
+    assert json.loads(done.files["demo.json"])["hashtag_classifier"] == "hashtag_classifier"
+    settings["hashtag_classifier"] = str(tmp_path / "gone")
+    (demo / "demo.json").write_text(json.dumps(settings))
+    with pytest.raises(FileNotFoundError, match="the hashtag_classifier of the demo"):
+        plan_space_push(demo, "me/try")
 
 
 def test_what_was_written_by_hand_survives_and_old_files_go(hub, demo):

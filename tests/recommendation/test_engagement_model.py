@@ -29,6 +29,23 @@ def liked(log, user):
     return {post for name, post in pairs if name == user}
 
 
+def test_an_asked_pooling_is_that_of_every_text_to_come(log, network, tmp_path, monkeypatch):
+    asked = []
+
+    def load(name, pooling=None):
+        asked.append((name, pooling))
+        return ENCODER
+
+    monkeypatch.setattr("twhin_hf.recommendation.model.load_text_encoder", load)
+    config = replace(QUICK, pooling="cls+mean")
+    fitted = EngagementModel.fit(
+        graph_of(log.engagements), log.posts, "me/encoder", network, config
+    )
+    fitted.save_pretrained(tmp_path / "m")
+    EngagementModel.from_pretrained(tmp_path / "m")
+    assert asked == [("me/encoder", "cls+mean")] * 2
+
+
 # --- scores -------------------------------------------------------------------------------------
 
 

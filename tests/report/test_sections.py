@@ -86,6 +86,15 @@ def test_curves_stand_over_the_tokens_and_seeds_have_one_colour(run_folder):
     assert block(training, "All trainings").rows[0][3] == "1,200"
 
 
+def test_what_diverged_is_left_out(run_folder):
+    log = [{"step": 1, "loss": 2.0, "grad_norm": float("nan")}, {"step": 2, "loss": float("inf")}]
+    write(run_folder / "seed0" / "social" / "trainer_state.json", {"log_history": log})
+    training = sections_of(run_folder)["training"]
+    (rows,) = block(training, "Total loss").spec["datasets"].values()
+    assert [row["y"] for row in rows if "seed0" in row["run"]] == [2.0]
+    assert "Length of the gradient" not in [found.title for found in training.blocks]
+
+
 def test_long_curves_are_thinned(run_folder):
     path = run_folder / "seed0" / "social" / "trainer_state.json"
     write(path, {"log_history": [{"step": step, "loss": 1 / step} for step in range(1, 5001)]})

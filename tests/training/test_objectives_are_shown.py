@@ -24,7 +24,7 @@ RECORD = {
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_is_shown(objective):
     assert f"{objective}_loss" in {*LOGGED_NAMES} & SHORT_NAMES.keys() & PANELS.keys()
-    weights = {f"{name}_weight": float(name == objective) for name in OBJECTIVES}
+    weights = {f"{name}_weight": float(name in ("mlm", objective)) for name in OBJECTIVES}
     settings = apply_settings(BertConfig(), network_dimension=4, **weights).to_dict()
     facts = CardFacts(settings, record=RECORD | {"objectives": [objective]})
     assert summary(facts).startswith("An encoder of short posts (bert), trained with ")

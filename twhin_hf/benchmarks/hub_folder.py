@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 _DATA_BEGIN, _DATA_END = "<!-- twhin_hf:begin data -->", "<!-- twhin_hf:end data -->"
+_LIMITS = "## Limits, and what it must not be used for\n"
 _ROWS_PER_BLOCK = 10_000
 _MASKED = "\n\nIn the texts `@user` stands for names and ids of people."
 
@@ -36,6 +37,7 @@ class DatasetCard:
         license: Identifier of the Hub, such as `cc-by-4.0`; none where nobody has chosen one.
         task_categories: The Hub's names of tasks.
         tags: Free words.
+        limits: Markdown on what it does not tell, and what it must not be used for.
     """
 
     title: str
@@ -43,6 +45,7 @@ class DatasetCard:
     license: str | None = None
     task_categories: Sequence[str] = ()
     tags: Sequence[str] = field(default=("social-media", "multilingual", "twhin-bert"))
+    limits: str = ""
 
 
 class HubConfig(NamedTuple):
@@ -225,6 +228,7 @@ def _card(card: DatasetCard, written: dict[str, _Written]) -> str:
             "<!-- twhin_hf:begin privacy -->",
             "<!-- twhin_hf:end privacy -->",
             "",
+            *([_LIMITS, card.limits.strip(), ""] if card.limits else []),
         ]
     )
 

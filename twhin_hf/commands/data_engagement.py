@@ -22,6 +22,13 @@ drawn from the system's randomness. Each user has at most one record a language,
 {min_user_engagements} posts or more, each post was engaged with by {min_post_engagements} users or
 more, and each language has records of {min_language_users} users or more. The vectors are those of
 the network: whoever has it can find its users here."""
+_LIMITS = """\
+- **It holds vectors of users.** Ids are left out, but a vector tells what a person likes, and with
+  the network it came from it tells who it is. Publish it only where these people have agreed.
+- The texts belong to those who wrote them, and terms of the place they come from may forbid to pass
+  them on.
+- Who reads and does nothing is not in it; popular posts and busy people weigh more.
+- Do not use it to single out people, or to guess their traits."""
 _IN_TIME = """\
 
 
@@ -51,7 +58,7 @@ def engagement(
     from twhin_hf.benchmarks.engagement.loading import engagement_configs
     from twhin_hf.benchmarks.hub_folder import DatasetCard
 
-    card = DatasetCard(title="Engagement prediction", text=_TASK)
+    card = DatasetCard(title="Engagement prediction", text=_TASK, limits=_LIMITS)
     options = options_of_result(languages=languages)
     with dataset.run("data engagement", options, data={"data_dir": data_dir}) as run:
         if not run.is_finished:
@@ -153,7 +160,7 @@ def engagement_build(
             text = _TASK + _BUILT.format(**vars(recipe))
             if made.before:
                 text += _IN_TIME.format(**made.record())
-            card = DatasetCard(title="Engagement prediction", text=text)
+            card = DatasetCard(title="Engagement prediction", text=text, limits=_LIMITS)
             dataset.write(benchmark.configs(), card, run.path)
             report("Engagement benchmark", benchmark.counts)
     dataset.finish()

@@ -57,17 +57,17 @@ def demo(
         launch_page(str(output), host, port)
         return
     if nothing and run is None:
-        run = _generated_run()
+        run = _generated_run(overwrite)
     is_generated = False
     if run is not None:
         found = demo_of_run(run)
-        given = {name: value for name, value in vars(inputs).items() if value is not None}
-        given = {n: v for n, v in given.items() if v != getattr(DemoInputs(), n)}
+        default = vars(DemoInputs())
+        given = {name: value for name, value in vars(inputs).items() if value != default[name]}
         inputs, is_generated = replace(found.inputs, **given), found.is_generated
         config = replace(config, label=config.label or found.label)
         table_format = found.table_format
         if is_generated and inputs.recommender is None:
-            inputs = replace(inputs, recommender=_fitted(inputs, f"{run}/recommender"))
+            inputs = replace(inputs, recommender=_fitted(inputs, f"{run}/recommender", overwrite))
     elif not inputs.model or not inputs.posts:
         raise InputError("give --model and --posts; or --run; or none of them, for generated data")
     folder = Path(output or (f"{run}/demo" if run else "demo"))
@@ -101,17 +101,17 @@ def demo(
         launch_page(folder, host, port)
 
 
-def _generated_run() -> str:
+def _generated_run(overwrite: bool) -> str:
     """The small main job on generated data, run unless it has been."""
     from twhin_hf.commands.parsing import parse_command
     from twhin_hf.commands.run import run
 
     values = parse_command(run, ["--config=demo"], "twhin-hf run")
-    run(**values)
+    run(**values | {"overwrite": overwrite})
     return values["config"].output
 
 
-def _fitted(inputs: DemoInputs, output: str) -> str:
+def _fitted(inputs: DemoInputs, output: str, overwrite: bool) -> str:
     """A recommender of the demo's log, fitted unless it has been."""
     from twhin_hf.commands.recommender import fit
     from twhin_hf.network.log_config import LogConfig
@@ -126,5 +126,6 @@ def _fitted(inputs: DemoInputs, output: str) -> str:
         config=RecommendationConfig(),
         log=LogConfig(),
         table_format=TableFormat(),
+        overwrite=overwrite,
     )
     return output

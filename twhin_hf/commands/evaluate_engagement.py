@@ -62,7 +62,8 @@ def engagement(
         memory_limit: Memory limit of the readers.
         baselines: Judge the baselines as well.
         base_model: Encoder that the training began from, to judge as well: folder or Hub repository
-            (default: the one that the model's record names, where it is a folder here).
+            (default: the one that the model's record names, where it is a folder here). Where
+            `--pooling` names a head, it is judged by its own pooling.
         overwrite: Begin anew where the output holds a finished run, or one of other options.
     """
     import logging
@@ -75,6 +76,7 @@ def engagement(
     from twhin_hf.evaluation.baselines import evaluate_baselines, find_stock_encoder
     from twhin_hf.evaluation.engagement import engagement_rows, evaluate_engagement
     from twhin_hf.evaluation.engagement_results import baseline_rows, difference_sentence
+    from twhin_hf.loading.joined import has_head
     from twhin_hf.loading.places import check_local_path
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.log import read_log
@@ -130,7 +132,11 @@ def engagement(
             began, told = find_stock_encoder(encoder.model)
             logging.getLogger(__name__).info("%s", told)
         if began:
-            stock[began] = replace(encoder, model=began, revision=None).load()
+            pooling = encoder.pooling
+            # Training brought the heads: the encoder before it is judged by its own pooling.
+            if pooling and has_head(pooling):
+                pooling = None
+            stock[began] = replace(encoder, model=began, revision=None, pooling=pooling).load()
     benchmark = build_benchmark(
         read_log(engagements, posts, post_ends=made.ends(table["post_id"]), **reading),
         vectors,

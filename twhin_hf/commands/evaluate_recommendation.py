@@ -173,5 +173,5 @@ def recommendation(
     path = write_results(replace(results, run=run.record or {}), output)
     for shown in task_tables(results, config):
         report(str(shown.title), shown)
-    report(f"Saved in {path}")
+    report(f"Saved with 95 % intervals, at every k and by language, in {path}")
     report(f"Saved in {plot_recall(results, folder / 'recall.png', config)}")

@@ -351,9 +351,16 @@ def update(
         if updated is not old or not in_place:
             save_network(updated, target)
     if updated is not old:
-        names = ("num_users", "num_posts", "num_edges", "passed_over", "learnt_edges", "loss")
+        names = {
+            "num_users": "new users",
+            "num_posts": "new posts",
+            "num_edges": "new edges",
+            "passed_over": "edges that it had",
+            "learnt_edges": "edges learnt, old ones among them",
+            "loss": "loss",
+        }
         entry = updated.metadata["updates"][-1]
-        report(f"Network, saved in {target}", {name: entry[name] for name in names})
+        report(f"Network, saved in {target}", {shown: entry[name] for name, shown in names.items()})
 
 
 def mine(

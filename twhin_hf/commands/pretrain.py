@@ -138,6 +138,8 @@ def _train(
     network = load_network(data.network) if data.network else None
     # A model learns from what there is.
     defaults: dict[str, Any] = {"tpp_weight": 1.0} if data.translation_pairs else {}
+    if data.pairs:
+        defaults["social_weight"] = 1.0
     if network is not None:
         defaults |= {"engagement_weight": 1.0, "distillation_weight": 1.0}
         defaults["network_dimension"] = network.dimension

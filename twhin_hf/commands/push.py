@@ -64,6 +64,7 @@ def push(
     from twhin_hf.privacy.keys import key_beside, read_or_make_key
     from twhin_hf.recommendation.folder import is_recommender, load
     from twhin_hf.recommendation.publishing import push_recommender
+    from twhin_hf.version import __version__
 
     if sum(map(bool, (model, dataset, space))) != 1:
         raise InputError(
@@ -109,11 +110,22 @@ def push(
             done = push_space(
                 space, repo, private=private, card=text, message=message, metadata=metadata
             )
+        if "dev" in __version__:
+            report(
+                f"The Space installs twhin_hf {__version__}, which is no release: put a line that "
+                "pip finds into its requirements.txt"
+            )
     elif dataset and dry_run:
-        done = plan_dataset_push(dataset, repo, text, allowed)
+        done = plan_dataset_push(dataset, repo, text, allowed, metadata)
     elif dataset:
         done = push_dataset(
-            dataset, repo, private=private, card=text, message=message, allow_columns=allowed
+            dataset,
+            repo,
+            private=private,
+            card=text,
+            message=message,
+            allow_columns=allowed,
+            metadata=metadata,
         )
     elif dry_run:
         done = plan_push(str(model), repo, text, base_model, metadata, files or ())
@@ -139,8 +151,13 @@ def push(
             report(f"{title}: {', '.join(names)}")
     written = done.files[CARD]
     shown = written.decode() if isinstance(written, bytes) else written.read_text(encoding="utf-8")
-    if not dataset and not read_card(shown).data.get("license"):
+    if not read_card(shown).data.get("license"):
         report("The card names no licence: nobody may use it. Give one with --license")
+    if model and not is_recommender(model) and "## Results" not in shown:
+        report(
+            "The card shows no results: nobody can tell what the model is worth. "
+            "`twhin-hf evaluate` writes results.json, which belongs into the model's folder"
+        )
     if show_card:
         report(shown)
     if done.url:

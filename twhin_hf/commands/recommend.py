@@ -191,7 +191,7 @@ def _check_known(model: EngagementModel, users: list[str]) -> None:
 
 
 def _show(asked: list[str], of: str, table: pa.Table) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     from twhin_hf.printing import report
@@ -201,7 +201,10 @@ def _show(asked: list[str], of: str, table: pa.Table) -> None:
         rows[row.pop(of)].append(row)
     shown = [name for name in table.column_names if name not in (of, "rank")]
     for name, found in rows.items():
-        screen = Table(*(column.removesuffix("_id") for column in shown))
+        # Whole ids, to copy: texts give way to them.
+        screen = Table(
+            *(Column(n.removesuffix("_id"), no_wrap=n.endswith("_id"), min_width=4) for n in shown)
+        )
         for row in found:
             screen.add_row(*(Text(_cell(row[column])) for column in shown))
         report(name, screen)

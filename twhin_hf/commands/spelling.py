@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from twhin_hf.commands.declared import SHORT_NAMES, Option, members_of
+from twhin_hf.commands.declared import SHORT_NAMES, Option, field_options, members_of
 from twhin_hf.errors import InputError
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -29,7 +30,7 @@ def spell_out(arguments: Sequence[str], options: Sequence[Option]) -> list[str]:
         >>> spell_out(["--languages", "en", "ja", "--int8"], options)
         ['--int8=true', '--languages=["en", "ja"]']
     """
-    kinds = {option.name: option.kind for option in options}
+    kinds = {name: kind for option in options for name, kind in _kinds_of(option)}
     short = {SHORT_NAMES[long]: long for long in SHORT_NAMES if long in kinds}
     waiting = list(arguments)
     spelled: list[str] = []
@@ -64,6 +65,15 @@ def spell_out(arguments: Sequence[str], options: Sequence[Option]) -> list[str]:
     spelled += [part for name in several for part in _written(name, kinds[name], several[name])]
     # Whatever comes later takes precedence.
     return configs + spelled
+
+
+def _kinds_of(option: Option) -> Iterator[tuple[str, Any]]:
+    """What an option takes, and what each field of a config takes, as in `--log.columns`."""
+    yield option.name, option.kind
+    for member in members_of(option.kind):
+        if dataclasses.is_dataclass(member):
+            for field, _ in field_options(member, ""):
+                yield f"{option.name}.{field.name}", field.kind
 
 
 def find_config(name: str) -> Path:

@@ -64,7 +64,13 @@ def read_post_times(
         )
         if "timestamp" in own.columns:
             found.append(_first(own, f"The posts ({describe(posts)})", is_own=True))
-        if engagements is not None:
+        ids = post_ids.combine_chunks() if isinstance(post_ids, pa.ChunkedArray) else post_ids
+        table = _joined(found, ids, engine_of(found[0], opened)) if found else None
+        has_all = (
+            table is not None
+            and pc.all(pc.is_in(ids, value_set=table["post_id"].combine_chunks())).as_py()
+        )
+        if engagements is not None and not has_all:
             with read_errors(engagements):
                 log = read_table(
                     engagements,
@@ -84,8 +90,8 @@ def read_post_times(
                 "(--columns, --post_columns: timestamp=COLUMN). " + FORMS,
                 faq="split-by-time",
             )
-        ids = post_ids.combine_chunks() if isinstance(post_ids, pa.ChunkedArray) else post_ids
-        table = _joined(found, ids, engine_of(found[0], opened))
+        if table is None or len(found) > 1:
+            table = _joined(found, ids, engine_of(found[0], opened))
     rows = pc.index_in(ids, value_set=table["post_id"].combine_chunks())
     return table["time"].combine_chunks().take(rows)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from twhin_hf.benchmarks.hashtag.text import find_hashtags, normalize_hashtag
-from twhin_hf.demo.making import MAP, MODEL, POSTS, RECOMMENDER, SETTINGS, STOCK
+from twhin_hf.benchmarks.hashtag.text import find_hashtags
+from twhin_hf.demo.content import DemoContent
+from twhin_hf.demo.making import MODEL
 from twhin_hf.demo.neighbours import (
     Nearest,
     audience_shares,
@@ -19,28 +18,19 @@ from twhin_hf.demo.neighbours import (
     nearest,
     nearest_in_each,
 )
-from twhin_hf.devices import pick_device
-from twhin_hf.errors import InputError, reading
-from twhin_hf.files import read_json_object, read_text
-from twhin_hf.loading.auto import load_tokenizer
-from twhin_hf.loading.places import reading_model
+from twhin_hf.errors import InputError
 from twhin_hf.maps.writing import shown_texts
 from twhin_hf.network.near_duplicates import normalize_texts
-from twhin_hf.privacy.vectors import vector_column
 from twhin_hf.recommendation.model import EngagementModel
-from twhin_hf.serving.exported import load_encoder
-from twhin_hf.tables import read_parquet
 
 Encode = Callable[[str], np.ndarray]
 """A text to its vector `[width]`."""
 
+MOST_HASHTAGS = 5
 _AROUND = 50
 """Near posts that hashtags and groups of people are read from."""
-_HASHTAGS = 5
-_MAX_TOKENS = 128
 _PEOPLE = 5
 _LANGUAGES = 8
-_ADVICE = "Make the demo again (`twhin-hf demo --overwrite`)."
 
 
 @dataclass(frozen=True)
@@ -128,66 +118,6 @@ class Answer:
     classified: list[tuple[str, float]] | None = None
 
 
-@dataclass(frozen=True)
-class DemoContent:
-    """What lies in a demo's folder.
-
-    Args:
-        settings: Of `demo.json`.
-        texts: Of the posts.
-        languages: Codes of their languages.
-        labels: What they are of; empty texts where the data do not say.
-        audiences: Group of people of each post, int `[posts]`, -1 where it is not known.
-        units: Vectors of length 1 by the name of the encoder, float16 `[posts, width]`.
-        ids: Keyed hashes; none without a recommender.
-        map_page: HTML of the map.
-    """
-
-    settings: dict[str, Any]
-    texts: list[str]
-    languages: list[str]
-    labels: list[str]
-    audiences: np.ndarray
-    units: dict[str, np.ndarray]
-    ids: list[str] = field(default_factory=list)
-    map_page: str = ""
-
-
-def read_demo(folder: str | Path) -> DemoContent:
-    """Reads what `make_demo` wrote.
-
-    Raises:
-        FileNotFoundError: It is no folder of a demo.
-        InputError: A file in it is damaged.
-    """
-    folder = Path(folder)
-    if not (folder / SETTINGS).is_file():
-        raise FileNotFoundError(f"there is no {folder / SETTINGS}; `twhin-hf demo` makes it")
-    settings = read_json_object(folder / SETTINGS)
-    table = read_parquet(folder / POSTS)
-    with reading(folder, _ADVICE):
-        names = [name for name in (STOCK, MODEL) if name in settings["models"]]
-        texts = table["text"].cast(pa.string()).to_pylist()
-        labels = table["label"].to_pylist() if "label" in table.column_names else [""] * len(texts)
-        content = DemoContent(
-            settings,
-            texts,
-            table["lang"].cast(pa.string()).to_pylist(),
-            labels,
-            table["audience"].to_numpy(),
-            {name: vector_column(table[name].combine_chunks()) for name in names},
-            table["id"].to_pylist() if "id" in table.column_names else [],
-            read_text(folder / MAP),
-        )
-        if (
-            MODEL not in names
-            or None in texts
-            or content.audiences.max() >= len(settings["audiences"])
-        ):
-            raise ValueError("a model, a text or the name of an audience is missing")
-    return content
-
-
 class Demo:
     """Posts and encoders, asked with a text.
 
@@ -211,6 +141,7 @@ class Demo:
         self._tags: list[list[str]] = find_hashtags(texts).to_pylist()
         rows = range(len(texts))
         self._row_of = dict(zip(normalize_texts(texts).to_pylist(), rows, strict=True))
+        self._languages = np.asarray(content.languages)
         self._language_order = _most_frequent(content.languages)[:_LANGUAGES]
         self._known: dict[str, int] = {}
         if recommender is not None:
@@ -235,7 +166,7 @@ class Demo:
             name: nearest(self._encoders[name](text), units, excluded)
             for name, units in self.content.units.items()
         }
-        k = int(self.content.settings["k"])
+        k = self.content.settings["k"]
         tops = [set(near.first(k).rows.tolist()) for near in found.values()]
         shared = set.intersection(*tops) if len(tops) > 1 else set()
         sides = [self._side(name, near, k, shared) for name, near in found.items()]
@@ -248,8 +179,8 @@ class Demo:
         )
 
     def _side(self, name: str, near: Nearest, k: int, shared: set[int]) -> Side:
-        hashtags = likely_hashtags(near.first(_AROUND), self._tags, _HASHTAGS)
-        each = nearest_in_each(near, self.content.languages)
+        hashtags = likely_hashtags(near.first(_AROUND), self._tags, MOST_HASHTAGS)
+        each = nearest_in_each(near, self._languages)
         return Side(
             name,
             self._posts(near.first(k), shared),
@@ -294,81 +225,6 @@ class Demo:
         shares = audience_shares(near, self.content.audiences, len(names))
         order = np.argsort(-shares, kind="stable")
         return [(names[place], float(shares[place])) for place in order.tolist() if shares[place]]
-
-
-def open_demo(folder: str | Path) -> Demo:
-    """Reads a folder of `make_demo`, and loads its models.
-
-    Models are loaded by the package's own loader, which runs no code of theirs.
-
-    Args:
-        folder: Of the demo. Models that lie in it go before those of the places that it names.
-
-    Raises:
-        FileNotFoundError: It is no folder of a demo, or a model is not there.
-        InputError: A file in it is damaged, or a model cannot be loaded.
-    """
-    folder = Path(folder)
-    content = read_demo(folder)
-    encoders = {}
-    for name in content.units:
-        told = content.settings["models"][name]
-        encoders[name] = _encoder(_place(folder, told["place"]), told["pooling"])
-    recommender = None
-    if (folder / RECOMMENDER).is_dir():
-        recommender = EngagementModel.from_pretrained(folder / RECOMMENDER)
-    classifier = content.settings.get("hashtag_classifier")
-    return Demo(
-        content,
-        encoders,
-        recommender,
-        load_hashtag_classifier(_place(folder, classifier)) if classifier else None,
-    )
-
-
-def load_hashtag_classifier(name_or_path: str) -> Callable[[str], list[tuple[str, float]]]:
-    """A fine-tuned classifier: of a text its most likely hashtags and their probabilities.
-
-    Args:
-        name_or_path: Folder or repository of a stock classifier of texts.
-
-    Raises:
-        InputError: It cannot be loaded.
-    """
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    tokenizer = load_tokenizer(name_or_path)
-    with reading_model(name_or_path):
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            name_or_path, trust_remote_code=False
-        ).eval()
-    names = [normalize_hashtag(str(model.config.id2label[n])) for n in range(model.num_labels)]
-
-    @torch.inference_mode()
-    def classify(text: str) -> list[tuple[str, float]]:
-        batch = tokenizer(text, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt")
-        chances, places = model(**batch).logits[0].softmax(0).topk(min(_HASHTAGS, len(names)))
-        return [
-            (names[place], chance)
-            for place, chance in zip(places.tolist(), chances.tolist(), strict=True)
-        ]
-
-    return classify
-
-
-def _encoder(name_or_path: str, pooling: str | None) -> Encode:
-    model = load_encoder(name_or_path, None, pick_device(), pooling)
-
-    def encode(text: str) -> np.ndarray:
-        return np.asarray(model.encode([text], pooling=pooling), np.float32)[0]
-
-    return encode
-
-
-def _place(folder: Path, name: str) -> str:
-    """A model inside the folder, or wherever it is."""
-    return str(folder / name) if (folder / name).is_dir() else name
 
 
 def _most_frequent(languages: Sequence[str]) -> list[str]:

@@ -42,7 +42,8 @@ def nearest(query: np.ndarray, units: np.ndarray, excluded: Sequence[int] = ()) 
         ([1, 0], [0.8, 0.6])
     """
     length = np.linalg.norm(query)
-    cosines = units.astype(np.float32) @ (query / length if length else query).astype(np.float32)
+    unit = (query / length if length else query).astype(np.float32)
+    cosines = units.astype(np.float32, copy=False) @ unit
     order = np.argsort(-cosines, kind="stable")
     order = order[~np.isin(order, excluded)]
     # Rounding to half precision may bring a cosine above 1.
@@ -77,7 +78,7 @@ def likely_hashtags(
     return [(tag, round(share / total, 6)) for tag, share in ordered[:most] if share > 0]
 
 
-def nearest_in_each(found: Nearest, groups: Sequence[str]) -> dict[str, Nearest]:
+def nearest_in_each(found: Nearest, groups: Sequence[str] | np.ndarray) -> dict[str, Nearest]:
     """The nearest post of each group, such as a language.
 
     Args:
@@ -89,10 +90,11 @@ def nearest_in_each(found: Nearest, groups: Sequence[str]) -> dict[str, Nearest]
 
     Example:
         >>> near = Nearest(np.array([2, 0, 1]), np.array([0.9, 0.5, 0.1]))
-        >>> {name: one.rows.tolist() for name, one in nearest_in_each(near, "aab").items()}
+        >>> found = nearest_in_each(near, ["a", "a", "b"])
+        >>> {name: one.rows.tolist() for name, one in found.items()}
         {'b': [2], 'a': [0]}
     """
-    names = np.asarray(list(groups))[found.rows]
+    names = np.asarray(groups)[found.rows]
     _, places = np.unique(names, return_index=True)
     places.sort()
     return {

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twhin_hf.demo.answers import Demo, open_demo
+from twhin_hf.demo.answers import Demo
+from twhin_hf.demo.opening import open_demo
 from twhin_hf.demo.showing import answer_html, header_html, map_html, message_html, style
 from twhin_hf.errors import InputError
 
@@ -15,10 +16,8 @@ if TYPE_CHECKING:
 
 TITLE = "What a socially enriched encoder sees"
 _MOST_CHARACTERS = 2000
-_FONTS = {
-    "font": ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"),
-    "font_mono": ("ui-monospace", "Consolas", "monospace"),
-}
+_FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
+_CODE_FONT = ("ui-monospace", "Consolas", "monospace")
 """Those of the reader's system: Gradio's own come from another host."""
 
 
@@ -54,6 +53,7 @@ def demo_page(demo: Demo) -> gradio.Blocks:
             text,
             found,
             answer,
+            cache_examples=False,
             run_on_click=True,
             label="Or click one of these",
         )
@@ -83,7 +83,7 @@ def launch_options() -> dict[str, Any]:
     import gradio as gr
 
     return {
-        "theme": gr.themes.Default(**_FONTS),
+        "theme": gr.themes.Default(primary_hue="blue", font=_FONT, font_mono=_CODE_FONT),
         "css": style(),
         "footer_links": [],
         "share": False,

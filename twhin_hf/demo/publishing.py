@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from twhin_hf.demo.answers import DemoContent, read_demo
+from twhin_hf.demo.content import DemoContent, read_demo
 from twhin_hf.demo.making import MAP, MODEL, POSTS, RECOMMENDER, SETTINGS
 from twhin_hf.demo.page import TITLE
 from twhin_hf.errors import InputError, reading
@@ -106,16 +107,19 @@ def push_space(
         InputError: As `plan_space_push`; no token or one that may not write, a public repository
             where a private one is asked for, or a Hub that does not answer.
     """
-    return publish(
-        lambda name, there: plan_space_push(folder, name, there, metadata),
-        repo_id,
-        card,
-        _is_ours,
-        message,
-        repo_type="space",
-        private=private,
-        token=token,
-    )
+    with warnings.catch_warnings():
+        # Of the Hub's library: what a demo shows is meant to lie beside its app.
+        warnings.filterwarnings("ignore", ".*commit a data file")
+        return publish(
+            lambda name, there: plan_space_push(folder, name, there, metadata),
+            repo_id,
+            card,
+            _is_ours,
+            message,
+            repo_type="space",
+            private=private,
+            token=token,
+        )
 
 
 def requirements() -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import jinja2
 
 from twhin_hf.data.language_codes import language_name
-from twhin_hf.demo.answers import Answer, DemoContent, Side
+from twhin_hf.demo.answers import Answer, Side
+from twhin_hf.demo.content import DemoContent
 
 TITLES = {"stock": "Stock encoder", "model": "Socially enriched encoder"}
 _SANDBOX = "allow-scripts"

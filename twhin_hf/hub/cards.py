@@ -29,6 +29,8 @@ LOSSES_PLOT = "losses.png"
 RESULTS_PLOT = "results.png"
 CONVERSION_NAME = "conversion.json"
 """What `twhin-hf convert` tells of where a model comes from."""
+_NEW_WEIGHTS = "untrained"
+"""The folder of `twhin-hf run` in which an encoder from scratch begins: no model to go back to."""
 
 _LEARNT = {
     "mlm": "masked language modelling",
@@ -52,6 +54,14 @@ _TAGS = {
     "engagement": "engagement",
     "distillation": "network-distillation",
     "tpp": "translation-pairs",
+}
+_QUESTIONS = {
+    "engagement": "Which post, of those that no training has seen, did a person engage with? "
+    "HITS@10 is how often it is among the first 10 of up to 1,000, MRR the mean of 1 / its place. "
+    "Users are vectors of the network, features of posts are frozen.",
+    "recommendation": "Which posts will a person engage with?",
+    "retrieval": "Is the nearest of all texts of the other language the translation?",
+    "hashtag": "Which hashtag did a post have? It is taken out of the text.",
 }
 _CHOICE = re.compile(r"[A-Za-z][\w.+-]{0,39}", re.ASCII)
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
@@ -108,7 +118,13 @@ class CardFacts:
     def base_models(self) -> list[str]:
         """Those that the model goes back to, the nearest first."""
         converted = self.conversion.get("converted_from")
-        return self.record.get("base_model", []) or ([converted] if converted else [])
+        named = self.record.get("base_model", []) or ([converted] if converted else [])
+        return [name for name in named if name != _NEW_WEIGHTS]
+
+    @property
+    def is_from_scratch(self) -> bool:
+        """Whether the training records say that it began with new weights."""
+        return self.record.get("base_model", [])[-1:] == [_NEW_WEIGHTS]
 
     @property
     def objectives(self) -> list[str]:
@@ -223,6 +239,9 @@ def _text(facts: CardFacts, repo_id: str, given: CardMetadata) -> str:
         # Of any other head it is not known that it was ever trained.
         predicts_masked="mlm" in facts.all_objectives,
         width=f"{width:,}",
+        pooling=pooling,
+        head="" if head == POOLED else head,
+        head_width=f"{_head_width(settings, head):,}",
         # A head's output is made of stock modules.
         needs_trust=pooling == "combined" and head == POOLED,
         architecture=architecture(settings, facts.objectives) | adaptation(facts.adapter),
@@ -263,7 +282,8 @@ def summary(facts: CardFacts) -> str:
     known = [[_LEARNT[name] for name in stage if name in _LEARNT] for stage in stages]
     told = [_listed(stage) for stage in known if stage]
     after = f", after {', after '.join(told[1:])}" if len(told) > 1 else ""
-    return f"{encoder}, trained with {told[0]}{after}." if told else f"{encoder}."
+    trained = "trained from scratch" if facts.is_from_scratch else "trained"
+    return f"{encoder}, {trained} with {told[0]}{after}." if told else f"{encoder}."
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -289,9 +309,12 @@ def model_class(settings: Mapping[str, Any]) -> str:
 
 def architecture(settings: Mapping[str, Any], objectives: Collection[str]) -> dict[str, str]:
     """What the model is: its sizes, pooling, and the heads and losses that it was trained with."""
+    layers = f"{as_text(settings['num_hidden_layers'])} layers × {as_text(settings['hidden_size'])}"
+    if settings["num_hidden_layers"] == 0:
+        layers = f"token embeddings × {as_text(settings['hidden_size'])}, no layers"
     heads = {
-        "Encoder": f"{as_text(settings['model_type'])}, {as_text(settings['num_hidden_layers'])} "
-        f"layers × {as_text(settings['hidden_size'])}, {settings['vocab_size']:,} tokens",
+        "Encoder": f"{as_text(settings['model_type'])}, {layers}, "
+        f"{settings['vocab_size']:,} tokens",
         "Embedding of a post": f"{as_code(settings['pooling'])} pooling"
         + (", of length 1" if settings.get("normalize_embeddings") else ""),
     }
@@ -326,6 +349,15 @@ def architecture(settings: Mapping[str, Any], objectives: Collection[str]) -> di
             f"{as_text(settings['tpp_projection_size'])} on {as_code(settings['tpp_pooling'])}"
         )
     return heads
+
+
+def _head_width(settings: Mapping[str, Any], head: str) -> int:
+    """Width of what a head gives; 0 of the pooled vectors, which are none."""
+    if head == "distillation":
+        return int(settings["network_dimension"])
+    if head == "tpp":
+        return int(settings["tpp_projection_size"])
+    return 0 if head == POOLED else int(settings[f"{head}_projection_sizes"][-1])
 
 
 def adaptation(adapter: Mapping[str, Any]) -> dict[str, str]:
@@ -414,6 +446,7 @@ def _table(results: Results) -> dict[str, Any]:
     notes += ["95 % interval over users"] if any(row.interval for row in every) else []
     return {
         "task": as_text(results.task),
+        "question": as_text(_QUESTIONS.get(results.task, "")),
         "note": ", ".join(notes),
         "names": ["encoder", "language"] if results.baselines else ["language"],
         "metrics": [as_text(name) for name in shown],

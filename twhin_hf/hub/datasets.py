@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from huggingface_hub import CardData
+
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_text
+from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.cards import check_card
 from twhin_hf.hub.client import CARD, Push, publish
 from twhin_hf.hub.guard import check_files
-from twhin_hf.hub.sections import merge_cards
+from twhin_hf.hub.sections import merge_cards, read_card
 from twhin_hf.privacy.keys import HASH_PATTERN
 from twhin_hf.privacy.people import names_people
 
@@ -36,6 +39,7 @@ def plan_dataset_push(
     repo_id: str,
     card: str | None = None,
     allow_columns: Sequence[str] = (),
+    metadata: CardMetadata | None = None,
 ) -> Push:
     """What a push would publish; asks no network.
 
@@ -45,11 +49,13 @@ def plan_dataset_push(
         card: That is there already; by default the folder's own is all of it.
         allow_columns: Columns that go out though no benchmark of ours has them; `id` for ids of
             posts that are neither keyed hashes nor numbers.
+        metadata: For the card: what no folder tells, as the licence.
 
     Raises:
         FileNotFoundError: No such folder, or no card in it.
         InputError: No Parquet file, a file that is none, a column that is unknown or holds names or
-            ids of people, a path of this machine, or a card that does not read back.
+            ids of people, a path of this machine, a card that does not read back, or data sets that
+            the data are made of, which no card of data names.
     """
     folder = Path(folder)
     if not (folder / CARD).is_file():
@@ -67,7 +73,7 @@ def plan_dataset_push(
         raise InputError(f"{folder} holds no Parquet file; needed is one a split")
     for name in files:
         check_table(name, names[name], allow_columns)
-    own = read_text(folder / CARD).replace(_PLACEHOLDER, repo_id)
+    own = _told(read_text(folder / CARD).replace(_PLACEHOLDER, repo_id), metadata)
     text = merge_cards(card, own) if card else own
     check_card(text)
     files[CARD] = text.encode()
@@ -84,6 +90,7 @@ def push_dataset(
     token: str | None = None,
     message: str = "Upload the benchmark",
     allow_columns: Sequence[str] = (),
+    metadata: CardMetadata | None = None,
 ) -> Push:
     """Publishes a benchmark in one commit; what a person has written into its card stays.
 
@@ -95,6 +102,7 @@ def push_dataset(
         token: Token with the right to write; by default the one that `hf auth login` has kept.
         message: Commit message.
         allow_columns: As `plan_dataset_push` takes.
+        metadata: As `plan_dataset_push` takes.
 
     Raises:
         FileNotFoundError: No such folder, or no card in it.
@@ -102,7 +110,7 @@ def push_dataset(
             repository where a private one is asked for, or a Hub that does not answer.
     """
     return publish(
-        lambda name, there: plan_dataset_push(folder, name, there, allow_columns),
+        lambda name, there: plan_dataset_push(folder, name, there, allow_columns, metadata),
         repo_id,
         card,
         lambda path: path.endswith(".parquet"),
@@ -111,6 +119,18 @@ def push_dataset(
         private=private,
         token=token,
     )
+
+
+def _told(text: str, metadata: CardMetadata | None) -> str:
+    """The card with the licence and languages that were given."""
+    if metadata is None:
+        return text
+    if metadata.datasets:
+        raise InputError("--datasets goes with --model: it names what a model was trained on")
+    given = {"license": metadata.license, "language": metadata.languages}
+    card = read_card(text)
+    card.data = CardData(**card.data.to_dict() | {k: value for k, value in given.items() if value})
+    return str(card)
 
 
 def check_table(name: str, path: Path, allowed: Sequence[str] = ()) -> None:

@@ -118,6 +118,11 @@ class JoinedEncoder:
         )
 
 
+def has_head(pooling: str) -> bool:
+    """Whether a part of a pooling is the output of a head, which an untrained encoder lacks."""
+    return any(part in HEAD_NAMES for part in pooling_parts(pooling))
+
+
 def load_joined_encoder(
     name_or_path: str, pooling: str, revision: str | None = None, device: str = "cpu"
 ) -> JoinedEncoder:
@@ -132,6 +137,5 @@ def load_joined_encoder(
     Raises:
         InputError: As `JoinedEncoder`, `load_with_heads` and `load_post_encoder`.
     """
-    has_head = any(part in HEAD_NAMES for part in pooling_parts(pooling))
-    load = load_with_heads if has_head else load_post_encoder
+    load = load_with_heads if has_head(pooling) else load_post_encoder
     return JoinedEncoder(load(name_or_path, revision).to(device), pooling)

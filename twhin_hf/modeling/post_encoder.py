@@ -251,7 +251,10 @@ class PostEncoderMixin(SavingMixin):
         """
         pooling = pooling or self.config.pooling
         if pooling not in POOLINGS:
-            raise ValueError(f"pooling is {pooling!r}; choose one of {POOLINGS}")
+            raise ValueError(
+                f"pooling is {pooling!r}; choose one of {POOLINGS} (`twhin-hf embed "
+                "--pooling` also gives the outputs of heads)"
+            )
         check_not_prompted(self)
         posts = list_of_texts(texts)
         tokenizer = tokenizer or self._own_tokenizer()

@@ -22,6 +22,7 @@ from twhin_hf.engines import (
     engine_of,
     open_engine,
     read_rows,
+    scan_parquet,
     take_in,
     to_memory,
     write_rows,
@@ -219,6 +220,10 @@ def read_log(
             if has_end:
                 timed = with_time(log, f"The engagement log ({describe(engagements)})")
                 log = _before(timed, end, post_ends, connection)
+                if connection is opened:
+                    # What follows passes over the log several times, and times are dear to read.
+                    early = write_rows(log, scratch / "early.parquet", connection)
+                    log = scan_parquet(early, connection)
                 late_rows = _count(timed, connection) - _count(log, connection)
             known = (
                 None

@@ -115,6 +115,11 @@ def fit_parameters(given: Observed, config: RecommendationConfig) -> Fitted:
             faq="unseen-engagements",
         )
     train = _at_most(train, config.max_records, rng)
+    logger.info(
+        "Learning from %s engagements, choosing by %s that the network has not seen",
+        f"{len(train):,}",
+        f"{len(unseen):,}",
+    )
     maps, normalize, figures = _projections(given, train, config)
     read = length_normalized(given.features) if normalize else given.features
     known = given.in_network & given.has_text

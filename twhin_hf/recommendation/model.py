@@ -144,7 +144,11 @@ class EngagementModel:
                 "the network again",
                 faq="old-network",
             )
-        loaded = encoder if isinstance(encoder, TextEncoder) else load_text_encoder(str(encoder))
+        loaded = (
+            encoder
+            if isinstance(encoder, TextEncoder)
+            else load_text_encoder(str(encoder), pooling=config.pooling)
+        )
         ids, texts = catalogue(posts, network)
         row_in_network = rows_in(pa.array(ids, pa.string()), network.post_ids)
         in_network, has_text = row_in_network >= 0, np.arange(len(ids)) < len(texts)
@@ -194,6 +198,7 @@ class EngagementModel:
         settings = {
             "encoder": None if isinstance(encoder, TextEncoder) else str(encoder),
             "pooling": loaded.pooling,
+            "asked_pooling": config.pooling,
             "network": _stamp(network),
             "normalize": fitted.normalize,
             "figures": fitted.figures,
@@ -242,7 +247,8 @@ class EngagementModel:
                     f"{name_or_path} was saved without its encoder; give encoder= (in commands "
                     "--encoder) the one that it was fitted with"
                 )
-            encoder = load_text_encoder(saved.encoder)
+            pooling = saved.settings.get("asked_pooling")
+            encoder = load_text_encoder(saved.encoder, pooling=pooling)
         return cls(
             saved.parameters,
             saved.settings,

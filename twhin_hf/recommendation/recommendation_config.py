@@ -13,6 +13,9 @@ class RecommendationConfig:
     """Recommender.
 
     Args:
+        pooling: Pooling of the encoder's token vectors: cls, mean, mean_all or combined; or parts
+            joined by plus, heads among them, as engagement+distillation (default: the model's
+            own).
         words: Number of TF-IDF + SVD features beside the encoder's vectors; 0 for none.
         max_records: Engagements that the projections are learnt from, at most; a random choice
             where there are more.
@@ -25,6 +28,7 @@ class RecommendationConfig:
         InputError: A number below what can work.
     """
 
+    pooling: str | None = None
     words: int = 256
     max_records: int = 2_000_000
     max_held_out: int = 20_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -104,6 +104,7 @@ class PostMap:
         description: What a reader who does not see it is told.
         spec: Vega-Lite, whose data the page's script makes of `content`.
         content: Of `map_rows`.
+        colours: Of each group.
         table: How many posts each group has, and some of them.
         note: A sentence below it.
     """
@@ -113,6 +114,7 @@ class PostMap:
     description: str
     spec: dict[str, Any]
     content: dict[str, Any]
+    colours: Mapping[str, str]
     table: Table
     note: str = ""
 

@@ -86,19 +86,26 @@ def bars_chart(counts: Mapping[str, int], x_title: str, y_title: str) -> alt.Cha
     )
 
 
-def map_chart(names: Sequence[str], layouts: Sequence[str], has_rest: bool) -> Layers:
+def map_colours(names: Sequence[str], has_rest: bool) -> dict[str, str]:
+    """The colour of each class, the rest being grey.
+
+    Example:
+        >>> map_colours(["en", "other"], True)
+        {'en': '#3b7dd8', 'other': '#7d8794'}
+    """
+    found = {name: COLOURS[place % _MOST_CLASSES] for place, name in enumerate(names)}
+    return found | ({names[-1]: GREY} if has_rest else {})
+
+
+def map_chart(colours: Mapping[str, str], layouts: Sequence[str]) -> Layers:
     """Posts as points, to be zoomed and moved; `chosen` is the post that has a ring.
 
     Args:
-        names: Classes that have a colour, the grey rest last where there is one.
+        colours: Of each class.
         layouts: Encoders to choose from; the last is shown first.
-        has_rest: Whether the last name is the rest.
     """
     import altair as alt
 
-    colours = [COLOURS[place % _MOST_CLASSES] for place in range(len(names))]
-    if has_rest:
-        colours[-1] = GREY
     encoder = alt.param(
         name="encoder",
         value=len(layouts) - 1,
@@ -120,7 +127,11 @@ def map_chart(names: Sequence[str], layouts: Sequence[str], has_rest: bool) -> L
         )
     )
     points = base.mark_point(filled=True, size=26, opacity=0.75).encode(
-        color=alt.Color("group:N", scale=alt.Scale(domain=list(names), range=colours)),
+        color=alt.Color(
+            "group:N",
+            scale=alt.Scale(domain=list(colours), range=list(colours.values())),
+            legend=None,  # it stands in the page: a canvas does not follow its colours
+        ),
         tooltip=[alt.Tooltip("text:N", title="post"), alt.Tooltip("language:N", title="language")],
     )
     ring = (
@@ -142,8 +153,8 @@ def map_rows(content: Mapping[str, Any], most: int, seed: int) -> dict[str, Any]
         seed: Of the draw.
 
     Returns:
-        `layouts` and `groups` (names), `x` and `y` (by layout), and for each post `group`,
-        `language` and `text` (None without texts); `hasRest` of the groups.
+        `coloring`, `layouts` and `groups` (names), `x` and `y` (by layout), and for each post
+        `group`, `language` and `text` (None without texts); `hasRest` of the groups.
     """
     number = len(content["language"])
     rows = np.arange(number)
@@ -151,21 +162,28 @@ def map_rows(content: Mapping[str, Any], most: int, seed: int) -> dict[str, Any]
         rows = np.sort(np.random.default_rng(seed).choice(number, most, replace=False))
     colourings = content["colorings"]
     colouring = next((found for found in colourings if found["name"] == "language"), colourings[0])
-    groups = np.asarray(colouring["of"])[rows]
-    names, has_rest = list(colouring["classes"]), bool(colouring["hasRest"])
+    groups = np.asarray(colouring["of"], int)[rows]
+    names, has_rest = list(map(str, colouring["classes"])), bool(colouring["hasRest"])
+    if number and not 0 <= min(colouring["of"]) <= max(colouring["of"]) < len(names):
+        raise ValueError("a post is of no class")
     if len(names) > _MOST_CLASSES + has_rest:
         groups = np.minimum(groups, _MOST_CLASSES)
         names, has_rest = [*names[:_MOST_CLASSES], _REST], True
-    languages = np.asarray(content["languages"])[np.asarray(content["language"])[rows]]
+    languages = np.asarray(content["languages"], str)[np.asarray(content["language"], int)[rows]]
     texts = content["texts"]
+    layouts = content["layouts"]
     return {
-        "coloring": colouring["name"],
-        "layouts": [layout["name"] for layout in content["layouts"]],
+        "coloring": str(colouring["name"]),
+        "layouts": [str(layout["name"]) for layout in layouts],
         "groups": names,
         "hasRest": has_rest,
-        "x": [np.asarray(layout["x"])[rows].tolist() for layout in content["layouts"]],
-        "y": [np.asarray(layout["y"])[rows].tolist() for layout in content["layouts"]],
+        "x": [_places(layout["x"])[rows].tolist() for layout in layouts],
+        "y": [_places(layout["y"])[rows].tolist() for layout in layouts],
         "group": groups.tolist(),
         "language": languages.tolist(),
-        "text": None if texts is None else [texts[row] for row in rows.tolist()],
+        "text": None if texts is None else [str(texts[row]) for row in rows.tolist()],
     }
+
+
+def _places(values: Sequence[float]) -> np.ndarray:
+    return np.rint(np.clip(np.asarray(values, float), 0, SIDE)).astype(int)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from twhin_hf.evaluation.recommendation.results import EVERY
 from twhin_hf.evaluation.suite.published import AVERAGE
@@ -66,8 +65,11 @@ def finding_of(name: str, results: Results) -> Finding | None:
         )
         if told := _difference_in_words(judged, best, baselines[best]):
             sentences.append(told)
-    if results.options.get("compared_with_baselines") == judged:
-        sentences.append("It was chosen on validation, before the test posts were looked at.")
+    own = [other for other in rows if other not in results.baselines]
+    if len(own) > 1 and results.options.get("compared_with_baselines") == judged:
+        sentences.append(
+            f"Of {len(own)} encoders it is the best on validation posts: the test had no say."
+        )
     if len(row.values) > 1:
         sentences.append(
             f"It was run with {len(row.values)} seeds: from {min(row.values):.3f} to "
@@ -93,8 +95,9 @@ def results_blocks(name: str, results: Results, source: str) -> Iterator[Block]:
             for row in results.results
             if row.metric in _DISTANCES
         }
-        before = [name for name in rows if name.endswith("before")]
-        yield _chart(f"{name}: mean cosine distance", rows, before, source, has_lifts=False)
+        before = [label for label in rows if label.endswith("before")]
+        if rows:
+            yield _chart(f"{name}: mean cosine distance", rows, before, source, has_lifts=False)
         yield from _tables(name, results, source)
         return
     for metric in _main_metrics(results):
@@ -167,12 +170,14 @@ def headline(results: Results, metric: str) -> dict[str, Result]:
     return found
 
 
-def _alignment_finding(name: str, results: Results) -> Finding:
-    """The mean change of the distance between translations."""
+def _alignment_finding(name: str, results: Results) -> Finding | None:
+    """The mean change of the distance between translations; None where it is not there."""
     means = {
         metric: [row.value for row in results.results if row.metric == metric]
         for metric in _DISTANCES
     }
+    if not all(means.values()):
+        return None
     before, after = (sum(values) / len(values) for values in means.values())
     said = f"Translations lay {before:.3f} apart before training and {after:.3f} after it"
     return Finding(
@@ -225,7 +230,7 @@ def _chart(
     note = " ".join(
         [
             *(["Lines are 95 % intervals."] if has_intervals else []),
-            *([f"Small rings are the {seeds} seeds."] if seeds > 1 else []),
+            *(["Small rings are the seeds."] if seeds > 1 else []),
             *([f"Grey: {'what is to be beaten' if has_lifts else 'before'}."] if baselines else []),
         ]
     )
@@ -346,13 +351,18 @@ def _papers(sources: Sequence[str]) -> list[str]:
 
 
 def _difference_in_words(judged: str, best: str, row: Result) -> str:
-    found: dict[str, Any] | None = row.details.get("difference")
-    if not found or not found.get("interval"):
+    found = row.details.get("difference")
+    if not isinstance(found, dict):
         return ""
-    low, high = found["interval"]
-    p = found.get("p")
-    told = f"{judged} less {best}: {found['value']:+.3f} (95 % interval {low:+.3f} to {high:+.3f}"
-    told = told.replace("-0.", "−0.") + (f"; p = {p:.3f})" if p is not None else ")")
+    interval = found.get("interval")
+    if not isinstance(interval, list) or len(interval) != 2:
+        return ""
+    numbers = [found.get("value"), *interval, found.get("p", 1.0)]
+    if not all(isinstance(one, (int, float)) for one in numbers):
+        return ""
+    value, low, high, p = numbers
+    told = f"{judged} less {best}: {value:+.3f} (95 % interval {low:+.3f} to {high:+.3f}"
+    told = f"{told}; p = {p:.3f})".replace("-0.", "−0.")
     if low > 0:
         return f"{told}: better than it, beyond what another draw of the people would change."
     if high < 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from twhin_hf.files import parse_json, read_json_object, read_text, read_yaml
 from twhin_hf.network.folder import METADATA_FILE
 from twhin_hf.network.pairs import PAIR_SCHEMA
 from twhin_hf.recommendation.folder import CONFIG, is_recommender
+from twhin_hf.report.charts import map_rows
 from twhin_hf.report.posts import PostsSource
 from twhin_hf.results import Results, results_of
 from twhin_hf.run_file import RUN_KEY
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 TRAINER_STATE = "trainer_state.json"
 _MAP_DATA = '<script type="application/json" id="data">'
+_LARGEST = 1e300
+_BINS = ("predicted", "observed")
 _ADVICE = "Make it anew, or leave its folder out."
 
 
@@ -78,7 +81,7 @@ class Found:
         posts: Where the texts of each file of pairs, or run, are, as far as that is known.
         curves: Few-shot curves by model and language.
         points: Translations in two dimensions.
-        recommenders: Settings of engagement models.
+        recommenders: Reliability of engagement models: `predicted`, `observed` and `error`.
         maps: What pages of `twhin-hf map` hold.
     """
 
@@ -174,7 +177,9 @@ def _read_file(file: Path, name: str, found: Found) -> None:
     elif file.name == METADATA_FILE:
         metadata = read_json_object(file)
         if "num_edges" in metadata:
-            found.networks[name] = folder, metadata
+            metrics = metadata.get("metrics")
+            metrics = _figures(metrics) if isinstance(metrics, dict) else {}
+            found.networks[name] = folder, metadata | {"metrics": metrics}
     elif file.name == "pipeline.yaml":
         posts = _posts_of(file)
         if posts is not None:
@@ -184,7 +189,7 @@ def _read_file(file: Path, name: str, found: Found) -> None:
     elif file.name == POINTS_FILE:
         found.points[name] = read_points(file)
     elif file.name == CONFIG and is_recommender(folder):
-        found.recommenders[name] = read_json_object(file)
+        found.recommenders[name] = _reliability(file)
     elif file.suffix == ".html":
         content = _map_of(file)
         if content is not None:
@@ -211,18 +216,48 @@ def _read_results(file: Path, name: str, found: Found) -> None:
 def _training(file: Path, name: str) -> Training:
     folder = file.parent
     with reading(file, _ADVICE):
-        log = [
-            {key: float(value) for key, value in entry.items() if isinstance(value, (int, float))}
-            for entry in read_json_object(file)["log_history"]
-            if "step" in entry
-        ]
+        entries = (_figures(entry) for entry in read_json_object(file)["log_history"])
+        log = [entry for entry in entries if "step" in entry]
     record = folder / "training_record.json"
     options = folder / "training_args.json"
     exponent = None
     if options.is_file():
-        given = read_json_object(options).get("language_exponent")
-        exponent = float(given) if isinstance(given, (int, float)) else None
-    return Training(name, log, read_json_object(record) if record.is_file() else {}, exponent)
+        exponent = _figures(read_json_object(options)).get("language_exponent")
+    return Training(name, log, _record(record) if record.is_file() else {}, exponent)
+
+
+def _figures(entry: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among values; what has diverged to NaN or infinity is none."""
+    return {
+        key: float(value)
+        for key, value in entry.items()
+        if isinstance(value, (int, float)) and abs(value) < _LARGEST
+    }
+
+
+def _record(file: Path) -> dict[str, Any]:
+    """What a record tells of a training, as far as it is of the kind that it should be."""
+    record = read_json_object(file)
+    figures = _figures(record)
+    told: dict[str, Any] = {key: figures[key] for key in ("tokens", "seconds") if key in figures}
+    for key in ("languages", "data"):
+        if isinstance(record.get(key), dict):
+            told[key] = _figures(record[key])
+    if isinstance(record.get("objectives"), list):
+        told["objectives"] = list(map(str, record["objectives"]))
+    return told | {"hardware": str(record.get("hardware") or "")}
+
+
+def _reliability(file: Path) -> dict[str, Any]:
+    """The bins of an engagement model's probabilities, and its calibration error."""
+    config = read_json_object(file)
+    with reading(file, _ADVICE):
+        bins = {key: list(map(float, config["reliability"][key])) for key in _BINS}
+        if len(set(map(len, bins.values()))) != 1:
+            raise ValueError("it has not one share for each prediction")
+        if not all(0 <= value <= 1 for values in bins.values() for value in values):
+            raise ValueError("a probability is not between 0 and 1")
+        return bins | {"error": _figures(config["figures"]).get("calibration_error")}
 
 
 def _posts_of(file: Path) -> PostsSource | None:
@@ -246,8 +281,10 @@ def _map_of(file: Path) -> dict[str, Any] | None:
         return None
     with reading(file, _ADVICE):
         content = parse_json(rest.partition("</script>")[0])
-        is_map = isinstance(content, dict) and {"layouts", "colorings"} <= content.keys()
-    return content if is_map else None
+        if not isinstance(content, dict) or not {"layouts", "colorings"} <= content.keys():
+            return None
+        map_rows(content, len(content["language"]), 0)  # all of it can be shown
+    return content
 
 
 def _read_parquet(file: Path, name: str, found: Found) -> None:

@@ -22,7 +22,14 @@ from twhin_hf.report.blocks import (
     Section,
     Table,
 )
-from twhin_hf.report.charts import bars_chart, languages_chart, map_chart, map_rows, page_spec
+from twhin_hf.report.charts import (
+    bars_chart,
+    languages_chart,
+    map_chart,
+    map_colours,
+    map_rows,
+    page_spec,
+)
 from twhin_hf.report.figures import finding_of, results_blocks, suite_blocks
 from twhin_hf.report.posts import (
     PairSample,
@@ -46,9 +53,6 @@ _MOST_POSTS = 100
 """Of the map in its table."""
 _CURVES = {
     **PANELS,
-    "tpp_loss": "TPP loss",
-    "tpp_accuracy": "Translations told from other pairs",
-    "distillation_accuracy": "Network vectors found in the batch",
     "eval_loss": "Held out: total loss",
     "eval_mlm_loss": "Held out: MLM loss",
     "eval_social_loss": "Held out: social loss",
@@ -86,7 +90,7 @@ def summary(found: Found, counts: Mapping[str, PostCounts]) -> Section:
             f"There are {number(one.num_posts)} posts in {len(one.languages)} "
             f"language{'s' if len(one.languages) != 1 else ''}."
         )
-    if any((run["options"].get("synthetic") or {}) for run in found.runs.values()):
+    if any(run["options"].get("synthetic") for run in found.runs.values()):
         intro.append(
             "The data are generated: the figures show that the way works, and tell nothing of "
             "people."
@@ -299,12 +303,10 @@ def alignment(found: Found) -> Section:
 def calibration(found: Found) -> Section:
     """How far the probabilities of engagement models hold."""
     blocks: list[Block] = []
-    for name, settings in found.recommenders.items():
-        bins = settings.get("reliability") or {}
-        predicted, observed = bins.get("predicted", []), bins.get("observed", [])
-        if not predicted or len(predicted) != len(observed):
+    for name, bins in found.recommenders.items():
+        predicted, observed, error = bins["predicted"], bins["observed"], bins["error"]
+        if not predicted:
             continue
-        error = (settings.get("figures") or {}).get("calibration_error")
         blocks.append(
             Chart(
                 f"{name}: reliability",
@@ -342,7 +344,8 @@ def post_map(found: Found, config: ReportConfig) -> Section:
         shown = len(content["group"])
         if not shown:
             continue
-        spec = page_spec(map_chart(content["groups"], content["layouts"], content["hasRest"]))
+        colours = map_colours(content["groups"], content["hasRest"])
+        spec = page_spec(map_chart(colours, content["layouts"]))
         texts = content["text"] or [""] * shown
         rows = [
             [text, language, content["groups"][group]]
@@ -357,6 +360,7 @@ def post_map(found: Found, config: ReportConfig) -> Section:
                 f"{content['coloring']}",
                 spec,
                 content,
+                colours,
                 Table("", ["post", "language", content["coloring"]], rows, 3),
                 f"{shown:,} of {len(page['language']):,} posts; the first {len(rows)} are in the "
                 "table. Made by twhin-hf map.",
@@ -373,8 +377,8 @@ def provenance(found: Found) -> Section:
         if "finished" in run:
             facts.append(("finished", number(bool(run["finished"]))))
         facts += [(f"{key}, fingerprint", str(value)) for key, value in run["data"].items()]
-        versions = run.get("versions") or {}
-        if versions:
+        versions = run.get("versions")
+        if isinstance(versions, dict):
             facts.append(("versions", ", ".join(f"{k} {v}" for k, v in versions.items())))
         options = {key: value for key, value in run["options"].items() if key != "user_id"}
         blocks.append(
@@ -476,13 +480,13 @@ def _logged(trainings: Sequence[Training]) -> dict[str, str]:
 
 def _curve(one: Training, metric: str, has_tokens: bool) -> list[tuple[float, float]]:
     """Points of a figure over the steps, or the tokens up to them."""
-    points, tokens = [], 0.0
+    points: list[tuple[float, float]] = []
+    tokens = 0.0
     for entry in one.log:
         if "eval_loss" not in entry:
             tokens += entry.get("tokens", 0)
-        value = entry.get(metric)
-        if isinstance(value, (int, float)):
-            points.append((int(tokens) if has_tokens else entry["step"], float(value)))
+        if metric in entry:
+            points.append((int(tokens if has_tokens else entry["step"]), entry[metric]))
     return points
 
 

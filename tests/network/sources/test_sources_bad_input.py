@@ -150,6 +150,8 @@ def test_arguments(tmp_path):
         ("myspace", {}, "no source 'myspace'; known are bluesky, mastodon, x, table"),
         ("x", {"columns": {"user_id": "u"}}, "go with the source table only"),
         ("bluesky", {"user_id": "u"}, "of mastodon or x only"),
+        ("table", {"user_id": "u"}, "of mastodon or x only"),
+        ("x", {"content_warnings": True}, "are of mastodon only"),
         ("x", {"max_bad_lines": 2}, "must be between 0 and 1"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -101,12 +101,16 @@ def judge_split(
 ) -> dict[str, list[Result]]:
     """`evaluate_recommendation` of a split that is there already."""
     if network is None:
+        edges = len(split.training_log.lhs)
+        logger.info("1 of 5: embedding a network of %s engagements to learn from", f"{edges:,}")
         options = NetworkEmbeddingConfig(dimension=config.dimension, seed=config.seed)
         network = embed_network(split.training_log, options, progress=False)
     else:
         check_network(network, split)
     texts = split.posts["text"].to_pylist()
+    logger.info("2 of 5: encoding %s posts", f"{len(texts):,}")
     encoder = _encoded_once(encoder, texts)
+    logger.info("3 of 5: fitting the model")
     model = EngagementModel.fit(
         split.known_log,
         split.known_posts,
@@ -115,9 +119,12 @@ def judge_split(
         fitting or RecommendationConfig(seed=config.seed),
     )
     model.add_posts(split.posts)
+    logger.info("4 of 5: fitting what it is judged beside")
     stock = {name: _encoded_once(one, texts) for name, one in (stock or {}).items()}
     judged = baseline_scorers(split, {ENCODER: encoder, **stock}, times, config)
     judged |= model_scorers(model, split)
+    tasks = ", ".join(task.name for task in split.tasks)
+    logger.info("5 of 5: judging %s models: %s", len(judged), tasks)
     found = {
         task.name: judge(
             judged,

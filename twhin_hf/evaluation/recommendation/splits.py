@@ -125,7 +125,8 @@ def split_recommendation(
     if not training_log.num_edges:
         raise InputError(
             "no engagement of a known user with a training post is left to learn from; give a "
-            "longer log, or smaller shares."
+            "longer log, smaller shares or, in a split by time, a later `--validation_from`: the "
+            "posts' times decide where it begins, and the log may begin after that."
         )
 
     def records(chosen: np.ndarray) -> Records:

@@ -151,6 +151,7 @@ def _engaged(name: str, actor: Any, post: Any, source: Mapping[str, Any]) -> dic
 FORMAT = LogFormat(
     name="bluesky",
     title="Bluesky: Jetstream, a decoded firehose, JSON of its servers and AppView, or CAR exports",
+    texts_from="Bluesky's getPosts, or the CAR exports of their authors",
     structure=_STRUCTURE,
     is_event=f"commit.collection IS NOT NULL OR ops IS NOT NULL OR {_STATE} IS NOT NULL",
     take=take,

@@ -164,7 +164,8 @@ def import_log(
             engaged, with_text, without_text, opened, scratch
         )
         write_json(written, asdict(report))
-    for line in warnings(report, folder):
+    texts_from = FORMATS[source].texts_from if source in FORMATS else ""
+    for line in warnings(report, folder, texts_from):
         logger.warning("%s", line)
     logger.debug("Import: %s", asdict(report))
     return report
@@ -277,10 +278,13 @@ def _check_arguments(
         raise InputError(
             "separator, quoting, header and encoding go with the source table only; leave them out."
         )
-    if user_id is not None and source not in ("mastodon", "x"):
-        raise InputError("user_id (`--user_id`) says whose archive is read: of mastodon or x only.")
-    if content_warnings and source != "mastodon":
-        raise InputError("content_warnings (`--content_warnings`) are of mastodon only.")
+    log = FORMATS.get(source)
+    if user_id is not None and not (log and log.has_owner):
+        owned = " or ".join(name for name, log in FORMATS.items() if log.has_owner)
+        raise InputError(f"user_id (`--user_id`) says whose archive is read: of {owned} only.")
+    if content_warnings and not (log and log.has_content_warnings):
+        warned = " or ".join(name for name, log in FORMATS.items() if log.has_content_warnings)
+        raise InputError(f"content_warnings (`--content_warnings`) are of {warned} only.")
     if engine.engine != "duckdb" and source != "table":
         raise InputError(
             f"The engine {engine.engine} (`--engine`) reads the source table only; leave it out."

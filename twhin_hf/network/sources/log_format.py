@@ -69,6 +69,10 @@ class LogFormat:
         reads_file: False for the name of a file that a folder may hold but that brings nothing.
         owner_file: The file of an archive that says whose it is.
         explain: A sentence about a JSON object that brings nothing, or an empty one.
+        texts_from: Where the texts of posts are to be had that the log only names.
+        has_owner: Whether `user_id` may say whose log it is: of an archive, or of the account that
+            asked.
+        has_content_warnings: Whether posts have such warnings.
         has_html: Whether texts are HTML.
         has_entities: Whether texts hold entities such as `&amp;`.
     """
@@ -97,6 +101,9 @@ class LogFormat:
     reads_file: Callable[[str], bool] = lambda name: True
     owner_file: str | None = None
     explain: Callable[[Mapping[str, Any], Path], str] = lambda item, path: ""
+    texts_from: str = ""
+    has_owner: bool = False
+    has_content_warnings: bool = False
     has_html: bool = False
     has_entities: bool = False
 

@@ -7,11 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 WITHOUT_TEXT = "posts_without_text.txt"
-_FETCH = {
-    "bluesky": "Bluesky's getPosts, or the CAR exports of their authors",
-    "mastodon": "each status by its address, from its server",
-    "x": "X's lookup of posts by id",
-}
 
 
 @dataclass
@@ -82,12 +77,13 @@ class ImportReport:
     unknown_languages: int = 0
 
 
-def warnings(report: ImportReport, folder: Path) -> Iterator[str]:
+def warnings(report: ImportReport, folder: Path, texts_from: str = "") -> Iterator[str]:
     """What a person should know of an import, a sentence each.
 
     Args:
         report: The import.
         folder: Where it was written.
+        texts_from: Where the texts of its network's posts are to be had.
     """
     if not (report.num_engagements or report.num_posts):
         told = ", ".join(f"{count:,} {kind}" for kind, count in report.removals.items())
@@ -109,7 +105,7 @@ def warnings(report: ImportReport, folder: Path) -> Iterator[str]:
             f"{start}{report.engagements_without_text:,} of {report.num_engagements:,} engagements "
             f"({share:.0%}) are with {report.posts_without_text:,} posts whose text is not in the "
             f"log; training drops them. Their ids are in {folder / WITHOUT_TEXT}: "
-            f"{_advice(report.source)}"
+            f"{_advice(texts_from)}"
         )
     if report.passed_over:
         more = len(report.passed_over) - 10
@@ -120,10 +116,10 @@ def warnings(report: ImportReport, folder: Path) -> Iterator[str]:
         )
 
 
-def _advice(source: str) -> str:
-    if source in _FETCH:
+def _advice(texts_from: str) -> str:
+    if texts_from:
         return (
-            f"get their texts ({_FETCH[source]}), put the answers beside the log, and import "
+            f"get their texts ({texts_from}), put the answers beside the log, and import "
             "that folder again."
         )
     return (

@@ -469,5 +469,7 @@ FORMAT = LogFormat(
         _SCRIPTS.match(name) is not None if name.lower().endswith(".js") else not is_media(name)
     ),
     owner_file="account.js",
+    texts_from="X's lookup of posts by id",
+    has_owner=True,
     has_entities=True,
 )

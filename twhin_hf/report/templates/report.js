@@ -36,11 +36,13 @@ function step(found, place, by) {
   found.view.signal("chosen", found.chosen).run();
 }
 
+// Vega zooms at the pointer: here it is in the middle.
 function zoom(found, by) {
   const canvas = found.element.querySelector("canvas"), box = canvas.getBoundingClientRect();
   const at = { clientX: box.left + box.width / 2, clientY: box.top + box.height / 2, bubbles: true };
-  const event = by ? new WheelEvent("wheel", { ...at, deltaY: by }) : new MouseEvent("dblclick", at);
-  canvas.dispatchEvent(event);
+  canvas.dispatchEvent(new PointerEvent("pointermove", at));
+  canvas.dispatchEvent(by ? new WheelEvent("wheel", { ...at, deltaY: by }) : new MouseEvent("dblclick", at));
+  canvas.dispatchEvent(new PointerEvent("pointerout", at));
 }
 
 for (const button of document.querySelectorAll("button[data-of]")) {
