@@ -184,7 +184,8 @@ def test_published_rows_of_each_suite():
     assert twhin["TwHIN-BERT base"]["engagement", "tl"] == 0.1332
     assert twhin["TwHIN-BERT base, MLM only"]["hashtag", "te"] == 0.5513
     assert len(sources) == 6
-    tpp, _ = published_figures("tpp")
+    tpp, sources = published_figures("tpp")
+    assert len(sources) == 1
     assert tpp["mBERT + TPP ALL"]["sentiment", "ja"] == 0.677
     tweeteval, _ = published_figures("tweeteval")
     assert tweeteval["XLM-T"] == {("sentiment", "en"): 0.7201, ("emoji", "en"): 0.3197}

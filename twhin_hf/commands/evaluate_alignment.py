@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 from twhin_hf.commands.options import BitextOptions, Pooling, model_identity, options_of_result
+
+logger = logging.getLogger(__name__)
 
 
 def alignment(
@@ -56,7 +60,7 @@ def alignment(
         plot_points,
         write_points,
     )
-    from twhin_hf.loading.auto import load_post_encoder
+    from twhin_hf.loading.auto import embedding_sentence, load_post_encoder
     from twhin_hf.path_names import path_name
     from twhin_hf.printing import report
     from twhin_hf.results import Results
@@ -83,6 +87,8 @@ def alignment(
         path_name(code, "language")  # of a plot, at the end
     first, second = (load_post_encoder(name).to(device) for name in (before, after))
     options = common_options(first, second, pooling, max_length)
+    if pooling or max_length:
+        logger.info("Here: %s", embedding_sentence(second, **options))
     found = evaluate_alignment(
         first, second, pairs, max_pairs=max_pairs, seed=seed, batch_size=batch_size, **options
     )

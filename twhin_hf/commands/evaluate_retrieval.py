@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from twhin_hf.commands.options import (
@@ -12,6 +13,8 @@ from twhin_hf.commands.options import (
     save_results,
 )
 from twhin_hf.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 def retrieval(
@@ -38,7 +41,7 @@ def retrieval(
     """
     from twhin_hf.devices import pick_device
     from twhin_hf.evaluation.retrieval import evaluate_retrieval, retrieval_rows
-    from twhin_hf.loading.auto import load_post_encoder, load_with_heads
+    from twhin_hf.loading.auto import embedding_sentence, load_post_encoder, load_with_heads
     from twhin_hf.loading.joined import is_joined, load_joined_encoder
     from twhin_hf.results import Results
 
@@ -75,6 +78,8 @@ def retrieval(
         model = load_post_encoder(encoder.model, encoder.revision).to(device)
         pooling = encoder.pooling or model.config.pooling
         vectors = {"pooling": pooling}
+        if encoder.pooling or encoder.max_length:
+            logger.info("Here: %s", embedding_sentence(model, pooling, encoder.max_length))
     found = evaluate_retrieval(
         model,
         pairs,

@@ -42,8 +42,8 @@ def suite(
             joined by plus, heads among them, as mean+engagement (default: each model's own).
         overwrite: Run again what the output holds of other options.
     """
-    from twhin_hf.evaluation.suite.running import SuiteOptions, seeds_sentence
-    from twhin_hf.evaluation.suite.tables import screen_tables
+    from twhin_hf.evaluation.suite.running import SuiteOptions
+    from twhin_hf.evaluation.suite.tables import screen_tables, seeds_sentence
     from twhin_hf.evaluation.suite.whole import run_suite
     from twhin_hf.printing import report
 

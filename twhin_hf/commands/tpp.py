@@ -65,7 +65,9 @@ def tpp(
     """Train an encoder with Translation Pair Prediction, in one stage or several.
 
     The same as `accelerate launch examples/run_tpp.py`. The same command goes on with a run that
-    was interrupted, from its newest whole checkpoint; stages that are finished are skipped.
+    was interrupted, from its newest whole checkpoint; stages that are finished are skipped. The
+    paper's schedules are recipes: --config tpp_one (one data set), tpp_bp (two, one after the
+    other) and tpp_all (all pairs of languages together, the smaller ones up-sampled).
 
     Args:
         data: Translation pairs to train on.

@@ -253,10 +253,16 @@ def _result(
         cosine.append(_ranks(scores, rows, right))
         margin.append(_ranks(ratio, rows, right))
     ranks = np.stack([torch.cat(found).cpu().numpy() for found in (cosine, margin)])
-    figures = [float(value) for own in ranks for value in _of_queries(own).mean(axis=1)]
+    figures = np.concatenate([_of_queries(own).mean(axis=1) for own in ranks]).tolist()
     pairs = np.full(len(queries), len(links))
     np.minimum.at(pairs, links[:, 0], np.arange(len(links)))
-    return RetrievalResult(*figures, len(queries), len(candidates), ranks, pairs)
+    return RetrievalResult(
+        **dict(zip(RETRIEVAL_METRICS, figures, strict=True)),
+        num_queries=len(queries),
+        num_candidates=len(candidates),
+        ranks=ranks,
+        pairs=pairs,
+    )
 
 
 def _ranks(scores: Tensor, rows: Tensor, right: Tensor) -> Tensor:

@@ -7,7 +7,12 @@ from dataclasses import replace
 
 from twhin_hf.evaluation.recommendation.results import EVERY
 from twhin_hf.evaluation.suite.published import AVERAGE
-from twhin_hf.evaluation.suite.tables import averages, published_figures, suite_tables
+from twhin_hf.evaluation.suite.tables import (
+    averages,
+    published_figures,
+    seeds_sentence,
+    suite_tables,
+)
 from twhin_hf.plots import comparison_chart, rows_chart
 from twhin_hf.report.blocks import Block, Chart, Finding, Table
 from twhin_hf.report.charts import page_spec
@@ -121,6 +126,7 @@ def suite_blocks(name: str, suite: Suite, source: str) -> Iterator[Block]:
         for row in item.results
     ]
     published, sources = published_figures(suite.name)
+    apart = [said] if (said := seeds_sentence(suite.evaluations)) else []
     for table in suite_tables(figures, published):
         rows = {f"{model} (published)": values for model, values in table.published.items()}
         rows |= table.measured
@@ -149,7 +155,7 @@ def suite_blocks(name: str, suite: Suite, source: str) -> Iterator[Block]:
                 [model, *map(_per_cent, [*values, averages(values)])]
                 for model, values in rows.items()
             ],
-            notes=[f"Published: {joined(_papers(sources))}"],
+            notes=[*apart, f"Published: {joined(_papers(sources))}"],
             source=source,
         )
 
@@ -283,7 +289,8 @@ def _notes(every: Sequence[Result], results: Results, num_left: int) -> list[str
     notes = ["In brackets: 95 % intervals."] if any(row.interval for row in every) else []
     seeds = max((len(row.seeds) for row in results.results), default=0)
     notes += [f"Median of {seeds} seeds."] if seeds > 1 else []
-    notes += [f"{num_left} more metrics are in results.json."] if num_left else []
+    more = "1 more metric is" if num_left == 1 else f"{num_left} more metrics are"
+    notes += [f"{more} in results.json."] if num_left else []
     return notes + notes_of(every)
 
 

@@ -35,6 +35,8 @@ _METRICS = {
     r"MRR": "the mean of 1 / rank of the right post: 1 if it is always first, 0.5 if second",
     r"macro F1": "precision and recall together, the mean over all classes",
     r"micro F1": "precision and recall of all entities together",
+    r"accuracy@1$": "the share of texts that find their translation first",
+    r"accuracy@(\d+)": "the share of texts whose translation is among the first {0}",
     r"accuracy": "the share of right answers",
     r"average recall": "the share of each class that is found, the mean over the classes",
     r"coverage@(\d+)": "the share of all posts that is recommended to anybody among the first {0}",

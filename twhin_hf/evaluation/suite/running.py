@@ -298,24 +298,6 @@ def _collect(model: Model, task: SuiteTask, options: dict[str, Any], output: Pat
     return Results(task.name, model.name, rows, model.revision, options, versions=runs[0].versions)
 
 
-def seeds_sentence(results: Iterable[Results]) -> str:
-    """How far the seeds of a figure are apart, in per cent; empty where there is one seed.
-
-    Example:
-        >>> rows = [Result("hi", "F1", 0.5, [0, 1, 2], [0.48, 0.5, 0.51])]
-        >>> seeds_sentence([Results("ner", "a", rows)])
-        'Medians of the seeds, whose best and worst are 3.0 apart on average and 3.0 at most.'
-    """
-    rows = [row for item in results for row in item.results if len(row.values) > 1]
-    if not rows:
-        return ""
-    apart = [100 * (max(row.values) - min(row.values)) for row in rows]
-    return (
-        f"Medians of the seeds, whose best and worst are {np.mean(apart):.1f} apart on average "
-        f"and {max(apart):.1f} at most."
-    )
-
-
 def figures_of(results: Iterable[Results]) -> Iterator[tuple[str, str, str, float]]:
     """Model, task, language and value of each figure."""
     for item in results:

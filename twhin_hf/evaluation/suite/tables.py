@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twhin_hf.evaluation.suite.published import AVERAGE, read_published
-from twhin_hf.results import SCREEN
+from twhin_hf.results import SCREEN, Results
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,7 +81,7 @@ def published_figures(suite: str) -> tuple[dict[str, dict[Cell, float]], list[st
             found.setdefault(model, {}).update(
                 {cell: values[column] for column, cell in columns.items() if column in values}
             )
-    return found, sources
+    return found, list(dict.fromkeys(sources))
 
 
 def suite_tables(
@@ -109,6 +109,25 @@ def suite_tables(
         if len(own) > 1:
             tables.append(_table(task, own, [language for _, language in own], measured, published))
     return tables
+
+
+def seeds_sentence(results: Iterable[Results]) -> str:
+    """How far the seeds of a figure are apart, in per cent; empty where there is one seed.
+
+    Example:
+        >>> from twhin_hf.results import Result
+        >>> rows = [Result("hi", "F1", 0.5, [0, 1, 2], [0.48, 0.5, 0.51])]
+        >>> seeds_sentence([Results("ner", "a", rows)])
+        'Medians of the seeds, whose best and worst are 3.0 apart on average and 3.0 at most.'
+    """
+    rows = [row for item in results for row in item.results if len(row.values) > 1]
+    if not rows:
+        return ""
+    apart = [100 * (max(row.values) - min(row.values)) for row in rows]
+    return (
+        f"Medians of the seeds, whose best and worst are {np.mean(apart):.1f} apart on average "
+        f"and {max(apart):.1f} at most."
+    )
 
 
 def averages(values: Sequence[float | None]) -> float | None:

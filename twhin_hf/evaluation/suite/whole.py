@@ -14,7 +14,6 @@ from twhin_hf.evaluation.suite.running import (
     SuiteOptions,
     figures_of,
     run_tasks,
-    seeds_sentence,
     write_suite_results,
 )
 from twhin_hf.evaluation.suite.tables import (
@@ -22,6 +21,7 @@ from twhin_hf.evaluation.suite.tables import (
     averages,
     markdown_table,
     published_figures,
+    seeds_sentence,
     suite_tables,
 )
 from twhin_hf.evaluation.suite.tasks import find_tasks
