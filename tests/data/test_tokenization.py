@@ -7,6 +7,7 @@ import pytest
 from datasets import Dataset
 
 from twhin_hf.data.tokenization import tokenize_posts, train_unigram_tokenizer
+from twhin_hf.hub.guard import people_in_vocabulary
 
 
 def test_tokenizer_is_framed_and_numbered_as_xlm_roberta(tokenizer, texts):
@@ -43,15 +44,22 @@ def test_trainings_in_two_processes_give_one_tokenizer(texts, tmp_path):
     assert one == two
 
 
-def test_links_users_and_hashtags_are_not_spelt_out(texts):
+def test_links_and_hashtags_are_not_spelt_out(texts):
     decorated = [
-        f"@u{row} {text} #sea https://t.co/{row * 7919:x}" if row % 2 else f"{text} #sea"
+        f"{text} #sea https://t.co/{row * 7919:x}" if row % 2 else f"{text} #sea"
         for row, text in enumerate(texts)
     ]
     trained = train_unigram_tokenizer(decorated, 300, progress=False)
     assert trained.tokenize("#sea")[-1] == "▁#sea"
     assert trained.tokenize("https://t.co/77")[0].startswith("▁https://t.co/")
-    assert "▁@u" in trained.tokenize("@u7")[0]
+
+
+def test_names_of_people_are_no_tokens(texts):
+    named = [f"RT @maria_92: {text}" for text in texts]
+    trained = train_unigram_tokenizer(named, 300, progress=False)
+    tokens = list(trained.get_vocab())
+    assert not [token for token in tokens if "maria" in token or "92" in token]
+    assert people_in_vocabulary(trained.backend_tokenizer.to_str().encode()) == []
 
 
 def test_bad_vocabulary_and_no_text():

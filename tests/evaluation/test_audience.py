@@ -40,7 +40,7 @@ def test_the_first_is_compared_with_the_others_pairwise():
     worse = VECTORS[[0, 2, 1, 3]]  # neighbours are now 0-2 and 1-3, which share nobody
     found = audience_agreement({"after": VECTORS, "before": worse}, AUDIENCES, k=1)
     assert found.share.values["before"].value == 0
-    assert found.share.gains.keys() == {"before"}
+    assert found.share.gains.keys() == {"before", "chance"}
     assert found.share.gains["before"].value == pytest.approx(0.5)
     low, high = found.share.gains["before"].interval
     assert 0 <= low < 0.5 < high <= 1

@@ -179,15 +179,17 @@ def test_a_converted_model_was_not_trained(saved_models):
 
 def test_results_beside_baselines(saved_models):
     config = json.loads((saved_models["xlm-roberta"] / "config.json").read_text())
+    features = {"rows": "raw", "features": ["mean"]}
     rows = [
-        Result("en", "MRR", 0.2, [0, 1], [0.1, 0.3], {"rows": "raw"}, [0.15, 0.25]),
+        Result("en", "MRR", 0.2, [0, 1], [0.1, 0.3], features, [0.15, 0.25]),
         Result("tl", "MRR", 0.3, [0, 1], [0.2, 0.4], {"rows": "raw", "note": "few posts"}),
     ]
     baselines = {"chance": [Result("en", "MRR", 0.01), Result("tl", "MRR", 0.02)]}
     results = Results("engagement", "me/plain", rows, baselines=baselines)
     text = model_card(CardFacts(config, results=[results]), "me/plain")
     told, question, *table = part(text, "results").strip().split("\n\n")
-    assert told == "**engagement** (median of 2 runs, 95 % interval over users)"
+    seen = "median of 2 runs, 95 % interval over users, judged by its vectors mean"
+    assert told == f"**engagement** ({seen})"
     assert question.startswith(
         "Which post, of those that no training has seen, did a person engage"
     )

@@ -57,7 +57,7 @@ def test_a_push_is_one_commit_of_all_that_belongs_and_no_more(hub, trained):
     results = json.loads(files["results.json"])
     assert results["model"] == "me/one"
     assert results["options"] == {"data_dir": "posts", "hits_at": 10}
-    assert "results.json: options.mood" in done.left_behind
+    assert "options.mood of results.json" in done.left_behind
 
 
 def test_the_card_tells_what_happened(hub, trained):
@@ -218,6 +218,13 @@ def spoil_card(folder):
     (folder / "README.md").write_text(card)
 
 
+def spoil_with_a_whole_run(folder):
+    results = json.loads((folder / "results.json").read_text())
+    for row, model in zip(results["results"], ("MLM", "MLM, beside TF-IDF + SVD"), strict=True):
+        row["details"] = {"model": model}
+    (folder / "results.json").write_text(json.dumps(results))
+
+
 def spoil_config(folder):
     config = json.loads((folder / "config.json").read_text()) | {"trained_at": "/home/me/runs/a"}
     (folder / "config.json").write_text(json.dumps(config))
@@ -231,6 +238,7 @@ def spoil_config(folder):
         (spoil_with_states, r"model\.safetensors holds the state of an optimizer"),
         (spoil_with_a_pickle, r"model\.safetensors is no safetensors file"),
         (spoil_results, r"results\.json holds ids of users"),
+        (spoil_with_a_whole_run, "holds the results of 2 encoders, those of a whole run"),
         (spoil_card, r"README\.md, line \d+, names a path of this machine: '/home/me/model'"),
         (spoil_config, r"config\.json, at trained_at, names a path of this machine: '/home/me/run"),
         (lambda folder: (folder / "network.json").write_text("{}"), "is a network folder"),
@@ -266,6 +274,23 @@ def test_a_dry_run_lists_and_asks_nothing(hub, trained, capsys):
     assert hub.requests == []
     assert main(["push", "--model", str(trained), "--repo", "dry", "--dry-run"]) == 2
     assert "give the owner and the name" in capsys.readouterr().err
+
+
+def test_names_of_people_among_the_tokens_are_told(trained, capsys):
+    command = ["push", "--model", str(trained), "--repo", "me/dry", "--dry-run"]
+    assert main(command) == 0
+    assert "names of people" not in capsys.readouterr().out
+    state = json.loads((trained / "tokenizer.json").read_text())
+    vocabulary = state["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        vocabulary["▁@ana_92"] = len(vocabulary)
+    else:
+        vocabulary.append(["▁@ana_92", -9.0])
+    (trained / "tokenizer.json").write_text(json.dumps(state))
+    assert main(command) == 0
+    assert "1 tokens of tokenizer.json are names of people, such as ▁@ana_92" in (
+        capsys.readouterr().out.replace("\n", " ")
+    )
 
 
 def test_the_command_publishes(hub, trained, capsys):

@@ -58,6 +58,7 @@ def push(
     from twhin_hf.extras import check_extra
     from twhin_hf.hub.client import CARD
     from twhin_hf.hub.datasets import plan_dataset_push, push_dataset
+    from twhin_hf.hub.guard import people_in_vocabulary
     from twhin_hf.hub.push import plan_push, push_model
     from twhin_hf.hub.sections import read_card
     from twhin_hf.printing import report
@@ -149,6 +150,11 @@ def push(
     for title, names in (("Left behind", done.left_behind), ("Deleted", done.deleted)):
         if names:
             report(f"{title}: {', '.join(names)}")
+    if people := people_in_vocabulary(done.files.get("tokenizer.json", b"{}")):
+        report(
+            f"{len(people):,} tokens of tokenizer.json are names of people, such as {people[0]}: "
+            "they are published with it. A tokenizer trained anew by this version learns no names"
+        )
     written = done.files[CARD]
     shown = written.decode() if isinstance(written, bytes) else written.read_text(encoding="utf-8")
     if not read_card(shown).data.get("license"):
@@ -156,7 +162,8 @@ def push(
     if model and not is_recommender(model) and "## Results" not in shown:
         report(
             "The card shows no results: nobody can tell what the model is worth. "
-            "`twhin-hf evaluate` writes results.json, which belongs into the model's folder"
+            "`twhin-hf run` puts them beside the model when it ends; `twhin-hf evaluate` writes "
+            "results.json, which belongs into the model's folder"
         )
     if show_card:
         report(shown)

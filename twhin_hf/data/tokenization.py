@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
 from twhin_hf.data.text_normalization import normalizing_steps
 from twhin_hf.errors import InputError
+from twhin_hf.privacy.people import mask_people
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,6 +26,7 @@ SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]
 SMALLEST_VOCABULARY = 50
 _LONGEST_TEXT = 1 << 24
 """Bytes; SentencePiece leaves longer texts out."""
+_TEXTS_PER_BLOCK = 8192
 _THREADS = 16
 """Fixed, whatever the machine: the sums of the training depend on how they are shared out."""
 
@@ -40,6 +43,7 @@ def train_unigram_tokenizer(
 
     SentencePiece trains it, as it did XLM-R's; the same texts give the same tokenizer. Unlike
     XLM-R's, a piece may cross scripts, so that `▁https://t.co/` and frequent hashtags are one each.
+    Names and ids of people are none: it learns from texts with `@user` in their place.
 
     Args:
         texts: The posts to learn from.
@@ -65,7 +69,9 @@ def train_unigram_tokenizer(
         [*first, normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     )
     pieces = _train_pieces(
-        map(normalizer.normalize_str, texts), vocab_size - len(SPECIAL_TOKENS) - 1, progress
+        map(normalizer.normalize_str, _without_people(texts)),
+        vocab_size - len(SPECIAL_TOKENS) - 1,
+        progress,
     )
     lowest = min(score for _, score in pieces)
     special = [(token, 0.0) for token in SPECIAL_TOKENS[:-1]] + [(SPECIAL_TOKENS[-1], lowest)]
@@ -93,6 +99,12 @@ def train_unigram_tokenizer(
         model_max_length=max_length,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def _without_people(texts: Iterable[str]) -> Iterator[str]:
+    remaining = iter(texts)
+    while block := list(islice(remaining, _TEXTS_PER_BLOCK)):
+        yield from mask_people(pa.array(block, pa.string())).to_pylist()
 
 
 def _train_pieces(texts: Iterable[str], vocab_size: int, progress: bool) -> list[tuple[str, float]]:

@@ -48,7 +48,7 @@ class Agreement:
         chance: Of neighbours drawn at random.
         values: By the name of each set of vectors.
         lifts: The same, divided by chance.
-        gains: The first set's value less that of each other set, of the same posts.
+        gains: The first set's value less that of each other set and less chance, of the same posts.
     """
 
     chance: Estimate
@@ -165,7 +165,9 @@ def agreement_table(found: AudienceAgreement) -> Table:
                 f"{measure.lifts[name].value:.2f}",
                 _in_per_cent(gain) if gain else "",
             )
-        table.add_row(CHANCE, _in_per_cent(measure.chance), "1")
+        table.add_row(
+            CHANCE, _in_per_cent(measure.chance), "1", _in_per_cent(measure.gains[CHANCE])
+        )
     return table
 
 
@@ -223,6 +225,6 @@ def _agreement(values: dict[str, np.ndarray], resamples: int, seed: int) -> Agre
         },
         gains={
             name: Estimate(means[judged] - means[name], interval(draws[judged] - draws[name]))
-            for name in others
+            for name in (*others, CHANCE)
         },
     )

@@ -153,10 +153,22 @@ def read_facts(folder: Path) -> CardFacts:
         ),
         record=_read(folder / "training_record.json"),
         history=state.get("log_history", []),
-        results=[read_results(path) for path in sorted(folder.glob("results*.json"))],
+        results=[_of_one_model(path) for path in sorted(folder.glob("results*.json"))],
         adapter=adapter,
         conversion=_read(folder / CONVERSION_NAME),
     )
+
+
+def _of_one_model(path: Path) -> Results:
+    results = read_results(path)
+    models = {row.details["model"] for row in results.results if "model" in row.details}
+    if len(models) > 1:
+        raise InputError(
+            f"{path} holds the results of {len(models)} encoders, those of a whole run: the card "
+            "would call them all this model's. Take it away; the run has put each encoder's own "
+            "beside it (results_engagement.json)"
+        )
+    return results
 
 
 def _by_common_names(config: dict[str, Any]) -> dict[str, Any]:
@@ -444,6 +456,8 @@ def _table(results: Results) -> dict[str, Any]:
     shown = metrics + ["rows"] * any(values["rows"] for values in cells.values())
     notes = [f"median of {max(seeds)} runs"] if seeds and max(seeds) > 1 else []
     notes += ["95 % interval over users"] if any(row.interval for row in every) else []
+    judged = {" and ".join(row.details.get("features", ())) for row in results.results} - {""}
+    notes += [f"judged by its vectors {as_text(' or '.join(sorted(judged)))}"] if judged else []
     return {
         "task": as_text(results.task),
         "question": as_text(_QUESTIONS.get(results.task, "")),

@@ -89,6 +89,33 @@ def check_files(files: Mapping[str, bytes | Path]) -> None:
             check_text(name, _decoded(name, _bytes(content)))
 
 
+def people_in_vocabulary(content: bytes | Path) -> list[str]:
+    """Tokens that are names of people, such as `▁@ana`.
+
+    A tokenizer learns them from posts that name the same people again and again.
+
+    Args:
+        content: Of a tokenizer.json, or its file.
+
+    Example:
+        >>> people_in_vocabulary(b'{"model": {"vocab": [["\\u2581@ana", -4.1], ["@user", -3.0]]}}')
+        ['▁@ana']
+    """
+    import pyarrow as pa
+
+    from twhin_hf.privacy.people import SUBSTITUTE, names_people
+
+    vocabulary = json.loads(_bytes(content)).get("model", {}).get("vocab", [])
+    tokens = [row[0] if isinstance(row, list) else row for row in vocabulary]
+    texts = [token.replace("▁", " ").replace("Ġ", " ").strip() for token in tokens]
+    found = names_people(pa.array(texts, pa.string())).to_pylist()
+    return [
+        token
+        for token, text, is_name in zip(tokens, texts, found, strict=True)
+        if is_name and not SUBSTITUTE.startswith(text.lower())
+    ]
+
+
 def check_text(name: str, text: str) -> None:
     """Checks a text that is to be published.
 

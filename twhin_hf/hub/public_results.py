@@ -71,7 +71,7 @@ def public_results(path: Path, repo_id: str) -> tuple[dict[str, Any], list[str]]
     content["versions"] = kept(content["versions"], ("python", *LIBRARIES), "versions.")
     if "baselines" in content:
         content["baselines"] = {name: rows(own) for name, own in content["baselines"].items()}
-    return content | {"model": repo_id}, sorted(f"{path.name}: {name}" for name in left_out)
+    return content | {"model": repo_id}, sorted(f"{name} of {path.name}" for name in left_out)
 
 
 def _by_name(value: Any) -> Any:
