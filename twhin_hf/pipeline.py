@@ -481,10 +481,14 @@ def _evaluate(
         beside: dict[int, Any] = {}
         for seed in config.seeds:
             folder = output / f"seed{seed}" / folder_name(name)
+            logger.info("Judging %s, seed %d", name, seed)
             sets = feature_sets(str(folder), benchmark.texts)
             choice = choose_features(sets, benchmark, options)
             runs[seed] = choice.results
-            logger.info("%s, seed %d: %s, chosen on validation", name, seed, choice.chosen)
+            logger.info(
+                "%s, seed %d is judged by its vectors %s, the best on validation posts",
+                *(name, seed, choice.chosen),
+            )
             if words is not None:
                 joined = side_by_side(sets[choice.chosen], words)
                 beside[seed] = evaluate_post_features(joined, benchmark, options)
@@ -504,6 +508,7 @@ def _evaluate(
     }
     best = max(validation, key=lambda name: validation[name])
     stock = {_start_name(config): _start_encoder(config, output)}
+    logger.info("Judging %s, %s and chance", _start_name(config), TFIDF)
     baselines = evaluate_baselines(judged[best], benchmark, options, stock, words)
     results = Results(
         task="engagement",

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -304,7 +305,7 @@ def test_nothing_of_a_folder_is_more_than_words_in_a_card(trained, pooling):
         }
         changed["pooling"] = pooling
         if pooling == "cls":
-            changed["sentence_embedding"] = change("social")
+            changed["sentence_embedding"] = "social"
         given = {name: change(value) for name, value in record.items() if name not in known}
         given["data"] = {change("pairs"): 8}
         given["versions"] = {change("torch"): change("2")}
@@ -319,6 +320,13 @@ def test_nothing_of_a_folder_is_more_than_words_in_a_card(trained, pooling):
     card = read_card(text)
     assert card.text.count("<!-- twhin_hf:end model -->") == 1
     assert not {"base_model", "license", "language"} & card.data.to_dict().keys()
+
+
+def test_a_head_that_there_is_not_is_refused(trained):
+    facts = read_facts(trained)
+    facts = replace(facts, config=facts.config | {"sentence_embedding": EVIL})
+    with pytest.raises(InputError, match="it is one of pooled, social"):
+        model_card(facts, "me/x")
 
 
 def test_an_adapters_too(saved_adapters):

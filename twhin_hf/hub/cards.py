@@ -22,7 +22,7 @@ from twhin_hf.hub.folder import auto_classes, family_file
 from twhin_hf.hub.markdown import as_code, as_text
 from twhin_hf.hub.sections import merge_cards
 from twhin_hf.modeling.heads import pooled_width
-from twhin_hf.modeling.settings import POOLED
+from twhin_hf.modeling.settings import HEAD_NAMES, POOLED
 from twhin_hf.results import Results, figure_text, notes_of, read_results, starred
 
 LOSSES_PLOT = "losses.png"
@@ -239,6 +239,11 @@ def _text(facts: CardFacts, repo_id: str, given: CardMetadata) -> str:
         eval_results=eval_results(facts.results) or None,
     )
     pooling, head = settings["pooling"], settings.get("sentence_embedding", POOLED)
+    if head not in (POOLED, *HEAD_NAMES):
+        raise InputError(
+            f"sentence_embedding is {head!r} in the config of {repo_id}; it is one of "
+            f"{', '.join((POOLED, *HEAD_NAMES))}"
+        )
     width = pooled_width(settings["hidden_size"], pooling)
     body = card_template("model.md.jinja").render(
         name=name,
