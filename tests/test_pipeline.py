@@ -133,7 +133,7 @@ def test_results_and_pictures(finished):
         own_file = folder / "run" / "seed3" / name / "results_engagement.json"
         kept = json.loads(own_file.read_text())
         # All of it may be published, but for the options of the whole run.
-        assert public_results(own_file, "me/x")[1] == [f"{own_file.name}: options.pipeline"]
+        assert public_results(own_file, "me/x")[1] == [f"options.pipeline of {own_file.name}"]
         assert {row["details"]["model"].lower().replace(" + ", "_") for row in kept["results"]} == {
             name
         }
