@@ -60,7 +60,8 @@ def map_page(content: MapContent) -> str:
     return environment.from_string(_read("map.html.jinja")).render(
         style=style,
         script=script,
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        policy=f"default-src 'none'; style-src {policy_hash(style)}; "
+        f"script-src {policy_hash(script)}; "
         "base-uri 'none'; form-action 'none'",
         data=embedded_json(_data(content)),
         content=content,
@@ -153,7 +154,8 @@ def _points(difference: float) -> str:
     return f"{100 * difference:+.2f}".replace("-", "−")
 
 
-def _hash(code: str) -> str:
+def policy_hash(code: str) -> str:
+    """The source expression by which a page's policy lets this one style or script through."""
     digest = hashlib.sha256(code.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 

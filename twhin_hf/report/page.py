@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
 import jinja2
 
-from twhin_hf.maps.page import embedded_json
+from twhin_hf.maps.page import embedded_json, policy_hash
 from twhin_hf.plots import chart_config, vega_lite_version
 from twhin_hf.report.blocks import Block, Chart, PostMap, Section
 
@@ -49,7 +47,7 @@ def report_page(title: str, sections: Sequence[Section]) -> str:
         style=style,
         scripts=scripts,
         policy="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-        + "".join(f"; script-src {' '.join(map(_hash, scripts))}" for _ in scripts[:1]),
+        + "".join(f"; script-src {' '.join(map(policy_hash, scripts))}" for _ in scripts[:1]),
         data=embedded_json({"config": chart_config("currentColor", font=_FONT), "charts": charts}),
         sections=numbered,
     )
@@ -65,11 +63,6 @@ def vega_bundle() -> str:
     )
     # Inside HTML neither may stand, whatever they are in the script.
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _hash(code: str) -> str:
-    digest = hashlib.sha256(code.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def _read(name: str) -> str:
