@@ -9,6 +9,7 @@ from twhin_hf.commands.declared import GivenOptions, Option
 from twhin_hf.commands.parsing import command_parser, parse_command, run_command, updated
 from twhin_hf.commands.run import run
 from twhin_hf.commands.spelling import RECIPES, find_config, spell_out
+from twhin_hf.errors import InputError
 from twhin_hf.network.log_config import LogConfig
 
 
@@ -261,3 +262,18 @@ def test_a_default_of_zero_is_shown(capsys):
     assert "Seed. (default: 0)" in shown
     assert "Share. (default: 0.0)" in shown
     assert "Be quick.\n" in shown
+
+
+def test_what_an_optional_dataclass_refuses_is_told_in_one_line(tmp_path):
+    def command(sizes: Sizes | None = None) -> None:
+        """Do.
+
+        Args:
+            sizes: Sizes.
+        """
+
+    config = tmp_path / "a.yaml"
+    config.write_text("sizes: {width: 0}")
+    with pytest.raises(InputError) as told:
+        parse_command(command, [f"--config={config}"], "do")
+    assert str(told.value) == f"{config}: width is 0; it must be 1 or more"

@@ -112,6 +112,8 @@ def fuzz(name: str, corpus: Path) -> None:
     flags = json.loads(os.environ["TWHIN_HF_FUZZ"])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
     # What readers unpack and spill for a moment is in memory too.
     os.environ["TMPDIR"] = memory_folder()
     # What libraries print goes nowhere.
@@ -123,9 +125,9 @@ def fuzz(name: str, corpus: Path) -> None:
 
     sys.path.insert(0, str(HERE))
     with atheris.instrument_imports(include=["twhin_hf"]):
-        from readers import READERS, is_ours, share_engine
+        from readers import READERS, clear_engine, is_ours, share_what_is_slow
 
-        share_engine()
+        share_what_is_slow()
         reader = next(reader for reader in READERS if reader.name == name)
         scratch = tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=memory_folder())
         path, seeds = reader.open(Path(scratch.name))
@@ -162,6 +164,7 @@ def fuzz(name: str, corpus: Path) -> None:
         counts["inputs"] += 1
         if now - shown > 1 or counts["inputs"] == flags["runs"]:
             shown = now
+            clear_engine()
             # Tracebacks are cycles: what they hold is no leak of the reader's.
             gc.collect()
             told = counts | {

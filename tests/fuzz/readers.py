@@ -21,7 +21,7 @@ import tarfile
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,16 +90,32 @@ def connection() -> Any:
     return engine().con
 
 
-def share_engine() -> None:
-    """Lets what opens an engine of DuckDB for itself take the one: to open it takes longest."""
+def share_what_is_slow() -> None:
+    """Makes once what takes ten times longer than to read a small file.
+
+    Whoever opens an engine of DuckDB gets the one, with temporary tables of its own; a command has
+    one parser; weights that a file lacks are whatever lies in memory.
+    """
     import duckdb
+    import ibis
+    import torch
 
-    own, shared = duckdb.connect, connection()
+    from twhin_hf.commands import declared, parsing
 
-    def connect(*arguments: Any, **options: Any) -> Any:
-        return own(*arguments, **options) if arguments or options else nullcontext(shared)
+    shared, options_of = connection(), declared.options_of
+    shared.execute("SET GLOBAL TimeZone = 'UTC'")
 
-    duckdb.connect = connect
+    def connect(**options: Any) -> Any:
+        backend = object.__new__(type(engine()))
+        vars(backend).update(vars(engine()), con=shared.cursor(), _record_batch_readers_consumed={})
+        return backend
+
+    duckdb.connect = lambda *arguments, **options: shared.cursor()
+    ibis.duckdb.connect = connect
+    parsing.command_parser = functools.cache(parsing.command_parser)
+    options = functools.cache(lambda command: list(options_of(command)))
+    declared.options_of = parsing.options_of = options
+    torch.Tensor.normal_ = lambda weights, *arguments, **options: weights
 
 
 def parquet(**columns: Any) -> bytes:
@@ -212,13 +228,18 @@ def read_log_before(path: Path) -> None:
 
 def read_pairs(path: Path) -> None:
     """Mined pairs, as the trainer reads them."""
-    from datasets import Dataset
-
     from twhin_hf.network.pairs import read_pairs
     from twhin_hf.training.social import pair_rows
 
-    posts = Dataset.from_dict({"post_id": ["a", "b"], "text": ["x", "y"]})
-    pair_rows(posts, read_pairs(path), 0.0)
+    pair_rows(two_posts(), read_pairs(path), 0.0)
+
+
+@functools.cache
+def two_posts() -> Any:
+    """Posts that pairs name."""
+    from datasets import Dataset
+
+    return Dataset.from_dict({"post_id": ["a", "b"], "text": ["x", "y"]})
 
 
 # Lines
@@ -311,19 +332,14 @@ def car() -> bytes:
 
 
 def read_set(name: str) -> Callable[[Path], None]:
-    """A recommender set, in an engine whose tables are dropped again."""
+    """A recommender set."""
 
     def read(path: Path) -> None:
         from twhin_hf.network.sources.recommender import read_recommender_set
-        from twhin_hf.tables import read_errors
+        from twhin_hf.tables import open_engine, read_errors
 
-        try:
-            with read_errors(path):
-                found = read_recommender_set(name, path, engine())
-                engine().to_pyarrow(found.engagements)
-        finally:
-            connection().execute("DROP TABLE IF EXISTS lists")
-            clear_engine()
+        with open_engine(threads=1) as own, read_errors(path):
+            own.to_pyarrow(read_recommender_set(name, path, own).engagements)
 
     return read
 

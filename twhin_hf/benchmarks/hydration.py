@@ -138,8 +138,8 @@ def _read_export(
     """The posts of these ids, and examples of all posts."""
     connection = getattr(engine, "con")  # noqa: B009 - DuckDB's own, which Ibis does not type
     connection.register("wanted", pa.table({"post_id": ids.cast(pa.string())}))
-    connection.execute("CREATE TABLE found (post_id VARCHAR, text VARCHAR)")
-    connection.execute("CREATE TABLE examples AS FROM found")
+    connection.execute("CREATE TEMP TABLE found (post_id VARCHAR, text VARCHAR)")
+    connection.execute("CREATE TEMP TABLE examples AS FROM found")
     for file in files:
         num_lines = 0
         for block in read_blocks(file):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import types
 import typing
@@ -128,7 +129,7 @@ def init_fields(kind: Any) -> list[dataclasses.Field]:
 
 def field_options(kind: Any, title: str) -> Iterator[tuple[Option, type]]:
     """The option of each field, and the class that declares it."""
-    hints = typing.get_type_hints(kind)
+    hints = _field_hints(kind)
     helps = {
         name: text
         for owner in reversed(kind.__mro__)
@@ -144,6 +145,12 @@ def field_options(kind: Any, title: str) -> Iterator[tuple[Option, type]]:
         yield Option(field.name, hints[field.name], default, text, title), owner
 
 
+@functools.cache
+def _field_hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+@functools.cache
 def argument_help(documented: Any) -> dict[str, str]:
     """What a docstring says under `Args:`."""
     parameters = docstring_parser.parse(documented.__doc__ or "").params

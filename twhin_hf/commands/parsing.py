@@ -114,7 +114,13 @@ def parse_command(command: Command, arguments: Sequence[str], program: str) -> d
         parsed = parser.parse_args(arguments)
     except argparse.ArgumentError as error:
         raise InputError(_in_words(error, options, program)) from error
-    values = parser.instantiate(parsed)
+    try:
+        values = parser.instantiate(parsed)
+    except InputError:
+        raise
+    except ValueError as error:
+        configs = [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
+        raise InputError(": ".join([*configs[-1:], _refusal(error)])) from error
     given = GivenOptions(
         argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")
     )
@@ -329,6 +335,12 @@ def _in_words(error: Exception, options: Sequence[Option], program: str) -> str:
             return f"--{option.name} is {value!r}; choose from {allowed}"
         return f"--{option.name}{inner} takes {_kind_in_words(option.kind)}, not {value!r}"
     return " ".join(text.split())
+
+
+def _refusal(error: ValueError) -> str:
+    """What a dataclass that may be left out says of its values, out of what its union says."""
+    said = re.findall(r"^\s*- (?!Expected a )(.+)", str(error), re.MULTILINE)
+    return "; ".join(said) or " ".join(str(error).split())
 
 
 def _kind_in_words(kind: Any) -> str:

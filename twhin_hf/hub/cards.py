@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -486,6 +487,7 @@ def _hub_name(base_models: Sequence[str]) -> str | None:
     return next((name for name in base_models if _REPOSITORY.fullmatch(name)), None)
 
 
+@functools.cache
 def card_template(name: str) -> jinja2.Template:
     """A template of this package, whose filters make words of data: `as_text` and `as_code`."""
     folder = resources.files("twhin_hf.hub") / "templates"

@@ -122,7 +122,7 @@ def _recbole(path: Path, engine: ibis.BaseBackend) -> _Queries:
 def _lightgcn(path: Path, engine: ibis.BaseBackend) -> _Queries:
     files = [path] if path.is_file() else _files(path, r"(train|valid|val|test)\.txt", "train.txt")
     connection = _connection(engine)
-    connection.execute("CREATE TABLE lists (user_id VARCHAR, post_id VARCHAR)")
+    connection.execute("CREATE TEMP TABLE lists (user_id VARCHAR, post_id VARCHAR)")
     for file in files:
         number = 0
         for block in read_blocks(file):
