@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twhin_hf.serving.index.index_config import Metric
 from twhin_hf.table_format import TableFormat
 
 
@@ -10,6 +11,7 @@ def store(
     table_format: TableFormat,
     vectors: str | None = None,
     delete: str | None = None,
+    metric: Metric = "cosine",
     memory_limit: str = "1GB",
 ) -> None:
     """Write vectors to a store: Lance, Qdrant, PostgreSQL with pgvector, or Parquet.
@@ -24,6 +26,8 @@ def store(
         vectors: Parquet file of `twhin-hf embed`, or a folder of such files; other columns in it
             go along.
         delete: File of posts to delete: a table with post_id, or .txt with an id a line.
+        metric: What neighbours are ranked by: cosine, or inner_product of the vectors as they
+            are (those of `twhin-hf recommend --write_vectors`).
         memory_limit: Memory limit of the reader of that file.
     """
     from twhin_hf.errors import InputError
@@ -36,8 +40,8 @@ def store(
         raise InputError("There is nothing to do: give --vectors to write, or --delete.")
     place = without_secrets(to)
     if vectors is not None:
-        report(f"{place} holds {fill_store(vectors, to):,} vectors")
+        report(f"{place} holds {fill_store(vectors, to, metric):,} vectors")
     if delete is not None:
         unwanted = read_forgotten(None, delete, table_format, memory_limit).posts
-        left = delete_from_store(unwanted.to_pylist(), to)
+        left = delete_from_store(unwanted.to_pylist(), to, metric)
         report(f"{place} holds {left:,} vectors after the deletion")

@@ -15,6 +15,7 @@ from twhin_hf.network.neighbours import unit_vectors
 from twhin_hf.serving.exported import load_encoder
 from twhin_hf.serving.hits import Hits, check_queries
 from twhin_hf.serving.index.index import load_index
+from twhin_hf.serving.index.index_config import Metric, check_metric
 from twhin_hf.serving.index.state import is_index
 from twhin_hf.serving.vector_files import (
     check_same_model,
@@ -99,8 +100,10 @@ def search(
     ]
 
 
-def search_vectors(vectors: str | Path, queries: np.ndarray, k: int) -> Hits:
-    """The k nearest posts of each query, by cosine, exactly.
+def search_vectors(
+    vectors: str | Path, queries: np.ndarray, k: int, metric: Metric = "cosine"
+) -> Hits:
+    """The k nearest posts of each query, by cosine or inner product, exactly.
 
     The vectors are read once, block by block: a few queries take no longer than an index would take
     to be filled, and memory holds a block.
@@ -109,36 +112,44 @@ def search_vectors(vectors: str | Path, queries: np.ndarray, k: int) -> Hits:
         vectors: The file of `embed_posts`, or a folder of such files.
         queries: `[queries, dimension]`, of any length.
         k: Posts to find; all of them where there are fewer.
+        metric: `cosine`, or `inner_product` of the vectors as they are.
 
     Raises:
         FileNotFoundError: The file is missing.
-        InputError: A file of other columns, or queries of another dimension than its vectors.
+        InputError: A file of other columns, queries of another dimension than its vectors, or an
+            unknown metric.
 
     Zero vectors, which have no direction, are as far as anything can be at a right angle: cosine 0.
     """
     import faiss
 
+    check_metric(metric)
+    scaled = unit_vectors if metric == "cosine" else _as_they_are
     count, dimension = vector_shape(vectors)
     check_queries(queries, dimension, k, vectors)
     if not count:
         raise InputError(f"{vectors} holds no vectors. Embed the posts again.")
     k = min(k, count)
     nearest = faiss.ResultHeap(len(queries), k, keep_max=True)
-    query_units, start = unit_vectors(queries), 0
+    wanted, start = scaled(queries), 0
     for block in vector_blocks(vectors):
-        cosines, rows = faiss.knn(
-            query_units,
-            unit_vectors(block.vectors),
+        scores, rows = faiss.knn(
+            wanted,
+            scaled(block.vectors),
             min(k, len(block.vectors)),
             metric=faiss.METRIC_INNER_PRODUCT,
         )
-        nearest.add_result(cosines, rows + start)
+        nearest.add_result(scores, rows + start)
         start += len(block.vectors)
     nearest.finalize()
     if (nearest.I < 0).any():
         raise InputError(f"{vectors} holds vectors of NaN or infinity. Embed the posts again.")
     ids = _ids_of_rows(vectors, np.unique(nearest.I))
     return Hits([[ids[row] for row in rows] for rows in nearest.I.tolist()], nearest.D)
+
+
+def _as_they_are(vectors: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(vectors, np.float32)
 
 
 def texts_of(

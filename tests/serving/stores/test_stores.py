@@ -69,6 +69,35 @@ def test_each_gives_what_exact_search_gives(place, tmp_path):
         assert store.search(vectors[:1], 1).post_ids == [ids[:1]]
 
 
+def test_each_ranks_by_inner_product_where_it_is_told_to(place):
+    # Lengths change the order: c has the largest product though it is at a wider angle than a.
+    vectors = np.array([[1, 0], [0, 0], [3, 3], [-9, 0]], np.float32)
+    queries = np.array([[2, 0], [0, 0.5]], np.float32)
+    with closing(open_store(place, "inner_product")) as store:
+        store.upsert([*"azcn"], vectors)
+        found = store.search(queries, 2)
+    assert found.post_ids[0] == ["c", "a"]
+    np.testing.assert_allclose(found.scores[0], [6, 2], atol=1e-5)
+    assert found.post_ids[1][0] == "c"
+    np.testing.assert_allclose(found.scores[1], [1.5, 0], atol=1e-5)
+    with pytest.raises(InputError, match="metric is 'dot'; known are"):
+        open_store(place, "dot")
+
+
+def test_a_collection_of_another_metric_is_refused(tmp_path):
+    pytest.importorskip("qdrant_client")
+    place = f"qdrant:{tmp_path / 'qdrant'}#posts"
+    with closing(open_store(place)) as store:
+        store.upsert(names(3), some(3))
+    with closing(open_store(place, "inner_product")) as store:
+        with pytest.raises(
+            InputError, match="made to rank by cosine, and the metric is inner_prod"
+        ):
+            store.search(some(1), 1)
+        with pytest.raises(InputError, match="give that metric, or another collection"):
+            store.upsert(names(3), some(3))
+
+
 def test_upserts_replace_and_deletions_stay(place, tmp_path):
     ids, vectors, queries = names(30), some(30), some(4, seed=1)
     with closing(open_store(place)) as store:

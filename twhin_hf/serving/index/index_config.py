@@ -10,6 +10,16 @@ from twhin_hf.errors import InputError
 Metric = Literal["cosine", "inner_product"]
 
 
+def check_metric(metric: str) -> None:
+    """Checks the name of a metric.
+
+    Raises:
+        InputError: An unknown one.
+    """
+    if metric not in ("cosine", "inner_product"):
+        raise InputError(f"metric is {metric!r}; known are cosine and inner_product.")
+
+
 @dataclass(frozen=True)
 class IndexConfig:
     """How an index of vectors is built.
@@ -32,8 +42,7 @@ class IndexConfig:
     target_recall: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.metric not in ("cosine", "inner_product"):
-            raise InputError(f"metric is {self.metric!r}; known are cosine and inner_product.")
+        check_metric(self.metric)
         for name in ("shard_size", "exact_limit"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be 1 or more.")

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from twhin_hf.errors import InputError
 from twhin_hf.serving.hits import Hits
+from twhin_hf.serving.index.index_config import Metric
 from twhin_hf.serving.stores.store import VectorStore, check_installed, hits_of
 
 _DELETED_AT_ONCE = 1000
@@ -19,8 +20,8 @@ _DELETED_AT_ONCE = 1000
 class LanceStore(VectorStore):
     """A data set at a path or address; searched exactly unless somebody built an index in it."""
 
-    def __init__(self, place: str, path: str):
-        super().__init__(place)
+    def __init__(self, place: str, path: str, metric: Metric = "cosine"):
+        super().__init__(place, metric)
         check_installed("lance", "lance")
         self.path = path
 
@@ -69,8 +70,9 @@ class LanceStore(VectorStore):
 
     def _search(self, queries: np.ndarray, k: int) -> Hits:
         dataset, found = self._dataset(), []
+        metric = "cosine" if self.metric == "cosine" else "dot"
         for query in queries:
-            nearest = {"column": "embedding", "q": query, "k": k, "metric": "cosine"}
+            nearest = {"column": "embedding", "q": query, "k": k, "metric": metric}
             with self._reading():
                 table = dataset.to_table(columns=["post_id", "_distance"], nearest=nearest)
             distances = table["_distance"].to_numpy()

@@ -17,6 +17,7 @@ from tenacity import (
 
 from twhin_hf.errors import InputError
 from twhin_hf.run_folder import without_secrets
+from twhin_hf.serving.index.index_config import Metric
 from twhin_hf.serving.stores.lance import LanceStore
 from twhin_hf.serving.stores.parquet import ParquetStore
 from twhin_hf.serving.stores.pgvector import PgvectorStore
@@ -32,7 +33,7 @@ _ROWS_PER_BATCH = 32_768
 _TABLE = re.compile(r"\w+(\.\w+)?")
 
 
-def open_store(place: str | Path) -> VectorStore:
+def open_store(place: str | Path, metric: Metric = "cosine") -> VectorStore:
     """Opens a store of vectors; nothing is asked of it yet.
 
     Args:
@@ -40,9 +41,12 @@ def open_store(place: str | Path) -> VectorStore:
             `qdrant:ADDRESS#COLLECTION` (`http://…`, `https://…`, or a folder) or
             `postgresql://USER@HOST/DATABASE#TABLE`. Passwords are better left to PGPASSWORD or
             `~/.pgpass`, Qdrant's key to QDRANT_API_KEY; messages do not show them.
+        metric: What neighbours are ranked by: `cosine`, or the `inner_product` of the vectors as
+            they are, as a recommender's posts are ranked. A collection of Qdrant keeps that of its
+            first batch; the others are searched by either.
 
     Raises:
-        InputError: An address of none of these kinds, or a library is missing.
+        InputError: An address of none of these kinds, an unknown metric, or a library is missing.
 
     Example:
         >>> import tempfile
@@ -62,22 +66,22 @@ def open_store(place: str | Path) -> VectorStore:
             "letters, digits and underscores."
         )
     if kind in ("postgresql", "postgres"):
-        return PgvectorStore(place, address, name)
+        return PgvectorStore(place, address, name, metric)
     if kind == "qdrant":
-        return QdrantStore(place, address, name)
+        return QdrantStore(place, address, name, metric)
     if kind == "lance":
-        return LanceStore(place, rest)
+        return LanceStore(place, rest, metric)
     if place.endswith(".lance"):
-        return LanceStore(place, place)
+        return LanceStore(place, place, metric)
     if "://" in place:
         raise InputError(
             f"{without_secrets(place)} is no store that is known: a folder of Parquet, lance:PATH, "
             "qdrant:ADDRESS#COLLECTION or postgresql://USER@HOST/DATABASE#TABLE."
         )
-    return ParquetStore(place)
+    return ParquetStore(place, metric)
 
 
-def fill_store(vectors: str | Path, place: str | Path) -> int:
+def fill_store(vectors: str | Path, place: str | Path, metric: Metric = "cosine") -> int:
     """Writes the vectors of a file into a store, batch by batch; those of its ids are replaced.
 
     A store that cannot be reached is tried again for half a minute. The same call again is safe
@@ -86,6 +90,7 @@ def fill_store(vectors: str | Path, place: str | Path) -> int:
     Args:
         vectors: File of `embed_posts`, or a folder of such files; its other columns go along.
         place: See `open_store`.
+        metric: See `open_store`.
 
     Returns:
         Number of vectors that the store holds.
@@ -102,25 +107,26 @@ def fill_store(vectors: str | Path, place: str | Path) -> int:
         before_sleep=_tell,
         reraise=True,
     )
-    with closing(open_store(place)) as store:
+    with closing(open_store(place, metric)) as store:
         for block in vector_blocks(vectors, _ROWS_PER_BATCH):
             others = dict(zip(block.others.schema.names, block.others.columns, strict=True))
             trying(store.upsert, block.ids, block.vectors, others)
         return trying(store.count)
 
 
-def delete_from_store(ids: list[str], place: str | Path) -> int:
+def delete_from_store(ids: list[str], place: str | Path, metric: Metric = "cosine") -> int:
     """Deletes vectors from a store, and gives the number of those left.
 
     Args:
         ids: Those that are not there are passed over.
         place: See `open_store`.
+        metric: See `open_store`.
 
     Raises:
         ConnectionError: The store cannot be reached.
         InputError: What the store refuses.
     """
-    with closing(open_store(place)) as store:
+    with closing(open_store(place, metric)) as store:
         store.delete(ids)
         return store.count()
 

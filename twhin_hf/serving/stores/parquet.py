@@ -13,6 +13,7 @@ from twhin_hf.files import list_files, new_file
 from twhin_hf.run_folder import lock_folder
 from twhin_hf.serving.hits import Hits
 from twhin_hf.serving.ids import is_in
+from twhin_hf.serving.index.index_config import Metric
 from twhin_hf.serving.search import search_vectors
 from twhin_hf.serving.stores.store import VectorStore
 from twhin_hf.serving.vector_files import open_vectors, vector_shape
@@ -22,8 +23,8 @@ from twhin_hf.tables import read_errors
 class ParquetStore(VectorStore):
     """A folder, or a file of `twhin-hf embed` that is only searched."""
 
-    def __init__(self, place: str):
-        super().__init__(place)
+    def __init__(self, place: str, metric: Metric = "cosine"):
+        super().__init__(place, metric)
         self.path = Path(place)
 
     def count(self) -> int:
@@ -76,4 +77,4 @@ class ParquetStore(VectorStore):
                 path.unlink()
 
     def _search(self, queries: np.ndarray, k: int) -> Hits:
-        return search_vectors(self.path, queries, k)
+        return search_vectors(self.path, queries, k, self.metric)

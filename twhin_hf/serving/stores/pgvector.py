@@ -12,6 +12,7 @@ import pyarrow as pa
 from twhin_hf.errors import InputError
 from twhin_hf.run_folder import without_secrets
 from twhin_hf.serving.hits import Hits
+from twhin_hf.serving.index.index_config import Metric
 from twhin_hf.serving.stores.store import VectorStore, check_installed, hits_of, matrix
 
 _PERMANENT = ("authentication failed", "does not exist", "permission denied")
@@ -26,10 +27,11 @@ class PgvectorStore(VectorStore):
         place: As `open_store` takes it.
         address: Of the database, `postgresql://…`.
         table: Name of the table, maybe with its schema's and a dot.
+        metric: What it is searched by.
     """
 
-    def __init__(self, place: str, address: str, table: str):
-        super().__init__(place)
+    def __init__(self, place: str, address: str, table: str, metric: Metric = "cosine"):
+        super().__init__(place, metric)
         check_installed("pgvector", "psycopg", "pgvector")
         self.address, self.table = address, table
         self._open: Any = None
@@ -105,7 +107,11 @@ class PgvectorStore(VectorStore):
             )
 
     def _search(self, queries: np.ndarray, k: int) -> Hits:
-        text = "SELECT post_id, 1 - (embedding <=> %s) FROM {} ORDER BY embedding <=> %s LIMIT %s"
+        # Distances: 1 less the cosine, and the inner product with its sign turned.
+        score, order = ("1 - (embedding <=> %s)", "<=>")
+        if self.metric == "inner_product":
+            score, order = ("-(embedding <#> %s)", "<#>")
+        text = f"SELECT post_id, {score} FROM {{}} ORDER BY embedding {order} %s LIMIT %s"
         with self._transaction() as connection:
             return hits_of(
                 [

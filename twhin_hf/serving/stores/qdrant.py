@@ -15,6 +15,7 @@ import pyarrow as pa
 from twhin_hf.errors import InputError
 from twhin_hf.run_folder import without_secrets
 from twhin_hf.serving.hits import Hits
+from twhin_hf.serving.index.index_config import Metric
 from twhin_hf.serving.stores.store import VectorStore, check_installed, hits_of, matrix
 
 API_KEY = "QDRANT_API_KEY"
@@ -31,10 +32,11 @@ class QdrantStore(VectorStore):
         place: As `open_store` takes it.
         address: `http://` or `https://` and a host, a folder, or `:memory:`.
         collection: Its name.
+        metric: What it is made to rank by.
     """
 
-    def __init__(self, place: str, address: str, collection: str):
-        super().__init__(place)
+    def __init__(self, place: str, address: str, collection: str, metric: Metric = "cosine"):
+        super().__init__(place, metric)
         check_installed("qdrant", "qdrant_client")
         self.address, self.collection = address, collection
 
@@ -63,7 +65,17 @@ class QdrantStore(VectorStore):
             vectors = self._client.get_collection(self.collection).config.params.vectors
             if not hasattr(vectors, "size"):
                 raise InputError(f"{self.place} has vectors of several names; give one of ours.")
+            if vectors.distance != self._distance():
+                raise InputError(
+                    f"{self.place} was made to rank by {vectors.distance.lower()}, and the metric "
+                    f"is {self.metric}: give that metric, or another collection."
+                )
             return vectors.size
+
+    def _distance(self) -> Any:
+        from qdrant_client.models import Distance
+
+        return Distance.COSINE if self.metric == "cosine" else Distance.DOT
 
     def close(self) -> None:
         """Closes the connection, or lets go of the folder."""
@@ -82,7 +94,7 @@ class QdrantStore(VectorStore):
                 self._client.create_collection(
                     self.collection,
                     vectors_config=models.VectorParams(
-                        size=vectors.shape[1], distance=models.Distance.COSINE
+                        size=vectors.shape[1], distance=self._distance()
                     ),
                 )
             for start in range(0, len(vectors), step):

@@ -15,20 +15,27 @@ from twhin_hf.network.folder import check_finite
 from twhin_hf.run_folder import without_secrets
 from twhin_hf.serving.hits import Hits, check_queries
 from twhin_hf.serving.ids import Ids, check_distinct, strings
+from twhin_hf.serving.index.index_config import Metric, check_metric
 
 
 class VectorStore(ABC):
-    """Vectors by id, with columns of other values, searched by cosine.
+    """Vectors by id, with columns of other values, searched by cosine or inner product.
 
     What cannot be reached raises ConnectionError, and may be tried again: a batch is written whole,
     or may be written again.
 
     Args:
         place: As `open_store` takes it; messages show it without passwords.
+        metric: What neighbours are ranked by: `cosine`, or the `inner_product` of the vectors as
+            they are.
+
+    Raises:
+        InputError: An unknown metric.
     """
 
-    def __init__(self, place: str):
-        self.place = without_secrets(place)
+    def __init__(self, place: str, metric: Metric = "cosine"):
+        check_metric(metric)
+        self.place, self.metric = without_secrets(place), metric
 
     def upsert(
         self, ids: Ids, vectors: np.ndarray, payload: Mapping[str, Sequence[Any]] | None = None
@@ -42,8 +49,8 @@ class VectorStore(ABC):
 
         Raises:
             ConnectionError: The store cannot be reached.
-            InputError: Repeated ids, vectors of another dimension, zero or not finite ones (which
-                have no cosine), or columns that cannot be stored.
+            InputError: Repeated ids, vectors of another dimension or not finite, zero vectors
+                where the metric is cosine (they have none), or columns that cannot be stored.
         """
         found, vectors = strings(ids), np.ascontiguousarray(vectors, np.float32)
         check_distinct(found, "the ids")
@@ -56,7 +63,7 @@ class VectorStore(ABC):
             return
         check_finite(vectors, found, "new")
         is_zero = ~vectors.any(axis=1)
-        if is_zero.any():
+        if self.metric == "cosine" and is_zero.any():
             first = found[int(is_zero.argmax())].as_py()
             raise InputError(
                 f"{is_zero.sum()} of the vectors are zero (the first is that of {first!r}), and "
@@ -79,10 +86,10 @@ class VectorStore(ABC):
         self._write(table)
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
-        """The k nearest of each query, by cosine; as exactly as the store does.
+        """The k nearest of each query, by the metric; as exactly as the store does.
 
         Args:
-            queries: `[queries, dimension]`, of any length but zero.
+            queries: `[queries, dimension]`; where the metric is cosine, of any length but zero.
             k: Ids to find; all where there are fewer.
 
         Raises:
@@ -94,8 +101,10 @@ class VectorStore(ABC):
         if dimension is None:
             raise InputError(f"{self.place} holds no vectors; `twhin-hf store` writes them.")
         check_queries(queries, dimension, k, self.place)
-        if not np.isfinite(queries).all() or not queries.any(axis=1).all():
-            raise InputError("The queries hold NaN, infinity or zero vectors, without a cosine.")
+        if not np.isfinite(queries).all():
+            raise InputError("The queries hold NaN or infinity.")
+        if self.metric == "cosine" and not queries.any(axis=1).all():
+            raise InputError("The queries hold zero vectors, which are without a cosine.")
         return self._search(queries, k)
 
     def delete(self, ids: Ids) -> None:
@@ -131,7 +140,7 @@ class VectorStore(ABC):
 
 
 def hits_of(found: Sequence[Sequence[tuple[str, float]]]) -> Hits:
-    """Hits from the id and cosine of what each query found."""
+    """Hits from the id and score of what each query found."""
     scores = np.full((len(found), max(map(len, found), default=0)), -np.inf, np.float32)
     for row, own in zip(scores, found, strict=True):
         row[: len(own)] = [score for _, score in own]
