@@ -243,6 +243,25 @@ def test_encodings(tmp_path, encoding):
         assert read(tmp_path / "b.csv")[0] == {"post_id": "1", "text": "x"}
 
 
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_utf8_that_is_read_as_latin_1_is_told(tmp_path, caplog, ending):
+    def content(text, encoding):
+        data = f"post_id,text\n1,{text}\n".encode(encoding)
+        return gzip.compress(data) if ending else data
+
+    path = write(tmp_path / f"a.csv{ending}", content("café" * 20_000, "utf-8"))
+    assert read(path, encoding="latin-1")[0]["text"].startswith("cafÃ©")
+    assert caplog.messages == [
+        f"{path} is read as latin-1 and looks like UTF-8: if its texts come out garbled, leave "
+        "`--encoding` out."
+    ]
+    caplog.clear()
+    for encoding, text in (("latin-1", "café"), ("cp1252", "plain"), ("utf-16", "café")):
+        read(write(path, content(text, encoding)), encoding=encoding)
+    read(write(path, content("café", "utf-8")))
+    assert not caplog.messages
+
+
 def test_a_format_that_cannot_be(tmp_path):
     for options, message in (
         ({"separator": ""}, "separator is ''"),

@@ -6,6 +6,7 @@ neither on the number of files nor on their size.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
 import json
@@ -28,6 +29,7 @@ from twhin_hf.lines import (
     check_unpacked,
     damaged,
     open_text,
+    open_unpacked,
     read_blocks,
     shorten,
     whole_lines,
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 10_000
 _SEPARATORS = ",;|\t"
 _LONGEST_CELL = 2**28
+_LOOKED_AT = 2**16
 _ENGINE_ENCODINGS = {"utf-8": "utf-8", "iso8859-1": "latin-1"}
 _INTEGER = "-?[0-9]+"
 # An integer that was a float on its way: 123.0, 1.05E+18, 1,05E+18, 1e+18. Other numbers with a
@@ -209,6 +212,7 @@ def read_csv(
     headers: dict[tuple[str, ...], list[Path]] = {}
     for file in files:
         header = csv_header(file, table_format)
+        _warn_of_utf8(file, table_format.encoding)
         if any(header):
             headers.setdefault(header, []).append(file)
     if not headers:
@@ -236,6 +240,29 @@ def read_csv(
             table = _without(table_format.missing, table)
             _check_ids(table, group, wanted)
             yield table
+
+
+def _warn_of_utf8(file: Path, encoding: str) -> None:
+    """Warns where a file is read as another encoding and looks like UTF-8.
+
+    Text of other encodings is next to never UTF-8 by chance, and Latin-1 reads any bytes: without a
+    word, each letter with an accent would become two.
+    """
+    if _codec_name(encoding) == "utf-8":
+        return
+    with open_unpacked(file) as stream:
+        start = stream.read(_LOOKED_AT) or b""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return
+    if not text.isascii():
+        logger.warning(
+            "%s is read as %s and looks like UTF-8: if its texts come out garbled, leave "
+            "`--encoding` out.",
+            file,
+            encoding,
+        )
 
 
 def _without(missing: Sequence[str], table: pa.Table) -> pa.Table:
@@ -530,8 +557,6 @@ def _pointers(there: str) -> list[str]:
 
 
 def _codec_name(encoding: str) -> str:
-    import codecs
-
     return codecs.lookup(encoding).name
 
 
