@@ -205,7 +205,7 @@ def _projections(
         post_table = posts.apply(read).to(device)
         with one_thread_an_operation():
             model, epoch = train_predictor(
-                user_table, post_table, train, validation, options, config.seed
+                user_table, post_table, train, validation, options, config.seed, progress=True
             )
             mrr = float(model.rank(user_table, post_table, validation).reciprocal().mean())
         maps = _affine(model.user, users, "user") | _affine(model.post, posts, "post")

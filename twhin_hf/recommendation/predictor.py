@@ -8,6 +8,7 @@ network vector and a post's frozen text features are brought into one space,
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -15,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch.nn import functional
 
 from twhin_hf.devices import pick_device
@@ -88,6 +91,7 @@ def train_predictor(
     validation: CandidateSets,
     config: EngagementConfig,
     seed: int,
+    progress: bool = False,
 ) -> tuple[EngagementPredictor, int]:
     """One seed: the predictor at the epoch with the best validation MRR, and that epoch.
 
@@ -98,6 +102,7 @@ def train_predictor(
         validation: What chooses the epoch.
         config: Sizes, rate, epochs, negatives.
         seed: Of first weights, order and negatives.
+        progress: Show a bar on a terminal, with the time left if it does not stop early.
     """
     generator = torch.Generator().manual_seed(seed)
     model = EngagementPredictor(
@@ -107,7 +112,14 @@ def train_predictor(
     train_users, train_posts = torch.from_numpy(train.users), torch.from_numpy(train.posts)
     drawable, weights = map(torch.from_numpy, prevalence(train.posts, config.negative_power))
     best, best_epoch, weights_of_best = -1.0, 0, model.state_dict()
-    for epoch in range(1, config.max_epochs + 1):
+    epochs = track(
+        range(1, config.max_epochs + 1),
+        "Learning who engages (at most)",
+        console=Console(stderr=True),
+        transient=True,
+        disable=not (progress and sys.stderr.isatty()),
+    )
+    for epoch in epochs:
         for batch in torch.randperm(len(train), generator=generator).split(
             config.records_per_batch
         ):
