@@ -1,7 +1,9 @@
 """Training with what a network says of the posts: the engagement objective and distillation."""
 
 import itertools
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,7 @@ from twhin_hf.modeling.heads import EngagementHead
 from twhin_hf.network.engagements import Engagements
 from twhin_hf.network.folder import Network
 from twhin_hf.training.network_targets import NetworkTargets, content_ids, user_statistics
+from twhin_hf.training.record import RECORD_NAME
 from twhin_hf.training.social import SocialPretrainingConfig, SocialPretrainingTrainer
 
 WEIGHTS = {
@@ -102,6 +105,21 @@ def test_both_losses_fall(tiny_config, arguments, posts, network, tokenizer):
     # There is no MLM: its head stays as it was.
     assert untouched
     assert all(name.startswith("cls.") for name in untouched)
+
+
+def test_the_record_counts_what_the_network_brought(
+    tiny_config, arguments, posts, network, tokenizer
+):
+    trainer = trainer_of(tiny_config, arguments(max_steps=1), posts, network, tokenizer)
+    trainer.train()
+    trainer.save_model()
+    record = json.loads((Path(trainer.args.output_dir) / RECORD_NAME).read_text())
+    engaged = network.engagements.users_of_posts.others
+    assert record["data"] == {
+        "posts": len(network.post_ids),
+        "users": 30,
+        "engagements": len(engaged),
+    }
 
 
 def test_a_step_is_a_plain_reference(tiny_config, arguments, posts, network, tokenizer):

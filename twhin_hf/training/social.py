@@ -193,7 +193,9 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         super().__init__(model, args, sources, evaluated, tokenizer, **kwargs)
         self._first_source = sources[0]
         is_stream = isinstance(train_dataset, TokenStream)
-        self._languages = language_shares(train_dataset.posts if is_stream else train_dataset)
+        posts = train_dataset.posts if is_stream else train_dataset
+        self._languages = language_shares(posts)
+        self._data = {"posts": len(posts)} | self._data | _counts_of(network)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Trainer's; the heads are trained alone first where `head_steps` says so."""
@@ -309,6 +311,14 @@ def _source(
                 module.standardize_by(mean, deviation)
     name = "posts" if isinstance(batches, PostBatches) else "pairs"
     return BatchSource(name, batches, sampler)
+
+
+def _counts_of(network: Network | None) -> dict[str, int]:
+    if network is None:
+        return {}
+    engaged = network.engagements
+    counts = {"users": len(network.user_ids)}
+    return counts | ({"engagements": len(engaged.users_of_posts.others)} if engaged else {})
 
 
 def _has_pairs(posts: Dataset | TokenStream) -> bool:
