@@ -113,6 +113,21 @@ def test_nan_in_json_is_null(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("offset", range(4))
+def test_what_the_engine_cannot_read_may_be_of_any_script(tmp_path, offset):
+    """Its message quotes the beginning, which may end within a character."""
+    text = "x" * offset + "ラーメン" * 30
+    rows = f'{{"text": "{text}", "post_id": 1, "x": NaN}}\n'
+    path = write(tmp_path / "a.jsonl", rows)
+    assert read(path) == [{"post_id": "1", "text": text}]
+    with pytest.raises(InputError, match=r"a\.jsonl is not JSON lines \(line 2: "):
+        read(write(path, rows + rows[:-20]))
+    row = f"{text},1\n"
+    path = write(tmp_path / "a.csv", f"text,post_id\n{row * 30_000}{text},1,2\n")
+    with pytest.raises(InputError, match=r"a\.csv, line 30,002 has 3 columns"):
+        read(path)
+
+
 def test_a_column_that_is_there_twice(tmp_path):
     path = write(tmp_path / "a.csv", "post_id,text,tag,tag,text\n1,a,b,c,d\n")
     with pytest.raises(ValueError, match=r"a\.csv has 2 columns 'text', and nobody can tell"):

@@ -130,6 +130,17 @@ def is_spark(connection: ibis.BaseBackend) -> bool:
     return connection.name == "pyspark"
 
 
+def json_errors() -> tuple[type[Exception], ...]:
+    """What DuckDB raises of a text that is no JSON.
+
+    Its message quotes the beginning of the text, and where that ends within a character the message
+    itself cannot be decoded.
+    """
+    import duckdb
+
+    return (duckdb.InvalidInputException, UnicodeDecodeError)
+
+
 def spill_folder(connection: ibis.BaseBackend) -> Path:
     """The folder of an engine for files that go with it."""
     if is_spark(connection):

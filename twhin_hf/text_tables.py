@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twhin_hf.engines import json_errors
 from twhin_hf.errors import InputError
 from twhin_hf.lines import (
     BLOCK_SIZE,
@@ -315,7 +316,7 @@ def _read_group(
                 yield pa.Table.from_batches([batch])
             return
         # After the first batches Arrow passes the engine's errors on as OSError.
-        except (duckdb.Error, pa.ArrowException, OSError):
+        except (duckdb.Error, pa.ArrowException, OSError, UnicodeDecodeError):
             logger.debug("The engine cannot read %s; reading it line by line", files[0])
     all_rows = (row for file in files for row in _whole_rows(file, table_format, delimiter, header))
     rows = islice(all_rows, num_rows, None)
@@ -470,13 +471,11 @@ def _line_blocks(files: Iterable[Path]) -> Iterator[_LineBlock]:
 
 def _query_lines(connection: Any, block: _LineBlock, query: str) -> pa.Table:
     """The answer of the query, which reads `text` and `row` of `block`."""
-    import duckdb
-
     rows = pa.array(np.arange(len(block.lines), dtype=np.int64))
     connection.register("block", pa.table({"text": block.lines, "row": rows}))
     try:
         return connection.sql(query).to_arrow_table()
-    except duckdb.InvalidInputException:
+    except json_errors():
         mended = _mend_lines(connection, block)
         connection.register("block", pa.table({"text": mended, "row": rows}))
         return connection.sql(query).to_arrow_table()

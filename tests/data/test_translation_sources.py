@@ -406,6 +406,14 @@ def test_wikidata_errors(tmp_path):
     write(path, ["[", ITEMS[2], "]"])
     with pytest.raises(ValueError, match="no item with label and description in ar, en"):
         draw(wikidata_pairs(path, [EN_AR], progress=False))
+    # Labels that are no object, and another value first under the same key.
+    for labels in ("11", '"Q1"', '"Q1", "labels": {"en": {"x": "d"}}'):
+        write(path, ["[", f'{{"id": "Q1", "labels": {labels}}},', "]"])
+        with pytest.raises(ValueError, match="no item with label and description in ar, en"):
+            draw(wikidata_pairs(path, [EN_AR], progress=False))
+    write(path, ["[", '{"id": "Q1", "labels": ' + "ラーメン" * 30 + "},", "]"])
+    with pytest.raises(ValueError, match=r"all\.json, line 2: this is not JSON"):
+        draw(wikidata_pairs(path, [EN_AR], progress=False))
     (tmp_path / "all.json").write_text('{"head": {\n')
     with pytest.raises(ValueError, match=r"all\.json, line 1: this is not JSON"):
         draw(wikidata_pairs(path, [EN_AR], progress=False))

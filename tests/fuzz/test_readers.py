@@ -186,6 +186,9 @@ FOUND = [
     ("vectors", b"\x00\x00\x80?", b"\x00\x00\xc0\x7f"),
     ("label-map", None, b"2001-99-99: a\n"),
     ("config-run", None, b"yes: 1\n? [a]\n: b\n"),
+    ("wikidata", None, b'[\n{"labels": "11"},\n]\n'),
+    ("wikidata", None, b'[\n{"labels": "Q1", "labels": {"en": {"x": "d"}}},\n]\n'),
+    ("wikidata", None, b'[\n{"labels": ' + "x\u30e9".encode() * 40 + b"},\n]\n"),
     ("command-run", None, b"output: a\nsynthetic: {num_users: -0}\nmodel_name_or_path: b\n"),
 ]
 

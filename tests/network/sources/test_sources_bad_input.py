@@ -99,6 +99,17 @@ def test_few_bad_lines_are_counted_with_the_first_ones_number(load, write_lines,
         load("bluesky", path, max_bad_lines=0.009)
 
 
+@pytest.mark.parametrize("offset", range(4))
+def test_a_bad_line_of_any_script_is_counted(load, write_lines, offset):
+    # The engine's message quotes the line's beginning, which may end within a character.
+    path = write_lines("log.jsonl", likes(300))
+    text = path.read_bytes().split(b"\n")
+    text[4] = b'{"did": ' + b"x" * offset + "ラーメン".encode() * 30
+    path.write_bytes(b"\n".join(text))
+    report, engagements, _ = load("bluesky", path)
+    assert (report.bad_lines, len(engagements)) == (1, 299)
+
+
 def test_bad_lines_do_not_move_the_numbers_of_later_blocks(load, write_lines, monkeypatch, caplog):
     path = write_lines("log.jsonl", likes(300))
     text = path.read_bytes().split(b"\n")

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from twhin_hf.data.language_codes import LanguagePair, code_of_name, language_code
 from twhin_hf.data.posts import UNKNOWN_LANGUAGE
 from twhin_hf.data.translation.tab_columns import numbers_of, split_columns
+from twhin_hf.engines import json_errors
 from twhin_hf.errors import InputError
 from twhin_hf.files import list_files
 from twhin_hf.lines import NumberedLines, first_line, read_lines
@@ -263,7 +264,7 @@ def json_values(block: NumberedLines, paths: Sequence[str]) -> list[pa.ChunkedAr
         query, values = f"SELECT {columns} FROM ({rows})", {"paths": paths if many else paths[0]}
         try:
             table = connection.sql(query, params=values).to_arrow_table()
-        except duckdb.InvalidInputException:
+        except json_errors():
             valid = connection.sql("SELECT json_valid(line) AS valid FROM block").to_arrow_table()
             row = valid["valid"].to_pylist().index(False)
             raise block.error(row, "this is not JSON.") from None

@@ -243,5 +243,10 @@ def _languages(file: Path) -> Counter[str]:
     for block in itertools.islice(read_lines(file, progress=False), 1):
         (labels,) = json_values(_items(block), ["$.labels"])
         for text in labels.drop_null().to_pylist():
-            counts.update(dict.fromkeys(json.loads(text), 1))
+            try:
+                labels_of = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(labels_of, dict):
+                counts.update(dict.fromkeys(labels_of, 1))
     return counts

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from twhin_hf.engines import json_errors
 from twhin_hf.errors import InputError
 from twhin_hf.lines import Block, read_blocks, shorten
 from twhin_hf.network.sources import bluesky, mastodon, x
@@ -160,15 +161,13 @@ def parse_lines(
         The rows of the lines that are no JSON, and how many lines are blank; neither is in
         `parsed`.
     """
-    import duckdb
-
     rows = pa.array(np.arange(len(lines), dtype=np.int64))
     query = "CREATE OR REPLACE TEMP TABLE parsed AS " + _parsed(log, f"{start} + row")
     bad, num_blank = rows[:0], 0
     connection.register("block", pa.table({"text": lines, "row": rows}))
     try:
         connection.execute(query)
-    except duckdb.InvalidInputException:
+    except json_errors():
         lines = _mend(lines, connection)
         connection.register("block", pa.table({"text": lines, "row": rows}))
         found = connection.sql(
