@@ -264,16 +264,16 @@ def test_utf8_that_is_read_as_latin_1_is_told(tmp_path, caplog, ending):
         data = f"post_id,text\n1,{text}\n".encode(encoding)
         return gzip.compress(data) if ending else data
 
-    path = write(tmp_path / f"a.csv{ending}", content("café" * 20_000, "utf-8"))
-    assert read(path, encoding="latin-1")[0]["text"].startswith("cafÃ©")
+    path = write(tmp_path / f"a.csv{ending}", content("öl" * 20_000, "utf-8"))
+    assert read(path, encoding="latin-1")[0]["text"].startswith("Ã¶l")
     assert caplog.messages == [
         f"{path} is read as latin-1 and looks like UTF-8: if its texts come out garbled, leave "
         "`--encoding` out."
     ]
     caplog.clear()
-    for encoding, text in (("latin-1", "café"), ("cp1252", "plain"), ("utf-16", "café")):
+    for encoding, text in (("latin-1", "öl"), ("cp1252", "plain"), ("utf-16", "öl")):
         read(write(path, content(text, encoding)), encoding=encoding)
-    read(write(path, content("café", "utf-8")))
+    read(write(path, content("öl", "utf-8")))
     assert not caplog.messages
 
 

@@ -1,4 +1,4 @@
-"""Events a second and peak memory of importing a network's log.
+"""Events a second and peak memory of importing a network's log, or a table.
 
     python examples/benchmarks/import_speed.py
     python examples/benchmarks/import_speed.py --source mastodon --num-events 200000
@@ -6,8 +6,10 @@
 Makes a log as the network gives it, with the fields that nobody asks for too, and imports it in a
 fresh process with one thread. Bluesky's mix is 55 % likes, 10 % reposts, 20 % posts of which every
 second replies, 10 % follows and 5 % deletions; on Mastodon and X (v1.1) every second line is a
-boost, which holds another post whole. Seconds of the processor are told beside those of the clock;
-and as a yardstick what Python's own json takes to parse the same lines and do nothing with them.
+boost, which holds another post whole. Tables have a user, a post, a relation and a time in a row,
+ids of 12 to 19 characters and times of ISO 8601. Seconds of the processor are told beside those of
+the clock; and as a yardstick what Python's own json takes to parse the same lines (the rows of a
+table as JSON lines) and do nothing with them.
 """
 
 from __future__ import annotations
@@ -121,15 +123,26 @@ def x_event(number: int, draw: random.Random, num_events: int) -> dict[str, Any]
     return post(number)
 
 
+def table_row(number: int, draw: random.Random, num_events: int) -> dict[str, Any]:
+    second = 1_725_911_162 + draw.randrange(1_000_000)
+    return {
+        "user_id": f"user_{draw.randrange(num_events // 20 + 1):07d}",
+        "post_id": f"17{draw.randrange(num_events // 10 + 1):017d}",
+        "relation": "like" if draw.random() < 0.8 else "repost",
+        "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second)),
+    }
+
+
 EVENTS: dict[str, Callable[[int, random.Random, int], dict[str, Any]]] = {
     "bluesky": bluesky_event,
     "mastodon": mastodon_event,
     "x": x_event,
+    **dict.fromkeys(("table.jsonl", "table.csv", "table.parquet"), table_row),
 }
 
 
 def write_log(path: Path, source: str, num_events: int, seed: int = 0) -> None:
-    """Writes JSON lines."""
+    """Writes JSON lines; beside them, under the name of the source, a table of another kind."""
     draw, make = random.Random(seed), EVENTS[source]
     with path.open("w", encoding="utf-8") as file:
         for number in range(num_events):
@@ -137,6 +150,18 @@ def write_log(path: Path, source: str, num_events: int, seed: int = 0) -> None:
                 make(number, draw, num_events), ensure_ascii=False, separators=(",", ":")
             )
             file.write(line + "\n")
+    if source in ("table.csv", "table.parquet"):
+        import pyarrow as pa
+        import pyarrow.csv
+        import pyarrow.json
+        import pyarrow.parquet
+
+        # With times as text, as the others have them.
+        types = pa.schema([(name, pa.string()) for name in table_row(0, draw, 1)])
+        options = pyarrow.json.ParseOptions(explicit_schema=types)
+        table = pyarrow.json.read_json(path, parse_options=options)
+        write = {"table.csv": pyarrow.csv.write_csv, "table.parquet": pyarrow.parquet.write_table}
+        write[source](table, path.with_name(source))
 
 
 def parse_alone(path: Path) -> float:
@@ -153,20 +178,23 @@ def measure(source: str, path: Path, output: Path, memory_limit: str) -> dict[st
 
     with open_engine(memory_limit, 1):
         pass
+    lines, network = path, source.partition(".")[0]
+    path = path.with_name(source) if path.with_name(source).exists() else path
     start, cpu_start = time.perf_counter(), time.process_time()
-    report = import_log(source, path, output, threads=1, memory_limit=memory_limit, progress=False)
+    report = import_log(network, path, output, threads=1, memory_limit=memory_limit, progress=False)
     cpu_seconds = time.process_time() - cpu_start
+    events = report.lines or report.num_engagements
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "source": source,
-        "events": report.lines,
+        "events": events,
         "megabytes": path.stat().st_size / 1e6,
         "engagements": report.num_engagements,
         "posts": report.num_posts,
         "seconds": time.perf_counter() - start,
         "cpu_seconds": cpu_seconds,
-        "events_per_cpu_second": report.lines / cpu_seconds,
-        "parsed_per_cpu_second": parse_alone(path),
+        "events_per_cpu_second": events / cpu_seconds,
+        "parsed_per_cpu_second": parse_alone(lines),
         "peak_gigabytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9,
     }
 
@@ -190,7 +218,7 @@ def main() -> None:
             write_log(path, source, args.num_events)
             command = [sys.executable, __file__, "--source", source, "--path", str(path)]
             command += ["--memory-limit", args.memory_limit]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
         found = json.loads(done.stdout)
         print(
             f"{source}: {found['events']:,} events ({found['megabytes']:,.0f} MB) in "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing
+
 import pytest
 
 from twhin_hf.commands.cli import main
@@ -45,6 +47,14 @@ def test_memory_of_the_network_is_its_tables():
     assert stage(config, "network embed").memory == 30 * 1028
 
 
+@pytest.mark.parametrize(
+    ("log", "microseconds"), [("parquet", 5.1), ("csv", 5.9), ("x", 7.6 * 1.5)]
+)
+def test_an_import_takes_what_its_log_costs(log, microseconds):
+    config = PlanConfig(posts=5e5, engagements=1e6, cores=1, log=log)
+    assert stage(config, "network import").hours * 3600 == pytest.approx(microseconds)
+
+
 def test_twice_the_posts_take_twice_the_time_but_in_mining():
     one, two = (
         {
@@ -72,11 +82,13 @@ def test_the_command_names_its_rates(capsys):
     assert main(["plan", "--posts", "7e9", "--engagements", "1e11", "--gpus", "64"]) == 0
     shown = capsys.readouterr().out
     assert "200,000,000 users" in shown
-    for name in ("import", "embedding", "utilization"):
+    for name in ("import_parquet", "embedding", "utilization"):
         assert rates()[name].source.split(",")[0].split(";")[0] in shown.replace("\n", " ")
 
 
 def test_every_rate_is_used_and_says_where_it_is_from():
     used = {found.rate for gpus in (0, 1) for found in plan_run(PlanConfig(1e6, 1e6, gpus=gpus))}
+    logs = typing.get_args(typing.get_type_hints(PlanConfig)["log"])
+    used |= {plan_run(PlanConfig(1e6, 1e6, log=log))[0].rate for log in logs}
     assert set(rates()) - used == {"engagement_bytes", "post_bytes", "id_bytes"}
     assert all(entry.source and entry.value > 0 for entry in rates().values())

@@ -134,6 +134,9 @@ def plan_run(config: PlanConfig) -> list[StagePlan]:
     pairs = posts * config.pairs_per_post
     length = config.tokens_per_post
     tokens = config.posts * length
+    # A network's JSON holds the posts too; those of a table are another one.
+    is_table = config.log in ("parquet", "csv", "json")
+    imported = config.engagements + (0 if is_table else config.posts)
     cores = 3600.0 * config.cores
     if config.gpus:
         share = config.utilization or rate["utilization"]
@@ -150,11 +153,11 @@ def plan_run(config: PlanConfig) -> list[StagePlan]:
     return [
         StagePlan(
             "network import",
-            config.engagements * rate["import"] / cores,
+            imported * rate[f"import_{config.log}"] / cores,
             2e9,
             "a process",
             config.engagements * rate["engagement_bytes"] + config.posts * rate["post_bytes"],
-            "import",
+            f"import_{config.log}",
         ),
         StagePlan(
             "network embed: log",

@@ -15,6 +15,8 @@ class PlanConfig:
     Args:
         posts: Number of posts that the encoder reads.
         engagements: Number of engagements in the log.
+        log: What the log is: a table (parquet, csv, or json for JSON lines), or the JSON of a
+            network (bluesky, mastodon, x).
         users: Number of users (default: engagements / 500, as in the paper).
         network_posts: Number of posts in the network (default: engagements / 100, as in the paper,
             and at most posts).
@@ -37,6 +39,7 @@ class PlanConfig:
 
     posts: float
     engagements: float
+    log: Literal["parquet", "csv", "json", "bluesky", "mastodon", "x"] = "parquet"
     users: float | None = None
     network_posts: float | None = None
     model: Literal["small", "base", "large"] = "base"
@@ -55,7 +58,7 @@ class PlanConfig:
         if self.gpus < 0:
             raise InputError(f"gpus is {self.gpus}; it must be 0 (none) or more.")
         for name, value in vars(self).items():
-            if name in ("model", "gpus") or value is None:
+            if name in ("model", "log", "gpus") or value is None:
                 continue
             if not 0 < value < float("inf"):
                 raise InputError(f"{name} is {value}; it must be a number above 0.")
