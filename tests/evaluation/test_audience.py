@@ -6,7 +6,7 @@ from scipy.sparse import csr_array, random_array
 
 from twhin_hf.errors import InputError
 from twhin_hf.evaluation import audience
-from twhin_hf.evaluation.audience import audience_agreement
+from twhin_hf.evaluation.audience import SAME_LANGUAGE, audience_agreement
 
 # By angle: 0 and 1 are neighbours of each other, 2 and 3 too.
 VECTORS = np.array([[5.0, 0], [1, 0.1], [0, 1], [0.1, 2]])
@@ -34,6 +34,21 @@ def test_copies_and_posts_without_audience_are_no_neighbours():
     assert found.share.values["a"].value == pytest.approx((1 + 1 + 0 + 0 + 1) / 5)
     # Post 0 and its copy: 1 and 3 of the three others; post 1: 0, its copy and 2 of four.
     assert found.share.chance.value == pytest.approx((2 / 3 + 3 / 4 + 1 / 4 + 2 / 4 + 2 / 3) / 5)
+
+
+def test_chance_within_a_language_by_hand():
+    languages = ["en", "en", "ja", None]
+    found = audience_agreement({"after": VECTORS}, AUDIENCES, languages=languages, k=1)
+    # Of one language: 0-1 share somebody. The only post of a language has all others: 1 of 3 each.
+    assert found.share.values[SAME_LANGUAGE].value == pytest.approx((1 + 1 + 1 / 3 + 1 / 3) / 4)
+    assert found.overlap.values[SAME_LANGUAGE].value == pytest.approx(
+        (1 / 3 + 1 / 3 + 1 / 3 / 3 + 1 / 2 / 3) / 4
+    )
+    assert list(found.share.gains) == [SAME_LANGUAGE, "chance"]
+    alone = audience_agreement({"after": VECTORS}, AUDIENCES, languages=["en"] * 4, k=1)
+    assert alone == audience_agreement({"after": VECTORS}, AUDIENCES, k=1)
+    with pytest.raises(InputError, match="languages"):
+        audience_agreement({"after": VECTORS}, AUDIENCES, languages=["en"], k=1)
 
 
 def test_the_first_is_compared_with_the_others_pairwise():

@@ -3,13 +3,15 @@
 For each post with an audience, among all others that have one: its k nearest neighbours by cosine,
 the share of them that at least one of its own people engaged with too, and the mean Jaccard overlap
 of their audiences and its own. Chance is what neighbours drawn at random have, which needs no draw:
-it is the mean over all other posts. Copies of a post (the same text) are no neighbours of it, or
-finding them would count.
+it is the mean over all other posts. People read some languages and not others, so that an encoder
+that told languages apart and no more would be above it: where languages are known, neighbours drawn
+at random from the posts of the same language are compared with too. Copies of a post (the same
+text) are no neighbours of it, or finding them would count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 CHANCE = "chance"
+SAME_LANGUAGE = "chance within the language"
 _VALUES_PER_BLOCK = 2**22
 
 
@@ -46,7 +49,7 @@ class Agreement:
 
     Args:
         chance: Of neighbours drawn at random.
-        values: By the name of each set of vectors.
+        values: By the name of each set of vectors, and `SAME_LANGUAGE` where languages are known.
         lifts: The same, divided by chance.
         gains: The first set's value less that of each other set and less chance, of the same posts.
     """
@@ -79,6 +82,7 @@ def audience_agreement(
     audiences: csr_array,
     copies: np.ndarray | None = None,
     *,
+    languages: Sequence[str | None] | None = None,
     k: int = 10,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -95,6 +99,7 @@ def audience_agreement(
         audiences: Who engaged with which post, `[posts, users]`; whatever is stored and not 0 is an
             engagement. Posts without any take no part.
         copies: Posts of the same number are copies of each other, int `[posts]`; none by default.
+        languages: Language of each post `[posts]`; of two or more, chance within them is told.
         k: Neighbours of each post; all others where there are fewer.
         resamples: Draws of the intervals.
         seed: Seed of the draws.
@@ -114,6 +119,8 @@ def audience_agreement(
         raise InputError(f"k is {k}; it must be 1 or more.")
     copies = np.arange(audiences.shape[0]) if copies is None else np.asarray(copies)
     lengths = {name: len(values) for name, values in vectors.items()}
+    if languages is not None:
+        lengths["languages"] = len(languages)
     if not vectors or {*lengths.values(), len(copies)} != {audiences.shape[0]}:
         raise InputError(
             f"Vectors of {lengths} posts, audiences of {audiences.shape[0]} and copies of "
@@ -128,7 +135,12 @@ def audience_agreement(
             "different texts; at least 2 are needed. Give a larger sample, or the whole log."
         )
     units = {name: unit_vectors(np.asarray(v)[has_audience]) for name, v in vectors.items()}
-    found = _of_posts(units, engaged, copies, k)
+    groups = None
+    if languages is not None:
+        own = np.array([name or "" for name in languages])[has_audience]
+        _, groups = np.unique(own, return_inverse=True)
+        groups = groups if groups.any() else None
+    found = _of_posts(units, engaged, copies, groups, k)
     if not found[CHANCE].any():
         raise InputError(
             f"None of {len(has_audience):,} posts has a person in common with another; give a "
@@ -177,14 +189,19 @@ def _in_per_cent(estimate: Estimate) -> str:
 
 
 def _of_posts(
-    units: Mapping[str, np.ndarray], engaged: csr_array, copies: np.ndarray, k: int
+    units: Mapping[str, np.ndarray],
+    engaged: csr_array,
+    copies: np.ndarray,
+    groups: np.ndarray | None,
+    k: int,
 ) -> dict[str, np.ndarray]:
     """Share and overlap of each post by name, chance among them; float64 `[2, posts]`."""
     count = len(copies)
     k = min(k, count - 1)
     people = np.asarray(engaged.sum(axis=1))
     by_user = engaged.T.tocsr()
-    found = {name: np.empty((2, count)) for name in (*units, CHANCE)}
+    names = (*units, CHANCE) if groups is None else (*units, SAME_LANGUAGE, CHANCE)
+    found = {name: np.empty((2, count)) for name in names}
     size = max(1, _VALUES_PER_BLOCK // count)
     for start in range(0, count, size):
         rows = slice(start, min(start + size, count))
@@ -193,6 +210,12 @@ def _of_posts(
         others = copies[rows, None] != copies
         for measure, values in enumerate(measures):
             found[CHANCE][measure, rows] = _mean(values, others)
+        if groups is not None:
+            alike = others & (groups[rows, None] == groups)
+            # The only post of its language has all others.
+            alike = np.where(alike.any(axis=1, keepdims=True), alike, others)
+            for measure, values in enumerate(measures):
+                found[SAME_LANGUAGE][measure, rows] = _mean(values, alike)
         for name, own in units.items():
             cosines = np.where(others, own[rows] @ own.T, -np.inf)
             nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]

@@ -144,7 +144,7 @@ def write_map(
         copies = pc.dictionary_encode(normalize_texts(texts)).indices.to_numpy()
         compared = found | _words_alone(texts.to_pylist())
         agreement = audience_agreement(
-            compared, people.engaged, copies, k=config.k, seed=config.seed
+            compared, people.engaged, copies, languages=codes, k=config.k, seed=config.seed
         )
     shown = shown_texts(texts)
     colorings = _colorings(
