@@ -5,6 +5,7 @@ import gzip
 import itertools
 import json
 import logging
+import random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -267,14 +268,23 @@ def test_utf8_that_is_read_as_latin_1_is_told(tmp_path, caplog, ending):
     path = write(tmp_path / f"a.csv{ending}", content("öl" * 20_000, "utf-8"))
     assert read(path, encoding="latin-1")[0]["text"].startswith("Ã¶l")
     assert caplog.messages == [
-        f"{path} is read as latin-1 and looks like UTF-8: if its texts come out garbled, leave "
+        f"{path} is read as latin-1 and looks like UTF-8: if texts come out garbled, leave "
         "`--encoding` out."
     ]
     caplog.clear()
     for encoding, text in (("latin-1", "öl"), ("cp1252", "plain"), ("utf-16", "öl")):
         read(write(path, content(text, encoding)), encoding=encoding)
     read(write(path, content("öl", "utf-8")))
+    read(write(path, content("öl", "utf-8-sig")), encoding="utf-8-sig")
     assert not caplog.messages
+
+
+def test_a_cut_off_file_of_another_encoding_is_told(tmp_path):
+    rows = "".join(f"{row},öl {random.random()}\n" for row in range(5_000))
+    packed = gzip.compress(f"post_id,text\n{rows}".encode("latin-1"))
+    path = write(tmp_path / "a.csv.gz", packed[: len(packed) // 50])
+    with pytest.raises(InputError, match=r"a\.csv\.gz is cut off or damaged"):
+        read(path, encoding="latin-1")
 
 
 def test_a_format_that_cannot_be(tmp_path):

@@ -211,9 +211,9 @@ def read_csv(
             an id is a float, or a row is cut off or has another number of columns.
     """
     headers: dict[tuple[str, ...], list[Path]] = {}
+    _warn_of_utf8(files, table_format.encoding)
     for file in files:
         header = csv_header(file, table_format)
-        _warn_of_utf8(file, table_format.encoding)
         if any(header):
             headers.setdefault(header, []).append(file)
     if not headers:
@@ -243,27 +243,34 @@ def read_csv(
             yield table
 
 
-def _warn_of_utf8(file: Path, encoding: str) -> None:
-    """Warns where a file is read as another encoding and looks like UTF-8.
+def _warn_of_utf8(files: Sequence[Path], encoding: str) -> None:
+    """Warns where files are read as another encoding and look like UTF-8.
 
     Text of other encodings is next to never UTF-8 by chance, and Latin-1 reads any bytes: without a
     word, each letter with an accent would become two.
     """
-    if _codec_name(encoding) == "utf-8":
+    if _codec_name(encoding) in ("utf-8", "utf-8-sig"):
         return
-    with open_unpacked(file) as stream:
-        start = stream.read(_LOOKED_AT) or b""
-    try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        return
-    if not text.isascii():
+    found = [file for file in files if _looks_like_utf8(file)]
+    if found:
         logger.warning(
-            "%s is read as %s and looks like UTF-8: if its texts come out garbled, leave "
-            "`--encoding` out.",
-            file,
+            "%s%s read as %s and looks like UTF-8: if texts come out garbled, leave `--encoding` "
+            "out.",
+            found[0],
+            f" and {len(found) - 1:,} more are" if found[1:] else " is",
             encoding,
         )
+
+
+def _looks_like_utf8(file: Path) -> bool:
+    """Whether the beginning of a file is UTF-8 with other characters than ASCII."""
+    try:
+        with open_unpacked(file) as stream:
+            start = stream.read(_LOOKED_AT) or b""
+        return not codecs.getincrementaldecoder("utf-8")().decode(start).isascii()
+    # Whoever reads it tells what is wrong.
+    except (*UNREADABLE, UnicodeDecodeError):
+        return False
 
 
 def _without(missing: Sequence[str], table: pa.Table) -> pa.Table:

@@ -29,7 +29,7 @@ class Sizes:
 
     def __post_init__(self) -> None:
         if self.width < 1:
-            raise ValueError(f"width is {self.width}; it must be 1 or more")
+            raise InputError(f"width is {self.width}; it must be 1 or more")
 
 
 def make(
@@ -274,6 +274,7 @@ def test_what_an_optional_dataclass_refuses_is_told_in_one_line(tmp_path):
 
     config = tmp_path / "a.yaml"
     config.write_text("sizes: {width: 0}")
-    with pytest.raises(InputError) as told:
-        parse_command(command, [f"--config={config}"], "do")
-    assert str(told.value) == f"{config}: width is 0; it must be 1 or more"
+    for arguments in ([f"--config={config}"], ["--sizes.width=0"]):
+        with pytest.raises(InputError) as told:
+            parse_command(command, arguments, "do")
+        assert str(told.value) == "--sizes: width is 0; it must be 1 or more"

@@ -18,6 +18,7 @@ import json
 import lzma
 import shutil
 import tarfile
+import weakref
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -94,7 +95,7 @@ def share_what_is_slow() -> None:
     """Makes once what takes ten times longer than to read a small file.
 
     Whoever opens an engine of DuckDB gets the one, with temporary tables of its own; a command has
-    one parser; weights that a file lacks are whatever lies in memory.
+    one parser; weights that a file lacks are 0.
     """
     import duckdb
     import ibis
@@ -107,7 +108,8 @@ def share_what_is_slow() -> None:
 
     def connect(**options: Any) -> Any:
         backend = object.__new__(type(engine()))
-        vars(backend).update(vars(engine()), con=shared.cursor(), _record_batch_readers_consumed={})
+        own = {"_record_batch_readers_consumed": {}, "_memtables": weakref.WeakSet()}
+        vars(backend).update(vars(engine()), con=shared.cursor(), **own)
         return backend
 
     duckdb.connect = lambda *arguments, **options: shared.cursor()
@@ -115,7 +117,7 @@ def share_what_is_slow() -> None:
     parsing.command_parser = functools.cache(parsing.command_parser)
     options = functools.cache(lambda command: list(options_of(command)))
     declared.options_of = parsing.options_of = options
-    torch.Tensor.normal_ = lambda weights, *arguments, **options: weights
+    torch.Tensor.normal_ = lambda weights, *arguments, **options: weights.zero_()
 
 
 def parquet(**columns: Any) -> bytes:

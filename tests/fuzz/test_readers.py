@@ -60,6 +60,7 @@ def read(opened, content):
         "me/name",
         "the card",
         "--help",
+        "--synthetic",
     ]
     assert error is None or any(name in error for name in names), error
 

@@ -122,6 +122,20 @@ def test_the_record_counts_what_the_network_brought(
     }
 
 
+def test_the_record_counts_the_posts_of_pairs(tiny_config, arguments, posts, pairs, tokenizer):
+    model = new_model(tiny_config, social_weight=1.0, mlm_weight=1.0)
+    few = pairs.slice(0, 40)
+    trainer = SocialPretrainingTrainer(
+        model, arguments(max_steps=1), posts, few, processing_class=tokenizer
+    )
+    trainer.train()
+    trainer.save_model()
+    record = json.loads((Path(trainer.args.output_dir) / RECORD_NAME).read_text())
+    named = {*few["anchor_id"].to_pylist(), *few["positive_id"].to_pylist()}
+    assert record["data"] == {"pairs": 40, "posts": len(named)}
+    assert len(named) < len(posts)
+
+
 def test_a_step_is_a_plain_reference(tiny_config, arguments, posts, network, tokenizer):
     """Both losses written out, user by user and post by post, from the log of engagements."""
     trainer = trainer_of(tiny_config, arguments(max_steps=1), posts, network, tokenizer)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from twhin_hf.commands.declared import (
     SHORT_NAMES,
@@ -118,9 +118,9 @@ def parse_command(command: Command, arguments: Sequence[str], program: str) -> d
         values = parser.instantiate(parsed)
     except InputError:
         raise
-    except ValueError as error:
-        configs = [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
-        raise InputError(": ".join([*configs[-1:], _refusal(error)])) from error
+    except ValueError:
+        _tell_refusal(parsed, options)
+        raise
     given = GivenOptions(
         argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")
     )
@@ -337,10 +337,23 @@ def _in_words(error: Exception, options: Sequence[Option], program: str) -> str:
     return " ".join(text.split())
 
 
-def _refusal(error: ValueError) -> str:
-    """What a dataclass that may be left out says of its values, out of what its union says."""
-    said = re.findall(r"^\s*- (?!Expected a )(.+)", str(error), re.MULTILINE)
-    return "; ".join(said) or " ".join(str(error).split())
+def _tell_refusal(parsed: Namespace, options: Sequence[Option]) -> None:
+    """What a dataclass that may be left out says of its values: a union hides it among types.
+
+    Raises:
+        InputError: That, with the name of the option.
+    """
+    for option in options:
+        owner = next(filter(dataclasses.is_dataclass, members_of(option.kind)), None)
+        value = parsed[option.name]
+        if owner is None or value is None or option.kind is owner:
+            continue
+        alone = ArgumentParser(exit_on_error=False)
+        alone.add_argument(f"--{option.name}", type=owner)
+        try:
+            alone.instantiate(Namespace({option.name: value}))
+        except InputError as refused:
+            raise InputError(f"--{option.name}: {refused}") from None
 
 
 def _kind_in_words(kind: Any) -> str:

@@ -43,5 +43,5 @@ def store(
         report(f"{place} holds {fill_store(vectors, to, metric):,} vectors")
     if delete is not None:
         unwanted = read_forgotten(None, delete, table_format, memory_limit).posts
-        left = delete_from_store(unwanted.to_pylist(), to, metric)
+        left = delete_from_store(unwanted.to_pylist(), to)
         report(f"{place} holds {left:,} vectors after the deletion")

@@ -195,7 +195,7 @@ class SocialPretrainingTrainer(PretrainingTrainer):
         is_stream = isinstance(train_dataset, TokenStream)
         posts = train_dataset.posts if is_stream else train_dataset
         self._languages = language_shares(posts)
-        self._data = {"posts": len(posts)} | self._data | _counts_of(network)
+        self._data |= _posts_of_pairs(sources[0].batches) | _counts_of(network)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Trainer's; the heads are trained alone first where `head_steps` says so."""
@@ -311,6 +311,14 @@ def _source(
                 module.standardize_by(mean, deviation)
     name = "posts" if isinstance(batches, PostBatches) else "pairs"
     return BatchSource(name, batches, sampler)
+
+
+def _posts_of_pairs(batches: Any) -> dict[str, int]:
+    if not isinstance(batches, PairBatches):
+        return {}
+    is_there = np.zeros(len(batches.posts), bool)
+    is_there[batches.pairs] = True
+    return {"posts": int(is_there.sum())}
 
 
 def _counts_of(network: Network | None) -> dict[str, int]:

@@ -43,7 +43,7 @@ def open_store(place: str | Path, metric: Metric = "cosine") -> VectorStore:
             `~/.pgpass`, Qdrant's key to QDRANT_API_KEY; messages do not show them.
         metric: What neighbours are ranked by: `cosine`, or the `inner_product` of the vectors as
             they are, as a recommender's posts are ranked. A collection of Qdrant keeps that of its
-            first batch; the others are searched by either.
+            first batch; the others are searched by either, by cosine if no vector is zero.
 
     Raises:
         InputError: An address of none of these kinds, an unknown metric, or a library is missing.
@@ -114,19 +114,18 @@ def fill_store(vectors: str | Path, place: str | Path, metric: Metric = "cosine"
         return trying(store.count)
 
 
-def delete_from_store(ids: list[str], place: str | Path, metric: Metric = "cosine") -> int:
+def delete_from_store(ids: list[str], place: str | Path) -> int:
     """Deletes vectors from a store, and gives the number of those left.
 
     Args:
         ids: Those that are not there are passed over.
         place: See `open_store`.
-        metric: See `open_store`.
 
     Raises:
         ConnectionError: The store cannot be reached.
         InputError: What the store refuses.
     """
-    with closing(open_store(place, metric)) as store:
+    with closing(open_store(place)) as store:
         store.delete(ids)
         return store.count()
 

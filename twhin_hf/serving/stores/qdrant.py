@@ -65,17 +65,23 @@ class QdrantStore(VectorStore):
             vectors = self._client.get_collection(self.collection).config.params.vectors
             if not hasattr(vectors, "size"):
                 raise InputError(f"{self.place} has vectors of several names; give one of ours.")
-            if vectors.distance != self._distance():
-                raise InputError(
-                    f"{self.place} was made to rank by {vectors.distance.lower()}, and the metric "
-                    f"is {self.metric}: give that metric, or another collection."
-                )
             return vectors.size
 
     def _distance(self) -> Any:
         from qdrant_client.models import Distance
 
         return Distance.COSINE if self.metric == "cosine" else Distance.DOT
+
+    def _check_distance(self) -> None:
+        """Refuses a collection that was made to rank by something else."""
+        made = self._client.get_collection(self.collection).config.params.vectors.distance
+        if made != self._distance():
+            known = {"Cosine": "cosine", "Dot": "inner_product"}.get(made)
+            advice = f"give the metric {known}, or another collection" if known else "give another"
+            raise InputError(
+                f"{self.place} was made to rank by {known or made}, and the metric is "
+                f"{self.metric}: {advice}."
+            )
 
     def close(self) -> None:
         """Closes the connection, or lets go of the folder."""
@@ -97,6 +103,7 @@ class QdrantStore(VectorStore):
                         size=vectors.shape[1], distance=self._distance()
                     ),
                 )
+            self._check_distance()
             for start in range(0, len(vectors), step):
                 payloads = others.slice(start, step).to_pylist()
                 points = models.Batch(
@@ -123,6 +130,7 @@ class QdrantStore(VectorStore):
             for query in queries.tolist()
         ]
         with self._asking():
+            self._check_distance()
             answers = self._client.query_batch_points(self.collection, requests)
         return hits_of(
             [[(point.payload["post_id"], point.score) for point in one.points] for one in answers]
