@@ -184,6 +184,17 @@ def read_text_table(path: Path) -> None:
             exhaust(read_csv(connection(), [path], TableFormat(), wanted))
 
 
+def read_latin_1(path: Path) -> None:
+    """CSV of another encoding."""
+    from twhin_hf.table_format import TableFormat
+    from twhin_hf.tables import read_errors
+    from twhin_hf.text_tables import Columns, read_csv
+
+    wanted = Columns({name: name for name in ("post_id", "text")}, {"post_id"}, "columns")
+    with read_errors(path, has_memory_limit=False):
+        exhaust(read_csv(connection(), [path], TableFormat(encoding="latin-1"), wanted))
+
+
 def read_csv_rows(path: Path) -> None:
     """CSV as Python reads it, where the engine gives up."""
     from twhin_hf.table_format import TableFormat
@@ -954,6 +965,12 @@ READERS = (
     Reader("csv", "a.csv", read_text_table, POSTS_CSV),
     Reader("csv-rows", "a.csv", read_csv_rows, POSTS_CSV),
     Reader("csv-gz", "a.csv.gz", read_csv_rows, tuple(map(gzip.compress, POSTS_CSV))),
+    Reader(
+        "csv-latin-1",
+        "a.csv.gz",
+        read_latin_1,
+        tuple(map(gzip.compress, (b"post_id,text\n1,\xf6l\n", b"post_id,text\n1,\xc3\xb6l\n"))),
+    ),
     Reader("tsv", "a.tsv", read_text_table, (b'post_id\ttext\n1\thello\n2\t"a\n',)),
     Reader("json-lines", "a.jsonl", read_text_table, POSTS_JSON),
     Reader("parquet", "a.parquet", read_parquet, (parquet(post_id=[1, 2], text=["a", "b"]),)),
