@@ -9,6 +9,7 @@ broken off goes on after the last stage that ended.
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -169,7 +170,8 @@ def _data_fingerprints(config: PipelineConfig) -> dict[str, str]:
 def _run_stages(
     config: PipelineConfig, output: Path, console: Console, prints: dict[str, str]
 ) -> Results:
-    console.rule("1 · posts and engagements")
+    numbers = itertools.count(1)
+    console.rule(f"{next(numbers)} · posts and engagements")
     config = _with_data(config, output / "data")
     begin = StageInputs(
         options_of_split(config) | {"log": options_of_log(config)},
@@ -196,20 +198,20 @@ def _run_stages(
     training_posts = posts.select(np.flatnonzero(split.names == "train"))
     held_out = table["post_id"].filter(pa.array(split.names != "train"))
 
-    console.rule("2 · network of users and posts")
+    console.rule(f"{next(numbers)} · network of users and posts")
     made_from = begin.then(network=options_of_network(config))
     network = _network(config, held_out, split, output / "network", made_from)
     check_unseen(network, table["post_id"], split)
 
     pairs = None
     if config.needs_pairs:
-        console.rule("3 · pairs of socially similar posts")
+        console.rule(f"{next(numbers)} · pairs of socially similar posts")
         made_from = made_from.then(mining=options_of_mining(config))
         pairs = _pairs(config, network, training_posts, output / "pairs.parquet", made_from)
         for column in ("anchor_id", "positive_id"):
             check_no_leak(pairs[column], held_out, what="The set of pairs")
 
-    console.rule("4 · encoders")
+    console.rule(f"{next(numbers)} · encoders")
     texts = {name: getattr(config, name) for name in ("normalize_texts", "add_tokens")}
     words = begin.then(vocab_size=config.vocab_size, **texts)
     tokenizer = _tokenizer(config, training_posts, output / "tokenizer", words)
@@ -233,7 +235,7 @@ def _run_stages(
         for seed in config.seeds
     }
 
-    console.rule("5 · engagement prediction on posts never seen")
+    console.rule(f"{next(numbers)} · engagement prediction on posts never seen")
     graph = read_log(
         str(config.engagements),
         config.posts,
