@@ -254,11 +254,11 @@ def _warn_of_utf8(files: Sequence[Path], encoding: str) -> None:
     found = [file for file in files if _looks_like_utf8(file)]
     if found:
         logger.warning(
-            "%s%s read as %s and looks like UTF-8: if texts come out garbled, leave `--encoding` "
-            "out.",
+            "%s%s read as %s and %s like UTF-8: if texts come out garbled, leave `--encoding` out.",
             found[0],
             f" and {len(found) - 1:,} more are" if found[1:] else " is",
             encoding,
+            "look" if found[1:] else "looks",
         )
 
 

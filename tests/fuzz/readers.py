@@ -169,7 +169,7 @@ def beside(**files: bytes) -> Callable[[Path], None]:
 # Tables
 
 
-def read_text_table(path: Path) -> None:
+def read_text_table(path: Path, encoding: str = "utf-8") -> None:
     """CSV, TSV and JSON lines, as `read_table` reads them into its engine."""
     from twhin_hf.table_format import TableFormat
     from twhin_hf.tables import read_errors
@@ -181,18 +181,7 @@ def read_text_table(path: Path) -> None:
         if path.suffix == ".jsonl":
             exhaust(read_json_lines(connection(), [path], wanted, str(path)))
         else:
-            exhaust(read_csv(connection(), [path], TableFormat(), wanted))
-
-
-def read_latin_1(path: Path) -> None:
-    """CSV of another encoding."""
-    from twhin_hf.table_format import TableFormat
-    from twhin_hf.tables import read_errors
-    from twhin_hf.text_tables import Columns, read_csv
-
-    wanted = Columns({name: name for name in ("post_id", "text")}, {"post_id"}, "columns")
-    with read_errors(path, has_memory_limit=False):
-        exhaust(read_csv(connection(), [path], TableFormat(encoding="latin-1"), wanted))
+            exhaust(read_csv(connection(), [path], TableFormat(encoding=encoding), wanted))
 
 
 def read_csv_rows(path: Path) -> None:
@@ -968,7 +957,7 @@ READERS = (
     Reader(
         "csv-latin-1",
         "a.csv.gz",
-        read_latin_1,
+        functools.partial(read_text_table, encoding="latin-1"),
         tuple(map(gzip.compress, (b"post_id,text\n1,\xf6l\n", b"post_id,text\n1,\xc3\xb6l\n"))),
     ),
     Reader("tsv", "a.tsv", read_text_table, (b'post_id\ttext\n1\thello\n2\t"a\n',)),

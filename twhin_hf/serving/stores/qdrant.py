@@ -103,7 +103,8 @@ class QdrantStore(VectorStore):
                         size=vectors.shape[1], distance=self._distance()
                     ),
                 )
-            self._check_distance()
+            else:
+                self._check_distance()
             for start in range(0, len(vectors), step):
                 payloads = others.slice(start, step).to_pylist()
                 points = models.Batch(
