@@ -114,8 +114,6 @@ def fuzz(name: str, corpus: Path) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
-    # What readers unpack and spill for a moment is in memory too.
-    os.environ["TMPDIR"] = memory_folder()
     # What libraries print goes nowhere.
     sys.stdout = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -127,10 +125,13 @@ def fuzz(name: str, corpus: Path) -> None:
     with atheris.instrument_imports(include=["twhin_hf"]):
         from readers import READERS, clear_engine, is_ours, share_what_is_slow
 
+        scratch = tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=memory_folder())
+        # What readers unpack and spill for a moment is in memory too.
+        tempfile.tempdir = f"{scratch.name}/temporary"
+        Path(tempfile.tempdir).mkdir()
         share_what_is_slow()
         reader = next(reader for reader in READERS if reader.name == name)
-        scratch = tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=memory_folder())
-        path, seeds = reader.open(Path(scratch.name))
+        path, seeds = reader.open(Path(scratch.name, "reader"))
         flags["max_len"] = max(flags["max_len"], 2 * max(map(len, seeds)))
         for number, seed in enumerate(seeds):
             # Whatever is imported late is imported, and measured, here.

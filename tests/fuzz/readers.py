@@ -95,13 +95,14 @@ def share_what_is_slow() -> None:
     """Makes once what takes ten times longer than to read a small file.
 
     Whoever opens an engine of DuckDB gets the one, with temporary tables of its own; a command has
-    one parser; weights that a file lacks are 0.
+    one parser; an option is read as a time once; weights that a file lacks are 0.
     """
     import duckdb
     import ibis
     import torch
 
     from twhin_hf.commands import declared, parsing
+    from twhin_hf.network import log
 
     shared, options_of = connection(), declared.options_of
     shared.execute("SET GLOBAL TimeZone = 'UTC'")
@@ -117,6 +118,7 @@ def share_what_is_slow() -> None:
     parsing.command_parser = functools.cache(parsing.command_parser)
     options = functools.cache(lambda command: list(options_of(command)))
     declared.options_of = parsing.options_of = options
+    log.read_time = functools.cache(log.read_time)
     torch.Tensor.normal_ = lambda weights, *arguments, **options: weights.zero_()
 
 

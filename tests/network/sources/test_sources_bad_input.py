@@ -11,6 +11,7 @@ from log_items import LIKE, STATUS, TWEET
 
 from twhin_hf import lines
 from twhin_hf.network.sources import import_log, log_files
+from twhin_hf.network.sources.events import EventStore
 
 
 def likes(count):
@@ -97,6 +98,13 @@ def test_few_bad_lines_are_counted_with_the_first_ones_number(load, write_lines,
     assert '3 lines are no JSON; the first is line 5: \'{"did": "did:plc:4"' in caplog.text
     with pytest.raises(ValueError, match=r"3 of 301 lines are no JSON, more than the share"):
         load("bluesky", path, max_bad_lines=0.009)
+
+
+def test_too_many_bad_lines_are_refused_before_events_are_sought(load, tmp_path, monkeypatch):
+    (tmp_path / "log.jsonl").write_text(json.dumps(LIKE) + '\n{"did": \n')
+    monkeypatch.setattr(EventStore, "append", lambda *_: pytest.fail("events were sought"))
+    with pytest.raises(ValueError, match="1 of 2 lines are no JSON"):
+        load("bluesky", tmp_path / "log.jsonl")
 
 
 @pytest.mark.parametrize("offset", range(4))

@@ -113,7 +113,9 @@ class LogReader:
     def _read_file(self, origin: Origin, head: Head, size: int) -> Iterator[int]:
         """Yields the position after each block."""
         num_lines, num_bad, first_bad = 0, 0, ""
-        for block in self._blocks(origin, head, size):
+        blocks = self._blocks(origin, head, size)
+        block = next(blocks, None)
+        while block is not None:
             bad, num_blank = parse_lines(
                 block.lines, self._log, origin, self._report.lines, self._connection
             )
@@ -125,11 +127,12 @@ class LogReader:
             num_lines += len(block.lines)
             self._report.lines += len(block.lines)
             self._report.bad_lines += len(bad)
-            if num_lines >= _LINES_BEFORE_REFUSAL:
+            position = block.position
+            block = next(blocks, None)
+            if block is None or num_lines >= _LINES_BEFORE_REFUSAL:
                 self._check_bad(origin.path, num_bad, num_lines, first_bad)
             self._store.append(self._log)
-            yield block.position
-        self._check_bad(origin.path, num_bad, num_lines, first_bad)
+            yield position
         if num_bad:
             logger.warning(
                 "%s: %d lines are no JSON; the first is %s", origin.path, num_bad, first_bad
