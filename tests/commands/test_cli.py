@@ -1,5 +1,6 @@
 """`twhin-hf`: the table of commands, their help, and what it says to a mistyped one."""
 
+import os
 import subprocess
 import sys
 
@@ -76,6 +77,29 @@ for name in COMMANDS:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert not done.returncode, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [
+        ({}, "10000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "None"),
+    ],
+)
+def test_threads_wait_briefly_unless_the_user_says_otherwise(given, spins):
+    program = """
+import os, sys
+from twhin_hf.commands.cli import main
+assert "torch" not in sys.modules  # whose OpenMP reads its settings once
+main(["tpp", "--help"])
+print(os.environ.get("GOMP_SPINCOUNT"))
+"""
+    unset = {name: value for name, value in os.environ.items() if "OMP" not in name}
+    found = subprocess.run(
+        [sys.executable, "-c", program], env=unset | given, capture_output=True, text=True
+    )
+    assert found.stdout.split()[-1] == spins, found.stderr
 
 
 def test_completion(capsys):

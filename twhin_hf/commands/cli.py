@@ -15,6 +15,8 @@ from twhin_hf.stopping import ending_on_signals, leave_children
 from twhin_hf.version import __version__
 
 PROGRAM = "twhin-hf"
+SPIN_COUNT = "10000"
+"""How often a thread that waits looks before it sleeps."""
 DESCRIPTION = "From an engagement log to a language model that knows what its users like."
 
 COMMANDS = {
@@ -109,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name is None:
         return _overview(arguments)
     configure_logging(logging.DEBUG if debug else logging.INFO)
+    wait_briefly()
     try:
         check_command(name)
     except ModuleNotFoundError as error:
@@ -185,6 +188,18 @@ def configure_logging(level: int) -> None:
     logging.basicConfig(format="%(message)s", level=level)
     for library in NOISY_LIBRARIES:
         logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def wait_briefly() -> None:
+    """Lets threads sleep that wait for each other for more than some microseconds.
+
+    GNU's OpenMP, which torch brings, has them wait busily for milliseconds: where other programs
+    run on the same cores, each step waits for a thread that has no core
+    (`examples/benchmarks/shared_cores.py`). It reads its settings once, when torch is imported, and
+    what the user has set stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
 def _overview(arguments: Sequence[str]) -> int:
