@@ -20,6 +20,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from twhin_hf.commands.cli import main
 from twhin_hf.evaluation.fine_tuning import load_classifier
+from twhin_hf.loading import adapters
 from twhin_hf.loading.adapters import load_pretraining_adapter
 from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.loading.families import PRETRAINING_MODELS
@@ -275,6 +276,14 @@ class TestOneFamily:
             load_pretraining_model(folder, tokenizer)
         with pytest.raises(ValueError, match=message):
             load_pretraining_model(folder, tokenizer, trainable_adapter=True)
+
+    def test_a_damaged_adapter_is_refused_before_its_base_is_loaded(self, adapted, monkeypatch):
+        _, folder = adapted
+        path = Path(folder, "adapter_model.safetensors")
+        path.write_bytes(path.read_bytes()[:-8])
+        monkeypatch.setattr(adapters, "model_class", lambda *_: pytest.fail("the base is loaded"))
+        with pytest.raises(ValueError, match=f"{folder}"):
+            load_post_encoder(folder)
 
     def test_weights_of_a_deeper_model_are_an_error(self, adapted, base):
         _, folder = adapted

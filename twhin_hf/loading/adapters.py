@@ -300,13 +300,15 @@ def load_adapted_encoder(
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
     check_base_weights(name_or_path, revision)
+    # First: a damaged adapter is refused before the base model, which may be large, is loaded.
+    with reading_model(name_or_path):
+        weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
     with reading_model(base):
         encoder = model_class(config, MODELS).from_pretrained(
             base, config=config, revision=base_revision or "main", **kwargs
         )
     with reading_model(name_or_path):
         adapted = PeftModel(encoder, adapter_config(name_or_path, revision))
-        weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
         check_adapter_weights(adapted, weights, name_or_path)
         set_peft_model_state_dict(adapted, weights)
     return _own(merged(adapted).eval(), name_or_path, revision)
