@@ -24,6 +24,7 @@ from .evaluation.privacy.reporting import privacy_report
 from .evaluation.recommendation.config import RecommendationJudgingConfig
 from .evaluation.recommendation.evaluation import evaluate_recommendation
 from .evaluation.retrieval import evaluate_retrieval
+from .evaluation.retrieval_baselines import retrieval_baselines
 from .evaluation.suite.whole import run_suite
 from .evaluation.zero_shot import evaluate_zero_shot
 from .evaluation.zero_shot_config import ZeroShotConfig
@@ -158,6 +159,7 @@ __all__ = [
     "read_log",
     "read_posts",
     "read_translation_pairs",
+    "retrieval_baselines",
     "run_pipeline",
     "run_suite",
     "save_network",

@@ -58,6 +58,9 @@ def test_retrieval(folder, capsys):
     assert len(found) == 5 * 6
     assert found["ar→en", "margin accuracy@10"].details == {"queries": 12, "candidates": 12}
     assert 0 < found["average", "MRR"].value <= 1
+    assert list(results.baselines) == ["chance", "characters"]
+    assert all(len(rows) == 5 * 6 for rows in results.baselines.values())
+    assert results.baselines["chance"][0].value == pytest.approx(1 / 12)
     assert results.options["pooling"] == "mean"
     assert "Translations found" in capsys.readouterr().out
 

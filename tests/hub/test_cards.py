@@ -177,6 +177,14 @@ def test_a_converted_model_was_not_trained(saved_models):
     assert split_card(text)[0]["license"] == "mit"
 
 
+def test_what_an_interval_of_translations_is_over(saved_models):
+    config = json.loads((saved_models["bert"] / "config.json").read_text())
+    rows = [Result("average", "accuracy@1", 0.2, interval=[0.15, 0.25])]
+    facts = CardFacts(config, results=[Results("retrieval", "me/plain", rows)])
+    text = part(model_card(facts, "me/plain"), "results")
+    assert "**retrieval** (95 % interval over pairs)" in text
+
+
 def test_results_beside_baselines(saved_models):
     config = json.loads((saved_models["xlm-roberta"] / "config.json").read_text())
     features = {"rows": "raw", "features": ["mean"]}

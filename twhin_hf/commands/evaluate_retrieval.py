@@ -27,8 +27,8 @@ def retrieval(
 ) -> None:
     """Find each text's translation among all texts: accuracy@1, accuracy@10 and MRR.
 
-    Both directions, by cosine and by the ratio margin of Artetxe and Schwenk (2019). A text with
-    several translations may find any of them.
+    Both directions, by cosine and by the ratio margin of Artetxe and Schwenk (2019), beside chance
+    and the characters of the texts alone. A text with several translations may find any of them.
 
     Args:
         output: Folder for results.json.
@@ -41,6 +41,7 @@ def retrieval(
     """
     from twhin_hf.devices import pick_device
     from twhin_hf.evaluation.retrieval import evaluate_retrieval, retrieval_rows
+    from twhin_hf.evaluation.retrieval_baselines import retrieval_baselines
     from twhin_hf.loading.auto import embedding_sentence, load_post_encoder, load_with_heads
     from twhin_hf.loading.joined import is_joined, load_joined_encoder
     from twhin_hf.results import Results
@@ -89,11 +90,13 @@ def retrieval(
         max_length=encoder.max_length,
         **vectors,
     )
+    others = retrieval_baselines(found, pairs, neighbours=neighbours)
     results = Results(
         task="retrieval",
         model=encoder.model,
         revision=encoder.revision,
         results=retrieval_rows(found),
+        baselines={name: retrieval_rows(own) for name, own in others.items()},
         options={
             "pairs": bitext.pairs,
             "pooling": pooling,

@@ -58,6 +58,7 @@ class RetrievalResult:
         num_candidates: Distinct texts that were ranked for each.
         ranks: `[2, queries]`, of each query's best translation by cosine and by margin.
         pairs: `[queries]`, the first pair that each stands in, numbered alike in both directions.
+        num_right: `[queries]`, distinct translations of each among the candidates.
     """
 
     accuracy_at_1: float
@@ -70,6 +71,7 @@ class RetrievalResult:
     num_candidates: int
     ranks: np.ndarray = field(default_factory=lambda: np.empty((2, 0)), repr=False, compare=False)
     pairs: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
+    num_right: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
 
 def bitext_retrieval(
@@ -262,6 +264,7 @@ def _result(
         num_candidates=len(candidates),
         ranks=ranks,
         pairs=pairs,
+        num_right=np.bincount(np.unique(links, axis=0)[:, 0], minlength=len(queries)),
     )
 
 

@@ -461,7 +461,8 @@ def _table(results: Results) -> dict[str, Any]:
             values["rows"] = as_text(row.details.get("rows", ""))
     shown = metrics + ["rows"] * any(values["rows"] for values in cells.values())
     notes = [f"median of {max(seeds)} runs"] if seeds and max(seeds) > 1 else []
-    notes += ["95 % interval over users"] if any(row.interval for row in every) else []
+    drawn = "pairs" if results.task == "retrieval" else "users"
+    notes += [f"95 % interval over {drawn}"] if any(row.interval for row in every) else []
     judged = {" and ".join(row.details.get("features", ())) for row in results.results} - {""}
     notes += [f"judged by its vectors {as_text(' or '.join(sorted(judged)))}"] if judged else []
     return {
