@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import bz2
+import copy
 import functools
 import gzip
 import hashlib
@@ -95,16 +96,21 @@ def share_what_is_slow() -> None:
     """Makes once what takes ten times longer than to read a small file.
 
     Whoever opens an engine of DuckDB gets the one, with temporary tables of its own; a command has
-    one parser; an option is read as a time once; weights that a file lacks are 0.
+    one parser; an option is read as a time once, and what reads times is a macro of the engine; a
+    config that has not changed is not read again; weights that a file lacks are 0.
     """
+    share_engine()
+    share_parsers()
+    share_times()
+    share_models()
+
+
+def share_engine() -> None:
+    """One engine for all who open one."""
     import duckdb
     import ibis
-    import torch
 
-    from twhin_hf.commands import declared, parsing
-    from twhin_hf.network import log
-
-    shared, options_of = connection(), declared.options_of
+    shared = connection()
     shared.execute("SET GLOBAL TimeZone = 'UTC'")
 
     def connect(**options: Any) -> Any:
@@ -115,10 +121,60 @@ def share_what_is_slow() -> None:
 
     duckdb.connect = lambda *arguments, **options: shared.cursor()
     ibis.duckdb.connect = connect
+
+
+def share_parsers() -> None:
+    """One parser for each command."""
+    from twhin_hf.commands import declared, parsing
+
+    options_of = declared.options_of
     parsing.command_parser = functools.cache(parsing.command_parser)
     options = functools.cache(lambda command: list(options_of(command)))
     declared.options_of = parsing.options_of = options
+
+
+def share_times() -> None:
+    """The long expressions that read times are in the engine, and their names in the queries."""
+    from twhin_hf import timestamps
+    from twhin_hf.network import log
+
     log.read_time = functools.cache(log.read_time)
+    timestamps.to_seconds = as_macro(timestamps.to_seconds, "int64")
+    timestamps._form = as_macro(timestamps._form, "string")
+
+
+def as_macro(function: Callable[[Any], Any], kind: str) -> Callable[[Any], Any]:
+    """What makes an expression of a column of strings, as a macro of DuckDB."""
+    import ibis
+    import sqlglot
+    from sqlglot.expressions import Column, column
+
+    table = ibis.table({"text": "string"}, name="texts")
+    query = sqlglot.parse_one(ibis.to_sql(function(table.text), dialect="duckdb"), dialect="duckdb")
+    body = query.expressions[0].unalias()
+    body = body.transform(lambda node: column("text") if isinstance(node, Column) else node)
+    name = f"fuzzed{function.__name__}"
+    connection().execute(f"CREATE MACRO {name}(text) AS ({body.sql('duckdb')})")
+    return ibis.udf.scalar.builtin(function, name=name, signature=(("string",), kind))
+
+
+def share_models() -> None:
+    """Configs are kept by their content, and layers have no random numbers."""
+    import torch
+
+    from twhin_hf.loading import adapters, auto
+
+    read = functools.lru_cache(16)(lambda name, revision, content: stock_config(name, revision))
+    stock_config = auto.stock_config
+
+    def kept_config(name: str | Path, revision: str | None = None) -> Any:
+        path = Path(name, "config.json")
+        content = path.read_bytes() if path.is_file() else None
+        return copy.deepcopy(read(str(name), revision, content))
+
+    auto.stock_config = adapters.stock_config = kept_config
+    for layer in (torch.nn.Linear, torch.nn.Embedding):
+        layer.reset_parameters = lambda self: None
     torch.Tensor.normal_ = lambda weights, *arguments, **options: weights.zero_()
 
 
