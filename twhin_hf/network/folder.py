@@ -165,19 +165,22 @@ def load_network(directory: str | Path) -> Network:
     relations = metadata.get("relations")
     if not isinstance(relations, list) or not all(isinstance(name, str) for name in relations):
         raise damaged(folder / METADATA_FILE, "it has no list of names, relations")
+    # What is mapped costs nothing to check: before the tables, which are read whole.
+    user_vectors, post_vectors, relation_vectors = (_vectors(folder / name) for name in names[:3])
+    engagements = _engagements(folder / _ENGAGEMENTS_FILE)
     user_ids, user_degrees = _ids_and_degrees(folder / "users.parquet", "user_id")
     post_ids, post_degrees = _ids_and_degrees(folder / "posts.parquet", "post_id")
     network = Network(
         user_ids=user_ids,
         post_ids=post_ids,
         relations=relations,
-        user_vectors=_vectors(folder / "users.safetensors"),
-        post_vectors=_vectors(folder / "posts.safetensors"),
-        relation_vectors=_vectors(folder / "relations.safetensors"),
+        user_vectors=user_vectors,
+        post_vectors=post_vectors,
+        relation_vectors=relation_vectors,
         user_degrees=user_degrees,
         post_degrees=post_degrees,
         metadata=metadata,
-        engagements=_engagements(folder / _ENGAGEMENTS_FILE),
+        engagements=engagements,
         held_out=_held_out(folder / HELD_OUT_FILE),
     )
     _check(network, str(folder))
