@@ -257,8 +257,10 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     size = path.stat().st_size
-    # By the engine: of a damaged column Arrow's own metadata end the process.
-    query = "SELECT coalesce(sum(num_values), 0) FROM parquet_metadata(?)"
+    # By the engine: of a damaged column Arrow's own metadata end the process. Arrow has memory for
+    # all rows that a row group says it has, however few values follow.
+    most_told = "sum(greatest(num_values, row_group_num_rows))"
+    query = f"SELECT coalesce({most_told}, 0) FROM parquet_metadata(?)"
     with read_errors(path, has_memory_limit=False), duckdb.connect() as engine:
         ((values,),) = engine.execute(query, [glob.escape(str(path))]).fetchall()
         most = max(_FEW_VALUES, _MOST_VALUES_A_BYTE * size)

@@ -9,6 +9,7 @@ import lzma
 import tracemalloc
 import zipfile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -174,3 +175,24 @@ def test_parquet_whose_lists_have_no_end(tmp_path):
     assert (tmp_path / "a.parquet").stat().st_size < 50_000
     with pytest.raises(InputError, match=r"holds 30,000,000 values, more than 16,777,216"):
         read_parquet(tmp_path / "a.parquet")
+
+
+def test_parquet_that_claims_more_rows_than_it_has(tmp_path):
+    """Arrow asks for the memory of all of them: 128 GiB for a file of 580 bytes."""
+    path, claimed = tmp_path / "a.parquet", 2**27 - 1
+    table = pa.table({"a": np.zeros(1_234_567, np.int8)})
+    pq.write_table(table, path, row_group_size=len(table))
+    whole, told = path.read_bytes(), zigzag(1_234_567)
+    place = whole.rindex(told)  # of the row group, which follows its columns
+    path.write_bytes(whole[:place] + zigzag(claimed) + whole[place + len(told) :])
+    with pytest.raises(InputError, match=r"holds 134,217,727 values, more than 16,777,216"):
+        read_parquet(path)
+
+
+def zigzag(number):
+    """A whole number as Thrift writes it."""
+    number, found = 2 * number, bytearray()
+    while number >= 128:
+        found.append(number % 128 + 128)
+        number //= 128
+    return bytes([*found, number])

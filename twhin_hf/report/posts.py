@@ -17,7 +17,7 @@ from twhin_hf.network.folder import Network
 from twhin_hf.network.pairs import PAIR_SCHEMA
 from twhin_hf.privacy.people import mask_people
 from twhin_hf.table_format import TableFormat
-from twhin_hf.tables import TableSource, is_blank, read_errors, read_table
+from twhin_hf.tables import TableSource, is_blank, read_errors, read_parquet, read_table
 
 _CHARACTERS = 300
 _LENGTHS = 20
@@ -175,7 +175,7 @@ def degree_counts(path: Path) -> dict[int, int]:
         Number by the least number of engagements of a bar: 1, 2, 4, 8, …
     """
     with read_errors(path):
-        degrees = pq.read_table(path, columns=["degree"])["degree"].to_numpy()
+        degrees = read_parquet(path, ["degree"])["degree"].to_numpy()
     powers = np.log2(degrees[degrees > 0]).astype(int)
     return {2**power: int(count) for power, count in enumerate(np.bincount(powers)) if count}
 
