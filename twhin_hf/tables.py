@@ -259,7 +259,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     size = path.stat().st_size
     # By the engine: of a damaged column Arrow's own metadata end the process. Arrow has memory for
     # all rows that a row group says it has, however few values follow.
-    most_told = "sum(greatest(num_values, row_group_num_rows))"
+    most_told = "sum(greatest(num_values, row_group_num_rows, 0))"
     query = f"SELECT coalesce({most_told}, 0) FROM parquet_metadata(?)"
     with read_errors(path, has_memory_limit=False), duckdb.connect() as engine:
         ((values,),) = engine.execute(query, [glob.escape(str(path))]).fetchall()

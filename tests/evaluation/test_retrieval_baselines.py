@@ -5,7 +5,7 @@ import pytest
 import torch
 from datasets import Dataset, concatenate_datasets
 
-from twhin_hf.evaluation.retrieval import bitext_retrieval, evaluate_retrieval
+from twhin_hf.evaluation.retrieval import RetrievalResult, bitext_retrieval, evaluate_retrieval
 from twhin_hf.evaluation.retrieval_baselines import (
     CharacterEncoder,
     chance_retrieval,
@@ -78,11 +78,25 @@ def test_characters_are_learnt_of_each_two_languages():
     assert found["de→en"] == alone["de→en"]
 
 
+@pytest.mark.parametrize("text", ["ef", "aq"])
+def test_two_languages_without_directions_leave_chance_for_all(text):
+    """The characters of `aq` bring one sequence that stands in two texts: of no direction."""
+    german = pairs(["in Bonn", "in Ulm"], ["zu Bonn", "zu Ulm"])
+    other = pairs(["ab", "cd"], [text, "gh"], "xx")
+    both = concatenate_datasets([german, other])
+    assert list(retrieval_baselines(evaluate_retrieval(Angles(), both), both)) == ["chance"]
+
+
+def test_chance_needs_to_know_how_many_are_right():
+    with pytest.raises(ValueError, match="num_right is of 0 texts, the result of 7"):
+        chance_retrieval(RetrievalResult(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 7, 8))
+
+
 def test_texts_without_common_characters_leave_chance():
     own = pairs(["ab", "cd"], ["ef", "gh"])
     judged = evaluate_retrieval(Angles(), own)
     assert list(retrieval_baselines(judged, own)) == ["chance"]
-    with pytest.raises(ValueError, match="no sequence of characters stands in two of 4 texts"):
+    with pytest.raises(ValueError, match="fewer than two sequences of characters stand in two"):
         CharacterEncoder(["ab", "cd", "ef", "gh"])
 
 

@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
     row = {"reader": name, "exit": 0, **dict.fromkeys(COLUMNS[1:], 0)}
     edges: list[str] = []
     seconds = 0.0
-    with tempfile.TemporaryDirectory(prefix="twhin_hf-") as scratch:
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="twhin_hf-"))
+        memory = stack.enter_context(memory_folder())
         corpus = Path(options.corpus or scratch) / name
         corpus.mkdir(parents=True, exist_ok=True)
         while not row["exit"] and row["inputs"] < options.inputs and time.monotonic() < end:
@@ -76,7 +79,7 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
             }
             process = subprocess.run(
                 [sys.executable, __file__, "--one", name, "--corpus", str(corpus)],
-                env=os.environ | {"TWHIN_HF_FUZZ": json.dumps(flags)},
+                env=os.environ | {"TWHIN_HF_FUZZ": json.dumps(flags), "TMPDIR": memory},
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -125,13 +128,9 @@ def fuzz(name: str, corpus: Path) -> None:
     with atheris.instrument_imports(include=["twhin_hf"]):
         from readers import READERS, clear_engine, is_ours, share_what_is_slow
 
-        scratch = tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=memory_folder())
-        # What readers unpack and spill for a moment is in memory too.
-        tempfile.tempdir = f"{scratch.name}/temporary"
-        Path(tempfile.tempdir).mkdir()
         share_what_is_slow()
         reader = next(reader for reader in READERS if reader.name == name)
-        path, seeds = reader.open(Path(scratch.name, "reader"))
+        path, seeds = reader.open(Path(tempfile.mkdtemp()))
         flags["max_len"] = max(flags["max_len"], 2 * max(map(len, seeds)))
         for number, seed in enumerate(seeds):
             # Whatever is imported late is imported, and measured, here.
@@ -198,9 +197,13 @@ def report(name: str, error: Exception, data: bytes, places: set[tuple[Any, ...]
     print("".join(traceback.format_exception(error)[-6:])[-3000:], flush=True)
 
 
-def memory_folder() -> str:
-    """A folder in memory where the system has one: an input is a file of some bytes."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+def memory_folder() -> tempfile.TemporaryDirectory[str]:
+    """For inputs and what readers unpack and spill: in memory, where the system has such a place.
+
+    It goes with the process that starts the others, of which one may be stopped anywhere.
+    """
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    return tempfile.TemporaryDirectory(prefix="twhin_hf-", dir=place)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -189,9 +189,23 @@ def test_parquet_that_claims_more_rows_than_it_has(tmp_path):
         read_parquet(path)
 
 
+def test_parquet_whose_row_groups_cancel_each_other(tmp_path):
+    path, rows = tmp_path / "a.parquet", [1_234_567, 1_234_568]
+    writer = pq.ParquetWriter(path, pa.schema({"a": pa.int8()}))
+    for number in rows:
+        writer.write_table(pa.table({"a": np.zeros(number, np.int8)}), row_group_size=number)
+    writer.close()
+    whole = path.read_bytes()
+    for told, claimed in zip(map(zigzag, rows), (zigzag(2**27 - 1), zigzag(-(2**27))), strict=True):
+        whole = whole.replace(told, claimed)
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match=r"holds 134,217,727 values, more than 16,777,216"):
+        read_parquet(path)
+
+
 def zigzag(number):
     """A whole number as Thrift writes it."""
-    number, found = 2 * number, bytearray()
+    number, found = 2 * number if number >= 0 else -2 * number - 1, bytearray()
     while number >= 128:
         found.append(number % 128 + 128)
         number //= 128

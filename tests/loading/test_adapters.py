@@ -277,13 +277,15 @@ class TestOneFamily:
         with pytest.raises(ValueError, match=message):
             load_pretraining_model(folder, tokenizer, trainable_adapter=True)
 
-    def test_a_damaged_adapter_is_refused_before_its_base_is_loaded(self, adapted, monkeypatch):
+    def test_a_damaged_adapter_is_refused_before_its_base_is_read(self, adapted, monkeypatch):
         _, folder = adapted
         path = Path(folder, "adapter_model.safetensors")
         path.write_bytes(path.read_bytes()[:-8])
-        monkeypatch.setattr(adapters, "model_class", lambda *_: pytest.fail("the base is loaded"))
-        with pytest.raises(ValueError, match=f"{folder}"):
-            load_post_encoder(folder)
+        for name in ("model_class", "weights_fingerprint"):
+            monkeypatch.setattr(adapters, name, lambda *_: pytest.fail("the base is read"))
+        for load in (load_post_encoder, load_with_heads):
+            with pytest.raises(ValueError, match=f"{folder}"):
+                load(folder)
 
     def test_weights_of_a_deeper_model_are_an_error(self, adapted, base):
         _, folder = adapted

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from twhin_hf.network import folder
 from twhin_hf.network.folder import Network, load_network, save_network
 
 
@@ -139,6 +140,15 @@ def test_damaged_vectors(network, tmp_path):
             load_network(tmp_path)
     save_file({"other": network.post_vectors}, path)
     with pytest.raises(ValueError, match=r"posts\.safetensors does not hold what it should"):
+        load_network(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["users", "relations", "engagements", "held_out"])
+def test_mapped_files_are_checked_before_tables_are_read(name, network, tmp_path, monkeypatch):
+    save_network(network, tmp_path)
+    (tmp_path / f"{name}.safetensors").write_bytes(b"\xff" * 20)
+    monkeypatch.setattr(folder, "read_parquet", lambda *_: pytest.fail("a table is read"))
+    with pytest.raises(ValueError, match=rf"{name}\.safetensors does not hold"):
         load_network(tmp_path)
 
 

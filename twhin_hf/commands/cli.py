@@ -191,7 +191,7 @@ def configure_logging(level: int) -> None:
 
 
 def wait_briefly() -> None:
-    """Lets threads sleep that wait for each other for more than some microseconds.
+    """Lets threads sleep that wait for each other for more than some tenths of a millisecond.
 
     GNU's OpenMP, which torch brings, has them wait busily for milliseconds: where other programs
     run on the same cores, each step waits for a thread that has no core

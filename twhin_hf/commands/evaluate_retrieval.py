@@ -90,7 +90,7 @@ def retrieval(
         max_length=encoder.max_length,
         **vectors,
     )
-    others = retrieval_baselines(found, pairs, neighbours=neighbours)
+    others = retrieval_baselines(found, pairs, neighbours=neighbours, device=device)
     results = Results(
         task="retrieval",
         model=encoder.model,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 
 from twhin_hf.errors import InputError
@@ -29,7 +30,11 @@ _LENGTHS = (2, 4)
 
 
 def retrieval_baselines(
-    judged: Mapping[str, RetrievalResult], pairs: Dataset, *, neighbours: int = MARGIN_NEIGHBOURS
+    judged: Mapping[str, RetrievalResult],
+    pairs: Dataset,
+    *,
+    neighbours: int = MARGIN_NEIGHBOURS,
+    device: str | torch.device | None = None,
 ) -> dict[str, dict[str, RetrievalResult]]:
     """Results of the baselines on the pairs that an encoder was judged on.
 
@@ -37,10 +42,15 @@ def retrieval_baselines(
         judged: Of `evaluate_retrieval`, by direction.
         pairs: As `evaluate_retrieval` takes.
         neighbours: K of the margin score (paper: 4).
+        device: Where the scores are computed; the CPU by default.
 
     Returns:
         Results by direction by name: chance, and TF-IDF + SVD of characters, learnt from the texts
-        of each two languages (left out where these have no sequence of characters in common).
+        of each two languages (left out altogether where those of any two hold fewer than two
+        sequences that stand in two texts).
+
+    Raises:
+        InputError: Results that do not say how many translations each text has.
     """
     found = {CHANCE: {direction: chance_retrieval(one) for direction, one in judged.items()}}
     characters: dict[str, RetrievalResult] = {}
@@ -52,7 +62,7 @@ def retrieval_baselines(
         columns = {"text_a": texts_a.tolist(), "text_b": texts_b.tolist()}
         languages = {"lang_a": [lang_a] * len(texts_a), "lang_b": [lang_b] * len(texts_b)}
         own = Dataset.from_dict(columns | languages)
-        characters |= evaluate_retrieval(encoder, own, neighbours=neighbours)
+        characters |= evaluate_retrieval(encoder, own, neighbours=neighbours, device=device)
     return found | {CHARACTERS: characters}
 
 
@@ -68,18 +78,28 @@ def chance_retrieval(judged: RetrievalResult) -> RetrievalResult:
     Returns:
         The same figures for the cosine and the margin score.
 
+    Raises:
+        InputError: It does not say how many translations each text has.
+
     Example:
         >>> one = RetrievalResult(*[1.0] * 6, 1, 3, num_right=np.array([1]))
         >>> chance = chance_retrieval(one)
         >>> round(chance.accuracy_at_1, 4), round(chance.mrr, 4)  # 1 / 3, (1 + 1 / 2 + 1 / 3) / 3
         (0.3333, 0.6111)
     """
+    if len(judged.num_right) != judged.num_queries:
+        raise InputError(
+            f"num_right is of {len(judged.num_right)} texts, the result of {judged.num_queries}; "
+            "give one that evaluate_retrieval or bitext_retrieval made."
+        )
     n = judged.num_candidates
     ranks = np.arange(1, n + 1)
     totals = np.zeros(3)
     for m, queries in zip(*np.unique(judged.num_right, return_counts=True), strict=True):
         # P(rank > r) = C(n − r, m) / C(n, m), a product of m shares.
-        worse = np.prod([(n - i - ranks).clip(0) / (n - i) for i in range(m)], axis=0)
+        worse = np.ones(n)
+        for i in range(m):
+            worse *= (n - i - ranks).clip(0) / (n - i)
         is_rank = np.diff(-worse, prepend=-1.0)
         shares = [1 - worse[0], 1 - worse[min(10, n) - 1], (is_rank / ranks).sum()]
         totals += queries * np.array(shares)
@@ -101,7 +121,7 @@ class CharacterEncoder:
         texts: Of both languages, from which sequences and directions are learnt.
 
     Raises:
-        InputError: No sequence of characters stands in two of the texts.
+        InputError: Fewer than two sequences of characters stand in two of the texts.
     """
 
     def __init__(self, texts: Sequence[str]):
@@ -114,9 +134,11 @@ class CharacterEncoder:
         texts = np.unique(np.asarray(texts, dtype=object)).tolist()
         try:
             learnt = self._vectorizer.fit_transform(texts)
+            if learnt.shape[1] < 2:
+                raise ValueError("one sequence has no direction")
         except ValueError as error:
             raise InputError(
-                f"no sequence of characters stands in two of {len(texts):,} texts"
+                f"fewer than two sequences of characters stand in two of {len(texts):,} texts"
             ) from error
         self._svd = TruncatedSVD(min(DIMENSION, *learnt.shape), random_state=0).fit(learnt)
 

@@ -299,10 +299,8 @@ def load_adapted_encoder(
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
+    weights = _adapter_weights(name_or_path, revision)
     check_base_weights(name_or_path, revision)
-    # First: a damaged adapter is refused before the base model, which may be large, is loaded.
-    with reading_model(name_or_path):
-        weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
     with reading_model(base):
         encoder = model_class(config, MODELS).from_pretrained(
             base, config=config, revision=base_revision or "main", **kwargs
@@ -328,12 +326,19 @@ def load_adapted_model(
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
+    _adapter_weights(name_or_path, revision)
     with quiet_loading(), reading_model(base):
         model = model_class(config, PRETRAINING_MODELS).from_pretrained(
             base, config=config, revision=base_revision or "main", **kwargs
         )
     model = merged(load_pretraining_adapter(model, name_or_path, revision=revision)).eval()
     return _own(model, name_or_path, revision)
+
+
+def _adapter_weights(name_or_path: str, revision: str | None) -> dict[str, Tensor]:
+    """Those of the file, read first: its base model, which may be large, is not read in vain."""
+    with reading_model(name_or_path):
+        return load_peft_weights(name_or_path, device="cpu", revision=revision)
 
 
 def _own(model: PreTrainedModel, name_or_path: str, revision: str | None) -> PreTrainedModel:

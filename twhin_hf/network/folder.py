@@ -168,6 +168,7 @@ def load_network(directory: str | Path) -> Network:
     # What is mapped costs nothing to check: before the tables, which are read whole.
     user_vectors, post_vectors, relation_vectors = (_vectors(folder / name) for name in names[:3])
     engagements = _engagements(folder / _ENGAGEMENTS_FILE)
+    held_out = _held_out(folder / HELD_OUT_FILE)
     user_ids, user_degrees = _ids_and_degrees(folder / "users.parquet", "user_id")
     post_ids, post_degrees = _ids_and_degrees(folder / "posts.parquet", "post_id")
     network = Network(
@@ -181,7 +182,7 @@ def load_network(directory: str | Path) -> Network:
         post_degrees=post_degrees,
         metadata=metadata,
         engagements=engagements,
-        held_out=_held_out(folder / HELD_OUT_FILE),
+        held_out=held_out,
     )
     _check(network, str(folder))
     return network
