@@ -174,8 +174,7 @@ def degree_counts(path: Path) -> dict[int, int]:
     Returns:
         Number by the least number of engagements of a bar: 1, 2, 4, 8, …
     """
-    with read_errors(path):
-        degrees = read_parquet(path, ["degree"])["degree"].to_numpy()
+    degrees = read_parquet(path, ["degree"])["degree"].to_numpy()
     powers = np.log2(degrees[degrees > 0]).astype(int)
     return {2**power: int(count) for power, count in enumerate(np.bincount(powers)) if count}
 
