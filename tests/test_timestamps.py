@@ -56,6 +56,14 @@ def test_columns_of_numbers(kind):
     assert seconds(pa.array([TIME, 0, 86_400], kind)) == [TIME, 0, 86_400]
 
 
+def test_the_first_and_the_last_year():
+    first, before = "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+00:01"
+    assert iso(*seconds([first])) == first
+    for text in (before, "9999-12-31T23:59:59-00:01"):
+        with pytest.raises(InputError, match="1 of 1 timestamps cannot be read"):
+            seconds([text])
+
+
 def test_dates_begin_at_midnight_and_time_before_1970():
     assert seconds(pa.array([datetime.date(2020, 9, 13)])) == [TIME - 44_800]
     assert seconds(["20200913", "2020-09-13", "1969-12-31T23:59:59.5"]) == [
@@ -76,6 +84,7 @@ def test_each_month_by_its_name():
     [
         *("yesterday", "13.09.2020", "2020-13-01", "infinity", "epoch", "1e400", "9999999-01-01"),
         *("Sun, 13 Xyz 2020 14:26:40 +0200", "12345678901234567890123"),
+        *("13 Ebm 2020 12:26:40 GMT", "0000-12-31", "12024-01-01T00:00:00Z", "-70000000000"),
     ],
 )
 def test_what_nobody_can_read_is_shown(text):

@@ -43,9 +43,11 @@ _MAIL = (
 )
 _ISO = (
     r"^([0-9]{4,5}-[0-9]{1,2}-[0-9]{1,2})"
-    r"(?:[T ]([0-9]{1,2}:[0-9]{2})(:[0-9]{2}(?:\.[0-9]+)?)? ?"
+    r"(?:[T ]([0-9]{1,2}:[0-9]{2})(?:(:[0-9]{2})(?:\.[0-9]+)?)? ?"
     r"([Zz]|UTC|GMT|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?$"
 )
+_LONGEST_DATE = 11
+"""Characters of a date of ISO 8601 without a time, with a year of five digits."""
 _ZONES = {
     "UTC": "+00:00",
     "GMT": "+00:00",
@@ -61,7 +63,7 @@ _ZONES = {
     "PDT": "-07:00",
 }
 """Those of RFC 2822; engines know others, but not the same."""
-_MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
+_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec"
 
 
 def with_time(table: ir.Table, source: str, *, is_needed: bool = True) -> ir.Table:
@@ -80,8 +82,8 @@ def with_time(table: ir.Table, source: str, *, is_needed: bool = True) -> ir.Tab
         InputError: A time is missing that is needed, cannot be read or is more than a day in the
             future, or the column holds times of several units.
     """
-    text = table.timestamp.strip()
-    timed = table.mutate(time=to_seconds(text), form=_form(text))
+    timed = with_seconds(table, "timestamp", "time")
+    timed = timed.mutate(form=_form(timed.timestamp.strip()))
     _check(timed, source, is_needed)
     return timed.drop("timestamp", "form")
 
@@ -105,8 +107,8 @@ def read_time(text: int | str, option: str) -> int:
 
     engine = ibis.duckdb.connect()
     try:
-        table = ibis.memtable(pa.table({"text": [str(text).strip()]}))
-        found = engine.to_pyarrow(to_seconds(table.text))[0].as_py()
+        table = ibis.memtable(pa.table({"text": [str(text)]}))
+        found = engine.to_pyarrow(with_seconds(table, "text", "time").time)[0].as_py()
     finally:
         engine.disconnect()
     if found is None:
@@ -125,30 +127,42 @@ def iso(seconds: int) -> str:
     return f"{(epoch + datetime.timedelta(seconds=seconds)).isoformat()[:-6]}Z"
 
 
+def with_seconds(table: ir.Table, column: str, name: str) -> ir.Table:
+    """Reads a column of strings as times, and checks none.
+
+    Args:
+        table: A table of an open engine.
+        column: Holds times in any of the forms of this module; white space around them is dropped.
+        name: Of the column with the times.
+
+    Returns:
+        The table with one column more: int64 whole seconds since 1970; null where nobody can read
+        the time, or there is none.
+    """
+    read = table.mutate(_seconds(table[column].strip()).name(name))
+    # A step of its own: within one expression, SQL would hold all that it is made of twice.
+    return read.mutate(read[name].between(*_YEARS).ifelse(read[name], None).name(name))
+
+
 def _form(text: ir.StringColumn) -> ir.StringColumn:
     """The unit of numbers, or `dates`."""
     import ibis
 
-    size = _number(text).abs()
+    size: Any = text.try_cast("float64").abs()
     units = [(size < end, unit) for unit, end in _UNITS.items()]
     return _is_number(text).ifelse(ibis.cases(*units, else_="dates"), "dates")
 
 
-def to_seconds(text: ir.StringValue) -> ir.IntegerColumn:
-    """Whole seconds since 1970, int64; null where nobody can read the time, or there is none.
-
-    Args:
-        text: Times in any of the forms of this module, without white space around them.
-    """
+def _seconds(text: ir.StringColumn) -> ir.IntegerColumn:
+    """Seconds since 1970, of any year; each part is of the text itself, as SQL repeats it."""
     import ibis
 
-    number = _number(text)
+    number: Any = text.try_cast("float64")
     of_unit = [
         (number.abs() < end, (number / 1000**power).floor())
         for power, end in enumerate(_UNITS.values())
     ]
     plain = text.replace(",", ".").replace("/", "-")
-    # Each part is of the text itself: a step on what another gave would repeat all of that in SQL.
     written: Any = ibis.cases(
         (text.re_search(_COMPACT), _compact(text)),
         (text.re_search(_X), _english(text, _X, (6, 1, 2, 3, 4, 5))),
@@ -157,19 +171,14 @@ def to_seconds(text: ir.StringValue) -> ir.IntegerColumn:
         else_=ibis.null("string"),
     )
     moment: Any = written.try_cast("timestamp('UTC')")
-    seconds = _is_number(text).ifelse(
+    return _is_number(text).ifelse(
         ibis.cases(*of_unit, else_=ibis.null("float64")).cast("int64"),
         moment.truncate("s").epoch_seconds().cast("int64"),
     )
-    return seconds.between(*_YEARS).ifelse(seconds, None)
 
 
 def _is_number(text: ir.StringColumn) -> ir.BooleanColumn:
     return text.re_search(_NUMBER) & ~text.re_search(_COMPACT)
-
-
-def _number(text: ir.StringColumn) -> ir.FloatingColumn:
-    return text.re_search(_NUMBER).ifelse(text, None).try_cast("float64")
 
 
 def _compact(text: ir.StringColumn) -> ir.StringColumn:
@@ -184,7 +193,8 @@ def _iso(text: Any) -> ir.StringValue:
     """A date, or one with hours, minutes, seconds and a zone; engines differ on anything else."""
     date, time, seconds, zone = (text.re_extract(_ISO, group) for group in range(1, 5))
     zone = zone.replace("UTC", "Z").replace("GMT", "Z")
-    return (time == "").ifelse(date, date + " " + _clock(time, seconds) + zone)
+    moment = date + " " + time + _whole(seconds) + zone
+    return (text.length() > _LONGEST_DATE).ifelse(moment, text)
 
 
 def _english(text: Any, pattern: str, groups: tuple[int, ...]) -> ir.StringValue:
@@ -192,16 +202,16 @@ def _english(text: Any, pattern: str, groups: tuple[int, ...]) -> ir.StringValue
     import ibis
 
     year, month, day, time, seconds, zone = (text.re_extract(pattern, group) for group in groups)
-    number = ibis.literal(_MONTHS).find(month.lower()) // 3 + 1
+    number = ibis.literal(_MONTHS).find(month.lower()) // 4 + 1
     date = year + "-" + number.cast("string") + "-" + day
     for name, offset in _ZONES.items():
         zone = zone.replace(name, offset)
-    return date + " " + _clock(time, seconds) + zone
+    return date + " " + time + _whole(seconds) + zone
 
 
-def _clock(time: Any, seconds: Any) -> ir.StringValue:
-    """Hours and minutes with the seconds, which may be empty."""
-    return time + (seconds == "").ifelse(":00", seconds)
+def _whole(seconds: Any) -> Any:
+    """Seconds such as `:59`, which may be empty."""
+    return (seconds + ":00").left(3)
 
 
 def _check(table: ir.Table, source: str, is_needed: bool) -> None:

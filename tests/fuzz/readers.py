@@ -139,7 +139,7 @@ def share_times() -> None:
     from twhin_hf.network import log
 
     log.read_time = functools.cache(log.read_time)
-    timestamps.to_seconds = as_macro(timestamps.to_seconds, "int64")
+    timestamps._seconds = as_macro(timestamps._seconds, "int64")
     timestamps._form = as_macro(timestamps._form, "string")
 
 

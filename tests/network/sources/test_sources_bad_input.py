@@ -10,7 +10,7 @@ import pytest
 from log_items import LIKE, STATUS, TWEET
 
 from twhin_hf import lines
-from twhin_hf.network.sources import import_log, log_files
+from twhin_hf.network.sources import import_log, log_files, reading
 from twhin_hf.network.sources.events import EventStore
 
 
@@ -103,6 +103,7 @@ def test_few_bad_lines_are_counted_with_the_first_ones_number(load, write_lines,
 def test_too_many_bad_lines_are_refused_before_events_are_sought(load, tmp_path, monkeypatch):
     (tmp_path / "log.jsonl").write_text(json.dumps(LIKE) + '\n{"did": \n')
     monkeypatch.setattr(EventStore, "append", lambda *_: pytest.fail("events were sought"))
+    monkeypatch.setattr(reading, "_look_inside", lambda *_: pytest.fail("the good lines were read"))
     with pytest.raises(ValueError, match="1 of 2 lines are no JSON"):
         load("bluesky", tmp_path / "log.jsonl")
 

@@ -9,7 +9,7 @@ import pytest
 
 from twhin_hf.engines import EngineConfig, open_engine, scan_parquet
 from twhin_hf.table_format import TableFormat
-from twhin_hf.timestamps import to_seconds
+from twhin_hf.timestamps import with_seconds
 
 SPARK = EngineConfig("spark")
 TABLE = {
@@ -174,7 +174,7 @@ def test_every_engine_reads_the_same_times(spark, tmp_path):
     for engine in (None, SPARK):
         with open_engine(config=engine) as opened:
             table = scan_parquet([path], opened)
-            times = table.select("row", time=to_seconds(table.text.strip())).order_by("row")
+            times = with_seconds(table, "text", "time").order_by("row")
             read.append(dict(zip(TIMES, opened.to_pyarrow(times)["time"].to_pylist(), strict=True)))
     assert read[0] == read[1]
     half_past_twelve = 1_714_566_600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,21 +117,28 @@ class LogReader:
         blocks = self._blocks(origin, head, size)
         block = next(blocks, None)
         while block is not None:
+            following = next(blocks, None)
+            seen = num_lines + len(block.lines)
+            is_judged = following is None or seen >= _LINES_BEFORE_REFUSAL
             bad, num_blank = parse_lines(
-                block.lines, self._log, origin, self._report.lines, self._connection
+                block.lines,
+                self._log,
+                origin,
+                self._report.lines,
+                self._connection,
+                most_bad=self._max_bad_lines * seen - num_bad if is_judged else math.inf,
             )
             self._report.blank_lines += num_blank
             if len(bad) and not num_bad:
                 line = bad[0].as_py()
                 first_bad = f"line {num_lines + line + 1:,}: {shorten(block.lines[line].as_py())}"
             num_bad += len(bad)
-            num_lines += len(block.lines)
+            num_lines = seen
             self._report.lines += len(block.lines)
             self._report.bad_lines += len(bad)
-            position = block.position
-            block = next(blocks, None)
-            if block is None or num_lines >= _LINES_BEFORE_REFUSAL:
+            if is_judged:
                 self._check_bad(origin.path, num_bad, num_lines, first_bad)
+            position, block = block.position, following
             self._store.append(self._log)
             yield position
         if num_bad:
@@ -149,7 +157,12 @@ class LogReader:
 
 
 def parse_lines(
-    lines: pa.ChunkedArray, log: LogFormat, origin: Origin, start: int, connection: Any
+    lines: pa.ChunkedArray,
+    log: LogFormat,
+    origin: Origin,
+    start: int,
+    connection: Any,
+    most_bad: float = math.inf,
 ) -> tuple[pa.Array, int]:
     """Fills the table `parsed` with the fields of a network's structure.
 
@@ -159,6 +172,7 @@ def parse_lines(
         origin: Where the lines are from.
         start: Lines of the log before these.
         connection: Of DuckDB.
+        most_bad: Of the lines that are no JSON; of more, nothing is read.
 
     Returns:
         The rows of the lines that are no JSON, and how many lines are blank; neither is in
@@ -179,6 +193,8 @@ def parse_lines(
         ).to_arrow_table()
         is_blank, unread = (found[name].combine_chunks() for name in ("is_blank", "row"))
         bad, num_blank = unread.filter(pc.invert(is_blank)), is_blank.true_count
+        if len(bad) > most_bad:
+            return bad, num_blank
         keep = pc.invert(pc.is_in(rows, value_set=unread))
         kept = pa.table({"text": lines.filter(keep), "row": rows.filter(keep)})
         connection.register("block", kept)

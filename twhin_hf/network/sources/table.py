@@ -14,7 +14,7 @@ from twhin_hf.network.log import DEFAULT_RELATION
 from twhin_hf.network.sources.report import ImportReport
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import TableSource, is_blank, read_table
-from twhin_hf.timestamps import to_seconds
+from twhin_hf.timestamps import with_seconds
 
 if TYPE_CHECKING:
     import ibis
@@ -61,16 +61,19 @@ class TableLog:
         given = {
             name: rows[name] if name in rows.columns else null for name in ("relation", "timestamp")
         }
-        time = given["timestamp"].strip()
         relation = given["relation"].fill_null("")
         self._engine = engine
-        self._rows = rows.select(
+        named = rows.select(
             "user_id",
             "post_id",
             relation=(relation == "").ifelse(DEFAULT_RELATION, relation),
-            timestamp=to_seconds(time) if "timestamp" in rows.columns else ibis.null("int64"),
-            written=time,
+            written=given["timestamp"].strip(),
             has_ids=~is_blank(rows.user_id) & ~is_blank(rows.post_id),
+        )
+        self._rows = (
+            with_seconds(named, "written", "timestamp")
+            if "timestamp" in rows.columns
+            else named.mutate(timestamp=ibis.null("int64"))
         )
         self._texts = None
         if posts is not None:
