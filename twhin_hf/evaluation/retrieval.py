@@ -141,23 +141,47 @@ def evaluate_retrieval(
         InputError: Pairs of one language only, or fewer than two distinct texts per side.
     """
     found: dict[str, RetrievalResult] = {}
-    for (lang_a, lang_b), (texts_a, texts_b) in texts_by_languages(pairs).items():
-        (unique_a, rows_a), (unique_b, rows_b) = (
-            np.unique(texts, return_inverse=True) for texts in (texts_a, texts_b)
-        )
-        if min(len(unique_a), len(unique_b)) < 2:
-            raise InputError(
-                f"The pairs of {lang_a} and {lang_b} have {len(unique_a)} and {len(unique_b)} "
-                "distinct texts; retrieval needs at least two a side. Give more pairs."
-            )
-        found[f"{lang_a}→{lang_b}"], found[f"{lang_b}→{lang_a}"] = bitext_retrieval(
-            torch.as_tensor(model.encode(unique_a.tolist(), **encode_options)),
-            torch.as_tensor(model.encode(unique_b.tolist(), **encode_options)),
-            np.stack([rows_a, rows_b], axis=1),
-            neighbours=neighbours,
-            device=device,
+    for languages, texts in texts_by_languages(pairs).items():
+        found |= retrieve_texts(
+            model, languages, texts, neighbours=neighbours, device=device, **encode_options
         )
     return found
+
+
+def retrieve_texts(
+    model: Encoder,
+    languages: tuple[str, str],
+    texts: tuple[np.ndarray, np.ndarray],
+    *,
+    neighbours: int = MARGIN_NEIGHBOURS,
+    device: str | torch.device | None = None,
+    **encode_options: Any,
+) -> dict[str, RetrievalResult]:
+    """Retrieval in both directions between two languages; `evaluate_retrieval` says the rest.
+
+    Args:
+        model: As there.
+        languages: Of the sides.
+        texts: `[pairs]` of each side, as `texts_by_languages` gives them.
+        neighbours: As there.
+        device: As there.
+        **encode_options: As there.
+    """
+    lang_a, lang_b = languages
+    (unique_a, rows_a), (unique_b, rows_b) = (np.unique(own, return_inverse=True) for own in texts)
+    if min(len(unique_a), len(unique_b)) < 2:
+        raise InputError(
+            f"The pairs of {lang_a} and {lang_b} have {len(unique_a)} and {len(unique_b)} "
+            "distinct texts; retrieval needs at least two a side. Give more pairs."
+        )
+    directions = bitext_retrieval(
+        torch.as_tensor(model.encode(unique_a.tolist(), **encode_options)),
+        torch.as_tensor(model.encode(unique_b.tolist(), **encode_options)),
+        np.stack([rows_a, rows_b], axis=1),
+        neighbours=neighbours,
+        device=device,
+    )
+    return dict(zip((f"{lang_a}→{lang_b}", f"{lang_b}→{lang_a}"), directions, strict=True))
 
 
 def texts_by_languages(

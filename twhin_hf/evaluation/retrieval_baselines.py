@@ -7,21 +7,23 @@ without any encoder.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 
 from twhin_hf.errors import InputError
 from twhin_hf.evaluation.retrieval import (
     MARGIN_NEIGHBOURS,
     RETRIEVAL_METRICS,
     RetrievalResult,
-    evaluate_retrieval,
+    retrieve_texts,
     texts_by_languages,
 )
 from twhin_hf.results import CHANCE
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 CHARACTERS = "characters"
 DIMENSION = 256
@@ -54,15 +56,14 @@ def retrieval_baselines(
     """
     found = {CHANCE: {direction: chance_retrieval(one) for direction, one in judged.items()}}
     characters: dict[str, RetrievalResult] = {}
-    for (lang_a, lang_b), (texts_a, texts_b) in texts_by_languages(pairs).items():
+    for languages, texts in texts_by_languages(pairs).items():
         try:
-            encoder = CharacterEncoder([*texts_a, *texts_b])
+            encoder = CharacterEncoder(np.concatenate(texts))
         except InputError:
             return found
-        columns = {"text_a": texts_a.tolist(), "text_b": texts_b.tolist()}
-        languages = {"lang_a": [lang_a] * len(texts_a), "lang_b": [lang_b] * len(texts_b)}
-        own = Dataset.from_dict(columns | languages)
-        characters |= evaluate_retrieval(encoder, own, neighbours=neighbours, device=device)
+        characters |= retrieve_texts(
+            encoder, languages, texts, neighbours=neighbours, device=device
+        )
     return found | {CHARACTERS: characters}
 
 
@@ -124,7 +125,7 @@ class CharacterEncoder:
         InputError: Fewer than two sequences of characters stand in two of the texts.
     """
 
-    def __init__(self, texts: Sequence[str]):
+    def __init__(self, texts: Sequence[str] | np.ndarray):
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
