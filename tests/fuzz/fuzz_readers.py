@@ -126,7 +126,8 @@ def fuzz(name: str, corpus: Path) -> None:
 
     sys.path.insert(0, str(HERE))
     with atheris.instrument_imports(include=["twhin_hf"]):
-        from readers import READERS, clear_engine, is_ours, share_what_is_slow
+        from readers import READERS, is_ours
+        from sharing import clear_engine, share_what_is_slow
 
         share_what_is_slow()
         reader = next(reader for reader in READERS if reader.name == name)

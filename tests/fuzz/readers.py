@@ -2,15 +2,12 @@
 
 A reader gets the path of a file whose bytes are anything. It gives a value or raises an error of
 ours; `is_ours` tells. What a file needs beside it (a model's other files, labels of texts) is
-written into its folder once. Readers by way of DuckDB share one engine, so that an input costs its
-reading alone.
+written into its folder once. Readers by way of DuckDB share the engine of `sharing.py`.
 """
 
 from __future__ import annotations
 
-import atexit
 import bz2
-import copy
 import functools
 import gzip
 import hashlib
@@ -19,17 +16,16 @@ import json
 import lzma
 import shutil
 import tarfile
-import weakref
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sharing import connection, engine
 
 from twhin_hf.errors import InputError
 
@@ -75,107 +71,6 @@ def is_ours(error: BaseException) -> bool:
 def exhaust(items: Iterable[Any]) -> None:
     """Reads to the end and keeps nothing."""
     deque(items, maxlen=0)
-
-
-@functools.cache
-def engine() -> Any:
-    """The one engine."""
-    from twhin_hf.tables import open_engine
-
-    stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(open_engine(threads=1))
-
-
-def connection() -> Any:
-    """DuckDB's own connection."""
-    return engine().con
-
-
-def share_what_is_slow() -> None:
-    """Makes once what takes ten times longer than to read a small file.
-
-    Whoever opens an engine of DuckDB gets the one, with temporary tables of its own; a command has
-    one parser; an option is read as a time once, and what reads times is a macro of the engine; a
-    config that has not changed is not read again; weights that a file lacks are 0.
-    """
-    share_engine()
-    share_parsers()
-    share_times()
-    share_models()
-
-
-def share_engine() -> None:
-    """One engine for all who open one."""
-    import duckdb
-    import ibis
-
-    shared = connection()
-    shared.execute("SET GLOBAL TimeZone = 'UTC'")
-
-    def connect(**options: Any) -> Any:
-        backend = object.__new__(type(engine()))
-        own = {"_record_batch_readers_consumed": {}, "_memtables": weakref.WeakSet()}
-        vars(backend).update(vars(engine()), con=shared.cursor(), **own)
-        return backend
-
-    duckdb.connect = lambda *arguments, **options: shared.cursor()
-    ibis.duckdb.connect = connect
-
-
-def share_parsers() -> None:
-    """One parser for each command."""
-    from twhin_hf.commands import declared, parsing
-
-    options_of = declared.options_of
-    parsing.command_parser = functools.cache(parsing.command_parser)
-    options = functools.cache(lambda command: list(options_of(command)))
-    declared.options_of = parsing.options_of = options
-
-
-def share_times() -> None:
-    """The long expressions that read times are in the engine, and their names in the queries."""
-    from twhin_hf import timestamps
-    from twhin_hf.network import log
-
-    log.read_time = functools.cache(log.read_time)
-    timestamps._seconds = as_macro(timestamps._seconds, "int64")
-    timestamps._form = as_macro(timestamps._form, "string")
-
-
-def as_macro(function: Callable[[Any], Any], kind: str) -> Callable[[Any], Any]:
-    """What makes an expression of a column of strings, as a macro of DuckDB."""
-    import ibis
-    import sqlglot
-    from sqlglot.expressions import Column, column
-
-    table = ibis.table({"text": "string"}, name="texts")
-    query = sqlglot.parse_one(ibis.to_sql(function(table.text), dialect="duckdb"), dialect="duckdb")
-    body = query.expressions[0].unalias()
-    body = body.transform(lambda node: column("text") if isinstance(node, Column) else node)
-    name = f"fuzzed{function.__name__}"
-    connection().execute(f"CREATE MACRO {name}(text) AS ({body.sql('duckdb')})")
-    return ibis.udf.scalar.builtin(function, name=name, signature=(("string",), kind))
-
-
-def share_models() -> None:
-    """Configs are kept by their content, and layers have no random numbers."""
-    import torch
-
-    from twhin_hf.loading import adapters, auto
-
-    read = functools.lru_cache(16)(lambda name, revision, content: stock_config(name, revision))
-    stock_config = auto.stock_config
-
-    def kept_config(name: str | Path, revision: str | None = None) -> Any:
-        path = Path(name, "config.json")
-        content = path.read_bytes() if path.is_file() else None
-        return copy.deepcopy(read(str(name), revision, content))
-
-    auto.stock_config = adapters.stock_config = kept_config
-    for layer in (torch.nn.Linear, torch.nn.Embedding):
-        layer.reset_parameters = lambda self: None
-    torch.Tensor.normal_ = lambda weights, *arguments, **options: weights.zero_()
 
 
 def parquet(**columns: Any) -> bytes:
@@ -402,15 +297,6 @@ def read_set(name: str) -> Callable[[Path], None]:
             own.to_pyarrow(read_recommender_set(name, path, own).engagements)
 
     return read
-
-
-def clear_engine() -> None:
-    """Drops what `read_table` leaves in an engine that goes on."""
-    for (name,) in connection().execute("SHOW TABLES").fetchall():
-        connection().execute(f'DROP VIEW IF EXISTS "{name}"')
-    ((spill,),) = connection().execute("SELECT current_setting('temp_directory')").fetchall()
-    for file in Path(spill).glob("*.parquet"):
-        file.unlink()
 
 
 # Labelled texts
