@@ -43,7 +43,11 @@ def online(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["./m", "../m", "/nowhere/m", "~/m", "a/b/c", "weights.safetensors", "o/x.pt", "a b"]
+    "name",
+    [
+        *("./m", "../m", "/nowhere/m", "~/m", "~nobody-known/m", "a/b/c", "weights.safetensors"),
+        *("o/x.pt", "a b", "a/b..c", "a--b", "a/b-", "é/b", "a/b.git", "a/" + "b" * 97),
+    ],
 )
 def test_local_paths_are_never_asked_of_the_hub(online, name):
     assert looks_local(name)

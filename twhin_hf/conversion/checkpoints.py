@@ -17,7 +17,7 @@ from twhin_hf.errors import InputError
 from twhin_hf.files import read_json_object
 from twhin_hf.loading.families import stock_config
 from twhin_hf.loading.fingerprint import indexed_files
-from twhin_hf.loading.places import check_place, reading_model
+from twhin_hf.loading.places import check_place, local_path, reading_model
 
 _FILES = (
     *("*.json", "*.txt", "*.model", "*.codes"),
@@ -42,7 +42,7 @@ def checkpoint_path(name_or_path: str, revision: str | None = None) -> Path:
         FileNotFoundError: Nothing is there, and it is no name of a repository.
         InputError: The Hub does not give the repository.
     """
-    path = Path(name_or_path).expanduser()
+    path = local_path(name_or_path)
     if path.exists():
         return path
     check_place(name_or_path, revision)

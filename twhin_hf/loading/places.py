@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from twhin_hf.errors import InputError, reading
 
-_REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _FILE_ENDINGS = (
     *(".bin", ".ckpt", ".gz", ".json", ".onnx", ".parquet", ".pt", ".pth", ".safetensors", ".tar"),
     *(".txt", ".yaml", ".yml", ".zip", ".zst"),
@@ -39,18 +38,30 @@ def reading_model(name_or_path: str | Path) -> Iterator[None]:
 def looks_local(name_or_path: str) -> bool:
     """True for what can be no repository of the Hub, or hardly is meant to be one.
 
-    That is a path of more than two parts, one that begins with a dot, a slash or a tilde, one whose
-    first folder is here, or a name with the ending of a file.
+    That is a name that the Hub refuses (of more than two parts, or that begins with a dot, a slash
+    or a tilde, ...), a path whose first folder is here, or a name with the ending of a file.
 
     >>> [looks_local(name) for name in ("./model", "runs/seed0/model", "model.safetensors")]
     [True, True, True]
     >>> [looks_local(name) for name in ("owner/name", "bert-base", "BAAI/bge-small-en-v1.5")]
     [False, False, False]
     """
-    if not _REPOSITORY.fullmatch(name_or_path) or name_or_path.startswith("."):
+    # Late: commands that get no model ask nothing.
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name_or_path)
+    except HFValidationError:
         return True
     owner, _, name = name_or_path.partition("/")
     return name_or_path.lower().endswith(_FILE_ENDINGS) or (bool(name) and Path(owner).is_dir())
+
+
+def local_path(name_or_path: str | Path) -> Path:
+    """The path that a name stands for, with `~` and the `~user` of known users written out."""
+    # pathlib's own raises RuntimeError for a user whom nobody knows.
+    return Path(os.path.expanduser(name_or_path))
 
 
 def check_local_path(name_or_path: str) -> None:
@@ -59,7 +70,7 @@ def check_local_path(name_or_path: str) -> None:
     Raises:
         FileNotFoundError: It is not.
     """
-    if looks_local(name_or_path) and not Path(name_or_path).expanduser().exists():
+    if looks_local(name_or_path) and not local_path(name_or_path).exists():
         raise FileNotFoundError(
             f"there is no {name_or_path}; give a folder that is there, or a repository of the Hub "
             "as owner/name"
@@ -79,7 +90,7 @@ def check_place(name_or_path: str, revision: str | None = None) -> None:
         FileNotFoundError: Nothing is there, or the Hub cannot be reached.
         InputError: A folder of old sentence-transformers, whose encoder lies in another inside.
     """
-    folder = Path(name_or_path).expanduser()
+    folder = local_path(name_or_path)
     if folder.exists():
         _check_layout(folder)
         return
