@@ -2,8 +2,8 @@
 
 Each reader of `readers.py` runs in a process of its own, so that one that dies is told and the
 others go on. Inputs that bring anything but errors of ours are saved in `tests/fuzz/crashes/READER`
-(one for each place in the code), and the last line counts them. Needs atheris, which is in the
-extra `fuzz`.
+(one for each place in the code), and the last line counts them; those that take seconds are saved
+there as `slow-unit-...`. Needs atheris, which is in the extra `fuzz`.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
                 "max_total_time": max(1, int(end - time.monotonic())),
                 "rss_limit_mb": 2 * MOST_MEMORY,
                 "timeout": 120,
+                "report_slow_units": 2,
                 "artifact_prefix": f"{CRASHES / name}/",
             }
             process = subprocess.run(
