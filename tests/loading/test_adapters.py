@@ -11,8 +11,10 @@ pytest.importorskip("peft")
 
 from peft import (
     AutoPeftModelForFeatureExtraction,
+    BOFTConfig,
     PeftModel,
     PrefixTuningConfig,
+    ShiraConfig,
     get_peft_model,
 )
 from safetensors.torch import load_file, save_file
@@ -286,6 +288,39 @@ class TestOneFamily:
         for load in (load_post_encoder, load_with_heads):
             with pytest.raises(ValueError, match=f"{folder}"):
                 load(folder)
+
+    @pytest.mark.parametrize("key", ["r", "rank_pattern"])
+    def test_a_rank_that_the_file_has_not_is_refused_before_it_is_made(
+        self, adapted, tokenizer, key
+    ):
+        _, folder = adapted
+        path = Path(folder, "adapter_config.json")
+        told = json.loads(path.read_text())
+        ranks = {"r": 10**9, "rank_pattern": dict.fromkeys(told["target_modules"], 10**9)}
+        path.write_text(json.dumps(told | {key: ranks[key]}))
+        for load in (load_post_encoder, load_with_heads):
+            with pytest.raises(ValueError, match="another shape"):
+                load(folder)
+        with pytest.raises(ValueError, match="another shape"):
+            load_pretraining_model(folder, tokenizer, trainable_adapter=True)
+
+    @pytest.mark.parametrize(
+        ("kind", "options"), [(BOFTConfig, {"boft_block_size": 2}), (ShiraConfig, {"r": 2})]
+    )
+    def test_kinds_that_look_at_values_when_they_are_made(
+        self, base, inputs, tmp_path, kind, options
+    ):
+        encoder = load_post_encoder(base)
+        target = next(n for n, m in encoder.named_modules() if isinstance(m, torch.nn.Linear))
+        model = get_peft_model(encoder, kind(target_modules=[target], **options))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
+        model.eval().save_pretrained(tmp_path / "adapter")
+        expected = hidden(model, inputs)
+        loaded = load_post_encoder(str(tmp_path / "adapter"))
+        torch.testing.assert_close(hidden(loaded, inputs), expected)
 
     def test_weights_of_a_deeper_model_are_an_error(self, adapted, base):
         _, folder = adapted

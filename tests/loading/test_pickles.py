@@ -180,7 +180,8 @@ def test_a_command_says_it_in_a_line(folder, mark, tmp_path, capsys):
 
 
 def test_a_damaged_file(folder):
-    (folder / "pytorch_model.bin").write_bytes(b"junk")
+    # Long enough for the config: a pickle that never stops.
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x02" + b"K\x01" * 100_000)
     with pytest.raises(InputError, match="holds a file that is damaged or cut short"):
         load_post_encoder(str(folder))
 

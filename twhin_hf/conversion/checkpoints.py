@@ -16,8 +16,8 @@ from torch import Tensor
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_json_object
 from twhin_hf.loading.families import stock_config
-from twhin_hf.loading.fingerprint import indexed_files
 from twhin_hf.loading.places import check_place, local_path, reading_model
+from twhin_hf.loading.weights import indexed_files
 
 _FILES = (
     *("*.json", "*.txt", "*.model", "*.codes"),

@@ -25,6 +25,7 @@ from twhin_hf.loading.families import (
     model_class,
 )
 from twhin_hf.loading.places import reading_model
+from twhin_hf.loading.pretrained import check_size
 from twhin_hf.modeling import apply_settings
 from twhin_hf.modeling.sentence_transformer_settings import adopt_checkpoint_pooling
 from twhin_hf.modeling.settings import HEAD_NAMES, POOLED
@@ -185,6 +186,7 @@ def _read(path: Path) -> _Checkpoint:
         weights[modern_name(old)], origins[modern_name(old)] = value, old
     config = read_config(path, weights)
     with reading_model(path):
+        check_size(config, sum(weight.nbytes for weight in weights.values()), path)
         adopt_checkpoint_pooling(config, str(path))
     return _Checkpoint(config, weights, origins, [], [])
 

@@ -175,13 +175,13 @@ def load_classifier(
         load_tokenizer,
     )
     from twhin_hf.loading.places import reading_model
+    from twhin_hf.loading.pretrained import load_pretrained
     from twhin_hf.loading.quiet import loading_in_words, quiet_loading
 
     stock: Any = (
         AutoModelForSequenceClassification if is_sequence else AutoModelForTokenClassification
     )
     names = dict(enumerate(labels))
-    loaded: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
     config = load_config(name_or_path, revision)
     if is_sequence and config.num_hidden_layers == 0:
         raise InputError(
@@ -189,16 +189,18 @@ def load_classifier(
             "nothing of the text. Judge its frozen features instead (`--protocols features`)"
         )
     config.id2label, config.label2id = names, {label: number for number, label in names.items()}
-    origin: str | None = name_or_path
     if is_adapter(name_or_path, revision):
         # A stock class would look for a classifier's adapter, and leave out that of an encoder.
-        encoder = load_post_encoder(name_or_path, revision)
-        origin, stock, loaded = None, stock._model_mapping[type(config)], {}
-        loaded["state_dict"] = dict(encoder.state_dict())
-    set_seed(seed)
-    with quiet_loading(), reading_model(name_or_path):
-        model, info = stock.from_pretrained(
-            origin, config=config, output_loading_info=True, **loaded
+        weights = dict(load_post_encoder(name_or_path, revision).state_dict())
+        set_seed(seed)
+        with quiet_loading(), reading_model(name_or_path):
+            model, info = stock._model_mapping[type(config)].from_pretrained(
+                None, config=config, state_dict=weights, output_loading_info=True
+            )
+    else:
+        set_seed(seed)
+        model, info = load_pretrained(
+            stock, name_or_path, config, revision, output_loading_info=True, trust_remote_code=False
         )
     logger.debug(loading_in_words(name_or_path, model, info))
     tokenizer = load_tokenizer(name_or_path, revision)

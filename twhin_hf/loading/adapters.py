@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from peft import (
     PeftConfig,
     PeftModel,
@@ -30,7 +31,7 @@ from twhin_hf.files import new_file, read_json_object
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class, stock_config
 from twhin_hf.loading.fingerprint import weights_fingerprint
 from twhin_hf.loading.places import check_place, reading_model
-from twhin_hf.loading.quiet import quiet_loading
+from twhin_hf.loading.pretrained import check_files, load_pretrained
 from twhin_hf.loading.weights import safe_weights
 from twhin_hf.modeling.sentence_transformer_files import (
     TOKENIZER_CONFIG_NAME,
@@ -143,6 +144,7 @@ def load_pretraining_adapter(
     Raises:
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
+    _adapter_weights(name_or_path, revision, model.config)
     check_base_weights(name_or_path, revision)
     config = adapter_config(name_or_path, revision)
     config.inference_mode = not trainable
@@ -299,12 +301,10 @@ def load_adapted_encoder(
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
-    weights = _adapter_weights(name_or_path, revision)
+    check_files(base, config, base_revision)
+    weights = _adapter_weights(name_or_path, revision, config)
     check_base_weights(name_or_path, revision)
-    with reading_model(base):
-        encoder = model_class(config, MODELS).from_pretrained(
-            base, config=config, revision=base_revision or "main", **kwargs
-        )
+    encoder = load_pretrained(model_class(config, MODELS), base, config, base_revision, **kwargs)
     with reading_model(name_or_path):
         adapted = PeftModel(encoder, adapter_config(name_or_path, revision))
         check_adapter_weights(adapted, weights, name_or_path)
@@ -326,19 +326,37 @@ def load_adapted_model(
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
-    _adapter_weights(name_or_path, revision)
-    with quiet_loading(), reading_model(base):
-        model = model_class(config, PRETRAINING_MODELS).from_pretrained(
-            base, config=config, revision=base_revision or "main", **kwargs
-        )
+    check_files(base, config, base_revision)
+    _adapter_weights(name_or_path, revision, config)
+    pretraining_model = model_class(config, PRETRAINING_MODELS)
+    model = load_pretrained(pretraining_model, base, config, base_revision, **kwargs)
     model = merged(load_pretraining_adapter(model, name_or_path, revision=revision)).eval()
     return _own(model, name_or_path, revision)
 
 
-def _adapter_weights(name_or_path: str, revision: str | None) -> dict[str, Tensor]:
-    """Those of the file, read first: its base model, which may be large, is not read in vain."""
+def _adapter_weights(
+    name_or_path: str, revision: str | None, config: PreTrainedConfig
+) -> dict[str, Tensor]:
+    """Those of the file, which fit an encoder of this config.
+
+    They are read and checked before any memory is given to the base model, or to as many weights as
+    the adapter's config speaks of; but for the kinds that look at values when they are made.
+    """
     with reading_model(name_or_path):
-        return load_peft_weights(name_or_path, device="cpu", revision=revision)
+        weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
+        own = adapter_config(name_or_path, revision)
+        if hasattr(own, "init_lora_weights"):
+            # Some ways of drawing the first weights look at those of the base.
+            own.init_lora_weights = False
+        try:
+            with torch.device("meta"):
+                encoder = model_class(config, MODELS)(config)
+                adapted = PeftModel(encoder, own, low_cpu_mem_usage=True)
+        except (NotImplementedError, RuntimeError):
+            # BOFT and SHiRA; they are checked where they are loaded.
+            return weights
+        check_adapter_weights(adapted, weights, name_or_path)
+    return weights
 
 
 def _own(model: PreTrainedModel, name_or_path: str, revision: str | None) -> PreTrainedModel:

@@ -16,7 +16,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from twhin_hf.errors import InputError
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class, stock_config
 from twhin_hf.loading.places import check_place, reading_model
-from twhin_hf.loading.quiet import quiet_loading
+from twhin_hf.loading.pretrained import load_pretrained
 from twhin_hf.modeling.heads import pooled_width
 from twhin_hf.modeling.sentence_transformer_files import TOKENIZER_CONFIG_NAME
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
@@ -50,8 +50,7 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         return model
     config = stock_config(name_or_path, revision)
     encoder = model_class(config, MODELS)
-    with quiet_loading(), reading_model(name_or_path):
-        found = encoder.from_pretrained(name_or_path, config=config, revision=revision, **kwargs)
+    found = load_pretrained(encoder, name_or_path, config, revision, **kwargs)
     # With what was loaded and what was not, where `output_loading_info` asks for it.
     model = found[0] if isinstance(found, tuple) else found
     logger.info("%s: %s", name_or_path, embedding_sentence(model))
@@ -97,10 +96,10 @@ def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: An
 
         return load_adapted_model(name_or_path, revision, **kwargs)
     config = stock_config(name_or_path, revision)
-    with quiet_loading(), reading_model(name_or_path):
-        model, found = model_class(config, PRETRAINING_MODELS).from_pretrained(
-            name_or_path, config=config, revision=revision, output_loading_info=True, **kwargs
-        )
+    pretraining_model = model_class(config, PRETRAINING_MODELS)
+    model, found = load_pretrained(
+        pretraining_model, name_or_path, config, revision, output_loading_info=True, **kwargs
+    )
     missing = sorted(name for name in found["missing_keys"] if "_head." in name)
     if missing:
         raise InputError(

@@ -15,10 +15,6 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from transformers.utils import (
-    SAFE_WEIGHTS_INDEX_NAME,
-    SAFE_WEIGHTS_NAME,
-    WEIGHTS_INDEX_NAME,
-    WEIGHTS_NAME,
     extract_commit_hash,
 )
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
@@ -27,15 +23,8 @@ from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError, reading
 from twhin_hf.files import read_json_object
 from twhin_hf.loading.places import check_place, reading_model
+from twhin_hf.loading.weights import weight_files
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
-
-WEIGHT_FILES = (
-    SAFE_WEIGHTS_NAME,
-    SAFE_WEIGHTS_INDEX_NAME,
-    WEIGHTS_NAME,
-    WEIGHTS_INDEX_NAME,
-)
-"""Where transformers looks for weights, first to last."""
 
 _KINDS = frozenset(
     (
@@ -110,13 +99,9 @@ def weights_fingerprint(name_or_path: str, revision: str | None = None) -> str |
         Hexadecimal digits: of the names and bytes of all tensors in safetensors, or of the files
         of other formats. None where no weights are found.
     """
-    paths = (checkpoint_file(name_or_path, name, revision) for name in WEIGHT_FILES)
-    first = next((path for path in paths if path is not None), None)
-    if first is None:
+    files = weight_files(name_or_path, revision)
+    if not files:
         return None
-    files = [first]
-    if first.suffix == ".json":
-        files = indexed_files(first)
     digest = hashlib.blake2b(digest_size=16)
     if files[0].suffix == ".safetensors":
         with reading_model(name_or_path):
@@ -125,27 +110,6 @@ def weights_fingerprint(name_or_path: str, revision: str | None = None) -> str |
         for path in files:
             _add_content(digest, path)
     return digest.hexdigest()
-
-
-def indexed_files(index: Path) -> list[Path]:
-    """The files of weights that an index names.
-
-    Raises:
-        FileNotFoundError: One is not there.
-        InputError: It is no index, or names a file of another folder.
-    """
-    weight_map = read_json_object(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise InputError(
-            f"{index} has no weight_map, which says where each weight is; fetch it again"
-        )
-    names = {str(name) for name in weight_map.values()}
-    for name in sorted(names):
-        if Path(name).name != name:
-            raise InputError(f"{index} names {name!r}; needed is a file of the same folder")
-        if not (index.parent / name).is_file():
-            raise FileNotFoundError(f"{index} names {name}, which is not there")
-    return [index.parent / name for name in sorted(names)]
 
 
 def _model_files(folder: Path) -> list[Path]:

@@ -17,7 +17,8 @@ from twhin_hf.errors import InputError
 from twhin_hf.loading.auto import embedding_sentence, is_adapter
 from twhin_hf.loading.families import PRETRAINING_MODELS, model_class, stock_config
 from twhin_hf.loading.places import check_place, reading_model
-from twhin_hf.loading.quiet import loading_in_words, quiet_loading
+from twhin_hf.loading.pretrained import load_pretrained
+from twhin_hf.loading.quiet import loading_in_words
 from twhin_hf.modeling import apply_settings
 from twhin_hf.modeling.settings import HEAD_NAMES
 
@@ -90,14 +91,11 @@ def load_pretraining_model(
         from twhin_hf.training.lora import four_bit_config
 
         options["quantization_config"] = four_bit_config(config)
-    with quiet_loading(), reading_model(base):
-        model, info = pretraining_model.from_pretrained(
-            base,
-            config=apply_settings(config, **settings),
-            revision=revision or "main",
-            output_loading_info=True,
-            **options,
-        )
+    with reading_model(base):
+        config = apply_settings(config, **settings)
+    model, info = load_pretrained(
+        pretraining_model, base, config, revision, output_loading_info=True, **options
+    )
     if adapted:
         heads = tuple(f"{head}." for head in _adapter_heads(name_or_path))
         missing = {key for key in info["missing_keys"] if not key.startswith(heads)}
