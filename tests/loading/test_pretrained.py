@@ -73,6 +73,16 @@ def test_weights_in_several_files_count_together(folder):
         load_post_encoder(str(folder))
 
 
+def test_a_file_that_was_cut_is_found_before_any_is_read(folder, monkeypatch):
+    load_with_heads(str(folder)).save_pretrained(folder, max_shard_size="10KB")
+    (folder / "model.safetensors").unlink(missing_ok=True)
+    last = sorted(folder.glob("*.safetensors"))[-1]
+    last.write_bytes(last.read_bytes()[:-1])
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(InputError, match=rf"{last.name}|cannot be used"):
+        load_post_encoder(str(folder))
+
+
 def test_a_deep_encoder_of_little_width_is_within_the_bound(folder, tiny_config):
     tiny_config.update({"num_hidden_layers": 30, "hidden_size": 4, "intermediate_size": 4})
     tiny_config.update({"num_attention_heads": 1})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from safetensors import safe_open
 from transformers import PreTrainedConfig
 
 from twhin_hf.errors import InputError
@@ -48,7 +49,10 @@ def load_pretrained(
 
 
 def check_files(name_or_path: str, config: PreTrainedConfig, revision: str | None = None) -> None:
-    """Checks that the files of a model can hold all that a config speaks of.
+    """Checks that the files of a model are whole, and can hold all that a config speaks of.
+
+    Each file in safetensors is looked at, so that the last of many is not missed after the others
+    were read.
 
     Args:
         name_or_path: Folder or repository, whose weights are fetched.
@@ -56,12 +60,18 @@ def check_files(name_or_path: str, config: PreTrainedConfig, revision: str | Non
         revision: Revision of the repository.
 
     Raises:
-        InputError: They cannot.
+        InputError: They are not, or cannot.
     """
     with reading_model(name_or_path):
-        held = sum(path.stat().st_size for path in weight_files(name_or_path, revision))
+        paths = weight_files(name_or_path, revision)
+        held = sum(path.stat().st_size for path in paths)
         if held and config.model_type in MODELS:
             check_size(config, held, name_or_path)
+        for path in paths:
+            if path.suffix == ".safetensors":
+                # Opening it reads its header, and compares that with the file's size.
+                with safe_open(path, framework="pt"):
+                    pass
 
 
 def check_size(config: PreTrainedConfig, held: int, name: object) -> None:
