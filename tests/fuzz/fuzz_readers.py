@@ -128,7 +128,7 @@ def fuzz(name: str, corpus: Path) -> None:
     sys.path.insert(0, str(HERE))
     with atheris.instrument_imports(include=["twhin_hf"]):
         from readers import READERS, is_ours
-        from sharing import clear_engine, share_what_is_slow
+        from sharing import clear_engine, count_names_anew, share_what_is_slow
 
         share_what_is_slow()
         reader = next(reader for reader in READERS if reader.name == name)
@@ -137,6 +137,7 @@ def fuzz(name: str, corpus: Path) -> None:
         for number, seed in enumerate(seeds):
             # Whatever is imported late is imported, and measured, here.
             path.write_bytes(seed)
+            count_names_anew()
             try:
                 reader.read(path)
             except Exception as error:
@@ -153,6 +154,7 @@ def fuzz(name: str, corpus: Path) -> None:
         nonlocal longest, shown
         before = time.perf_counter()
         path.write_bytes(data)
+        count_names_anew()
         try:
             reader.read(path)
         except Exception as error:

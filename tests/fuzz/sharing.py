@@ -2,7 +2,8 @@
 
 Whoever opens an engine of DuckDB gets one and the same, with temporary tables of its own; a command
 has one parser; an option is read as a time once, and what reads times is a macro of the engine; a
-config that has not changed is not read again; weights that a file lacks are 0.
+query of the same tables is compiled once; a config that has not changed is not read again; weights
+that a file lacks are 0.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import atexit
 import copy
 import functools
+import itertools
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -46,6 +48,7 @@ def share_what_is_slow() -> None:
     share_engine()
     share_parsers()
     share_times()
+    share_queries()
     share_models()
 
 
@@ -100,6 +103,32 @@ def as_macro(function: Callable[[Any], Any], kind: str) -> Callable[[Any], Any]:
     name = f"fuzzed{function.__name__}"
     connection().execute(f"CREATE MACRO {name}(text) AS ({body.sql('duckdb')})")
     return ibis.udf.scalar.builtin(function, name=name, signature=(("string",), kind))
+
+
+def share_queries() -> None:
+    """A query like one of an earlier input is not compiled again: see `count_names_anew`."""
+    from ibis import util
+
+    backend = type(engine())
+    compile_query = backend.compile
+
+    @functools.lru_cache(1024)
+    def compiled(query: Any, limit: Any) -> str:
+        return compile_query(engine(), query.to_expr(), limit=limit)
+
+    def compile_once(own: Any, query: Any, *, limit: Any = None, params: Any = None) -> str:
+        return compiled(query.op(), limit)
+
+    backend.compile = compile_once
+    util.gen_name = lambda kind: f"ibis_{kind}_{next(_NUMBERS[0])}"
+
+
+_NUMBERS = [itertools.count()]
+
+
+def count_names_anew() -> None:
+    """Gives the tables of the next input the names that those of this one had."""
+    _NUMBERS[0] = itertools.count()
 
 
 def share_models() -> None:
