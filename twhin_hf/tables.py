@@ -135,6 +135,7 @@ def read_table(
     # Text is read in blocks, whatever the limit.
     with read_errors(source, has_memory_limit=False):
         if kind == "Parquet":
+            _check_footers(files)
             table = scan_parquet(files, connection)
         else:
             with _text_engine(connection) as engine:
@@ -262,6 +263,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     most_told = "sum(greatest(num_values, row_group_num_rows, 0))"
     query = f"SELECT coalesce({most_told}, 0) FROM parquet_metadata(?)"
     with read_errors(path, has_memory_limit=False), duckdb.connect() as engine:
+        _check_footers([path])
         ((values,),) = engine.execute(query, [glob.escape(str(path))]).fetchall()
         most = max(_FEW_VALUES, _MOST_VALUES_A_BYTE * size)
         if values > most:
@@ -270,6 +272,14 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
                 f"than {most:,}: they would fill the memory. Write it again in several files."
             )
         return pq.read_table(path, columns=None if columns is None else list(columns))
+
+
+def _check_footers(files: Iterable[Path]) -> None:
+    """Has Arrow read the footers, which bounds their lists; the engine has memory for any."""
+    import pyarrow.parquet as pq
+
+    for file in files:
+        pq.read_schema(file)
 
 
 def column_names(path: Path, table_format: TableFormat | None = None) -> list[str]:

@@ -156,6 +156,20 @@ def test_a_damaged_folder(demo_folder, tmp_path, spoil):
         read_demo(tmp_path / "elsewhere")
 
 
+def test_vectors_that_are_no_numbers(demo_folder, tmp_path):
+    for name in ("demo.json", "map.html"):
+        (tmp_path / name).write_bytes((demo_folder / name).read_bytes())
+    table = pq.read_table(demo_folder / "posts.parquet")
+    place = table.column_names.index("model")
+    vectors = table["model"].to_pylist()
+    vectors[0][0] = float("nan")
+    field = table.schema.field("model")
+    table = table.set_column(place, field, pa.array(vectors, field.type))
+    pq.write_table(table, tmp_path / "posts.parquet")
+    with pytest.raises(InputError, match="vectors hold NaN or infinity"):
+        read_demo(tmp_path)
+
+
 def test_the_command(inputs, tmp_path, capsys):
     output = tmp_path / "demo"
     line = ["demo", "--model", inputs.model, "--posts", inputs.posts, "--stock", inputs.stock]

@@ -205,8 +205,29 @@ def test_parquet_whose_row_groups_cancel_each_other(tmp_path):
 
 def zigzag(number):
     """A whole number as Thrift writes it."""
-    number, found = 2 * number if number >= 0 else -2 * number - 1, bytearray()
+    return varint(2 * number if number >= 0 else -2 * number - 1)
+
+
+def varint(number):
+    """A length as Thrift writes it."""
+    found = bytearray()
     while number >= 128:
         found.append(number % 128 + 128)
         number //= 128
     return bytes([*found, number])
+
+
+@pytest.mark.parametrize("read", [read_parquet, read_posts])
+def test_parquet_whose_footer_claims_a_list_of_any_length(tmp_path, read):
+    """DuckDB asks for the memory of the list: 8 GB for a file of 1.3 KB."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"post_id": ["a"], "text": ["b"]}), path)
+    whole = path.read_bytes()
+    size = int.from_bytes(whole[-8:-4], "little")
+    data, footer = whole[: -8 - size], whole[-8 - size : -8]
+    told, claimed = b"\x19\x2c", b"\x19\xfc" + varint(400_000_000)  # a list of two structures
+    place = footer.rindex(told)
+    footer = footer[:place] + claimed + footer[place + len(told) :]
+    path.write_bytes(data + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(InputError, match="cannot be read: Couldn't deserialize thrift"):
+        read(path)

@@ -12,6 +12,7 @@ pytest.importorskip("peft")
 from peft import (
     AutoPeftModelForFeatureExtraction,
     BOFTConfig,
+    LoraConfig,
     PeftModel,
     PrefixTuningConfig,
     ShiraConfig,
@@ -23,7 +24,7 @@ from transformers import AutoModel, AutoTokenizer
 from twhin_hf.commands.cli import main
 from twhin_hf.evaluation.fine_tuning import load_classifier
 from twhin_hf.loading import adapters
-from twhin_hf.loading.adapters import load_pretraining_adapter
+from twhin_hf.loading.adapters import PretrainingAdapter, load_pretraining_adapter
 from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.loading.families import PRETRAINING_MODELS
 from twhin_hf.loading.text_encoders import load_text_encoder
@@ -290,9 +291,7 @@ class TestOneFamily:
                 load(folder)
 
     @pytest.mark.parametrize("key", ["r", "rank_pattern"])
-    def test_a_rank_that_the_file_has_not_is_refused_before_it_is_made(
-        self, adapted, tokenizer, key
-    ):
+    def test_a_rank_that_the_file_has_not_is_refused_before_it_is_made(self, adapted, key):
         _, folder = adapted
         path = Path(folder, "adapter_config.json")
         told = json.loads(path.read_text())
@@ -301,8 +300,36 @@ class TestOneFamily:
         for load in (load_post_encoder, load_with_heads):
             with pytest.raises(ValueError, match="another shape"):
                 load(folder)
-        with pytest.raises(ValueError, match="another shape"):
-            load_pretraining_model(folder, tokenizer, trainable_adapter=True)
+
+    def test_more_layers_than_weights_are_refused_before_they_are_made(self, adapted):
+        _, folder = adapted
+        path = Path(folder, "adapter_config.json")
+        told = json.loads(path.read_text()) | {"layer_replication": [[0, 2]] * 1000}
+        path.write_text(json.dumps(told))
+        for load in (load_post_encoder, load_with_heads):
+            with pytest.raises(ValueError, match="repeats more layers of its base than it has"):
+                load(folder)
+
+    def test_a_base_that_is_an_adapter_itself(self, adapted, base):
+        _, folder = adapted
+        for file in Path(folder).glob("adapter_*"):
+            Path(base, file.name).write_bytes(file.read_bytes())
+        for load in (load_post_encoder, load_with_heads):
+            with pytest.raises(
+                ValueError, match="which is an adapter itself; merge"
+            ):
+                load(folder)
+
+    def test_an_adapter_of_the_heads_too(self, base, tmp_path):
+        model = load_with_heads(base)
+        config = LoraConfig(target_modules=["query", "dense"], r=2)
+        adapted = PretrainingAdapter(model, config)
+        adapted.save_pretrained(tmp_path / "adapter")
+        assert any(
+            "mlm_head" in n or "cls" in n
+            for n in load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+        )
+        assert load_with_heads(str(tmp_path / "adapter")).config.tpp_weight == 1.0
 
     @pytest.mark.parametrize(
         ("kind", "options"), [(BOFTConfig, {"boft_block_size": 2}), (ShiraConfig, {"r": 2})]

@@ -185,6 +185,7 @@ def _read(path: Path) -> _Checkpoint:
     for old, value in read_weights(path).items():
         weights[modern_name(old)], origins[modern_name(old)] = value, old
     config = read_config(path, weights)
+    model_class(config, MODELS)
     with reading_model(path):
         check_size(config, sum(weight.nbytes for weight in weights.values()), path)
         adopt_checkpoint_pooling(config, str(path))

@@ -71,6 +71,8 @@ def read_demo(folder: str | Path) -> DemoContent:
         last = len(settings["audiences"]) - 1
         if content.audiences.dtype.kind != "i" or content.audiences.max() > last:
             raise ValueError("posts have audiences without a name")
+        if not all(np.isfinite(units).all() for units in content.units.values()):
+            raise ValueError("vectors hold NaN or infinity")
     return content
 
 

@@ -13,9 +13,10 @@ from twhin_hf.demo.answers import MOST_HASHTAGS, Demo, Encode
 from twhin_hf.demo.content import read_demo
 from twhin_hf.demo.making import RECOMMENDER
 from twhin_hf.devices import pick_device
-from twhin_hf.loading.auto import load_tokenizer
+from twhin_hf.loading.auto import is_adapter, load_tokenizer
 from twhin_hf.loading.families import stock_config
-from twhin_hf.loading.pretrained import load_pretrained
+from twhin_hf.loading.places import reading_model
+from twhin_hf.loading.pretrained import check_files
 from twhin_hf.recommendation.model import EngagementModel
 from twhin_hf.serving.exported import load_encoder
 
@@ -65,12 +66,12 @@ def load_hashtag_classifier(name_or_path: str) -> Callable[[str], list[tuple[str
     from transformers import AutoModelForSequenceClassification
 
     tokenizer = load_tokenizer(name_or_path)
-    model: Any = load_pretrained(
-        AutoModelForSequenceClassification,
-        name_or_path,
-        stock_config(name_or_path),
-        trust_remote_code=False,
-    ).eval()
+    if not is_adapter(name_or_path):
+        check_files(name_or_path, stock_config(name_or_path))
+    with reading_model(name_or_path):
+        model: Any = AutoModelForSequenceClassification.from_pretrained(
+            name_or_path, trust_remote_code=False
+        ).eval()
     names = [normalize_hashtag(str(model.config.id2label[n])) for n in range(model.num_labels)]
 
     @torch.inference_mode()

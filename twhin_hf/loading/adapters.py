@@ -25,13 +25,15 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME, load_peft_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_file, read_json_object
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class, stock_config
 from twhin_hf.loading.fingerprint import weights_fingerprint
 from twhin_hf.loading.places import check_place, reading_model
-from twhin_hf.loading.pretrained import check_files, load_pretrained
+from twhin_hf.loading.pretrained import check_files
+from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.loading.weights import safe_weights
 from twhin_hf.modeling.sentence_transformer_files import (
     TOKENIZER_CONFIG_NAME,
@@ -49,6 +51,9 @@ ENCODER_CONFIG_NAME = "encoder_config.json"
 """The config that the adapter was trained with. A `config.json` beside an adapter would make
 transformers look for the base model's weights there."""
 
+
+_LOOKING_AT_VALUES = {"ADAMSS", "BOFT", "FROD", "SHIRA", "UNILORA"}
+"""Kinds that cannot be made without memory: they look at weights, or draw places among them."""
 
 BASE_FINGERPRINT = "base_weights_fingerprint"
 """Its key for the weights that the adapter was trained on."""
@@ -111,20 +116,34 @@ class PretrainingAdapter(PeftModel):
         Raises:
             InputError: Weights that do not fit; see `check_adapter_weights`.
         """
+        names = self._own_names(adapter_name)
+        if adapter_name in self.peft_config:
+            self.check_file(model_id, adapter_name, kwargs.get("revision"))
+        kwargs["key_mapping"] = names
+        return super().load_adapter(model_id, adapter_name, *args, **kwargs)
+
+    def check_file(self, model_id: Any, adapter_name: str, revision: str | None = None) -> None:
+        """Checks that the weights of a file are those that this model needs.
+
+        Raises:
+            InputError: They are not; see `check_adapter_weights`.
+        """
+        hub = {"revision": revision} if revision else {}
+        with safe_weights(model_id):
+            weights = load_peft_weights(
+                model_id, device="cpu", key_mapping=self._own_names(adapter_name), **hub
+            )
+        check_adapter_weights(self, weights, str(model_id), adapter_name)
+
+    def _own_names(self, adapter_name: str) -> dict[str, str]:
+        """From the encoder's names of weights to those of this model, as peft maps them."""
         base = self.get_base_model()
         heads = {name for name, _ in base.named_children() if name != base.base_model_prefix}
         if adapter_name in self.peft_config:
             # Those that the adapter brings and the model has not are no part of the encoder either.
             saved = getattr(self.peft_config[adapter_name], "modules_to_save", None) or ()
             heads |= {module.split(".")[0] for module in saved}
-        names = {rf"^(?!({'|'.join(sorted(heads))})\.)": f"{base.base_model_prefix}."}
-        if adapter_name in self.peft_config:
-            hub = {"revision": kwargs["revision"]} if "revision" in kwargs else {}
-            with safe_weights(model_id):
-                weights = load_peft_weights(model_id, device="cpu", key_mapping=names, **hub)
-            check_adapter_weights(self, weights, str(model_id), adapter_name)
-        kwargs["key_mapping"] = names
-        return super().load_adapter(model_id, adapter_name, *args, **kwargs)
+        return {rf"^(?!({'|'.join(sorted(heads))})\.)": f"{base.base_model_prefix}."}
 
 
 def load_pretraining_adapter(
@@ -144,7 +163,6 @@ def load_pretraining_adapter(
     Raises:
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
-    _adapter_weights(name_or_path, revision, model.config)
     check_base_weights(name_or_path, revision)
     config = adapter_config(name_or_path, revision)
     config.inference_mode = not trainable
@@ -234,9 +252,8 @@ def adapter_origin(
     adapter = adapter_config(name_or_path, revision)
     base, base_revision = str(adapter.base_model_name_or_path), adapter.revision
     if adapter.is_prompt_learning:
-        kind = getattr(adapter.peft_type, "value", adapter.peft_type)
         raise InputError(
-            f"{name_or_path} is an adapter of the kind {kind}, which puts "
+            f"{name_or_path} is an adapter of the kind {_kind(adapter)}, which puts "
             "virtual tokens before a text and cannot be merged into the weights; load it with peft "
             "(PeftModel.from_pretrained), or train one with LoRA"
         )
@@ -248,6 +265,13 @@ def adapter_origin(
             "model there, or name where it is now as base_model_name_or_path in the adapter's "
             "adapter_config.json"
         ) from error
+    if find_adapter_config_file(base, revision=base_revision or "main") is not None:
+        raise InputError(
+            f"the adapter {name_or_path} stands on {base}, which is an adapter itself; merge that "
+            "one first (`twhin-hf convert --merge`), and name what comes of it as "
+            "base_model_name_or_path in the adapter's adapter_config.json",
+            faq="adapters",
+        )
     config = stock_config(base, base_revision)
     own = checkpoint_file(name_or_path, ENCODER_CONFIG_NAME, revision)
     if own is None:
@@ -302,10 +326,14 @@ def load_adapted_encoder(
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
     check_files(base, config, base_revision)
-    weights = _adapter_weights(name_or_path, revision, config)
+    check_adapter(name_or_path, revision, base, config, MODELS)
     check_base_weights(name_or_path, revision)
-    encoder = load_pretrained(model_class(config, MODELS), base, config, base_revision, **kwargs)
+    with quiet_loading(), reading_model(base):
+        encoder = model_class(config, MODELS).from_pretrained(
+            base, config=config, revision=base_revision or "main", **kwargs
+        )
     with reading_model(name_or_path):
+        weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
         adapted = PeftModel(encoder, adapter_config(name_or_path, revision))
         check_adapter_weights(adapted, weights, name_or_path)
         set_peft_model_state_dict(adapted, weights)
@@ -327,36 +355,60 @@ def load_adapted_model(
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
     check_files(base, config, base_revision)
-    _adapter_weights(name_or_path, revision, config)
-    pretraining_model = model_class(config, PRETRAINING_MODELS)
-    model = load_pretrained(pretraining_model, base, config, base_revision, **kwargs)
+    check_adapter(name_or_path, revision, base, config, PRETRAINING_MODELS)
+    with quiet_loading(), reading_model(base):
+        model = model_class(config, PRETRAINING_MODELS).from_pretrained(
+            base, config=config, revision=base_revision or "main", **kwargs
+        )
     model = merged(load_pretraining_adapter(model, name_or_path, revision=revision)).eval()
     return _own(model, name_or_path, revision)
 
 
-def _adapter_weights(
-    name_or_path: str, revision: str | None, config: PreTrainedConfig
-) -> dict[str, Tensor]:
-    """Those of the file, which fit an encoder of this config.
+def check_adapter(
+    name_or_path: str, revision: str | None, base: str, config: PreTrainedConfig, classes: Any
+) -> None:
+    """Checks an adapter's weights before memory is given to its base, or to what its config tells.
 
-    They are read and checked before any memory is given to the base model, or to as many weights as
-    the adapter's config speaks of; but for the kinds that look at values when they are made.
+    Args:
+        name_or_path: Folder or repository of the adapter.
+        revision: Of its repository.
+        base: The base model, for the message.
+        config: Of the model that the adapter is put on.
+        classes: `MODELS` or `PRETRAINING_MODELS`, as it is loaded.
+
+    Raises:
+        InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     with reading_model(name_or_path):
         weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
         own = adapter_config(name_or_path, revision)
+        if _kind(own) in _LOOKING_AT_VALUES:
+            return
         if hasattr(own, "init_lora_weights"):
             # Some ways of drawing the first weights look at those of the base.
             own.init_lora_weights = False
-        try:
-            with torch.device("meta"):
-                encoder = model_class(config, MODELS)(config)
-                adapted = PeftModel(encoder, own, low_cpu_mem_usage=True)
-        except (NotImplementedError, RuntimeError):
-            # BOFT and SHiRA; they are checked where they are loaded.
-            return weights
-        check_adapter_weights(adapted, weights, name_or_path)
-    return weights
+        replicated = getattr(own, "layer_replication", None) or ()
+        if sum(abs(end - start) for start, end in replicated) > len(weights):
+            raise InputError(
+                f"the adapter {name_or_path} repeats more layers of its base than it has weights, "
+                f"{len(weights)} (layer_replication); its config is damaged or of another adapter"
+            )
+        config = copy.deepcopy(config)
+        config._name_or_path = ""  # else the settings of sentence-transformers are read again
+        is_whole = classes is PRETRAINING_MODELS
+        with torch.device("meta"):
+            model = model_class(config, classes)(config)
+            model.config._name_or_path = base
+            put_on = PretrainingAdapter if is_whole else PeftModel
+            adapted: Any = put_on(model, own, low_cpu_mem_usage=True)
+        if is_whole:
+            adapted.check_file(name_or_path, "default", revision)
+        else:
+            check_adapter_weights(adapted, weights, name_or_path)
+
+
+def _kind(config: PeftConfig) -> str:
+    return str(getattr(config.peft_type, "value", config.peft_type))
 
 
 def _own(model: PreTrainedModel, name_or_path: str, revision: str | None) -> PreTrainedModel:

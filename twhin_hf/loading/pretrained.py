@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from transformers import PreTrainedConfig
 
 from twhin_hf.errors import InputError
-from twhin_hf.loading.families import MODELS
+from twhin_hf.loading.families import MODELS, may_have_pooler, stock_encoder
 from twhin_hf.loading.places import reading_model
 from twhin_hf.loading.quiet import quiet_loading
 from twhin_hf.loading.weights import weight_files
 
+_ADVICE = "One of them is damaged or of another model; fetch both again."
 _WEIGHTS_PER_BYTE = 2
 """Of a file at most: 4 bits each."""
 _BYTES_PER_LAYER = 256
 """Of a file at least, whatever the sizes: the names of a layer's weights."""
+_OTHER_FILES = {
+    *("cache_dir", "gguf_file", "local_files_only", "state_dict", "subfolder", "use_safetensors"),
+    *("force_download", "variant"),
+}
+"""Options by which a caller chooses files that are not those of `weight_files`."""
 
 
 def load_pretrained(
-    model: Any,
+    kind: Any,
     name_or_path: str,
     config: PreTrainedConfig,
     revision: str | None = None,
@@ -32,18 +41,20 @@ def load_pretrained(
     files, and some hundred bytes can ask for any memory.
 
     Args:
-        model: The class.
+        kind: The class.
         name_or_path: Folder or repository.
         config: Of the model.
         revision: Revision of the repository; `main` by default.
-        **kwargs: As `from_pretrained` takes.
+        **kwargs: As `from_pretrained` takes. Where they choose other files, these are not looked
+            at before they are read.
 
     Raises:
-        InputError: The config speaks of more weights than the files hold, or what libraries raise.
+        InputError: As `check_files`, or what libraries raise.
     """
-    check_files(name_or_path, config, revision)
+    if not kwargs.keys() & _OTHER_FILES:
+        check_files(name_or_path, config, revision)
     with quiet_loading(), reading_model(name_or_path):
-        return model.from_pretrained(
+        return kind.from_pretrained(
             name_or_path, config=config, revision=revision or "main", **kwargs
         )
 
@@ -62,16 +73,23 @@ def check_files(name_or_path: str, config: PreTrainedConfig, revision: str | Non
     Raises:
         InputError: They are not, or cannot.
     """
+    # A commit is not asked for again.
+    revision = getattr(config, "_commit_hash", None) or revision
     with reading_model(name_or_path):
-        paths = weight_files(name_or_path, revision)
-        held = sum(path.stat().st_size for path in paths)
-        if held and config.model_type in MODELS:
-            check_size(config, held, name_or_path)
-        for path in paths:
-            if path.suffix == ".safetensors":
-                # Opening it reads its header, and compares that with the file's size.
-                with safe_open(path, framework="pt"):
-                    pass
+        own = getattr(config, "transformers_weights", None)
+        paths = weight_files(name_or_path, revision, own)
+    for path in paths:
+        if path.suffix == ".safetensors":
+            # Opening it reads its header, and compares that with the file's size.
+            with reading_model(_shown(path, name_or_path)), safe_open(path, framework="pt"):
+                pass
+    if paths and config.model_type in MODELS:
+        with reading_model(name_or_path):
+            check_size(config, sum(path.stat().st_size for path in paths), name_or_path)
+
+
+def _shown(path: Path, name_or_path: str) -> str:
+    return str(path) if Path(name_or_path).is_dir() else f"{name_or_path}/{path.name}"
 
 
 def check_size(config: PreTrainedConfig, held: int, name: object) -> None:
@@ -91,31 +109,33 @@ def check_size(config: PreTrainedConfig, held: int, name: object) -> None:
         Traceback (most recent call last):
         twhin_hf.errors.InputError: the config of me/model speaks of 768,...
     """
-    needed = least_weights(config)
-    if needed > _WEIGHTS_PER_BYTE * held:
+    layers = config.num_hidden_layers
+    if not isinstance(layers, int) or not 0 <= layers * _BYTES_PER_LAYER <= held:
         raise InputError(
-            f"the config of {name} speaks of {needed:,} weights or more (vocab_size "
-            f"{config.vocab_size:,}, hidden_size {config.hidden_size:,}, num_hidden_layers "
-            f"{config.num_hidden_layers:,}), and its files hold {held:,} bytes of weights. One of "
-            "them is damaged or of another model; fetch both again"
+            f"the config of {name} speaks of {layers} layers, and its files hold {held:,} bytes of "
+            f"weights. {_ADVICE}"
+        )
+    spoken_of = num_weights(config)
+    if spoken_of > _WEIGHTS_PER_BYTE * held:
+        raise InputError(
+            f"the config of {name} speaks of {spoken_of:,} weights, and its files hold {held:,} "
+            f"bytes of weights. {_ADVICE}"
         )
 
 
-def least_weights(config: PreTrainedConfig) -> int:
-    """How many weights an encoder has at least: embeddings, attention and feed-forward layers.
+def num_weights(config: PreTrainedConfig) -> int:
+    """How many weights the encoder of a config has, without a pooler; no memory is given to them.
 
     Args:
         config: Of an encoder of one of our families.
 
     Example:
         >>> from transformers import BertConfig
-        >>> least_weights(BertConfig())  # of 108,891,648
-        108770304
+        >>> num_weights(BertConfig())
+        108891648
     """
-    width = config.hidden_size
-    # DistilBERT's own name; rotary positions have no weights.
-    inner = getattr(config, "intermediate_size", None) or config.hidden_dim
-    positions = 0 if config.model_type == "modernbert" else config.max_position_embeddings
-    embedded = config.vocab_size + positions + getattr(config, "type_vocab_size", 0)
-    layer = max(4 * width**2 + 2 * width * inner, _WEIGHTS_PER_BYTE * _BYTES_PER_LAYER)
-    return embedded * width + config.num_hidden_layers * layer
+    options = {"add_pooling_layer": False} if may_have_pooler(config) else {}
+    with torch.device("meta"):
+        # A copy: models write into their config.
+        encoder = stock_encoder(config)(copy.deepcopy(config), **options)
+    return sum(weights.numel() for weights in encoder.parameters())

@@ -18,10 +18,9 @@ from twhin_hf.loading.auto import (
     load_post_encoder,
     load_with_heads,
 )
-from twhin_hf.loading.families import MODELS, stock_config
+from twhin_hf.loading.families import MODELS
 from twhin_hf.loading.joined import is_joined, load_joined_encoder
 from twhin_hf.loading.places import reading_model
-from twhin_hf.loading.pretrained import check_files
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 
 logger = logging.getLogger(__name__)
@@ -188,8 +187,6 @@ def _sentence_transformer(
             "pip install sentence-transformers"
         ) from error
     with reading_model(name_or_path):
-        if checkpoint_file(name_or_path, "config.json", revision) is not None:
-            check_files(name_or_path, stock_config(name_or_path, revision), revision)
         model: Any = SentenceTransformer(
             name_or_path, revision=revision, device=device, trust_remote_code=False
         )

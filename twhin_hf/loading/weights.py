@@ -12,13 +12,14 @@ from transformers.utils import (
     WEIGHTS_INDEX_NAME,
     WEIGHTS_NAME,
 )
+from transformers.utils.hub import cached_files
 
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_json_object
 from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 from twhin_hf.modeling.weight_files import UnsafeWeightsError, tensors_alone
 
-WEIGHT_FILES = (
+_WEIGHT_FILES = (
     SAFE_WEIGHTS_NAME,
     SAFE_WEIGHTS_INDEX_NAME,
     WEIGHTS_NAME,
@@ -44,24 +45,27 @@ def safe_weights(name: object) -> Iterator[None]:
         raise InputError(str(error), faq="pickles") from None
 
 
-def weight_files(name_or_path: str, revision: str | None = None) -> list[Path]:
-    """The files of a model's weights; those of a repository are fetched. None where there are none.
+def weight_files(
+    name_or_path: str, revision: str | None = None, name: str | None = None
+) -> list[Path]:
+    """The files of a model's weights; those of a repository are fetched. Empty where none is there.
 
     Args:
         name_or_path: Folder or repository.
         revision: Revision of the repository.
+        name: Of the file or the index; by default the first that transformers looks for.
 
     Raises:
         FileNotFoundError: One that an index names is not there.
         InputError: An index is none, or names a file of another folder.
     """
-    paths = (checkpoint_file(name_or_path, name, revision) for name in WEIGHT_FILES)
+    names = _WEIGHT_FILES if name is None else (name,)
+    paths = (checkpoint_file(name_or_path, one, revision) for one in names)
     first = next((path for path in paths if path is not None), None)
     if first is None or first.suffix != ".json":
         return [first] if first else []
     if not Path(name_or_path).is_dir():
-        for name in indexed_names(first):
-            checkpoint_file(name_or_path, name, revision)
+        cached_files(name_or_path, _indexed_names(first), revision=revision or "main")
     return indexed_files(first)
 
 
@@ -72,14 +76,14 @@ def indexed_files(index: Path) -> list[Path]:
         FileNotFoundError: One is not there.
         InputError: It is no index, or names a file of another folder.
     """
-    names = indexed_names(index)
+    names = _indexed_names(index)
     for name in names:
         if not (index.parent / name).is_file():
             raise FileNotFoundError(f"{index} names {name}, which is not there")
     return [index.parent / name for name in names]
 
 
-def indexed_names(index: Path) -> list[str]:
+def _indexed_names(index: Path) -> list[str]:
     """The names of these files, whether they are there or not.
 
     Raises:
