@@ -168,7 +168,6 @@ def fuzz(name: str, corpus: Path) -> None:
         counts["inputs"] += 1
         if now - shown > 1 or counts["inputs"] == flags["runs"]:
             shown = now
-            clear_engine()
             # Tracebacks are cycles: what they hold is no leak of the reader's.
             gc.collect()
             told = counts | {
@@ -177,6 +176,12 @@ def fuzz(name: str, corpus: Path) -> None:
                 "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
             }
             print("STATS", json.dumps(told), flush=True)
+            try:
+                clear_engine()
+            except Exception as error:
+                # An input can break an engine for all that come after; people's is their own.
+                print(f"{name}: the engine is opened anew after {error!r}", flush=True)
+                os._exit(0)
             if told["memory"] > MOST_MEMORY:
                 # What is instrumented keeps memory; the next process goes on from the corpus.
                 os._exit(0)
