@@ -59,6 +59,16 @@ def share_engine() -> None:
 
     shared = connection()
     shared.execute("SET GLOBAL TimeZone = 'UTC'")
+    open_bare = duckdb.connect
+    bare = [open_bare()]
+
+    def connect_bare() -> Any:
+        try:
+            bare[0].execute("SELECT 1")
+        except duckdb.FatalException:
+            # A file can break an engine for all that come after: some statistics of Parquet do.
+            bare[0] = open_bare()
+        return bare[0].cursor()
 
     def connect(**options: Any) -> Any:
         backend = object.__new__(type(engine()))
@@ -66,7 +76,7 @@ def share_engine() -> None:
         vars(backend).update(vars(engine()), con=shared.cursor(), **own)
         return backend
 
-    duckdb.connect = lambda *arguments, **options: shared.cursor()
+    duckdb.connect = connect_bare
     ibis.duckdb.connect = connect
 
 
