@@ -315,9 +315,7 @@ class TestOneFamily:
         for file in Path(folder).glob("adapter_*"):
             Path(base, file.name).write_bytes(file.read_bytes())
         for load in (load_post_encoder, load_with_heads):
-            with pytest.raises(
-                ValueError, match="which is an adapter itself; merge"
-            ):
+            with pytest.raises(ValueError, match="which is an adapter itself; merge"):
                 load(folder)
 
     def test_an_adapter_of_the_heads_too(self, base, tmp_path):
