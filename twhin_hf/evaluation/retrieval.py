@@ -166,6 +166,9 @@ def retrieve_texts(
         neighbours: As there.
         device: As there.
         **encode_options: As there.
+
+    Raises:
+        InputError: Fewer than two distinct texts of a side.
     """
     lang_a, lang_b = languages
     (unique_a, rows_a), (unique_b, rows_b) = (np.unique(own, return_inverse=True) for own in texts)

@@ -32,8 +32,7 @@ from twhin_hf.files import new_file, read_json_object
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class, stock_config
 from twhin_hf.loading.fingerprint import weights_fingerprint
 from twhin_hf.loading.places import check_place, reading_model
-from twhin_hf.loading.pretrained import check_files
-from twhin_hf.loading.quiet import quiet_loading
+from twhin_hf.loading.pretrained import check_files, read_pretrained
 from twhin_hf.loading.weights import safe_weights
 from twhin_hf.modeling.sentence_transformer_files import (
     TOKENIZER_CONFIG_NAME,
@@ -326,14 +325,10 @@ def load_adapted_encoder(
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
     check_files(base, config, base_revision)
-    check_adapter(name_or_path, revision, base, config, MODELS)
+    weights = checked_weights(name_or_path, revision, base, config, with_heads=False)
     check_base_weights(name_or_path, revision)
-    with quiet_loading(), reading_model(base):
-        encoder = model_class(config, MODELS).from_pretrained(
-            base, config=config, revision=base_revision or "main", **kwargs
-        )
+    encoder = read_pretrained(model_class(config, MODELS), base, config, base_revision, **kwargs)
     with reading_model(name_or_path):
-        weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
         adapted = PeftModel(encoder, adapter_config(name_or_path, revision))
         check_adapter_weights(adapted, weights, name_or_path)
         set_peft_model_state_dict(adapted, weights)
@@ -355,26 +350,31 @@ def load_adapted_model(
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
     check_files(base, config, base_revision)
-    check_adapter(name_or_path, revision, base, config, PRETRAINING_MODELS)
-    with quiet_loading(), reading_model(base):
-        model = model_class(config, PRETRAINING_MODELS).from_pretrained(
-            base, config=config, revision=base_revision or "main", **kwargs
-        )
+    checked_weights(name_or_path, revision, base, config, with_heads=True)
+    pretraining_model = model_class(config, PRETRAINING_MODELS)
+    model = read_pretrained(pretraining_model, base, config, base_revision, **kwargs)
     model = merged(load_pretraining_adapter(model, name_or_path, revision=revision)).eval()
     return _own(model, name_or_path, revision)
 
 
-def check_adapter(
-    name_or_path: str, revision: str | None, base: str, config: PreTrainedConfig, classes: Any
-) -> None:
-    """Checks an adapter's weights before memory is given to its base, or to what its config tells.
+def checked_weights(
+    name_or_path: str,
+    revision: str | None,
+    base: str,
+    config: PreTrainedConfig,
+    with_heads: bool,
+) -> dict[str, Tensor]:
+    """An adapter's weights, checked before memory is given to its base or to what its config tells.
 
     Args:
         name_or_path: Folder or repository of the adapter.
         revision: Of its repository.
         base: The base model, for the message.
         config: Of the model that the adapter is put on.
-        classes: `MODELS` or `PRETRAINING_MODELS`, as it is loaded.
+        with_heads: It is put on the model with heads, not on the encoder.
+
+    Returns:
+        Those of the file, by its names.
 
     Raises:
         InputError: Weights that do not fit; see `check_adapter_weights`.
@@ -383,7 +383,7 @@ def check_adapter(
         weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
         own = adapter_config(name_or_path, revision)
         if _kind(own) in _LOOKING_AT_VALUES:
-            return
+            return weights
         if hasattr(own, "init_lora_weights"):
             # Some ways of drawing the first weights look at those of the base.
             own.init_lora_weights = False
@@ -395,16 +395,17 @@ def check_adapter(
             )
         config = copy.deepcopy(config)
         config._name_or_path = ""  # else the settings of sentence-transformers are read again
-        is_whole = classes is PRETRAINING_MODELS
+        classes = PRETRAINING_MODELS if with_heads else MODELS
         with torch.device("meta"):
             model = model_class(config, classes)(config)
             model.config._name_or_path = base
-            put_on = PretrainingAdapter if is_whole else PeftModel
+            put_on = PretrainingAdapter if with_heads else PeftModel
             adapted: Any = put_on(model, own, low_cpu_mem_usage=True)
-        if is_whole:
+        if with_heads:
             adapted.check_file(name_or_path, "default", revision)
         else:
             check_adapter_weights(adapted, weights, name_or_path)
+    return weights
 
 
 def _kind(config: PeftConfig) -> str:

@@ -53,6 +53,17 @@ def load_pretrained(
     """
     if not kwargs.keys() & _OTHER_FILES:
         check_files(name_or_path, config, revision)
+    return read_pretrained(kind, name_or_path, config, revision, **kwargs)
+
+
+def read_pretrained(
+    kind: Any,
+    name_or_path: str,
+    config: PreTrainedConfig,
+    revision: str | None = None,
+    **kwargs: Any,
+) -> Any:
+    """`load_pretrained` of files that were checked before."""
     with quiet_loading(), reading_model(name_or_path):
         return kind.from_pretrained(
             name_or_path, config=config, revision=revision or "main", **kwargs
