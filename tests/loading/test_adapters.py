@@ -284,7 +284,7 @@ class TestOneFamily:
         _, folder = adapted
         path = Path(folder, "adapter_model.safetensors")
         path.write_bytes(path.read_bytes()[:-8])
-        for name in ("model_class", "weights_fingerprint"):
+        for name in ("check_files", "model_class", "weights_fingerprint"):
             monkeypatch.setattr(adapters, name, lambda *_: pytest.fail("the base is read"))
         for load in (load_post_encoder, load_with_heads):
             with pytest.raises(ValueError, match=f"{folder}"):

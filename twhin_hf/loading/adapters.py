@@ -324,8 +324,7 @@ def load_adapted_encoder(
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
-    check_files(base, config, base_revision)
-    weights = checked_weights(name_or_path, revision, base, config, with_heads=False)
+    weights = checked_weights(name_or_path, revision, base, config, base_revision, with_heads=False)
     check_base_weights(name_or_path, revision)
     encoder = read_pretrained(model_class(config, MODELS), base, config, base_revision, **kwargs)
     with reading_model(name_or_path):
@@ -349,8 +348,7 @@ def load_adapted_model(
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
-    check_files(base, config, base_revision)
-    checked_weights(name_or_path, revision, base, config, with_heads=True)
+    checked_weights(name_or_path, revision, base, config, base_revision, with_heads=True)
     pretraining_model = model_class(config, PRETRAINING_MODELS)
     model = read_pretrained(pretraining_model, base, config, base_revision, **kwargs)
     model = merged(load_pretraining_adapter(model, name_or_path, revision=revision)).eval()
@@ -362,25 +360,32 @@ def checked_weights(
     revision: str | None,
     base: str,
     config: PreTrainedConfig,
+    base_revision: str | None,
     with_heads: bool,
 ) -> dict[str, Tensor]:
     """An adapter's weights, checked before memory is given to its base or to what its config tells.
 
+    They are read before the base's are fetched, which are many more.
+
     Args:
         name_or_path: Folder or repository of the adapter.
         revision: Of its repository.
-        base: The base model, for the message.
+        base: The base model.
         config: Of the model that the adapter is put on.
+        base_revision: Of the base's repository.
         with_heads: It is put on the model with heads, not on the encoder.
 
     Returns:
         Those of the file, by its names.
 
     Raises:
-        InputError: Weights that do not fit; see `check_adapter_weights`.
+        InputError: Weights that do not fit (see `check_adapter_weights`), or a base whose files
+            are damaged.
     """
     with reading_model(name_or_path):
         weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
+    check_files(base, config, base_revision)
+    with reading_model(name_or_path):
         own = adapter_config(name_or_path, revision)
         if _kind(own) in _LOOKING_AT_VALUES:
             return weights
