@@ -2,8 +2,8 @@
 
 Whoever opens an engine of DuckDB gets one and the same, with temporary tables of its own; a command
 has one parser; an option is read as a time once, and what reads times is a macro of the engine; a
-query of the same tables is compiled once; a config that has not changed is not read again; weights
-that a file lacks are 0.
+query of the same tables is compiled once, and a table's columns are told without one; a config that
+has not changed is not read again; weights that a file lacks are 0.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def share_what_is_slow() -> None:
     share_parsers()
     share_times()
     share_queries()
+    share_schemas()
     share_models()
 
 
@@ -56,6 +57,8 @@ def share_engine() -> None:
     """One engine for all who open one."""
     import duckdb
     import ibis
+
+    from twhin_hf import engines, tables
 
     shared = connection()
     shared.execute("SET GLOBAL TimeZone = 'UTC'")
@@ -78,6 +81,8 @@ def share_engine() -> None:
 
     duckdb.connect = connect_bare
     ibis.duckdb.connect = connect
+    spill = engines.spill_folder(engine())
+    engines.spill_folder = tables.spill_folder = lambda connection: spill
 
 
 def share_parsers() -> None:
@@ -131,6 +136,25 @@ def share_queries() -> None:
 
     backend.compile = compile_once
     util.gen_name = lambda kind: f"ibis_{kind}_{next(_NUMBERS[0])}"
+
+
+def share_schemas() -> None:
+    """What Ibis asks of a table's columns is told from its binding, and their types read once."""
+    import duckdb
+    from ibis import schema
+    from ibis.common.exceptions import TableNotFound
+
+    backend = type(engine())
+    read_type = functools.cache(backend.compiler.type_mapper.from_string)
+
+    def get_schema(own: Any, name: str, *, catalog: Any = None, database: Any = None) -> Any:
+        try:
+            table = own.con.table(name)
+        except duckdb.CatalogException:
+            raise TableNotFound(name) from None
+        return schema(dict(zip(table.columns, map(read_type, map(str, table.types)))))
+
+    backend.get_schema = get_schema
 
 
 _NUMBERS = [itertools.count()]
