@@ -50,6 +50,7 @@ def share_what_is_slow() -> None:
     share_times()
     share_queries()
     share_schemas()
+    make_stores_late()
     share_models()
 
 
@@ -152,9 +153,32 @@ def share_schemas() -> None:
             table = own.con.table(name)
         except duckdb.CatalogException:
             raise TableNotFound(name) from None
-        return schema(dict(zip(table.columns, map(read_type, map(str, table.types)))))
+        return schema(dict(zip(table.columns, map(read_type, map(str, table.types)), strict=True)))
 
     backend.get_schema = get_schema
+
+
+def make_stores_late() -> None:
+    """The tables of an import are made where a file has been found to be a log."""
+    from twhin_hf.network.sources.events import EventStore
+
+    def late(first: Callable[..., Any]) -> Callable[..., Any]:
+        def call(store: EventStore, *arguments: Any) -> Any:
+            for made, given, named in vars(store).pop("waiting", ()):
+                made(store, *given, **named)
+            return first(store, *arguments)
+
+        return call
+
+    def wait(made: Callable[..., None]) -> Callable[..., None]:
+        def call(store: EventStore, *given: Any, **named: Any) -> None:
+            vars(store).setdefault("waiting", []).append((made, given, named))
+
+        return call
+
+    EventStore.__init__ = wait(EventStore.__init__)
+    EventStore.set_variables = wait(EventStore.set_variables)
+    EventStore.append, EventStore.skipped = late(EventStore.append), late(EventStore.skipped)
 
 
 _NUMBERS = [itertools.count()]
