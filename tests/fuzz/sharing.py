@@ -193,7 +193,7 @@ def share_models() -> None:
     """Configs are kept by their content, and layers have no random numbers."""
     import torch
 
-    from twhin_hf.loading import adapters, auto
+    from twhin_hf.loading import adapters, auto, pretrained
 
     read = functools.lru_cache(16)(lambda name, revision, content: stock_config(name, revision))
     stock_config = auto.stock_config
@@ -204,6 +204,16 @@ def share_models() -> None:
         return copy.deepcopy(read(str(name), revision, content))
 
     auto.stock_config = adapters.stock_config = kept_config
+    count = pretrained.num_weights
+    counted: dict[str, int] = {}
+
+    def counted_once(config: Any) -> int:
+        content = str(vars(config))
+        if content not in counted:
+            counted[content] = count(config)
+        return counted[content]
+
+    pretrained.num_weights = counted_once
     for layer in (torch.nn.Linear, torch.nn.Embedding):
         layer.reset_parameters = lambda self: None
     torch.Tensor.normal_ = lambda weights, *arguments, **options: weights.zero_()
