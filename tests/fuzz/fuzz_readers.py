@@ -128,7 +128,7 @@ def fuzz(name: str, corpus: Path) -> None:
     sys.path.insert(0, str(HERE))
     with atheris.instrument_imports(include=["twhin_hf"]):
         from readers import READERS, is_ours
-        from sharing import clear_engine, count_names_anew, share_what_is_slow
+        from sharing import clear_engine, count_names_anew, reopen_broken, share_what_is_slow
 
         share_what_is_slow()
         reader = next(reader for reader in READERS if reader.name == name)
@@ -163,6 +163,7 @@ def fuzz(name: str, corpus: Path) -> None:
             else:
                 counts["others"] += 1
                 report(name, error, data, places)
+            reopen_broken(error)
         now = time.perf_counter()
         longest = max(longest, now - before)
         counts["inputs"] += 1
@@ -179,9 +180,7 @@ def fuzz(name: str, corpus: Path) -> None:
             try:
                 clear_engine()
             except Exception as error:
-                # An input can break an engine for all that come after; people's is their own.
-                print(f"{name}: the engine is opened anew after {error!r}", flush=True)
-                os._exit(0)
+                reopen_broken(error)
             if told["memory"] > MOST_MEMORY:
                 # What is instrumented keeps memory; the next process goes on from the corpus.
                 os._exit(0)

@@ -61,29 +61,57 @@ def share_engine() -> None:
 
     from twhin_hf import engines, tables
 
-    shared = connection()
-    shared.execute("SET GLOBAL TimeZone = 'UTC'")
-    open_bare = duckdb.connect
-    bare = [open_bare()]
+    spill = engines.spill_folder(engine())
+    open_anew = duckdb.connect
 
-    def connect_bare() -> Any:
-        try:
-            bare[0].execute("SELECT 1")
-        except duckdb.FatalException:
-            # A file can break an engine for all that come after: some statistics of Parquet do.
-            bare[0] = open_bare()
-        return bare[0].cursor()
+    def connect_bare(*given: Any, **named: Any) -> Any:
+        return open_anew(*given, **named) if given or named else bare_engine().cursor()
 
     def connect(**options: Any) -> Any:
         backend = object.__new__(type(engine()))
         own = {"_record_batch_readers_consumed": {}, "_memtables": weakref.WeakSet()}
-        vars(backend).update(vars(engine()), con=shared.cursor(), **own)
+        vars(backend).update(vars(engine()), con=connection().cursor(), **own)
         return backend
 
+    bare_engine()
     duckdb.connect = connect_bare
     ibis.duckdb.connect = connect
-    spill = engines.spill_folder(engine())
     engines.spill_folder = tables.spill_folder = lambda connection: spill
+    tell_engine("SET GLOBAL TimeZone = 'UTC'")
+
+
+@functools.cache
+def bare_engine() -> Any:
+    """The one of those who need no more than DuckDB's own."""
+    import duckdb
+
+    return duckdb.connect(":memory:")
+
+
+def tell_engine(statement: str) -> None:
+    """Runs a statement now, and again in an engine that takes this one's place."""
+    connection().execute(statement)
+    _TOLD.append(statement)
+
+
+_TOLD: list[str] = []
+
+
+def reopen_broken(error: BaseException | None) -> None:
+    """Opens the engines anew after an input has broken one for all that come after.
+
+    People's own go with the reading.
+    """
+    import duckdb
+
+    while error is not None:
+        if isinstance(error, duckdb.FatalException):
+            bare_engine.cache_clear()
+            engine().reconnect()
+            for statement in _TOLD:
+                connection().execute(statement)
+            return
+        error = error.__cause__ or error.__context__
 
 
 def share_parsers() -> None:
@@ -117,7 +145,7 @@ def as_macro(function: Callable[[Any], Any], kind: str) -> Callable[[Any], Any]:
     body = query.expressions[0].unalias()
     body = body.transform(lambda node: column("text") if isinstance(node, Column) else node)
     name = f"fuzzed{function.__name__}"
-    connection().execute(f"CREATE MACRO {name}(text) AS ({body.sql('duckdb')})")
+    tell_engine(f"CREATE MACRO {name}(text) AS ({body.sql('duckdb')})")
     return ibis.udf.scalar.builtin(function, name=name, signature=(("string",), kind))
 
 
