@@ -291,7 +291,9 @@ class TestOneFamily:
                 load(folder)
 
     @pytest.mark.parametrize("key", ["r", "rank_pattern"])
-    def test_a_rank_that_the_file_has_not_is_refused_before_it_is_made(self, adapted, key):
+    def test_a_rank_that_the_file_has_not_is_refused_before_it_is_made(
+        self, adapted, key, tokenizer
+    ):
         _, folder = adapted
         path = Path(folder, "adapter_config.json")
         told = json.loads(path.read_text())
@@ -300,6 +302,9 @@ class TestOneFamily:
         for load in (load_post_encoder, load_with_heads):
             with pytest.raises(ValueError, match="another shape"):
                 load(folder)
+        for trainable in (True, False):
+            with pytest.raises(ValueError, match="another shape"):
+                load_pretraining_model(folder, tokenizer, trainable_adapter=trainable)
 
     def test_more_layers_than_weights_are_refused_before_they_are_made(self, adapted):
         _, folder = adapted

@@ -190,6 +190,17 @@ def test_settings_survive_saving(tiny_config, tmp_path):
             {"network_dimension": 4, "engagement_projection_sizes": []},
             "engagement_projection_sizes is .*one positive size a layer",
         ),
+        ({"social_projection_sizes": [10**9]}, "the social head has 32,000,000,000 weights"),
+        ({"tpp_weight": 1, "tpp_projection_size": 10**9}, "the tpp head has 32,000,000,000"),
+        ({"engagement_weight": 1, "network_dimension": 10**6}, "the engagement head has"),
+        (
+            {
+                "distillation_weight": 1,
+                "network_dimension": 2,
+                "distillation_hidden_sizes": [10**9],
+            },
+            "the distillation head has 34,000,000,000 weights .*; at most 268,435,456 are made",
+        ),
     ],
 )
 def test_bad_settings(tiny_config, settings, message):

@@ -7,10 +7,12 @@ and the stock classes of transformers, which keep and ignore unknown keys, load 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal, TypeVar, get_args
 
 from transformers import PreTrainedConfig
 
+from .heads import pooled_width
 from .sentence_transformer_settings import (
     HEAD_NAMES,
     POOLED,
@@ -106,6 +108,10 @@ class ObjectiveSettings:
     network_dimension: int | None = None
 
 
+_MOST_HEAD_WEIGHTS = 2**28
+"""Of one head: 1 GiB in float32. Configs come from strangers, and a head is made before weights are
+read, which it may lack."""
+
 DEFAULTS: dict[str, Any] = asdict(ObjectiveSettings())
 """Our config keys and their defaults."""
 
@@ -148,6 +154,7 @@ def apply_settings(config: Config, **settings: Any) -> Config:
         if getattr(config, key) is None:
             setattr(config, key, value)
     _check_settings(config)
+    _check_head_sizes(config)
     _check_sentence_embedding(config)
     return config
 
@@ -206,6 +213,26 @@ def _check_settings(config: PreTrainedConfig) -> None:
         raise ValueError(
             f"tpp_margin is {config.tpp_margin}; it is compared with cosines: give one in [-1, 1]"
         )
+
+
+def _check_head_sizes(config: PreTrainedConfig) -> None:
+    dimension = config.network_dimension
+    sizes = {
+        "social": config.social_projection_sizes,
+        "tpp": [config.tpp_projection_size],
+        "engagement": [*(config.engagement_projection_sizes or ()), dimension],
+        "distillation": [*config.distillation_hidden_sizes, dimension],
+    }
+    for name in HEAD_NAMES:
+        if not getattr(config, f"{name}_weight") > 0:
+            continue
+        width = pooled_width(config.hidden_size, getattr(config, f"{name}_pooling"))
+        num_weights = sum(start * end for start, end in pairwise([width, *sizes[name]]))
+        if num_weights > _MOST_HEAD_WEIGHTS:
+            raise ValueError(
+                f"the {name} head has {num_weights:,} weights with layers of {sizes[name]}; at "
+                f"most {_MOST_HEAD_WEIGHTS:,} are made. Give smaller sizes"
+            )
 
 
 def _check_sentence_embedding(config: PreTrainedConfig) -> None:

@@ -93,6 +93,10 @@ def load_pretraining_model(
         options["quantization_config"] = four_bit_config(config)
     with reading_model(base):
         config = apply_settings(config, **settings)
+    if adapted:
+        from twhin_hf.loading.adapters import checked_weights
+
+        checked_weights(name_or_path, None, base, config, revision, with_heads=True)
     model, info = load_pretrained(
         pretraining_model, base, config, revision, output_loading_info=True, **options
     )
