@@ -106,11 +106,11 @@ def tatoeba_pairs(
         with scratch_folder(temp_directory) as folder:
             found = _store_sentences(sentences, languages, folder, dropped, progress)
             check_languages(languages, found, str(path))
-            _store_links(links, folder, dropped, progress)
+            num_links = _store_links(links, folder, dropped, progress)
             with open_engine(memory_limit, temp_directory=folder) as engine, read_errors(path):
                 sentence = engine.read_parquet(folder / "sentences.parquet")
                 link = engine.read_parquet(folder / "links.parquet")
-                yield from _join(sentence, link, languages, dropped, folder)
+                yield from _join(sentence, link, num_links, languages, dropped, folder)
 
     return PairSource("tatoeba", batches(), dropped)
 
@@ -160,19 +160,22 @@ def _store_sentences(
     return found
 
 
-def _store_links(
-    files: Sequence[Path], folder: Path, dropped: Counter[str], progress: bool
-) -> None:
+def _store_links(files: Sequence[Path], folder: Path, dropped: Counter[str], progress: bool) -> int:
+    """Writes both ids of each link; returns how many links there are."""
+    num_links = 0
     with pq.ParquetWriter(folder / "links.parquet", _LINK_SCHEMA) as writer:
         for whole in (block for file in files for block in read_lines(file, progress=progress)):
             block, columns = split_columns(whole, 2, "id, id", dropped)
             ids = [numbers_of(block, ends, pa.int64(), "id of a sentence") for ends in columns]
             writer.write_table(pa.table(ids, schema=_LINK_SCHEMA))
+            num_links += len(ids[0])
+    return num_links
 
 
 def _join(
     sentence: ir.Table,
     link: ir.Table,
+    num_links: int,
     languages: Sequence[LanguagePair],
     dropped: Counter[str],
     folder: Path,
@@ -180,7 +183,6 @@ def _join(
     """Pairs in the order of their ids; a link has no direction, and counts once."""
     import ibis
 
-    num_links = int(link.count().execute())
     known = link.semi_join(sentence.select(first="id"), "first")
     known = known.semi_join(sentence.select(second="id"), "second")
     num_known = int(known.count().execute())
@@ -197,10 +199,11 @@ def _join(
             link.select(id_a="first", id_b="second"), link.select(id_a="second", id_b="first")
         )
         ends = both_ways.semi_join(a, "id_a").semi_join(b, "id_b")
-        num_ends = int(ends.count().execute())
-        num_used += num_ends
-        ends = ends.distinct()
-        dropped["links given twice or both ways"] += num_ends - int(ends.count().execute())
+        ends = ends.group_by("id_a", "id_b").agg(times=ends.count())
+        counts = ends.agg(links=ends.count(), times=ends.times.sum()).to_pyarrow().to_pylist()[0]
+        num_times = counts["times"] or 0
+        num_used += num_times
+        dropped["links given twice or both ways"] += num_times - counts["links"]
         joined = ends.join(a, "id_a").join(b, "id_b").order_by("id_a", "id_b")
         for table in table_batches(joined.select("text_a", "text_b"), _ROWS_PER_BATCH, folder):
             yield add_languages(table, pair)
