@@ -3,7 +3,8 @@
 Whoever opens an engine of DuckDB gets one and the same, with temporary tables of its own; a command
 has one parser; an option is read as a time once, and what reads times is a macro of the engine; a
 query of the same tables is compiled once, and a table's columns are told without one; a config that
-has not changed is not read again; weights that a file lacks are 0.
+has not changed is not read again; weights that a file lacks are 0. What killed runs have left is
+not looked for.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def clear_engine() -> None:
 
 def share_what_is_slow() -> None:
     """Makes once what takes ten times longer than to read a small file."""
+    leave_abandoned()
     share_engine()
     share_parsers()
     share_times()
@@ -52,6 +54,13 @@ def share_what_is_slow() -> None:
     share_schemas()
     make_stores_late()
     share_models()
+
+
+def leave_abandoned() -> None:
+    """Does not look for what killed runs have left."""
+    from twhin_hf import files, scratch
+
+    scratch.remove_abandoned = files.remove_abandoned = lambda folder, pattern: None
 
 
 def share_engine() -> None:
