@@ -170,6 +170,14 @@ def test_a_config_is_checked_whole(text, message, tmp_path):
             "line 2: .* 'log.min_usr_degree'; did you mean ",
         ),
         ("output: x\nseeds: 3\n", r"line 2: seeds takes a list \(a whole number each\), not '3'"),
+        (
+            "output: x\nencoder: {3: 4}\n",
+            "encoder has the key 3, which YAML does not take for text",
+        ),
+        ("output: x\nstage1: {m: 4, 3: 3}\n", "stage1 has the key 3, which"),
+        ("output: x\nobjectives: {~: {social_weight: 1}}\n", "objectives has the key None, which"),
+        ("output: x\nobjectives: {a: {7: 1}}\n", "objectives has the key 7, which"),
+        ("output: x\nadd_tokens: [a]\nsettings: {no: 1}\n", "settings has the key False, which"),
     ],
 )
 def test_a_config_of_configs_is_checked_before_any_work(text, message, tmp_path):

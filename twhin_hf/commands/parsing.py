@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -114,6 +114,12 @@ def parse_command(command: Command, arguments: Sequence[str], program: str) -> d
         parsed = parser.parse_args(arguments)
     except argparse.ArgumentError as error:
         raise InputError(_in_words(error, options, program)) from error
+    for option in options:
+        for key in _keys_that_are_no_text(parsed.get(option.name)):
+            raise InputError(
+                f"{option.name} has the key {key!r}, which YAML does not take for text; write it "
+                "in quotes"
+            )
     try:
         values = parser.instantiate(parsed)
     except InputError:
@@ -206,6 +212,16 @@ class _HelpFormatter(DefaultHelpFormatter):
         # Options of a dataclass inside another are not made here.
         inside = "." in action.dest and action.default not in (None, False, argparse.SUPPRESS)
         return f"{text} (default: {shown_default(action.default)})" if inside else text
+
+
+def _keys_that_are_no_text(value: Any) -> Iterator[Any]:
+    """Those of mappings, also inside others and in lists."""
+    if isinstance(value, dict):
+        yield from (key for key in value if not isinstance(key, str))
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _keys_that_are_no_text(item)
 
 
 def _value(name: str, kind: Any, values: Any, given: GivenOptions) -> Any:
