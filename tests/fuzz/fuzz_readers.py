@@ -169,8 +169,8 @@ def fuzz(name: str, corpus: Path) -> None:
         counts["inputs"] += 1
         if now - shown > 1 or counts["inputs"] == flags["runs"]:
             shown = now
-            # Tracebacks are cycles: what they hold is no leak of the reader's. What stays is shared,
-            # or kept by what is instrumented, and need not be looked at each time.
+            # Tracebacks are cycles: what they hold is no leak of the reader's. What stays is
+            # shared, or kept by what is instrumented, and need not be looked at each time.
             gc.collect()
             gc.freeze()
             told = counts | {
