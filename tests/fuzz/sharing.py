@@ -82,7 +82,6 @@ def share_engine() -> None:
         vars(backend).update(vars(engine()), con=connection().cursor(), **own)
         return backend
 
-    bare_engine()
     duckdb.connect = connect_bare
     ibis.duckdb.connect = connect
     engines.spill_folder = tables.spill_folder = lambda connection: spill

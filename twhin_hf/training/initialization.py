@@ -76,7 +76,7 @@ def load_pretraining_model(
         raise InputError(f"the adapter {name_or_path} cannot be merged into weights of 4 bits")
     if adapted:
         # peft is an extra, which only adapters need.
-        from twhin_hf.loading.adapters import adapter_origin
+        from twhin_hf.loading.adapters import adapter_origin, checked_weights
 
         base, revision, config = adapter_origin(name_or_path)
     else:
@@ -94,8 +94,6 @@ def load_pretraining_model(
     with reading_model(base):
         config = apply_settings(config, **settings)
     if adapted:
-        from twhin_hf.loading.adapters import checked_weights
-
         checked_weights(name_or_path, None, base, config, revision, with_heads=True)
     model, info = load_pretrained(
         pretraining_model, base, config, revision, output_loading_info=True, **options
