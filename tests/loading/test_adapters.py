@@ -131,6 +131,14 @@ def test_what_an_adapter_is_loaded_by(adapted, texts, tmp_path):
     torch.testing.assert_close(whole.encode(texts[:6], "tpp"), again.encode(texts[:6], "tpp"))
 
 
+@pytest.mark.parametrize("load", [load_post_encoder, load_with_heads])
+def test_what_was_loaded_is_told_where_it_is_asked_for(adapted, load, inputs):
+    _, folder = adapted
+    model, info = load(folder, output_loading_info=True)
+    assert not info["unexpected_keys"]
+    assert hidden(model, inputs).equal(hidden(load(folder), inputs))
+
+
 @pytest.mark.parametrize("is_sequence", [True, False])
 def test_a_classifier_stands_on_the_adapter(adapted, inputs, is_sequence):
     model, folder = adapted

@@ -11,7 +11,7 @@ from transformers import (
 )
 
 from twhin_hf import modeling
-from twhin_hf.loading.auto import load_post_encoder
+from twhin_hf.loading.auto import load_post_encoder, load_with_heads
 from twhin_hf.loading.families import MODELS, PRETRAINING_MODELS, model_class
 from twhin_hf.modeling import apply_settings, score_blocks
 
@@ -219,6 +219,9 @@ def test_encoder_of_a_pretraining_checkpoint(family, model, tokenizer, texts, tm
     assert not info["unexpected_keys"]
     assert type(encoder) is MODELS[family]
     assert encoder.encode(texts[:5]).equal(encoder_of(model).encode(texts[:5], tokenizer=tokenizer))
+    whole, info = load_with_heads(str(tmp_path), output_loading_info=True)
+    assert not info["missing_keys"]
+    assert type(whole) is type(model)
 
 
 def test_gradients_reach_all_parts(model, batch, translation_batch):

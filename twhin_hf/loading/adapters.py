@@ -312,7 +312,7 @@ def check_base_weights(name_or_path: str, revision: str | None = None) -> None:
 
 def load_adapted_encoder(
     name_or_path: str, revision: str | None = None, **kwargs: Any
-) -> PreTrainedModel:
+) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Loads the encoder that an adapter stands on, with the adapter merged into its weights.
 
     Args:
@@ -320,23 +320,28 @@ def load_adapted_encoder(
         revision: Of the adapter's repository.
         **kwargs: As `from_pretrained` takes.
 
+    Returns:
+        The model, and what `output_loading_info` tells of its base.
+
     Raises:
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
-    weights = checked_weights(name_or_path, revision, base, config, base_revision, with_heads=False)
+    weights = checked_weights(name_or_path, config, revision)
     check_base_weights(name_or_path, revision)
-    encoder = read_pretrained(model_class(config, MODELS), base, config, base_revision, **kwargs)
+    encoder, info = read_pretrained(
+        model_class(config, MODELS), base, config, base_revision, output_loading_info=True, **kwargs
+    )
     with reading_model(name_or_path):
         adapted = PeftModel(encoder, adapter_config(name_or_path, revision))
         check_adapter_weights(adapted, weights, name_or_path)
         set_peft_model_state_dict(adapted, weights)
-    return _own(merged(adapted).eval(), name_or_path, revision)
+    return _own(merged(adapted).eval(), name_or_path, revision), info
 
 
 def load_adapted_model(
     name_or_path: str, revision: str | None = None, **kwargs: Any
-) -> PreTrainedModel:
+) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Loads the `Twhin…ForPreTraining` that an adapter stands on, with adapter and heads in it.
 
     Args:
@@ -344,24 +349,27 @@ def load_adapted_model(
         revision: Of the adapter's repository.
         **kwargs: As `from_pretrained` takes.
 
+    Returns:
+        The model, and what `output_loading_info` tells of its base.
+
     Raises:
         InputError: Weights that do not fit; see `check_adapter_weights`.
     """
     base, base_revision, config = adapter_origin(name_or_path, revision)
-    checked_weights(name_or_path, revision, base, config, base_revision, with_heads=True)
+    checked_weights(name_or_path, config, revision, with_heads=True)
     pretraining_model = model_class(config, PRETRAINING_MODELS)
-    model = read_pretrained(pretraining_model, base, config, base_revision, **kwargs)
+    model, info = read_pretrained(
+        pretraining_model, base, config, base_revision, output_loading_info=True, **kwargs
+    )
     model = merged(load_pretraining_adapter(model, name_or_path, revision=revision)).eval()
-    return _own(model, name_or_path, revision)
+    return _own(model, name_or_path, revision), info
 
 
 def checked_weights(
     name_or_path: str,
-    revision: str | None,
-    base: str,
     config: PreTrainedConfig,
-    base_revision: str | None,
-    with_heads: bool,
+    revision: str | None = None,
+    with_heads: bool = False,
 ) -> dict[str, Tensor]:
     """An adapter's weights, checked before memory is given to its base or to what its config tells.
 
@@ -369,10 +377,8 @@ def checked_weights(
 
     Args:
         name_or_path: Folder or repository of the adapter.
-        revision: Of its repository.
-        base: The base model.
         config: Of the model that the adapter is put on.
-        base_revision: Of the base's repository.
+        revision: Of the adapter's repository.
         with_heads: It is put on the model with heads, not on the encoder.
 
     Returns:
@@ -384,9 +390,10 @@ def checked_weights(
     """
     with reading_model(name_or_path):
         weights = load_peft_weights(name_or_path, device="cpu", revision=revision)
-    check_files(base, config, base_revision)
+    own = adapter_config(name_or_path, revision)
+    base = str(own.base_model_name_or_path)
+    check_files(base, config, own.revision)
     with reading_model(name_or_path):
-        own = adapter_config(name_or_path, revision)
         if _kind(own) in _LOOKING_AT_VALUES:
             return weights
         if hasattr(own, "init_lora_weights"):

@@ -24,7 +24,13 @@ from twhin_hf.modeling.sentence_transformer_settings import checkpoint_file
 logger = logging.getLogger(__name__)
 
 
-def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
+def load_post_encoder(
+    name_or_path: str,
+    revision: str | None = None,
+    *,
+    output_loading_info: bool = False,
+    **kwargs: Any,
+) -> Any:
     """Loads the `Twhin…Model` of a checkpoint's family.
 
     A checkpoint of sentence-transformers keeps its pooling and normalization
@@ -34,6 +40,8 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         name_or_path: A folder or a repository, of ours or of a plain encoder, or of an adapter
             (peft), which is merged into the encoder it stands on.
         revision: Revision of the repository; `main` by default.
+        output_loading_info: Return the model and what was loaded and what was not, of an adapter's
+            base where it is one, as `from_pretrained` does.
         **kwargs: As `from_pretrained` takes.
 
     Raises:
@@ -45,16 +53,19 @@ def load_post_encoder(name_or_path: str, revision: str | None = None, **kwargs: 
         # Late: only an adapter needs peft, which is an extra.
         from twhin_hf.loading.adapters import load_adapted_encoder
 
-        model = load_adapted_encoder(name_or_path, revision, **kwargs)
-        logger.info("%s: %s", name_or_path, embedding_sentence(model))
-        return model
-    config = stock_config(name_or_path, revision)
-    encoder = model_class(config, MODELS)
-    found = load_pretrained(encoder, name_or_path, config, revision, **kwargs)
-    # With what was loaded and what was not, where `output_loading_info` asks for it.
-    model = found[0] if isinstance(found, tuple) else found
+        model, info = load_adapted_encoder(name_or_path, revision, **kwargs)
+    else:
+        config = stock_config(name_or_path, revision)
+        model, info = load_pretrained(
+            model_class(config, MODELS),
+            name_or_path,
+            config,
+            revision,
+            output_loading_info=True,
+            **kwargs,
+        )
     logger.info("%s: %s", name_or_path, embedding_sentence(model))
-    return found
+    return (model, info) if output_loading_info else model
 
 
 def embedding_sentence(
@@ -76,13 +87,21 @@ def embedding_sentence(
     )
 
 
-def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: Any) -> Any:
+def load_with_heads(
+    name_or_path: str,
+    revision: str | None = None,
+    *,
+    output_loading_info: bool = False,
+    **kwargs: Any,
+) -> Any:
     """Loads the `Twhin…ForPreTraining` of a checkpoint's family, with its trained heads.
 
     Args:
         name_or_path: A folder or a repository that training here has made, or an adapter (peft),
             which is merged into the model it stands on.
         revision: Revision of the repository; `main` by default.
+        output_loading_info: Return the model and what was loaded and what was not, of an adapter's
+            base where it is one, as `from_pretrained` does.
         **kwargs: As `from_pretrained` takes.
 
     Raises:
@@ -94,20 +113,21 @@ def load_with_heads(name_or_path: str, revision: str | None = None, **kwargs: An
         # Late: only an adapter needs peft, which is an extra.
         from twhin_hf.loading.adapters import load_adapted_model
 
-        return load_adapted_model(name_or_path, revision, **kwargs)
+        model, info = load_adapted_model(name_or_path, revision, **kwargs)
+        return (model, info) if output_loading_info else model
     config = stock_config(name_or_path, revision)
     pretraining_model = model_class(config, PRETRAINING_MODELS)
-    model, found = load_pretrained(
+    model, info = load_pretrained(
         pretraining_model, name_or_path, config, revision, output_loading_info=True, **kwargs
     )
-    missing = sorted(name for name in found["missing_keys"] if "_head." in name)
+    missing = sorted(name for name in info["missing_keys"] if "_head." in name)
     if missing:
         raise InputError(
             f"{name_or_path} holds no {missing}: its heads were left out when it was saved. Give "
             "the folder that training wrote",
             faq="heads",
         )
-    return model
+    return (model, info) if output_loading_info else model
 
 
 def load_config(name_or_path: str, revision: str | None = None) -> PreTrainedConfig:

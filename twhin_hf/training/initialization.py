@@ -17,7 +17,7 @@ from twhin_hf.errors import InputError
 from twhin_hf.loading.auto import embedding_sentence, is_adapter
 from twhin_hf.loading.families import PRETRAINING_MODELS, model_class, stock_config
 from twhin_hf.loading.places import check_place, reading_model
-from twhin_hf.loading.pretrained import load_pretrained
+from twhin_hf.loading.pretrained import load_pretrained, read_pretrained
 from twhin_hf.loading.quiet import loading_in_words
 from twhin_hf.modeling import apply_settings
 from twhin_hf.modeling.settings import HEAD_NAMES
@@ -93,9 +93,11 @@ def load_pretraining_model(
         options["quantization_config"] = four_bit_config(config)
     with reading_model(base):
         config = apply_settings(config, **settings)
+    load = load_pretrained
     if adapted:
-        checked_weights(name_or_path, None, base, config, revision, with_heads=True)
-    model, info = load_pretrained(
+        checked_weights(name_or_path, config, with_heads=True)
+        load = read_pretrained  # the base's files were looked at with it
+    model, info = load(
         pretraining_model, base, config, revision, output_loading_info=True, **options
     )
     if adapted:
