@@ -191,6 +191,7 @@ def test_settings_survive_saving(tiny_config, tmp_path):
             "engagement_projection_sizes is .*one positive size a layer",
         ),
         ({"social_projection_sizes": [10**9]}, "the social head has 32,000,000,000 weights"),
+        ({"social_projection_sizes": [1] * 65}, "the social head has 65 layers; at most 64 are"),
         ({"tpp_weight": 1, "tpp_projection_size": 10**9}, "the tpp head has 32,000,000,000"),
         ({"engagement_weight": 1, "network_dimension": 10**6}, "the engagement head has"),
         (

@@ -111,6 +111,8 @@ class ObjectiveSettings:
 _MOST_HEAD_WEIGHTS = 2**28
 """Of one head: 1 GiB in float32. Configs come from strangers, and a head is made before weights are
 read, which it may lack."""
+_MOST_HEAD_LAYERS = 64
+"""Of one head: a layer of one weight takes kilobytes too."""
 
 DEFAULTS: dict[str, Any] = asdict(ObjectiveSettings())
 """Our config keys and their defaults."""
@@ -226,6 +228,11 @@ def _check_head_sizes(config: PreTrainedConfig) -> None:
     for name in HEAD_NAMES:
         if not getattr(config, f"{name}_weight") > 0:
             continue
+        if len(sizes[name]) > _MOST_HEAD_LAYERS:
+            raise ValueError(
+                f"the {name} head has {len(sizes[name]):,} layers; at most {_MOST_HEAD_LAYERS} are "
+                "made. Give fewer sizes"
+            )
         width = pooled_width(config.hidden_size, getattr(config, f"{name}_pooling"))
         num_weights = sum(start * end for start, end in pairwise([width, *sizes[name]]))
         if num_weights > _MOST_HEAD_WEIGHTS:
