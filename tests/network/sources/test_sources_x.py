@@ -203,6 +203,13 @@ def test_archive_counts_by_hand(load, archive):
     assert list(report.skipped.values()) == [1]  # the retweet
 
 
+def test_an_archive_whose_files_a_formatter_has_ended_with_semicolons(load, archive):
+    expected = load("x", archive)
+    for path in (archive / "data").iterdir():
+        path.write_text(path.read_text() + ";\n")
+    assert load("x", archive) == expected
+
+
 def test_an_archive_without_its_account(load, archive):
     (archive / "data" / "account.js").unlink()
     with pytest.raises(ValueError, match=r"does not say whose posts or likes.*--user_id"):

@@ -173,9 +173,11 @@ def _read_document(path: Path) -> Any:
             )
         parts += block.lines.to_pylist()
     text = "".join(parts)
-    assignment = _ASSIGNMENT.match(text)
+    if assignment := _ASSIGNMENT.match(text):
+        # Whoever formats such a file ends it as a statement.
+        text = text[assignment.end() :].rstrip().removesuffix(";")
     try:
-        return json.loads(text[assignment.end() :] if assignment else text)
+        return json.loads(text)
     except RecursionError as error:
         raise InputError(
             f"{path} is JSON of too many levels: lists or objects nested hundreds deep, as no log "

@@ -91,14 +91,12 @@ class LogReader:
                     done = sum(sizes[:i]) + position
                     bar.update(task, completed=done, lines=self._report.lines)
                 self._report.files += 1
-        if refused is not None and not self._report.files:
-            raise refused
         if not self._report.files:
-            found = ", ".join(file.name for file in files[:10])
+            names = ", ".join(file.name for file in files[:10])
+            found = f"The first of {len(files):,}: {refused}" if refused else f"Found are {names}."
             raise InputError(
-                f"{path} holds no file of {self._log.title}. Found are {found}.",
-                faq="import-nothing",
-            )
+                f"{path} holds no file of {self._log.title}. {found}", faq="import-nothing"
+            ) from refused
 
     def _pass_over(self, file: Path, folder: Path) -> None:
         if file.name != self._log.owner_file:
