@@ -79,13 +79,26 @@ def share_engine() -> None:
     def connect(**options: Any) -> Any:
         backend = object.__new__(type(engine()))
         own = {"_record_batch_readers_consumed": {}, "_memtables": weakref.WeakSet()}
-        vars(backend).update(vars(engine()), con=connection().cursor(), **own)
+        con = parent(next(_CONNECTED) // 1000).cursor()
+        vars(backend).update(vars(engine()), con=con, **own)
         return backend
 
     duckdb.connect = connect_bare
     ibis.duckdb.connect = connect
     engines.spill_folder = tables.spill_folder = lambda connection: spill
     tell_engine("SET GLOBAL TimeZone = 'UTC'")
+
+
+_CONNECTED = itertools.count()
+
+
+@functools.lru_cache(1)
+def parent(number: int) -> Any:
+    """Whose connections those of an input are.
+
+    One looks through all that it has ever given, of which those that instrumented code keeps stay.
+    """
+    return connection().cursor()
 
 
 @functools.cache
@@ -116,6 +129,7 @@ def reopen_broken(error: BaseException | None) -> None:
         if isinstance(error, duckdb.FatalException):
             bare_engine.cache_clear()
             engine().reconnect()
+            parent.cache_clear()
             for statement in _TOLD:
                 connection().execute(statement)
             return
