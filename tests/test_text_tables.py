@@ -346,6 +346,7 @@ GZIPPED = gzip.compress("".join(f"{row},text {row * 7919}\n" for row in range(5_
         ("a.jsonl", b'{"post_id": 1, "text": "a"}\n\n{"post_id": 2, "te', r"\(line 3: .*jq"),
         ("a.jsonl", b"\0" * 500, r"a\.jsonl is not JSON lines \(line 1: "),
         ("a.jsonl", b'[{"post_id": 1}]\n', r"\(line 1: it holds list, not an object\)"),
+        ("a.jsonl", b'{"post_id": 3.5,}\n', r"\(line 1: (Expecting|Illegal trailing comma)"),
         ("a.jsonl.gz", gzip.compress(b"{}\n" * 99)[:-12], r"a\.jsonl\.gz is cut off or damaged"),
     ],
 )

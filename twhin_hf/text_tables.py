@@ -528,6 +528,9 @@ def _odd_line(block: _LineBlock, row: int, wanted: Columns) -> InputError:
         value = json.loads(block.lines[row].as_py(), strict=False)
     except RecursionError:
         return _no_json(block, row, "its lists or objects are nested too deep")
+    except ValueError as error:
+        # The engine takes more for JSON, such as a comma before a bracket that closes.
+        return _no_json(block, row, str(error))
     if not isinstance(value, dict):
         return _no_json(block, row, f"it holds {type(value).__name__}, not an object")
     file, number = block.place(row)

@@ -176,6 +176,7 @@ def test_every_network_is_read():
 FOUND = [
     ("model-tokenizer.json", b'"[UNK]": 1', b'"[XXX]": 1'),  # fails at the first unknown word alone
     ("mastodon", None, b"event: update\n\n"),
+    ("json-lines", None, b'{"post_id":3.5,}\n'),
     ("classification", None, b"meta\t1\tpositive\n\nmeta\t2\tnegative\na\tEng\n"),
     ("classification", None, b"Uid,Sentiment\n1\ra,b\n"),
     ("card", b"tags: [a]", b"tags: [{a: b}]"),

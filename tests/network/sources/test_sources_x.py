@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from twhin_hf.errors import InputError
+
 SECOND = 1_539_202_764  # Wed Oct 10 20:19:24 +0000 2018
 DATE = "Wed Oct 10 20:19:24 +0000 2018"
 
@@ -208,6 +210,14 @@ def test_an_archive_whose_files_a_formatter_has_ended_with_semicolons(load, arch
     for path in (archive / "data").iterdir():
         path.write_text(path.read_text() + ";\n")
     assert load("x", archive) == expected
+
+
+def test_an_archive_whose_owner_liked_and_wrote_nothing(load, archive):
+    for path in (archive / "data").iterdir():
+        if path.name != "account.js":
+            path.write_text("window.YTD.x.part0 = []")
+    with pytest.raises(InputError, match="holds no post and no engagement that stands: 0 lines"):
+        load("x", archive)
 
 
 def test_an_archive_without_its_account(load, archive):

@@ -136,6 +136,9 @@ def import_log(
             store.set_variables(owner=user_id, content_warnings=content_warnings)
             reader = LogReader(log, store, connection, report, max_bad_lines)
             reader.read(path, user_id, progress)
+            if not report.lines:
+                # Such as the lists of an archive whose owner liked and wrote nothing.
+                raise InputError(_explain_nothing(path, report), faq="import-nothing")
             report.skipped, report.removals = store.skipped(), store.messages()
             store.resolve()
             counts = store.write_engagements(engagements)
