@@ -173,11 +173,12 @@ def _read_document(path: Path) -> Any:
             )
         parts += block.lines.to_pylist()
     text = "".join(parts)
+    value = text
     if assignment := _ASSIGNMENT.match(text):
         # Whoever formats such a file ends it as a statement.
-        text = text[assignment.end() :].rstrip().removesuffix(";")
+        value = text[assignment.end() :].rstrip().removesuffix(";")
     try:
-        return json.loads(text)
+        return json.loads(value)
     except RecursionError as error:
         raise InputError(
             f"{path} is JSON of too many levels: lists or objects nested hundreds deep, as no log "
