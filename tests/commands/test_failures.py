@@ -2,6 +2,7 @@
 
 import errno
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -226,8 +227,6 @@ def test_the_disk_is_full_while_posts_are_embedded(embedding, small_disk, monkey
 def test_a_killed_worker_is_told_and_its_parts_are_made_again(
     embedding, tmp_path, monkeypatch, capsys
 ):
-    import multiprocessing
-
     output = tmp_path / "vectors.parquet"
     write, count = vectors._Embedder.write, iter(range(1_000))
 
@@ -264,6 +263,16 @@ def test_a_killed_worker_is_told_and_its_parts_are_made_again(
     record = json.loads(pq.read_schema(output).metadata[b"twhin_hf"])
     assert (record["command"], record["model"]) == ("embed", embedding[2])
     assert pq.read_table(output)["post_id"].to_pylist() == [f"p{i}" for i in range(200)]
+
+
+def test_a_worker_that_dies_while_the_next_is_started():
+    """The pool then closes the queue that the next worker is to be given."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    queue._reader.close()
+    with pytest.raises(OSError, match="handle is closed") as raised:
+        context.Process(target=print, args=(queue,)).start()
+    assert WORKER in failures.advice(raised.value)
 
 
 EMBED = """

@@ -84,7 +84,11 @@ def _is_no_memory(error: BaseException) -> bool:
 
 
 def _is_dead_worker(error: BaseException) -> bool:
-    if isinstance(error, (EOFError, ConnectionError)) and _is_from_multiprocessing(error):
+    # "handle is closed", without a number, is a pipe that a pool closed as one of its workers died
+    # while the next was being started.
+    is_closed = isinstance(error, OSError) and error.errno is None
+    is_gone = is_closed or isinstance(error, (EOFError, ConnectionError))
+    if is_gone and _is_from_multiprocessing(error):
         return True
     return type(error).__name__ == "BrokenProcessPool" or _says(
         error, "DataLoader worker (pid", "One of the subprocesses has abruptly died"
@@ -92,7 +96,7 @@ def _is_dead_worker(error: BaseException) -> bool:
 
 
 def _is_from_multiprocessing(error: BaseException) -> bool:
-    """Whether the other end of a pipe to a worker is gone."""
+    """Whether it came from a pipe to a worker, whose other end is gone."""
     frames = traceback.extract_tb(error.__traceback__)
     return any("multiprocessing" in Path(frame.filename).parts for frame in frames)
 
