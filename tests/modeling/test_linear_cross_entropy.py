@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from twhin_hf.modeling import linear_cross_entropy
 from twhin_hf.modeling.linear_cross_entropy import IGNORED, LinearCrossEntropy
@@ -122,3 +123,25 @@ def test_bfloat16_products_have_a_float32_gradient(leaves):
     assert found[0].item() == pytest.approx(expected[0].item(), rel=5e-3)
     for one, other in zip(found[1:], expected[1:], strict=True):
         assert (one - other).abs().max() < 0.02 * other.abs().max()
+
+
+def test_an_accelerator_takes_all_words_at_once():
+    """Three products a block of rows and one of the bias, however many words there are."""
+    products = (torch.ops.aten.mm, torch.ops.aten.addmm)
+
+    class Count(TorchDispatchMode):
+        found = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.found += func.overloadpacket in products
+            return func(*args, **(kwargs or {}))
+
+    def count(device):
+        leaves = (torch.zeros(9, SIZE), torch.zeros(VOCABULARY, SIZE), torch.zeros(VOCABULARY))
+        own = [leaf.to(device).requires_grad_() for leaf in leaves]
+        with Count() as counted:
+            ours(*own, labels=LABELS.to(device), max_rows=5)
+        return counted.found
+
+    assert count("cpu") == 2 * 7 * 4  # blocks of rows, blocks of words
+    assert count("meta") == 2 * 4

@@ -12,7 +12,10 @@ IGNORED = -100
 """The label of what has not to be predicted."""
 
 WORDS_AT_ONCE = 2**12
-"""Rows of the decoder whose logits are made at once: few enough to stay in a processor's cache."""
+"""Rows of the decoder whose logits a CPU makes at once: few enough to stay in its cache.
+
+An accelerator makes those of all: in small blocks it would wait for the host, which starts them.
+"""
 
 LOG2_E = math.log2(math.e)
 LOWEST = -1e30
@@ -22,12 +25,12 @@ LOWEST = -1e30
 class LinearCrossEntropy(torch.autograd.Function):
     """Scaled sum of cross entropies, `s Σ_i (log Σ_j exp l_ij − l_it)`, `l = h Wᵀ + b`.
 
-    The vocabulary is gone through in blocks, twice. First the logits of a block become, in their
-    place, exponentials under the block's own maximum, and take the normalizer and the gradient of
-    `h` on, under the maximum so far (as in FlashAttention: Dao et al., 2022, Algorithm 1). Then the
-    exponentials make the gradient of `W`: as the normalizer is known now, all that they lack is a
-    factor for each row, which goes to the small side of the product. What labels take off a
-    gradient is in as many rows as there are labels, and is taken off last.
+    On a CPU the vocabulary is gone through in blocks, twice. First the logits of a block become, in
+    their place, exponentials under the block's own maximum, and take the normalizer and the
+    gradient of `h` on, under the maximum so far (as in FlashAttention: Dao et al., 2022, Algorithm
+    1). Then the exponentials make the gradient of `W`: as the normalizer is known now, all that
+    they lack is a factor for each row, which goes to the small side of the product. What labels
+    take off a gradient is in as many rows as there are labels, and is taken off last.
 
     So a weight is read once, its gradient is written once, in its own precision, and no pass over
     the logits but the products' meets any that are not in the cache. Until the gradient is written,
@@ -68,16 +71,17 @@ class LinearCrossEntropy(torch.autograd.Function):
         losses = []
         # As many numbers as stand in a row of the gradient.
         max_rows = min(max_rows, weight.shape[1] * weight.itemsize // dtype.itemsize)
+        words_at_once = WORDS_AT_ONCE if weight.device.type == "cpu" else len(weight)
         room = None
         for start in range(0, len(labels), max_rows):
             rows = slice(start, start + max_rows)
             hidden, label = hidden_states[rows].to(dtype), labels[rows].clamp(min=0)
             row_scale = (labels[rows, None] != IGNORED) * scale
             if start == 0 and grad_weight is not None:
-                blocks = _blocks(grad_weight.view(dtype), len(hidden))
+                blocks = _blocks(grad_weight.view(dtype), words_at_once, len(hidden))
             else:
                 room = hidden.new_empty(len(weight), max_rows) if room is None else room
-                blocks = _blocks(room, len(hidden))
+                blocks = _blocks(room, words_at_once, len(hidden))
             normalizer, mean, maxima = _pass_vocabulary(hidden, weight, bias, blocks)
             target = weight[label].to(dtype)
             logit = (hidden.float() * target.float()).sum(dim=1) + bias[label]
@@ -86,7 +90,7 @@ class LinearCrossEntropy(torch.autograd.Function):
             if grad_weight is None and grad_bias is None:
                 continue
             for place, (block, maximum) in enumerate(zip(blocks, maxima, strict=True)):
-                words = slice(place * WORDS_AT_ONCE, (place + 1) * WORDS_AT_ONCE)
+                words = slice(place * words_at_once, (place + 1) * words_at_once)
                 factor = (maximum - normalizer).exp_() * row_scale
                 if grad_bias is not None:
                     grad_bias[words] += torch.mm(factor.to(dtype).T, block)[0]
@@ -118,9 +122,9 @@ class LinearCrossEntropy(torch.autograd.Function):
         return (*gradients, None, None, None, None, None)
 
 
-def _blocks(room: Tensor, num_rows: int) -> list[Tensor]:
+def _blocks(room: Tensor, words_at_once: int, num_rows: int) -> list[Tensor]:
     """Places `[num_rows, words of a block]` within `[vocabulary, num_rows or more]`."""
-    parts = room.split(WORDS_AT_ONCE)
+    parts = room.split(words_at_once)
     return [part.flatten()[: num_rows * len(part)].view(num_rows, -1) for part in parts]
 
 
@@ -137,7 +141,8 @@ def _pass_vocabulary(
     total = torch.zeros_like(highest)
     mean = torch.zeros_like(hidden, dtype=torch.float32)
     maxima = []
-    parts = zip(weight.split(WORDS_AT_ONCE), bias.split(WORDS_AT_ONCE), blocks, strict=True)
+    sizes = [block.shape[1] for block in blocks]
+    parts = zip(weight.split(sizes), bias.split(sizes), blocks, strict=True)
     for words, word_bias, block in parts:
         words = words.to(block.dtype)
         torch.addmm(word_bias.to(block.dtype), hidden, words.T, out=block)
