@@ -52,6 +52,29 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
     assert names(path.parent) == ["a.csv"]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_links_are_followed(tmp_path, is_there):
+    disk = tmp_path / "disk"
+    (disk / "folder").mkdir(parents=True)
+    if is_there:
+        (disk / "a.csv").write_text("old")
+        (disk / "folder" / "old.txt").write_text("old")
+    else:
+        (disk / "folder").rmdir()
+    for name in ("a.csv", "folder"):
+        (tmp_path / name).symlink_to(disk / name)
+    write_text(tmp_path / "a.csv", "new")
+    with new_folder(tmp_path / "folder") as partial:
+        assert partial.parent == disk
+        write_text(partial / "new.txt", "new")
+    assert (tmp_path / "a.csv").is_symlink()
+    assert (tmp_path / "folder").is_symlink()
+    assert (disk / "a.csv").read_text() == "new"
+    assert names(disk / "folder") == ["new.txt"]
+    assert names(disk) == ["a.csv", "folder"]
+    assert names(tmp_path) == ["a.csv", "disk", "folder"]
+
+
 def test_what_killed_processes_left_is_put_back_or_goes(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

@@ -10,6 +10,7 @@ import pytest
 
 from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError
+from twhin_hf.run_file import run_whole_folder
 from twhin_hf.run_folder import lock_folder, read_run, run_folder
 
 OPTIONS = {"steps": 4, "seed": 0}
@@ -147,6 +148,35 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
         other.join(60)
     with run_folder(tmp_path, "train", OPTIONS) as run:
         assert not run.is_finished
+
+
+def make(path, ready, done):
+    with run_whole_folder(path, "train", OPTIONS) as run:
+        (run.path / "a").write_text("a")
+        ready.set()
+        done.wait(60)
+
+
+def test_two_processes_do_not_make_the_same_folder(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    path = tmp_path / "whole"
+    other = context.Process(target=make, args=(str(path), ready, done))
+    other.start()
+    try:
+        assert ready.wait(60)
+        for overwrite in (False, True):
+            with (
+                pytest.raises(InputError, match=rf"Process {other.pid} of .* works in {path}\."),
+                run_whole_folder(path, "train", OPTIONS, overwrite=overwrite),
+            ):
+                pass
+    finally:
+        done.set()
+        other.join(60)
+    assert [file.name for file in tmp_path.iterdir()] == ["whole"]
+    with run_whole_folder(path, "train", OPTIONS) as run:
+        assert run.is_finished
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path):

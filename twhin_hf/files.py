@@ -32,7 +32,8 @@ _HIDDEN = (".", "_")
 def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path that takes the place of `path` when the block ends without an error.
 
-    Several in one `contextlib.ExitStack` appear together: none of them before all are written.
+    Several in one `contextlib.ExitStack` appear together: none of them before all are written. A
+    link is followed: what it leads to is replaced, and not the link.
 
     Args:
         path: The file; its folder is made.
@@ -48,7 +49,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         >>> [file.name for file in folder.iterdir()]
         ['a.txt']
     """
-    path = Path(path)
+    path = _followed(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     stem, ending = glob.escape(path.stem), glob.escape(path.suffix)
     remove_abandoned(path.parent, f".{stem}.*.partial{ending}")
@@ -66,7 +67,8 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary folder that becomes `path` when the block ends without an error.
 
-    A folder that is there already is replaced as a whole, and stays where that fails.
+    A folder that is there already is replaced as a whole, and stays where that fails. A link to a
+    folder is followed.
 
     Args:
         path: The folder; the one above it is made.
@@ -78,7 +80,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         FileExistsError: A file has the name.
         InputError: A disk is mounted there.
     """
-    path = Path(path)
+    path = _followed(path)
     if path.is_file():
         raise FileExistsError(f"{path} is a file; give the name of a folder.")
     if os.path.ismount(path):
@@ -270,7 +272,7 @@ def recover(path: str | os.PathLike[str]) -> None:
     A folder that was set aside is put back where its new one is missing; else it goes, and so does
     all that is half written.
     """
-    path = Path(path)
+    path = _followed(path)
     _restore(path)
     remove_abandoned(path.parent, f".{glob.escape(path.stem)}.*.partial*")
     if path.is_dir():
@@ -295,6 +297,12 @@ def flush_folder(path: Path) -> None:
             os.fsync(opened)
         finally:
             os.close(opened)
+
+
+def _followed(path: str | os.PathLike[str]) -> Path:
+    """Where a link leads, whether anything is there or not; any other path as it is."""
+    path = Path(path)
+    return path.resolve() if path.is_symlink() else path
 
 
 def _replace_folder(path: Path, new: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from twhin_hf.run_folder import (
     describe_run,
     differences,
     fingerprints_of,
+    lock_folder,
     other_options,
     read_run,
     tell_finished,
@@ -106,7 +108,8 @@ def run_whole_folder(
         Where to write, and whether anything is to be done.
 
     Raises:
-        InputError: The folder is of other options, which are named, or holds files of no known run.
+        InputError: The folder is of other options, which are named, or holds files of no known run,
+            or another process makes it at this moment.
         FileExistsError: A file has the folder's name.
         FileNotFoundError: Data that is not there.
 
@@ -137,11 +140,23 @@ def run_whole_folder(
     if is_there():
         yield WholeRun(path, is_finished=True)
         return
-    with new_folder(path) as partial:
+    with _lock_beside(path), new_folder(path) as partial:
         yield WholeRun(partial)
         write_json(partial / RUN_NAME, record | {"finished": True})
         if is_there():  # made meanwhile by another process: it is not written over
             raise InputError(f"{path} was made by another process meanwhile; this one's is dropped")
+
+
+@contextmanager
+def _lock_beside(path: Path) -> Iterator[None]:
+    """Keeps other processes from making the same folder, in which no lock would outlast the new."""
+    beside = path.with_name(f".{path.name}.lock")
+    with lock_folder(beside, path):
+        try:
+            yield
+        finally:
+            # Two that come by at this moment may both get in: the later one's result is dropped.
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def run_metadata(record: Mapping[str, Any]) -> dict[bytes, bytes]:

@@ -238,8 +238,14 @@ def other_options(path: Path, changes: Iterable[str]) -> InputError:
 
 
 @contextmanager
-def lock_folder(folder: str | os.PathLike[str]) -> Iterator[None]:
+def lock_folder(
+    folder: str | os.PathLike[str], output: str | os.PathLike[str] | None = None
+) -> Iterator[None]:
     """Keeps other processes out of a folder, which is made; what killed ones have left goes.
+
+    Args:
+        folder: Holds the lock.
+        output: What is made by it, as it is told; the folder itself by default.
 
     Raises:
         InputError: Another process works in it, which is named.
@@ -253,8 +259,8 @@ def lock_folder(folder: str | os.PathLike[str]) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise InputError(
-            f"{_holder(holder)} works in {folder}. Wait until it has ended, or choose another "
-            "output",
+            f"{_holder(holder)} works in {output or folder}. Wait until it has ended, or choose "
+            "another output",
             faq="in-use",
         ) from None
     try:

@@ -196,6 +196,25 @@ def test_recipes_are_found_by_name_and_the_nearest_is_named(tmp_path, monkeypatc
         find_config("zzz")
 
 
+@pytest.mark.parametrize("name", ["posts", "output"])
+def test_an_empty_name_is_told(name):
+    """As of a variable of the shell that is not set."""
+
+    def show(posts: str, output: str = "out", title: str = "A title") -> tuple[str, ...]:
+        """Show it.
+
+        Args:
+            posts: Posts.
+            output: Output.
+            title: Title.
+        """
+        return posts, output, title
+
+    assert run_command(show, ["--posts", "a", "--title", ""], "x") == ("a", "out", "")
+    with pytest.raises(InputError, match=f"--{name} is empty"):
+        run_command(show, ["--posts", "a", f"--{name}", ""], "x")
+
+
 def test_help_groups_options_and_says_each_default_once(capsys):
     command_parser(make, "twhin-hf make").print_help()
     printed = capsys.readouterr().out

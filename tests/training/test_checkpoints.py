@@ -83,15 +83,19 @@ def assert_same(one, other):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_the_step_and_the_run_ends_as_if_there_had_been_none(make, signum, workers):
+def test_a_signal_saves_the_step_and_the_run_ends_as_if_there_had_been_none(
+    make, signum, workers, caplog
+):
     whole = make("whole", dataloader_num_workers=workers)
     whole.train()
     broken = make("broken", dataloader_num_workers=workers)
     broken.add_callback(signal_at(4, signum))
+    caplog.set_level(logging.INFO)
     with pytest.raises(KeyboardInterrupt if signum == signal.SIGINT else SystemExit) as ended:
         broken.train()
     if signum == signal.SIGTERM:
         assert ended.value.code == 143
+    assert "ended at step 5" in caplog.text
     # The step that was under way is the last one, saved out of turn, in the middle of a log window.
     folder = broken.args.output_dir
     assert newest_checkpoint(folder).name == "checkpoint-5"

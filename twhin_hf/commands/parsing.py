@@ -49,6 +49,9 @@ _KINDS: dict[Any, str] = {
     dict: "NAME=VALUE pairs",
 }
 
+_OUTPUTS = ("output", "output_dir")
+"""Options that name where to write: an empty name would be the folder that one works in."""
+
 _KEY_IN_ERROR = re.compile(r'Parser key "([\w.]+)"')
 
 _VALUE_IN_ERROR = re.compile(r"(?:Got value|Given value): (.*)", re.DOTALL)
@@ -115,6 +118,9 @@ def parse_command(command: Command, arguments: Sequence[str], program: str) -> d
     except argparse.ArgumentError as error:
         raise InputError(_in_words(error, options, program)) from error
     for option in options:
+        is_needed = option.default is dataclasses.MISSING or option.name in _OUTPUTS
+        if is_needed and parsed.get(option.name) == "":
+            raise InputError(f"--{option.name} is empty: a name or path is needed")
         for key in _keys_that_are_no_text(parsed.get(option.name)):
             raise InputError(
                 f"{option.name} has the key {key!r}, which YAML does not take for text; write it "

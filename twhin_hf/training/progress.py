@@ -107,7 +107,9 @@ class TrainingProgress(TrainerCallback):
             self._bar = None
         if state.is_world_process_zero and self._since:
             seconds = time.monotonic() - self._since
-            logger.info("%s: finished after %s", self._title, clock(seconds))
+            is_done = state.global_step >= state.max_steps
+            ended = "finished" if is_done else f"ended at step {state.global_step:,}"
+            logger.info("%s: %s after %s", self._title, ended, clock(seconds))
 
     def _time_left(self, state: TrainerState) -> str:
         done = state.global_step - self._first_step
