@@ -128,7 +128,7 @@ def test_a_damaged_record_is_told(tmp_path, text):
 def hold(folder, ready, done):
     with lock_folder(folder):
         ready.set()
-        done.wait(60)
+        done.wait(600)
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path):
@@ -137,7 +137,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
     other = context.Process(target=hold, args=(str(tmp_path), ready, done))
     other.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(600)
         with (
             pytest.raises(InputError, match=rf"Process {other.pid} of .* works in"),
             run_folder(tmp_path, "train", OPTIONS),
@@ -145,7 +145,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
             pass
     finally:
         done.set()
-        other.join(60)
+        other.join(600)
     with run_folder(tmp_path, "train", OPTIONS) as run:
         assert not run.is_finished
 
@@ -154,7 +154,7 @@ def make(path, ready, done):
     with run_whole_folder(path, "train", OPTIONS) as run:
         (run.path / "a").write_text("a")
         ready.set()
-        done.wait(60)
+        done.wait(600)
 
 
 def test_two_processes_do_not_make_the_same_folder(tmp_path):
@@ -164,7 +164,7 @@ def test_two_processes_do_not_make_the_same_folder(tmp_path):
     other = context.Process(target=make, args=(str(path), ready, done))
     other.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(600)
         for overwrite in (False, True):
             with (
                 pytest.raises(InputError, match=rf"Process {other.pid} of .* works in {path}\."),
@@ -173,7 +173,7 @@ def test_two_processes_do_not_make_the_same_folder(tmp_path):
                 pass
     finally:
         done.set()
-        other.join(60)
+        other.join(600)
     assert [file.name for file in tmp_path.iterdir()] == ["whole"]
     with run_whole_folder(path, "train", OPTIONS) as run:
         assert run.is_finished

@@ -42,7 +42,8 @@ def test_an_engines_own_error_of_a_signal_is_the_signal():
         query()
 
 
-def test_a_launcher_that_sends_a_signal_on_is_no_second_one():
+def test_a_launcher_that_sends_a_signal_on_is_no_second_one(monkeypatch):
+    monkeypatch.setattr(stopping, "_ONE_SIGNAL_SECONDS", 1_000)
     with stop_requests("the step") as request:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -241,15 +241,21 @@ def test_a_killed_worker_is_told_and_its_parts_are_made_again(
     assert len(parts_of(output)) == 3
     capsys.readouterr()
 
+    others, is_over = set(multiprocessing.active_children()), threading.Event()
+
     def kill_one():
-        while not (workers := multiprocessing.active_children()):
-            time.sleep(0.01)
-        workers[0].kill()
+        while not (workers := set(multiprocessing.active_children()) - others):
+            if is_over.wait(0.01):
+                return
+        workers.pop().kill()
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    assert main([*embedding, str(output), "--processes", "2"]) == 2
-    killer.join()
+    try:
+        assert main([*embedding, str(output), "--processes", "2"]) == 2
+    finally:
+        is_over.set()
+        killer.join()
     told = capsys.readouterr().err
     assert WORKER in told
     assert len(parts_of(output)) >= 3
@@ -283,12 +289,12 @@ from twhin_hf.commands.cli import main
 from twhin_hf.serving import vectors
 
 if __name__ == "__main__":
-    vectors.embed_posts = partial(vectors.embed_posts, posts_per_part=10)
+    vectors.embed_posts = partial(vectors.embed_posts, posts_per_part=1_000)
     sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_workers_end_with_their_parent(embedding, tmp_path, signum):
     output = tmp_path / "vectors.parquet"
     with (tmp_path / "posts.csv").open("a") as file:
@@ -296,18 +302,25 @@ def test_workers_end_with_their_parent(embedding, tmp_path, signum):
     script = tmp_path / "embed.py"
     script.write_text(EMBED)
     command = [sys.executable, str(script), *embedding, str(output), "--processes", "2"]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as parent:
+    log = tmp_path / "log"
+    with log.open("w") as file, subprocess.Popen(command, stderr=file) as parent:
         try:
             until(lambda: parts_of(output))
-            workers = psutil.Process(parent.pid).children(recursive=True)
-            assert len(workers) >= 2
+            workers = [
+                child
+                for child in psutil.Process(parent.pid).children(recursive=True)
+                if any("spawn_main" in word for word in child.cmdline())
+            ]
+            assert len(workers) == 2
             parent.send_signal(signum)
-            assert parent.wait(60) == (-9 if signum == signal.SIGKILL else 143)
+            ended = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
+            assert parent.wait(600) == ended[signum]
             until(lambda: not any(alive(worker) for worker in workers))
         finally:
             parent.kill()
     assert not output.exists()
     assert parts_of(output)
+    assert "Traceback" not in log.read_text()
 
 
 def alive(process):
@@ -317,7 +330,7 @@ def alive(process):
         return False
 
 
-def until(condition, seconds=100):
+def until(condition, seconds=600):
     for _ in range(10 * seconds):
         if condition():
             return

@@ -1,14 +1,13 @@
 """`twhin-hf recommender`, `recommend` and `serve`, from files to answers."""
 
 import csv
+import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -209,7 +208,7 @@ def test_a_service_answers_what_it_has_begun_and_ends_by_sigterm(folder, tmp_pat
         request = urllib.request.Request(
             address + path, json.dumps(content).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:
             return json.load(answer)
 
     found = []
@@ -229,14 +228,19 @@ def test_a_service_answers_what_it_has_begun_and_ends_by_sigterm(folder, tmp_pat
                 taken = ask(address, "/events", told)
                 asked = {"users": ["new"], "k": 3}
                 found.append((taken["new_engagements"], ask(address, "/recommend", asked)))
-                many = {"texts": ["abc def ghi " * 40] * 256}  # still under way when it is told
-                with ThreadPoolExecutor(1) as client:
-                    last = client.submit(ask, address, "/embed", many)
-                    time.sleep(0.2)
+                # Under way when the signal comes: what is sent before another request is answered
+                # has been read by then.
+                last = http.client.HTTPConnection(address.removeprefix("http://"), timeout=600)
+                last.request("GET", "/health")
+                last.getresponse().read()
+                many = json.dumps({"texts": ["abc def ghi " * 40] * 256})
+                last.request("POST", "/embed", many, {"Content-Type": "application/json"})
+                with urllib.request.urlopen(f"{address}/health", timeout=600):
                     process.send_signal(signal.SIGTERM)
-                    assert len(last.result()["vectors"]) == 256
+                assert len(json.load(last.getresponse())["vectors"]) == 256
+                last.close()
                 said = process.stderr.read()
-                assert process.wait(60) == 143, said
+                assert process.wait(600) == 143, said
             finally:
                 process.kill()
         assert "ended by SIGTERM" in said

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 import threading
@@ -40,10 +41,11 @@ class Fault:
 class Repo:
     private: bool
     commits: list[dict[str, bytes]] = field(default_factory=lambda: [{}])
+    number: int = field(default_factory=itertools.count().__next__)  # addresses come again
 
     def sha(self, number: int = -1) -> str:
         number %= len(self.commits)
-        return hashlib.sha1(f"{id(self)} {number}".encode()).hexdigest()
+        return hashlib.sha1(f"{self.number} {number}".encode()).hexdigest()
 
     def files(self, revision: str) -> tuple[str, dict[str, bytes]] | None:
         if revision == "main":

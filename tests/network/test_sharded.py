@@ -1,5 +1,6 @@
 """Tables sharded over two processes that `torchrun` starts, against one process."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -131,8 +132,10 @@ def test_killed_processes_left_shards_and_go_on_as_if_nothing_had_happened(log, 
     while not checkpoint.exists():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
-    for child in [*psutil.Process(process.pid).children(recursive=True), process]:
-        child.kill()
+    # The launcher first: it ends the others where one has died.
+    for child in [process, *psutil.Process(process.pid).children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
     process.communicate()
     assert not (tmp_path / "network.json").exists()
 

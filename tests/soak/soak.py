@@ -164,7 +164,9 @@ def soak(job: Job, folder: Path, kills: int, deadline: float, rng: random.Random
     if not expected:
         raise RuntimeError(f"{job.name} has made nothing")
     _keep(folder, tally)
-    while sum(tally.kills.values()) < kills and time.monotonic() < deadline:
+    while sum(tally.kills.values()) < kills and (
+        time.monotonic() < deadline or not tally.kills.total()
+    ):
         shutil.rmtree(folder / "box" / "out", ignore_errors=True)
         began = time.monotonic()
         most = 2 + rng.randrange(6)

@@ -158,11 +158,11 @@ class StopAt(TrainerCallback):
         control.should_save = control.should_training_stop = state.global_step == self.step
 
 
+@pytest.mark.parametrize("stop", [1, 14, 15, 28])
 def test_an_interrupted_epoch_goes_on_without_replay_or_loss(
-    stream, tiny_config, arguments, tokenizer, tmp_path
+    stream, tiny_config, arguments, tokenizer, tmp_path, stop
 ):
     """15 batches of 8 of 122 pairs an epoch, stopped in the middle of one, with two workers."""
-    stop = int(np.random.default_rng().integers(1, 29))
 
     def trainer(**options):
         return SocialPretrainingTrainer(

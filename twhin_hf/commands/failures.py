@@ -91,7 +91,10 @@ def _is_dead_worker(error: BaseException) -> bool:
     if is_gone and _is_from_multiprocessing(error):
         return True
     return type(error).__name__ == "BrokenProcessPool" or _says(
-        error, "DataLoader worker (pid", "One of the subprocesses has abruptly died"
+        error,
+        "DataLoader worker (pid",
+        "One of the subprocesses has abruptly died",
+        "Connection closed by peer",  # gloo's, of a process beside this one
     )
 
 

@@ -344,7 +344,9 @@ def _embed_parts(
         config.processes, context, _start_worker, (config, posts, devices)
     ) as pool:
         try:
-            yield from pool.map(_write_part, parts)
+            # Not by `map`, which cancels what is left: the pool's own thread stumbles over that.
+            for written in [pool.submit(_write_part, part) for part in parts]:
+                yield written.result()
         except BaseException:
             # A signal does not wait for parts under way: they are written whole, or made again.
             for worker in set(multiprocessing.active_children()) - others:

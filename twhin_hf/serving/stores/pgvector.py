@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -166,9 +166,13 @@ class PgvectorStore(VectorStore):
                 "postgresql://USER@HOST:PORT/DATABASE#TABLE, other characters written as %20."
             ) from None
         try:
-            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            # Another process may make it at this moment.
+            with suppress(psycopg.errors.UniqueViolation):
+                connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             register_vector(connection)
         except psycopg.Error as error:
+            if connection.broken:
+                raise ConnectionError(f"{self.place} was closed: {_said(error)}") from None
             connection.close()
             raise InputError(
                 f"{self.place} has no extension vector, and it cannot be made: {_said(error)}. "
