@@ -172,7 +172,7 @@ def test_two_processes_are_one(tiny_config, pairs, tmp_path):
         for rank in range(2)
     ]
     for worker in workers:
-        errors = worker.communicate(timeout=240)[1]
+        errors = worker.communicate(timeout=1_200)[1]
         assert worker.returncode == 0, errors[-3000:]
     found = torch.load(tmp_path / "found.pt", weights_only=True)
     for name in LOSSES:

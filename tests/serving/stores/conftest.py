@@ -1,5 +1,7 @@
 """A PostgreSQL with pgvector, for as long as the tests last."""
 
+import subprocess
+
 import pytest
 
 
@@ -8,6 +10,10 @@ def postgresql(tmp_path_factory):
     """Address of a database."""
     pytest.importorskip("psycopg")
     pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL with pgvector to start")
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    folder = tmp_path_factory.mktemp("pg")
+    try:
+        server = pgserver.get_server(folder, cleanup_mode="delete")
+    except subprocess.TimeoutExpired:  # after 10 seconds, for which a busy disk makes it wait
+        server = pgserver.get_server(folder, cleanup_mode="delete")
     yield server.get_uri()
     server.cleanup()
