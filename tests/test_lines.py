@@ -81,7 +81,7 @@ def test_a_file_that_is_cut_off(tmp_path, packing):
         path.write_bytes(packed[:size])
         if packing == "tar" and size == 40:
             continue  # too short to be told from text
-        with pytest.raises(ValueError, match=r"a is cut off or damaged somewhere after line \d"):
+        with pytest.raises(ValueError, match=r"a is cut off or damaged( .* line [1-9].*)?: "):
             list(read_blocks(path))
 
 

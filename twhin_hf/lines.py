@@ -358,9 +358,10 @@ def damaged(path: Path, num_lines: int, error: BaseException) -> Exception:
     """
     if isinstance(error, OSError) and error.errno:
         return error
+    place = f" somewhere after line {num_lines:,}" if num_lines else ""
     return InputError(
-        f"{path} is cut off or damaged somewhere after line {num_lines:,}: {error}. Get the file "
-        "again, or keep what can be read of it (`zcat FILE > NEW`, `zstdcat FILE > NEW`)."
+        f"{path} is cut off or damaged{place}: {error}. Get the file again, or keep what can be "
+        "read of it (`zcat FILE > NEW`, `zstdcat FILE > NEW`)."
     )
 
 

@@ -280,7 +280,7 @@ def test_wikimatrix_errors(tmp_path):
     assert "is not gzip, though its name ends in .gz: it begins with b'1.2" in message()
     packed = gzip.compress(b"1.2\ta\tb\n" * 1000)
     path.write_bytes(packed[: len(packed) // 2])
-    assert "is cut off or damaged somewhere after line 0" in message()
+    assert "is cut off or damaged: " in message()
     path.write_bytes(gzip.compress(b"1.2\ta\tb\n1.3\t\xff\tb\n"))
     assert "is not UTF-8 (line 2)" in message()
     write(path, ["1.2\ta\tb", "high\ta\tb"])

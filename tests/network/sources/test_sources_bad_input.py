@@ -80,7 +80,7 @@ def test_a_file_that_is_cut_off(load, tmp_path, codec):
     text = "".join(json.dumps(like) + "\n" for like in likes(2_000)).encode()
     packed = gzip.compress(text) if codec == "gzip" else pa.compress(text, codec, asbytes=True)
     (tmp_path / "log").write_bytes(packed[: len(packed) // 2])
-    with pytest.raises(ValueError, match="log is cut off or damaged somewhere after line"):
+    with pytest.raises(ValueError, match=r"log is cut off or damaged( .* line [1-9].*)?: "):
         load("bluesky", tmp_path / "log")
 
 
