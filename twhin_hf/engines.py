@@ -26,6 +26,7 @@ from twhin_hf.errors import InputError
 from twhin_hf.files import process_folder
 from twhin_hf.processes import Workers, attempt, raise_first
 from twhin_hf.scratch import scratch_folder
+from twhin_hf.value_checks import check_memory_limit
 
 if TYPE_CHECKING:
     import ibis
@@ -97,11 +98,13 @@ def open_engine(
         config: Which engine; DuckDB where it is None.
 
     Raises:
-        InputError: Spark or Java is not installed, or the memory is too little for it.
+        InputError: A memory limit that is no size; Spark or Java is not installed, or the memory is
+            too little for it.
     """
     import ibis
 
     config = config or EngineConfig()
+    check_memory_limit(memory_limit)
     with scratch_folder(temp_directory) as spill:
         if config.engine == "spark":
             with _spark_session(config.spark_master, memory_limit, spill) as session:

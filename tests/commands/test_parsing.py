@@ -40,6 +40,8 @@ def make(
     languages: list[str] | None = None,
     rate: float = 0.5,
     bars: bool = True,
+    shares: dict[str, float] | None = None,
+    memory_limit: str = "1GB",
     given: GivenOptions = GivenOptions(),  # noqa: B008
 ) -> tuple:
     """Make a thing of posts.
@@ -54,6 +56,8 @@ def make(
         languages: Languages to keep.
         rate: Learning rate.
         bars: Show bars.
+        shares: Share of each.
+        memory_limit: Memory limit of the reader.
         given: What was given.
     """
     return posts, sizes, columns, overrides, languages, rate, bars, given
@@ -127,6 +131,11 @@ def test_options_go_over_the_config_and_the_config_over_defaults(tmp_path):
         ([], "missing: --posts; `twhin-hf make --help` lists the options"),
         (["--posts", "p", "extra"], "'extra' belongs to no option"),
         (["--posts", "p", "--width", "0"], "width is 0; it must be 1 or more"),
+        (["--posts", "p", "--memory_limit", "abc"], "memory_limit is 'abc'; needed is a size"),
+        (
+            ["--posts", "p", "--shares", "like=x"],
+            r"--shares takes NAME=VALUE pairs \(a number each\), not \"{'like': 'x'}\"$",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(options, message):

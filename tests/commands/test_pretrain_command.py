@@ -15,6 +15,7 @@ from twhin_hf.commands.cli import main
 from twhin_hf.commands.parsing import parse_command
 from twhin_hf.commands.pretrain import pretrain
 from twhin_hf.commands.spelling import RECIPES
+from twhin_hf.errors import InputError
 from twhin_hf.network.folder import load_network
 from twhin_hf.training.streaming import open_stream
 
@@ -181,6 +182,63 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest(files, capsys):
 def test_arguments_that_do_not_fit(options, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         parse(*options, "--output_dir", "x", "--use_cpu")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"config_overrides": {"hidden_size": "x"}},
+            "config_overrides {'hidden_size': 'x'} c",
+        ),
+        ({"config_overrides": TINY_BERT | {"hidden_size": 33}}, "size (33) is not a multiple"),
+        ({"config_overrides": TINY_BERT | {"hidden_act": "x"}}, "'hidden_act': 'x'"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0; it must be 1"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0; it must be 1"),
+        ({"lr_scheduler_kwargs": "x"}, "lr_scheduler_kwargs is 'x'; needed are NAME: VALUE"),
+        ({"lr_scheduler_kwargs": {"x": 1}}, "lr_scheduler_kwargs {'x': 1} of lr_scheduler_type l"),
+        ({"lr_scheduler_type": "foo"}, "lr_scheduler_type is 'foo'; choose from linear, "),
+        ({"optim": "foo"}, "optim is 'foo'; choose from adamw_torch, "),
+        ({"accelerator_config": {"a": 1}}, "accelerator_config has unknown keys ['a']; its keys"),
+        ({"mlm_probability": 2}, "mlm_probability is 2.0; it must be in [0, 1)"),
+        ({"resume_from_checkpoint": "nope"}, "resume_from_checkpoint is 'nope', and there is no"),
+        ({"report_to": "foo"}, "report_to is 'foo'; choose from none, all, "),
+        ({"max_steps": 0}, "max_steps is 0; it must be 1 or more"),
+        ({"max_steps": -1, "num_train_epochs": -1}, "num_train_epochs is -1.0; it must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be a finite number"),
+        ({"learning_rate": -1}, "learning_rate is -1.0; it must be 0 or more"),
+        ({"seed": -1}, "seed has -1; a seed is a number from 0"),
+        ({"max_length": 65}, "max_length is 65; this model reads 64 at most"),
+        ({"memory_limit": "-1GB"}, "memory_limit is '-1GB'; needed is a size, such as 1GB"),
+    ],
+)
+def test_mistakes_are_told_before_posts_are_read(values, message, files, capsys, monkeypatch):
+    def stop(*args, **kwargs):
+        raise InputError("posts are read")
+
+    monkeypatch.setattr("twhin_hf.data.posts.read_posts", stop)
+    good = TINY | {
+        "config_name": "bert",
+        "config_overrides": TINY_BERT,
+        "tokenizer_name": str(files / "tokenizer"),
+        "posts": str(files / "posts.parquet"),
+        "output_dir": str(files / "out"),
+        "mlm_weight": 1,
+        "social_weight": 0,
+    }
+    assert main(["pretrain", "--config", write_config(files, **good | values)]) == 2
+    [told] = capsys.readouterr().err.splitlines()
+    assert message in told
+    # Nothing is left that the mended command would not go on from.
+    assert main(["pretrain", "--config", write_config(files, **good)]) == 2
+    assert "posts are read" in capsys.readouterr().err
+
+
+def test_deepspeed_that_is_not_installed(files, capsys, monkeypatch):
+    monkeypatch.setattr("twhin_hf.training.option_checks.is_deepspeed_available", lambda: False)
+    options = ["--model_name_or_path", "a", "--posts", str(files), "--output_dir", "x"]
+    assert main(["pretrain", *options, "--deepspeed", "nope.json"]) == 2
+    assert "deepspeed is 'nope.json', and the library is not installed" in capsys.readouterr().err
 
 
 def test_other_mistakes(files, capsys):

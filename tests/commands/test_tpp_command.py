@@ -267,6 +267,19 @@ def test_stages_of_the_recipe(tmp_path, monkeypatch):
             {"stages": [{"output_dir": "a", "learning_rat": 1}]},
             "a stage has an unknown key 'learning_rat'; did you mean 'learning_rate'?",
         ),
+        (
+            {"stages": [{"output_dir": "a", "learning_rate": None}]},
+            "a stage: learning_rate is empty; needed is a number",
+        ),
+        (
+            {"stages": [{"output_dir": "a", "gradient_accumulation_steps": 0}]},
+            "gradient_accumulation_steps is 0; it must be 1 or more",
+        ),
+        (
+            {"stages": [{"output_dir": "a", "lr_scheduler_kwargs": "x"}]},
+            "lr_scheduler_kwargs is 'x'; needed are NAME: VALUE pairs",
+        ),
+        ({"stages": [3]}, "stages takes a list (NAME=VALUE pairs each), not '[3]'\n"),
         ({"model_name_or_path": "a"}, "one of them"),
         ({"tpp_margin": 1.5, "translation_pairs": "config.yaml"}, "tpp_margin is 1.5"),
     ],

@@ -183,3 +183,5 @@ def test_config_is_checked():
         ClassificationConfig(seeds=())
     with pytest.raises(ValueError, match=r"epochs=0, patience=None: each must be 1 or more"):
         ClassificationConfig(epochs=0)
+    with pytest.raises(ValueError, match="max_length is 0; it must be 1 or more"):
+        ClassificationConfig(max_length=0)

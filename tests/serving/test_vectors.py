@@ -224,6 +224,9 @@ def test_an_export_searches_the_vectors_of_its_model(encoder, source, posts, tmp
 def test_what_cannot_be(encoder, source, tmp_path):
     with pytest.raises(ValueError, match="processes is 0"):
         PostVectorsConfig(encoder, processes=0)
+    for length in (0, -5):
+        with pytest.raises(InputError, match=f"max_length is {length}; it must be 1 or more"):
+            PostVectorsConfig(encoder, max_length=length)
     with pytest.raises(FileExistsError, match="remove it"):
         embed_posts(source, source, PostVectorsConfig(encoder))
     model = TwhinBertModel.from_pretrained(encoder)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from twhin_hf.commands.declared import optional_fields
 from twhin_hf.errors import InputError
 from twhin_hf.evaluation.classification_config import ClassificationConfig
+from twhin_hf.value_checks import check_least
 
 Pooling = Literal["cls", "mean", "mean_all", "combined"]
 
@@ -49,6 +50,9 @@ class EncoderOptions:
     max_length: int | None = None
     batch_size: int = 32
     device: str | None = None
+
+    def __post_init__(self) -> None:
+        check_least(self, 1, "batch_size", "max_length")
 
     def identity(self) -> str:
         """What tells it from other models."""

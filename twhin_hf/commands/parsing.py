@@ -40,6 +40,7 @@ from twhin_hf.commands.declared import (
 from twhin_hf.commands.spelling import nearest, spell_out
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_text, read_yaml
+from twhin_hf.value_checks import check_memory_limit
 
 _KINDS: dict[Any, str] = {
     str: "text",
@@ -54,7 +55,7 @@ _OUTPUTS = ("output", "output_dir")
 
 _KEY_IN_ERROR = re.compile(r'Parser key "([\w.]+)"')
 
-_VALUE_IN_ERROR = re.compile(r"(?:Got value|Given value): (.*)", re.DOTALL)
+_VALUE_IN_ERROR = re.compile(r"(?:Got value|Given value): (.*)")
 
 _UNKNOWN_IN_ERROR = re.compile(r"Option '([\w.]+)' is not accepted|unrecognized arguments: (.*)")
 
@@ -126,6 +127,8 @@ def parse_command(command: Command, arguments: Sequence[str], program: str) -> d
                 f"{option.name} has the key {key!r}, which YAML does not take for text; write it "
                 "in quotes"
             )
+    if limit := parsed.get("memory_limit"):
+        check_memory_limit(limit)
     try:
         values = parser.instantiate(parsed)
     except InputError:
@@ -192,7 +195,8 @@ def updated(groups: Sequence[Any], values: Mapping[str, Any], where: str) -> lis
     options = {o.name: o for group in groups for o, _ in field_options(type(group), "")}
     _check_keys(values, list(options), where)
     parser = ArgumentParser(exit_on_error=False)
-    for name in values:
+    for name, value in values.items():
+        _check_not_empty(value, options[name], where)
         parser.add_argument(f"--{name}", type=options[name].kind)
     try:
         parsed = parser.parse_object(dict(values))
@@ -298,13 +302,7 @@ def _check_values(
         if option is None:
             hint = nearest(str(key), by_name)
             raise InputError(f"{where}: there is an unknown key {above + str(key)!r}{hint}")
-        may_be_null = type(None) in members_of(option.kind) or option.default is dataclasses.MISSING
-        if value is None and not may_be_null:
-            needed = _kind_in_words(option.kind)
-            raise InputError(
-                f"{where}: {above}{key} is empty; needed is {needed}. Leave the line out for the "
-                "default"
-            )
+        _check_not_empty(value, option, where, above)
         owner = next(filter(dataclasses.is_dataclass, members_of(option.kind)), None)
         if owner is None:
             parser = ArgumentParser(exit_on_error=False)
@@ -322,6 +320,15 @@ def _check_values(
             raise InputError(
                 f"{where}: {above}{key} is {value!r}; needed are `key: value` lines of {known}"
             )
+
+
+def _check_not_empty(value: Any, option: Option, where: str, above: str = "") -> None:
+    may_be_null = type(None) in members_of(option.kind) or option.default is dataclasses.MISSING
+    if value is None and not may_be_null:
+        raise InputError(
+            f"{where}: {above}{option.name} is empty; needed is {_kind_in_words(option.kind)}. "
+            "Leave the line out for the default"
+        )
 
 
 def _check_keys(values: Iterable[Any], known: Sequence[str], where: str) -> None:
@@ -383,6 +390,8 @@ def _kind_in_words(kind: Any) -> str:
     for member, inner in members_of(kind).items():
         if member is list:
             names.append(f"a list ({' or '.join(map(_kind_in_words, inner))} each)")
+        elif member is dict and set(inner[1:]) & {int, float}:
+            names.append(f"{_KINDS[dict]} ({_KINDS[inner[1]]} each)")
         elif member is not type(None):
             names.append(_KINDS.get(member, getattr(member, "__name__", str(member))))
     return " or ".join(names)

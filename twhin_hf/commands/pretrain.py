@@ -133,6 +133,7 @@ def _train(
     from twhin_hf.data.translation.pairs import read_translation_pairs
     from twhin_hf.network.folder import load_network
     from twhin_hf.network.pairs import read_pairs
+    from twhin_hf.training.pretraining import encoder_of
     from twhin_hf.training.social import SocialPretrainingTrainer
 
     network = load_network(data.network) if data.network else None
@@ -146,6 +147,7 @@ def _train(
         if not data.pairs:
             defaults["social_weight"] = 0.0
     encoder, tokenizer = load_model(model, objectives, lora, config.seed, **defaults)
+    encoder_of(encoder).check_tokenizer(tokenizer, config.max_length)
     train_posts: Any
     train_pairs = None
     if data.streaming:

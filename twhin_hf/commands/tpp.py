@@ -194,10 +194,12 @@ def train(stage: Stage) -> None:
         InputError: A model that does not fit the pairs; see `TPPTrainer`.
     """
     from twhin_hf.data.translation.pairs import read_translation_pairs
+    from twhin_hf.training.pretraining import encoder_of
     from twhin_hf.training.translation_pair import TPPTrainer
 
     data, model, objectives, lora, config = stage
     encoder, tokenizer = load_model(model, objectives, lora, config.seed, **SETTINGS)
+    encoder_of(encoder).check_tokenizer(tokenizer, config.max_length)
     held_out = data.validation_translation_pairs
     read = partial(read_translation_pairs, memory_limit=data.memory_limit)
     trainer = TPPTrainer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twhin_hf.errors import InputError
+from twhin_hf.value_checks import check_least
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class FineTuningConfig:
             of several GPUs CUDA_VISIBLE_DEVICES chooses.
 
     Raises:
-        InputError: No seed, or a device that is not there.
+        InputError: No seed, a batch or a length below 1, or a device that is not there.
     """
 
     epochs: float = 3
@@ -40,6 +41,7 @@ class FineTuningConfig:
     def __post_init__(self) -> None:
         if not self.seeds:
             raise InputError("seeds is empty: name at least one.")
+        check_least(self, 1, "batch_size", "max_length")
         check_device(self.device)
 
 

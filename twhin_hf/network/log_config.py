@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twhin_hf.errors import InputError
+from twhin_hf.value_checks import check_memory_limit
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class LogConfig:
         temp_directory: Folder to spill to (default: the system's folder for temporary files).
 
     Raises:
-        InputError: A minimum degree below 1.
+        InputError: A minimum degree below 1, or a memory limit that is no size.
     """
 
     relations: list[str] | None = None
@@ -44,3 +45,4 @@ class LogConfig:
         for side, degree in (("user", self.min_user_degree), ("post", self.min_post_degree)):
             if degree < 1:
                 raise InputError(f"min_{side}_degree is {degree}; it must be at least 1.")
+        check_memory_limit(self.memory_limit)

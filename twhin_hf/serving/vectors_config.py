@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from twhin_hf.errors import InputError
+from twhin_hf.value_checks import check_least
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PostVectorsConfig:
         device: Device (default: GPU if available).
 
     Raises:
-        InputError: A batch size or a number of processes below 1.
+        InputError: A batch size, a number of processes or a length below 1.
     """
 
     model: str
@@ -41,9 +41,7 @@ class PostVectorsConfig:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "processes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+        check_least(self, 1, "batch_size", "processes", "max_length")
 
     def of_vectors(self) -> dict[str, Any]:
         """The options that the vectors depend on, as a file of them tells."""

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import (
     CONFIG_MAPPING,
+    AutoModel,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from twhin_hf.errors import InputError
+from twhin_hf.errors import InputError, reading
 from twhin_hf.loading.auto import embedding_sentence, is_adapter
 from twhin_hf.loading.families import PRETRAINING_MODELS, model_class, stock_config
 from twhin_hf.loading.places import check_place, reading_model
@@ -184,6 +186,30 @@ def new_pretraining_model(
     Raises:
         InputError: A family that has no class here, or an override that the config does not know.
     """
+    config = new_config(config_name, overrides)
+    config.vocab_size = len(tokenizer)
+    if not hasattr(config, "social_pooling"):
+        settings = {"social_pooling": "mean"} | settings
+    for key in (f"{token}_token_id" for token in ("pad", "bos", "eos", "cls", "sep")):
+        if hasattr(config, key):
+            setattr(config, key, getattr(tokenizer, key))
+    return model_class(config, PRETRAINING_MODELS)(apply_settings(config, **settings))
+
+
+def new_config(
+    config_name: str, overrides: dict[str, Any] | None = None, name: str = "config_overrides"
+) -> Any:
+    """The config of an encoder with random weights, of which an encoder can be made.
+
+    Args:
+        config_name: A folder or repository with a config, or the name of a family, as `bert`.
+        overrides: Keys of the config, as `{"hidden_size": 384}`.
+        name: The option that they come from, for the message.
+
+    Raises:
+        InputError: A family that has no class here, an override that the config does not know, or
+            one that no encoder can be made with.
+    """
     overrides = overrides or {}
     if config_name in CONFIG_MAPPING and not Path(config_name).exists():
         config = CONFIG_MAPPING[config_name]()
@@ -200,11 +226,10 @@ def new_pretraining_model(
     values = config.to_dict()
     if "num_hidden_layers" in overrides:
         values.pop("layer_types", None)
-    config = type(config).from_dict(values | overrides)
-    config.vocab_size = len(tokenizer)
-    if not hasattr(config, "social_pooling"):
-        settings = {"social_pooling": "mean"} | settings
-    for key in (f"{token}_token_id" for token in ("pad", "bos", "eos", "cls", "sep")):
-        if hasattr(config, key):
-            setattr(config, key, getattr(tokenizer, key))
-    return model_class(config, PRETRAINING_MODELS)(apply_settings(config, **settings))
+    model_class(config, PRETRAINING_MODELS)
+    # Libraries raise anything; on the meta device weights take neither memory nor time.
+    advice = "Give values that an encoder can be made with."
+    with reading(f"{name} {overrides}", advice, (Exception,)), torch.device("meta"):
+        config = type(config).from_dict(values | overrides)
+        AutoModel.from_config(config)
+    return config

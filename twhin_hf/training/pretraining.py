@@ -48,12 +48,14 @@ from twhin_hf.training.held_out import HeldOutFigures, held_out_outputs, own_bat
 from twhin_hf.training.mixing import BatchSource, MixedBatches, MixedSampler
 from twhin_hf.training.muon import WithMuon, hidden_matrices
 from twhin_hf.training.optimizer import SmallAdamW
+from twhin_hf.training.option_checks import check_options, check_schedule
 from twhin_hf.training.processor import fast_products, kept_memory, multiplies_bfloat16
 from twhin_hf.training.progress import TrainingProgress
 from twhin_hf.training.publishing import PublishingMixin
 from twhin_hf.training.record import training_record, write_training_record
 from twhin_hf.training.sharding import tied_weights_together
 from twhin_hf.training.step_checks import StepChecksMixin
+from twhin_hf.value_checks import check_least, check_share
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +110,7 @@ class PretrainingConfig(TrainingArguments):
             last 50 steps (default: any is taken).
 
     Raises:
-        InputError: A length, a number of negatives or a flag that cannot work.
+        InputError: A number, a name, a flag or a file that cannot work.
     """
 
     logging_steps: float = 50
@@ -134,6 +136,7 @@ class PretrainingConfig(TrainingArguments):
     max_grad_growth: float | None = None
 
     def __post_init__(self) -> None:
+        check_options(self)
         has_accelerator = torch.accelerator.is_available()
         # Else transformers refuses bf16 on a CPU, which it can do.
         self.use_cpu = self.use_cpu or not has_accelerator
@@ -198,6 +201,11 @@ class PretrainingConfig(TrainingArguments):
                 f"eval_block_size is {self.eval_block_size}; it must be 2 or more: a pair alone "
                 "has no negatives"
             )
+        check_schedule(self)
+        check_least(self, 1, "dataset_num_proc")
+        check_least(self, 0, "dataloader_num_workers")
+        if self.mlm_probability is not None:
+            check_share(self, "mlm_probability")
 
     @property
     def train_batch_size(self) -> int:

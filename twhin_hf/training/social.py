@@ -43,6 +43,7 @@ from twhin_hf.training.translation_pair import (
     eval_translations,
     translation_source,
 )
+from twhin_hf.value_checks import check_least
 
 logger = logging.getLogger(__name__)
 
@@ -92,11 +93,8 @@ class SocialPretrainingConfig(PretrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("max_users_per_post", "distillation_targets"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        if self.head_steps < 0:
-            raise InputError(f"head_steps is {self.head_steps}; it must be 0 (none) or more")
+        check_least(self, 1, "max_users_per_post", "distillation_targets")
+        check_least(self, 0, "head_steps", "head_steps_learning_rate")
         if not 0 < self.translation_proportion < 1:
             raise InputError(
                 f"translation_proportion is {self.translation_proportion}; it must be between 0 "

@@ -29,6 +29,7 @@ from twhin_hf.mapped import mapped_table
 from twhin_hf.scratch import scratch_folder
 from twhin_hf.tables import read_errors
 from twhin_hf.training.batches import PostBatch, PostBatches, known_pairs, pair_rows
+from twhin_hf.value_checks import check_memory_limit
 
 logger = logging.getLogger(__name__)
 
@@ -290,6 +291,7 @@ def _with_known(block: pa.Table, offsets: np.ndarray, positives: np.ndarray) -> 
 def _engine(memory_limit: str, directory: str | Path | None) -> Iterator[Any]:
     import duckdb
 
+    check_memory_limit(memory_limit)
     with scratch_folder(directory) as spill:
         options: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": str(spill)}
         with duckdb.connect(config=options) as engine:
