@@ -191,7 +191,7 @@ def test_a_mistake_in_a_later_stage_does_not_cost_the_earlier_ones(finished, tmp
     _, config, _, _ = finished
     config = small(config, tmp_path / "run")
     with pytest.raises(InputError):
-        run_pipeline(replace(config, vocab_size=3))
+        run_pipeline(replace(config, vocab_size=50))
     monkeypatch.setattr(pipeline_module, "embed_network", None)  # it had ended
     run_pipeline(config)
     # What is finished is left alone, and made anew where that is asked for.
@@ -325,12 +325,61 @@ def test_a_split_by_time_learns_from_nothing_later(finished, tmp_path, monkeypat
         ({"training": {"bf16": "on"}}, "training.bf16 is 'on'; needed is true or false"),
         ({"encoder": {"hidden_size": "x"}}, "encoder.hidden_size is 'x'; needed is a number"),
         ({"encoder": {"hidden": 3}}, r"encoder has unknown keys \['hidden'\]"),
+        ({"encoder": {"hidden_size": 33, "num_attention_heads": 2}}, "encoder .* not a multiple"),
+        ({"seeds": []}, "seeds is empty: name at least one"),
+        ({"seeds": [-1]}, "seeds has -1; a seed is a number from 0"),
+        ({"vocab_size": -1}, "vocab_size is -1; it must be 50 or more"),
+        ({"max_posts": 0}, "max_posts is 0; it must be 1 or more"),
+        ({"records_per_user": -1}, "records_per_user is -1; it must be 1 or more"),
+        ({"dropout": 2}, r"dropout is 2; it must be in \[0, 1\)"),
+        ({"log": {"memory_limit": "1"}}, "log: memory_limit is '1'; needed is a size"),
+        ({"network": {"device": "foo"}}, "network: device is 'foo'; give cpu, cuda"),
+        ({"evaluation": {"device": "foo"}}, "evaluation: device is 'foo'; give cpu, cuda"),
+        ({"evaluation": {"max_epochs": -1}}, "evaluation: max_epochs is -1; it must be 1"),
+        ({"training": {"optim": "foo"}}, "training and stage1: optim is 'foo'; choose from"),
+        ({"training": {"learning_rate": -1}}, "learning_rate is -1; it must be 0 or more"),
+        ({"training": {"learning_rate": None}}, "learning_rate is None; it must be 0 or more"),
+        ({"training": {"lr_scheduler_type": "foo"}}, "lr_scheduler_type is 'foo'; choose from"),
+        ({"training": {"lr_scheduler_kwargs": "x"}}, "lr_scheduler_kwargs is 'x'; needed are"),
+        ({"training": {"mlm_probability": 3}}, "mlm_probability is 3; it must be in"),
+        ({"training": {"report_to": "foo"}}, "report_to is 'foo'; choose from"),
+        ({"training": {"accelerator_config": {"a": 1}}}, r"unknown keys \['a'\]; its keys"),
+        ({"training": {"max_length": 41}}, "max_length is 41, and the encoder's max_position_"),
+        ({"stage2": {"gradient_accumulation_steps": 0}}, "stage2: gradient_accumulation_steps is"),
+        ({"stage2": {"max_steps": 0}}, "training and stage2: max_steps is 0; it must be 1"),
+        (
+            {"objectives": {"A": {"social_weight": 1.0, "social_temperature": -1}}},
+            "A: social_temperature is -1; it must be above 0",
+        ),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(finished, change, message):
     _, config, _, _ = finished
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         replace(config, **change)
+
+
+def test_a_mistake_leaves_nothing_that_blocks_the_mended_command(tmp_path, capsys, monkeypatch):
+    def stop(*args, **kwargs):
+        raise InputError("posts are read")
+
+    monkeypatch.setattr(pipeline_module, "read_posts", stop)
+    for name in ("posts", "log"):
+        (tmp_path / name).touch()
+    good = {
+        "posts": str(tmp_path / "posts"),
+        "engagements": str(tmp_path / "log"),
+        "output": str(tmp_path / "run"),
+        "encoder": {},
+    }
+    mistakes = [{"seeds": []}, {"evaluation": {"device": "foo"}}, {"training": {"optim": "foo"}}]
+    path = tmp_path / "run.yaml"
+    for values, message in zip([*mistakes, {}], ["seeds", "device", "optim", "posts"], strict=True):
+        path.write_text(yaml.safe_dump(good | values))
+        assert main(["run", "--config", str(path)]) == 2
+        [told] = capsys.readouterr().err.splitlines()
+        assert f"{message} " in told
+        assert (tmp_path / "run").exists() == (message == "posts")
 
 
 def test_command_reads_the_file_and_options_go_over_it(tmp_path, monkeypatch, capsys):

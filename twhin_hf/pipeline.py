@@ -52,7 +52,6 @@ from twhin_hf.loading.text_encoders import (
     load_text_encoder,
     side_by_side,
 )
-from twhin_hf.modeling.settings import OBJECTIVES
 from twhin_hf.network.embedding import embed_network
 from twhin_hf.network.folder import Network, load_network, save_network
 from twhin_hf.network.log import read_log
@@ -93,9 +92,6 @@ logger = logging.getLogger(__name__)
 
 _REPORT = "report"
 """The folder of the run's page."""
-
-_SAVING = {"report_to": [], "save_strategy": "epoch", "save_total_limit": 1}
-"""A training that is killed goes on after its last epoch."""
 
 
 @quiet_loading()  # the heads that a stage adds are no news here
@@ -335,7 +331,7 @@ def _encoders(
     All go on from the same weights with the same batches, the same posts in the same order with the
     same masks, so that they see as many steps and as many real tokens.
     """
-    mlm_only = _weights({"mlm_weight": 1.0}) | config.settings
+    mlm_only = config.settings_at_first()
     all_pairs = pairs
 
     def start() -> Any:
@@ -361,11 +357,7 @@ def _encoders(
             if not is_due:
                 return read_json(target / "trainer_state.json")["log_history"]
             set_seed(seed)
-            options = SocialPretrainingConfig(
-                output_dir=str(target),
-                seed=seed,
-                **_SAVING | config.training | stage,
-            )
+            options = config.training_config(stage, str(target), seed)
             loaded = model()
             learns = loaded.config.engagement_weight + loaded.config.distillation_weight > 0
             if not learns:
@@ -413,9 +405,7 @@ def _encoders(
         histories["stage 1: MLM"] = train("stage1", start, config.stage1, made_from)
         began = str(folder / "stage1")
     for name, given in config.objectives.items():
-        settings = _weights(given) | config.settings | given
-        if settings["engagement_weight"] + settings["distillation_weight"] > 0:
-            settings.setdefault("network_dimension", network.dimension)
+        settings = config.settings_of(given, network.dimension)
 
         def checkpoint(settings: dict[str, Any] = settings) -> Any:
             return load_pretraining_model(
@@ -463,11 +453,6 @@ def _stream(
                     directory=scratch,
                 )
     return open_stream(folder)
-
-
-def _weights(given: dict[str, Any]) -> dict[str, Any]:
-    """All weights: those given, and 0."""
-    return {f"{name}_weight": given.get(f"{name}_weight", 0.0) for name in OBJECTIVES}
 
 
 def _evaluate(

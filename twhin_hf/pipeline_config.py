@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twhin_hf.data.split_config import SplitConfig
 from twhin_hf.data.synthetic_config import SyntheticConfig
@@ -20,6 +22,14 @@ from twhin_hf.path_names import path_name
 from twhin_hf.recommendation.engagement_config import EngagementConfig
 from twhin_hf.remote import is_remote, remote_files
 from twhin_hf.table_format import TableFormat
+from twhin_hf.value_checks import check_least, check_seeds, check_share
+
+if TYPE_CHECKING:
+    from twhin_hf.training.social import SocialPretrainingConfig
+
+
+_SAVING: dict[str, Any] = {"report_to": [], "save_strategy": "epoch", "save_total_limit": 1}
+"""A training that is killed goes on after its last epoch."""
 
 
 def recommended_objectives() -> dict[str, dict[str, Any]]:
@@ -94,8 +104,8 @@ class PipelineConfig(SplitConfig):
             10,000).
 
     Raises:
-        InputError: An unknown key of a stage, neither data nor `synthetic`, no encoder to start
-            from or two, or nothing to train.
+        InputError: An unknown key or a value of a stage that cannot work, neither data nor
+            `synthetic`, no encoder to start from or two, or nothing to train.
         FileNotFoundError: A file that is not there.
     """
 
@@ -156,7 +166,8 @@ class PipelineConfig(SplitConfig):
             defaults = {entry.name: entry.default for entry in fields(owner)}
             _check_kinds(key, value, defaults | flags)
             if owner is not SocialPretrainingConfig:
-                setattr(self, key, owner(**value))
+                with _naming(key):
+                    setattr(self, key, owner(**value))
         if self.split == "time" and self.log.before is not None:
             raise InputError(
                 "log.before is given, and a split by time says itself when engagements end; leave "
@@ -177,6 +188,8 @@ class PipelineConfig(SplitConfig):
                 raise InputError(f"encoder has unknown keys {unknown}; BertConfig has none such")
             _check_kinds("encoder", self.encoder, stock.to_dict())
         self._check_objectives()
+        self._check_numbers()
+        self._check_trainings()
         given = {"engagements": self.engagements, "posts": self.posts}
         missing = [f"--{name}" for name, path in given.items() if not path]
         if missing and (self.synthetic is None or len(missing) == 1):
@@ -188,6 +201,72 @@ class PipelineConfig(SplitConfig):
                 remote_files(path)
             elif path and not Path(path).exists():
                 raise FileNotFoundError(f"{name}: there is no {path}")
+
+    def training_config(
+        self, stage: Mapping[str, Any], output_dir: str, seed: int
+    ) -> SocialPretrainingConfig:
+        """How an encoder is trained in a stage."""
+        from twhin_hf.training.social import SocialPretrainingConfig
+
+        options: dict[str, Any] = _SAVING | self.training | dict(stage)
+        return SocialPretrainingConfig(output_dir=output_dir, seed=seed, **options)
+
+    def settings_at_first(self) -> dict[str, Any]:
+        """Settings of the encoder that the objectives begin from: MLM alone."""
+        return _weights({"mlm_weight": 1.0}) | self.settings
+
+    def settings_of(self, given: Mapping[str, Any], dimension: int) -> dict[str, Any]:
+        """Settings of an objective's encoder, beside a network of so many dimensions."""
+        settings = _weights(given) | self.settings | dict(given)
+        if settings["engagement_weight"] + settings["distillation_weight"] > 0:
+            settings.setdefault("network_dimension", dimension)
+        return settings
+
+    def _check_numbers(self) -> None:
+        from twhin_hf.data.tokenization import SMALLEST_VOCABULARY
+        from twhin_hf.devices import pick_device
+
+        check_seeds(self.seeds)
+        check_least(self, SMALLEST_VOCABULARY, "vocab_size")
+        for name in ("records_per_user", "max_posts"):  # null for all
+            if getattr(self, name) is not None:
+                check_least(self, 1, name)
+        if self.dropout is not None:
+            check_share(self, "dropout")
+        for name, config in (("network", self.network), ("evaluation", self.evaluation)):
+            with _naming(name):
+                pick_device(config.device)
+
+    def _check_trainings(self) -> None:
+        """Makes the configs of the encoders and their trainings, which check themselves."""
+        from transformers import BertConfig
+
+        from twhin_hf.modeling import apply_settings
+        from twhin_hf.training.initialization import new_config
+
+        config = BertConfig()
+        if self.encoder is not None:
+            config = new_config("bert", self.encoder, "encoder")
+        settings = {
+            name: self.settings_of(given or {}, self.network.dimension)
+            for name, given in self.objectives.items()
+        }
+        if self.encoder is not None or self.stage1 is not None:
+            settings = {"settings": self.settings_at_first()} | settings
+        for name, given in settings.items():
+            with _naming(name):
+                apply_settings(copy(config), **given)
+        for name in ("stage1", "stage2"):
+            if (stage := getattr(self, name)) is None:
+                continue
+            with _naming(f"training and {name}"):
+                options = self.training_config(stage, self.output, self.seeds[0])
+                longest = config.max_position_embeddings
+                if self.encoder is not None and options.max_length > longest:
+                    raise InputError(
+                        f"max_length is {options.max_length}, and the encoder's "
+                        f"max_position_embeddings {longest}: give as much at least"
+                    )
 
     def _check_objectives(self) -> None:
         from twhin_hf.modeling.settings import DEFAULTS
@@ -213,6 +292,22 @@ class PipelineConfig(SplitConfig):
     def needs_pairs(self) -> bool:
         """Whether one of the encoders learns from mined pairs."""
         return any(given.get("social_weight", 0) > 0 for given in self.objectives.values())
+
+
+def _weights(given: Mapping[str, Any]) -> dict[str, Any]:
+    """All weights: those given, and 0."""
+    from twhin_hf.modeling.settings import OBJECTIVES
+
+    return {f"{name}_weight": given.get(f"{name}_weight", 0.0) for name in OBJECTIVES}
+
+
+@contextmanager
+def _naming(part: str) -> Iterator[None]:
+    """Says which part of the main job is refused."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{part}: {error}", faq=getattr(error, "faq", None)) from error
 
 
 def _check_kinds(where: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

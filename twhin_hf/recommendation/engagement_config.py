@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from twhin_hf.errors import InputError
+from twhin_hf.value_checks import check_finite, check_least, check_seeds
 
 Normalize = Literal["auto", "always", "never"]
 
@@ -37,8 +38,8 @@ class EngagementConfig:
         device: Device (default: GPU if available).
 
     Raises:
-        InputError: No seed, so few candidates that every rank is a hit, or another way to
-            normalize.
+        InputError: No seed, a number that cannot work, so few candidates that every rank is a hit,
+            or another way to normalize.
     """
 
     projection_size: int = 128
@@ -57,8 +58,15 @@ class EngagementConfig:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.seeds:
-            raise InputError("seeds is empty: name at least one, the paper takes six.")
+        check_seeds(self.seeds)
+        check_seeds([self.candidate_seed], "candidate_seed")
+        check_finite(self)
+        check_least(
+            self,
+            1,
+            *("projection_size", "records_per_batch", "max_epochs", "num_negatives", "hits_at"),
+        )
+        check_least(self, 0, "learning_rate", "patience")
         if self.normalize not in (choices := get_args(Normalize)):
             raise InputError(f"normalize is {self.normalize!r}; choose from {', '.join(choices)}")
         if self.num_candidates <= self.hits_at:
