@@ -18,12 +18,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _OWNER = re.compile(r"[.-]([0-9a-f]{6})-(\d+)[.-]")
+_TEMPORARY = re.compile(r"\.twhin_hf-[0-9a-f]{6}-\d+-|\..*\.[0-9a-f]{6}-\d+\.(old$|partial($|\.))")
 
 
 def owner() -> str:
     """The machine, as a hash of its name, and this process: `a1b2c3-4242`."""
     host = hashlib.blake2b(socket.gethostname().encode(), digest_size=3).hexdigest()
     return f"{host}-{os.getpid()}"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one of those that processes, of whatever machine, write under.
+
+    Example:
+        >>> is_temporary(f".log.{owner()}.partial.csv"), is_temporary(".log.csv")
+        (True, False)
+    """
+    return _TEMPORARY.match(name) is not None
 
 
 def is_abandoned(name: str) -> bool:

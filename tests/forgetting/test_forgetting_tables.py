@@ -8,12 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from twhin_hf.errors import InputError
 from twhin_hf.forgetting import tables
 from twhin_hf.forgetting.forget import forget
 from twhin_hf.forgetting.forgotten import Forgotten, read_forgotten
 from twhin_hf.serving.index.index import build_index, load_index
 from twhin_hf.serving.index.index_config import IndexConfig
 from twhin_hf.table_format import TableFormat
+from twhin_hf.training.step_checks import BAD_STEPS_NAME
 
 WHO = Forgotten(pa.array(["u2", "7"]), pa.array(["p9"]))
 
@@ -199,6 +201,56 @@ def test_nothing_to_look_at(tmp_path):
         forget([tmp_path], WHO)
     with pytest.raises(FileNotFoundError):
         forget([tmp_path / "none"], WHO)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("log.parquet", {"post_id": ["p1", "p2"], "user_ids": [["u1"], ["u3", "u2"]]}),
+        ("log.parquet", {"user_ids": [[1, 2], [7]]}),
+        ("log.parquet", {"user_id": ["u1"], "posts": [[["p1"], ["p9"]]]}),
+        ("log.jsonl", {"user_id": ["u1", "u3"], "post_ids": [["p1"], ["p2", "p9"]]}),
+        ("log.jsonl", {"user_id": [["u1", "u2"], "u3"], "post_id": ["p1", "p2"]}),
+        ("log.jsonl", {"posts": [[{"post_id": "p9", "lang": "en"}]]}),
+        ("log.csv", {"post_id": ["p1"], "author_ids": ["['u1', 'u2']"]}),
+    ],
+)
+def test_lists_that_name_somebody_are_refused(tmp_path, name, rows):
+    path = tmp_path / name
+    lines = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table(rows), path)
+    elif path.suffix == ".csv":
+        cells = [list(rows), *(line.values() for line in lines)]
+        path.write_text("".join(",".join(f'"{cell}"' for cell in row) + "\n" for row in cells))
+    else:
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "a.csv").write_text("user_id,post_id\nu2,p1\n")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"holds lists of ids.*give the paths beside"):
+        forget([tmp_path], WHO)
+    assert (tmp_path / "a.csv").read_text() == "user_id,post_id\nu2,p1\n"
+    assert forget([tmp_path], Forgotten(pa.array(["u4"]))).num_removed == 0
+    assert path.read_bytes() == before
+
+
+def test_counts_and_vectors_are_no_lists_of_ids(tmp_path):
+    (tmp_path / "counts.csv").write_text("user_id,posts,users\nu1,7,7\nu2,1,1\n")
+    (tmp_path / "counts.jsonl").write_text('{"user_id": "u1", "posts": 7, "lang_ids": ["7"]}\n')
+    pq.write_table(
+        pa.table({"user_id": ["u1"], "users": [[7.0]], "input_ids": [[7]]}),
+        tmp_path / "tokens.parquet",
+    )
+    assert forget([tmp_path], WHO).removed == {tmp_path / "counts.csv": 1}
+
+
+def test_bad_steps_of_a_training_go_with_their_posts(tmp_path):
+    path = tmp_path / BAD_STEPS_NAME
+    (tmp_path / "config.json").write_text("{}")
+    lines = [json.dumps({"step": i, "posts": [["p1"], [f"p{i}"]]}) + "\n" for i in (8, 9)]
+    path.write_text("".join(lines))
+    assert forget([tmp_path], WHO).removed == {path: 1}
+    assert path.read_text() == lines[0]
 
 
 def test_lists_of_ids(tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from twhin_hf.engines import EngineConfig
 from twhin_hf.table_format import TableFormat
 
@@ -22,7 +25,9 @@ def forget(
     """Take people and posts out of logs, posts, networks, pairs, vectors, indexes and benchmarks.
 
     Changes them in place, and each whole or not at all; all is looked through before. Models keep
-    what they learned: those made of what was taken out, by the records of their runs, are named.
+    what they learned: those made of what was taken out, by the records of their runs, are named. So
+    is what was passed over or not looked through. Links are followed; what another process works on
+    is refused.
 
     Args:
         paths: Files and folders to look through, and folders of the models that learned from them.
@@ -59,6 +64,8 @@ def forget(
         report(f"{'Would be taken out' if dry_run else 'Taken out'} ({looked})", counts)
     else:
         report(f"Nothing matches: {looked}, and nothing was changed")
+    _name("Not looked through, and may hold them still", done.unread, most=len(done.unread))
+    _name("Passed over, as files that hold no ids by their kind or columns", done.passed_over)
     if done.users_without_vector:
         report(
             f"{done.users_without_vector:,} users are in none of the networks: whether a benchmark "
@@ -66,3 +73,12 @@ def forget(
         )
     for place, options in done.trained:
         report(f"Made of what was taken out: {place} (by {', '.join(options)}). Make it anew")
+
+
+def _name(title: str, paths: Sequence[Path], most: int = 10) -> None:
+    """Prints the first of the paths, and how many there are, if any."""
+    from twhin_hf.printing import report
+
+    if paths:
+        shown = ", ".join(map(str, paths[:most])) + (" …" if len(paths) > most else "")
+        report(f"{title} ({len(paths):,}): {shown}")

@@ -1,13 +1,15 @@
 """Takes people and posts out of everything that was made of a log, and names what learned from it.
 
-All is looked through before anything is changed; then benchmarks change first, whose people can
-only be found by the networks and the ids of posts, networks last. Each file is replaced when its
-new one is written, a network's files together, so that a run that dies is simply begun again.
+All is looked through before anything is changed, and what changes is held until the end; then
+benchmarks change first, whose people can only be found by the networks and the ids of posts,
+networks last. Each file is replaced when its new one is written, a network's files together, so
+that a run that dies is simply begun again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +20,18 @@ import pyarrow.compute as pc
 
 from twhin_hf.benchmarks.hub_folder import is_hub_folder, refresh_rows
 from twhin_hf.errors import InputError
-from twhin_hf.files import list_files, recover
 from twhin_hf.forgetting.forgotten import Forgotten
-from twhin_hf.forgetting.networks import NetworkChange, apply_change, is_network, plan_change
+from twhin_hf.forgetting.locks import Locks
+from twhin_hf.forgetting.networks import (
+    OWN_TABLES,
+    NetworkChange,
+    apply_change,
+    is_network,
+    plan_change,
+)
+from twhin_hf.forgetting.places import Places, find_places, is_hidden, real_path, recover_all
 from twhin_hf.forgetting.recommenders import count_rows, forget_rows
-from twhin_hf.forgetting.tables import TableFile, is_record
+from twhin_hf.forgetting.tables import LISTS, Block, TableFile, is_record
 from twhin_hf.forgetting.trained import Trained, find_trained, is_model, note_earlier
 from twhin_hf.network.folder import CHECKPOINT_FILE as CHECKPOINT
 from twhin_hf.network.sources.report import WITHOUT_TEXT
@@ -39,6 +48,12 @@ _WITHOUT_IDS = frozenset(
 )
 """Endings of files that hold no ids, or that people write."""
 
+_BAD_STEPS = "bad_steps.jsonl"
+"""What `training.step_checks` writes; it would bring torch."""
+
+
+_Kind = Callable[[Path], bool]
+
 
 @dataclass(frozen=True)
 class ForgetReport:
@@ -49,7 +64,10 @@ class ForgetReport:
             ids by index folder;
             those of which something goes alone.
         looked_through: Files, networks and indexes that were looked through.
-        passed_over: Files that hold no ids, such as models and records.
+        passed_over: Files that hold no ids by their kind or columns; those of models come last.
+        unread: What was not looked through, and may hold somebody still: hidden files that are no
+            tables, temporary ones of other processes, the history of a repository (`.git`),
+            folders that may not be read, and links to a folder that they lie in.
         trained: Folders and files that were made, in any step, of data from which something goes or
             went earlier: models to be trained anew, and data to be made anew.
         users_without_vector: Users who are in no network given, so that records of theirs in a
@@ -61,6 +79,7 @@ class ForgetReport:
     passed_over: list[Path]
     trained: list[Trained]
     users_without_vector: int = 0
+    unread: list[Path] = field(default_factory=list)
 
     @property
     def num_removed(self) -> int:
@@ -83,11 +102,16 @@ class _Found:
     """What lies under the paths."""
 
     tables: list[TableFile] = field(default_factory=list)
-    networks: list[Path] = field(default_factory=list)
-    indexes: list[Path] = field(default_factory=list)
-    recommenders: list[Path] = field(default_factory=list)
+    folders: dict[tuple[_Kind, Path], Path] = field(default_factory=dict)
     passed_over: list[Path] = field(default_factory=list)
+    of_models: list[Path] = field(default_factory=list)
+    hidden: set[Path] = field(default_factory=set)
+    unread: list[Path] = field(default_factory=list)
     odd: list[Path] = field(default_factory=list)
+
+    def of_kind(self, kind: _Kind) -> list[Path]:
+        """Folders of networks, indexes or recommenders, each once."""
+        return [folder for (own, _), folder in self.folders.items() if own is kind]
 
 
 def forget(
@@ -106,7 +130,8 @@ def forget(
     A row of a table goes where one of its ids is forgotten: `user_id` or `author_id`; `post_id`,
     `anchor_id` or `positive_id`; in a benchmark `id`, and `user`, a vector, which is found by the
     network. Networks lose rows, engagements and degrees, indexes vectors and ids. Texts that name a
-    user stay, and so do weights of models: those that learned from what goes are named.
+    user stay, and so do weights of models: those that learned from what goes are named. Links are
+    followed, and hidden files (`.` and `_`) are looked through where they are tables.
 
     Args:
         paths: Logs, posts, pairs, vectors, networks, benchmarks, and folders of any of them and of
@@ -123,8 +148,10 @@ def forget(
 
     Raises:
         FileNotFoundError: A path is not there.
-        InputError: A file cannot be read or cannot be looked through for ids, nothing under the
-            paths has ids, or a benchmark comes without its key or network. Nothing was changed.
+        InputError: A file cannot be read or cannot be looked through for ids, or holds somebody in
+            a list of ids (`user_ids`); nothing under the paths has ids, or a benchmark comes
+            without its key or network; or another process works on what would change. Nothing was
+            changed.
     """
     columns = dict(columns or {})
     if unknown := sorted(columns.keys() - {"user_id", "post_id"}):
@@ -133,14 +160,35 @@ def forget(
             "and post_id."
         )
     roots = [Path(path) for path in paths]
-    if not dry_run:
-        for root in roots:
-            recover(root)
-    found = _look(roots, columns, table_format or TableFormat(), memory_limit)
-    networks = [plan_change(folder, forgotten) for folder in found.networks]
-    plain, benchmarks, passed_over = _scan_all(found.tables, forgotten, workers)
-    indexes = {folder: _ids_in_index(folder, forgotten) for folder in found.indexes}
-    models = {folder: count_rows(folder, forgotten) for folder in found.recommenders}
+    table_format = table_format or TableFormat()
+    with Locks() as locks:
+        if not dry_run:
+            recover_all(roots)
+        places = find_places(roots)
+        found = _look(places, roots, columns, table_format, memory_limit)
+        if not dry_run:
+            for folder in found.of_kind(is_network):
+                with suppress(OSError):  # nothing may have to change in one that is read-only
+                    locks.hold(folder)
+        return _forget(
+            roots, places, found, forgotten, key_file, workers, None if dry_run else locks
+        )
+
+
+def _forget(
+    roots: Sequence[Path],
+    places: Places,
+    found: _Found,
+    forgotten: Forgotten,
+    key_file: str | Path | None,
+    workers: Workers | None,
+    locks: Locks | None,
+) -> ForgetReport:
+    """Looks through what was found, and changes it where there are locks."""
+    networks = [plan_change(folder, forgotten) for folder in found.of_kind(is_network)]
+    plain, benchmarks, passed_over, unread = _scan_all(found, forgotten, workers)
+    indexes = {folder: _ids_in_index(folder, forgotten) for folder in found.of_kind(is_index)}
+    models = {folder: count_rows(folder, forgotten) for folder in found.of_kind(is_recommender)}
     if not networks and not plain and not benchmarks and not indexes and not models:
         raise InputError(
             f"Nothing under {', '.join(map(str, roots))} holds ids: no network, and no table with "
@@ -155,17 +203,25 @@ def forget(
     changing = [change for change in networks if change.removed]
     erased = {folder: ids for folder, ids in indexes.items() if len(ids)}
     emptied = {folder: count for folder, count in models.items() if count}
-    if not dry_run and (tables or changing or erased or emptied):
-        changed = [*(t.path for t in tables), *(c.folder for c in changing), *erased, *emptied]
-        note_earlier(changed, roots)
+    if locks is not None and (tables or changing or erased or emptied):
+        files = {table.path: _names(table.path, places) for table in tables}
+        folders = [*(change.folder for change in changing), *erased, *emptied]
+        _check_links(folders)
+        for path in (*files, *emptied):
+            locks.hold(path)
+        for change in changing:
+            locks.hold(change.folder, is_network=True)
+        for folder in erased:
+            locks.hold(folder, is_index=True)
+        note_earlier([*(name for names in files.values() for name in names), *folders], roots)
         map_items(workers, _rewrite, [(table, published.get(table, forgotten)) for table in tables])
         for folder, ids in erased.items():
-            load_index(folder).delete(ids, erase=True)
+            load_index(real_path(folder)).delete(ids, erase=True)
         for folder in emptied:
             forget_rows(folder, forgotten)
         for change in changing:
             apply_change(change)
-    if not dry_run:
+    if locks is not None:
         for folder in filter(None, {_benchmark_of(table.path) for table in (*published, *plain)}):
             refresh_rows(folder)
     known = sum(change.forgotten["users"] for change in networks)
@@ -178,46 +234,49 @@ def forget(
             **{change.folder: change.removed for change in changing},
         },
         looked_through=len(plain) + len(published) + len(networks) + len(indexes) + len(models),
-        passed_over=[*found.passed_over, *passed_over],
-        trained=find_trained(roots),
+        passed_over=[*found.passed_over, *passed_over, *found.of_models],
+        trained=_trained_in(roots, unread),
         users_without_vector=max(0, len(forgotten.users) - known) if has_vectors else 0,
+        unread=[*places.unread, *found.unread, *unread],
     )
 
 
 def _look(
+    places: Places,
     roots: Sequence[Path],
     columns: Mapping[str, str],
     table_format: TableFormat,
     memory_limit: str,
 ) -> _Found:
-    """What lies under the paths.
+    """What the files are.
 
     Raises:
-        FileNotFoundError: A path is not there.
         InputError: A file that nobody can look through.
     """
     found = _Found()
-    for path in dict.fromkeys(file for root in roots for file in list_files(root)):
-        inside = [folder for folder in path.parents if _is_below(folder, roots)]
-        # A file of a network is nothing without the others.
-        network = next(filter(is_network, [path.parent, *inside]), None)
-        index = next(filter(is_index, [path.parent, *inside]), None)
-        recommender = next(filter(is_recommender, [path.parent, *inside]), None)
-        if network is not None:
-            if network not in found.networks:
-                found.networks.append(network)
-        elif index is not None:
-            if index not in found.indexes:
-                found.indexes.append(index)
-        elif recommender is not None:
-            if recommender not in found.recommenders:
-                found.recommenders.append(recommender)
-        elif _is_table(path, table_format, any(map(is_model, inside))):
+    for names in places.files:
+        owners = {name: owner for name in names if (owner := _owner(name, roots))}
+        for kind, folder in owners.values():
+            found.folders.setdefault((kind, real_path(folder)), folder)
+        of_model = any(is_model(folder) for name in names for folder in _inside(name, roots))
+        # In such a folder other endings are no tables whatever the separator.
+        written = TableFormat() if of_model or owners else table_format
+        readable = [name for name in names if _is_table(name, written, of_model)]
+        path = (readable or names)[0]  # a link may have an ending where its file has none
+        is_left_out = all(is_hidden(name, roots) for name in names)
+        own = any(_is_own(name, *owner) for name, owner in owners.items())
+        if owners and (own or not readable):
+            continue  # it is nothing without the others
+        if readable:
             found.tables.append(TableFile(path, columns, table_format, memory_limit))
-        elif _holds_no_ids(path) or (path.name != CHECKPOINT and any(map(is_model, inside))):
+            if is_left_out:
+                found.hidden.add(path)
+        elif of_model and path.name != CHECKPOINT:
+            found.of_models.append(path)
+        elif _holds_no_ids(path):
             found.passed_over.append(path)
         else:
-            found.odd.append(path)
+            (found.unread if is_left_out else found.odd).append(path)
     if found.odd:
         shown = ", ".join(map(str, found.odd[:5])) + (" …" if len(found.odd) > 5 else "")
         raise InputError(
@@ -225,6 +284,44 @@ def _look(
             "give the paths beside them. Nothing was changed."
         )
     return found
+
+
+def _inside(path: Path, roots: Sequence[Path]) -> list[Path]:
+    return [folder for folder in path.parents if _is_below(folder, roots)]
+
+
+def _owner(path: Path, roots: Sequence[Path]) -> tuple[_Kind, Path] | None:
+    """The network, index or recommender that a file lies in."""
+    for kind in (is_network, is_index, is_recommender):
+        for folder in (path.parent, *_inside(path, roots)):
+            if kind(folder):
+                return kind, folder
+    return None
+
+
+def _is_own(path: Path, kind: _Kind, folder: Path) -> bool:
+    """Whether a table is one of the folder's own, and no log that was put into it."""
+    return path.parent == folder and (kind is not is_network or path.name in OWN_TABLES)
+
+
+def _names(path: Path, places: Places) -> list[Path]:
+    """All names of a file, and what it is without links."""
+    names = next(names for names in places.files if path in names)
+    return [*names, real_path(path)] if path.is_symlink() else names
+
+
+def _check_links(folders: Iterable[Path]) -> None:
+    """Refuses folders that are replaced as a whole while what links in them lead to would stay.
+
+    Raises:
+        InputError: A link is in one.
+    """
+    for folder in folders:
+        if link := next((path for path in folder.rglob("*") if path.is_symlink()), None):
+            raise InputError(
+                f"{link} is a link, and {folder} is written anew as a whole: what the link leads "
+                "to would stay. Put the file itself in its place. Nothing was changed."
+            )
 
 
 def _ids_in_index(folder: Path, forgotten: Forgotten) -> pa.Array:
@@ -238,9 +335,8 @@ def _is_table(path: Path, table_format: TableFormat, of_model: bool) -> bool:
         return True
     if _holds_no_ids(path):
         return False
-    # Beside a model `.json` is its own, and other endings are no tables whatever the separator.
-    kind = table_kind(path) if of_model else table_kind(path, table_format)
-    return kind is not None and not (of_model and path.suffix == ".json")
+    # Beside a model `.json` is its own.
+    return table_kind(path, table_format) is not None and not (of_model and path.suffix == ".json")
 
 
 def _holds_no_ids(path: Path) -> bool:
@@ -253,23 +349,37 @@ def _is_below(folder: Path, roots: Iterable[Path]) -> bool:
 
 
 def _scan_all(
-    tables: Sequence[TableFile], forgotten: Forgotten, workers: Workers | None
-) -> tuple[dict[TableFile, _Scan], dict[TableFile, _Scan], list[Path]]:
-    """Tables with ids as they are, those of benchmarks (hashes or vectors), and those without."""
-    plain, benchmarks, passed_over = {}, {}, []
-    scans = map_items(workers, partial(_scan, forgotten), tables)
-    for table, scan in zip(tables, scans, strict=True):
-        if not scan.has_ids:
+    found: _Found, forgotten: Forgotten, workers: Workers | None
+) -> tuple[dict[TableFile, _Scan], dict[TableFile, _Scan], list[Path], list[Path]]:
+    """Tables with ids as they are, of benchmarks (hashes or vectors), without ids, and unread."""
+    plain, benchmarks, passed_over, unread = {}, {}, [], []
+    scans = map_items(workers, partial(_scan, forgotten, found.hidden), found.tables)
+    for table, scan in zip(found.tables, scans, strict=True):
+        if scan is None:
+            unread.append(table.path)
+        elif not scan.has_ids:
             passed_over.append(table.path)
         elif scan.has_vectors or scan.is_hashed:
             benchmarks[table] = scan
         else:
             plain[table] = scan
-    return plain, benchmarks, passed_over
+    return plain, benchmarks, passed_over, unread
 
 
-def _scan(forgotten: Forgotten, table: TableFile) -> _Scan:
-    """Reads a table once; a damaged one is an error before anything is changed."""
+def _scan(forgotten: Forgotten, hidden: Collection[Path], table: TableFile) -> _Scan | None:
+    """Reads a table once; a damaged one is an error before anything is changed.
+
+    None for a hidden one, which may be no table for all that its name says.
+    """
+    try:
+        return _read(forgotten, table)
+    except InputError:
+        if table.path in hidden:
+            return None
+        raise
+
+
+def _read(forgotten: Forgotten, table: TableFile) -> _Scan:
     has_ids = has_vectors = False
     is_hashed: bool | None = None
     rows, posts = 0, list[str]()
@@ -278,6 +388,8 @@ def _scan(forgotten: Forgotten, table: TableFile) -> _Scan:
         has_vectors |= any(kind == "vector" for kind, _ in block.ids.values())
         plain = {name: own for name, own in block.ids.items() if own[0] != "vector"}
         rows += int(forgotten.matches(plain, block.num_rows).sum())
+        if table.path.name != _BAD_STEPS:
+            _check_lists(table.path, forgotten, block)
         for name, (kind, values) in plain.items():
             if kind == "post":
                 posts += values.filter(pa.array(forgotten.is_post(values))).to_pylist()
@@ -285,6 +397,28 @@ def _scan(forgotten: Forgotten, table: TableFile) -> _Scan:
                 hashed = pc.match_substring_regex(values, f"^{HASH_PATTERN}$")
                 is_hashed = is_hashed is not False and pc.all(hashed).as_py()
     return _Scan(has_ids, rows, has_vectors, bool(is_hashed), posts)
+
+
+def _check_lists(path: Path, forgotten: Forgotten, block: Block) -> None:
+    """Refuses lists that name somebody: their rows are of others too.
+
+    Raises:
+        InputError: A list holds an id that goes.
+    """
+    for name, own in block.ids.items():
+        if own[0] in LISTS.values() and forgotten.matches({name: own}, block.num_rows).any():
+            raise InputError(
+                f"{path}: {name.removesuffix('[]')} holds lists of ids, some of which are to be "
+                "forgotten, and whether their rows go, which are of others too, is yours to say. "
+                "Take the ids out of the lists, or give the paths beside the file. Nothing was "
+                "changed."
+            )
+
+
+def _trained_in(roots: Sequence[Path], unread: Collection[Path]) -> list[Trained]:
+    """What learned from what went, looked for anew: files of an index have other names now."""
+    places = find_places(roots)
+    return find_trained(places.folders, [n[0] for n in places.files if not {*n} & {*unread}])
 
 
 def _rewrite(task: tuple[TableFile, Forgotten]) -> None:

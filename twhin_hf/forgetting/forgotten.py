@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,10 +60,17 @@ class Forgotten:
         """Whether each row goes, bool `[num_rows]`.
 
         Args:
-            ids: Kind (`user`, `post` or `vector`) and values of each column of ids.
+            ids: Kind (`user`, `post` or `vector`; `users` or `posts` of lists) and values of each
+                column of ids.
             num_rows: Number of rows.
         """
-        tests = {"user": self.is_user, "post": self.is_post, "vector": self.is_vector}
+        tests: dict[str, Callable[[Any], np.ndarray]] = {
+            "user": self.is_user,
+            "post": self.is_post,
+            "vector": self.is_vector,
+            "users": partial(_any_in, self.is_user),
+            "posts": partial(_any_in, self.is_post),
+        }
         goes = np.zeros(num_rows, bool)
         if num_rows:
             for kind, values in ids.values():
@@ -113,6 +122,13 @@ def _read(path: Path, name: str, table_format: TableFormat | None, memory_limit:
         ids = pa.concat_arrays([_NO_IDS, *chunks.cast(pa.string()).chunks])
     ids = pc.drop_null(pc.unique(ids))
     return ids.filter(pc.not_equal(ids, ""))
+
+
+def _any_in(test: Callable[[pa.Array], np.ndarray], lists: pa.ListArray) -> np.ndarray:
+    """Whether a test is true of any item of each list, bool."""
+    found = np.zeros(len(lists), bool)
+    found[pc.list_parent_indices(lists).to_numpy()[test(lists.flatten())]] = True
+    return found
 
 
 def _is_in(ids: pa.Array, among: pa.Array) -> np.ndarray:

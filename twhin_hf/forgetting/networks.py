@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_folder, read_json, write_json
 from twhin_hf.forgetting.forgotten import Forgotten
+from twhin_hf.forgetting.places import real_path
 from twhin_hf.network.engagements import Engagements, Neighbours
 from twhin_hf.network.folder import CHECKPOINT_FILE as CHECKPOINT
 from twhin_hf.network.folder import (
@@ -36,6 +37,9 @@ from twhin_hf.privacy.vectors import row_bytes
 _EDGES_PER_BLOCK = 2**22
 _ROWS_PER_BLOCK = 2**18
 _SIDES = {"users": "user_id", "posts": "post_id"}
+
+OWN_TABLES = frozenset(f"{side}.parquet" for side in _SIDES)
+"""The only tables of a network."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def apply_change(change: NetworkChange) -> None:
         for side, left in change.engagements.items()
     }
     vectors = {"users": network.user_vectors, "posts": network.post_vectors}
-    with new_folder(change.folder) as partial:
+    with new_folder(real_path(change.folder)) as partial:
         _link_all(change.folder, partial)
         for side, column in _SIDES.items():
             rows = keep[side]

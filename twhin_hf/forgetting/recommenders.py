@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from twhin_hf.files import new_folder
 from twhin_hf.forgetting.forgotten import Forgotten
+from twhin_hf.forgetting.places import real_path
 from twhin_hf.recommendation import folder as model_folder
 from twhin_hf.recommendation.records import Records
 
@@ -46,7 +47,7 @@ def forget_rows(folder: Path, forgotten: Forgotten) -> None:
             numbers[0][engagements.users[stays]], numbers[1][engagements.posts[stays]]
         ),
     )
-    with new_folder(folder) as partial:
+    with new_folder(real_path(folder)) as partial:
         model_folder.save(left, partial)
         for path in folder.iterdir():
             if not (partial / path.name).exists() and path.is_file():

@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 from twhin_hf.errors import InputError
 from twhin_hf.files import new_file
 from twhin_hf.forgetting.forgotten import Forgotten
+from twhin_hf.forgetting.places import real_path
 from twhin_hf.lines import compression_of, iterate_lines, read_blocks, shorten
 from twhin_hf.network.sources.report import WITHOUT_TEXT
 from twhin_hf.table_format import TableFormat
@@ -32,13 +34,20 @@ from twhin_hf.tables import open_engine, read_errors, table_kind
 
 USER_COLUMNS = ("user_id", "author_id")
 POST_COLUMNS = ("post_id", "anchor_id", "positive_id")
+LISTS = {
+    **dict.fromkeys([*(f"{name}s" for name in USER_COLUMNS), "users"], "users"),
+    **dict.fromkeys([*(f"{name}s" for name in POST_COLUMNS), "posts"], "posts"),
+}
+"""Kinds of the columns of which each row holds several ids."""
+
+_BETWEEN_IDS = r"""[\s,;|\[\](){}"']+"""
 _BENCHMARK = {"text", "user"}
 _ROWS_PER_BLOCK = 65_536
 _BLOCK_BYTES = 2**26
 _LONGEST_CELL = 2**28
 
 Ids = dict[str, tuple[str, pa.Array]]
-"""Kind (`user`, `post` or `vector`) and values of each column of ids."""
+"""Kind (`user`, `post` or `vector`; `users` or `posts` of lists) and values of each column."""
 
 
 class Block(NamedTuple):
@@ -81,7 +90,10 @@ class TableFile:
 
     def rewrite(self, forgotten: Forgotten) -> None:
         """Takes the rows out; the file is replaced when all of it is written."""
-        with new_file(self.path) as partial, _WRITERS[self._kind()](self, partial) as write:
+        with (
+            new_file(real_path(self.path)) as partial,
+            _WRITERS[self._kind()](self, partial) as write,
+        ):
             for block in self.blocks():
                 write(block.content, ~forgotten.matches(block.ids, block.num_rows))
 
@@ -97,6 +109,22 @@ def is_record(path: Path) -> bool:
     if path.suffix != ".json":
         return False
     return next(filter(str.strip, iterate_lines(path)), "").strip() == "{"
+
+
+def _of_lists(columns: Mapping[str, list[Any]], kinds: Mapping[str, str]) -> Ids:
+    """Columns of lists of ids, those left out that hold none."""
+    kind = pa.list_(pa.string())
+    lists = {name: [[*_ids_in(value)] for value in values] for name, values in columns.items()}
+    return {name: (kinds[name], pa.array(own, kind)) for name, own in lists.items() if any(own)}
+
+
+def _ids_in(value: Any) -> Iterator[str]:
+    """Texts and whole numbers in lists, and in lists and objects inside those."""
+    if isinstance(value, (list, dict)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _ids_in(inner)
+    elif isinstance(value, (str, int)):
+        yield str(value)
 
 
 def _roles(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
@@ -121,6 +149,8 @@ def _parquet_blocks(table: TableFile) -> Iterator[Block]:
         dotted = [there for there in table.columns.values() if "." in there]
         roles = _roles([*schema.names, *dotted], table.columns)
         is_vector = "user" in schema.names and _is_vector(schema.field("user").type)
+        lists = [name for name in LISTS if name in schema.names and name not in roles]
+        lists = [name for name in lists if _is_list(schema.field(name).type)]
         for batch in file.iter_batches(rows):
             columns = {name: _column(batch, name, table.path) for name in roles}
             ids: Ids = {
@@ -130,6 +160,7 @@ def _parquet_blocks(table: TableFile) -> Iterator[Block]:
             }
             if is_vector:
                 ids["user"] = ("vector", batch["user"])
+            ids |= _of_lists({name: batch[name].to_pylist() for name in lists}, LISTS)
             yield Block(ids, len(batch), batch)
 
 
@@ -160,6 +191,11 @@ def _is_vector(kind: pa.DataType) -> bool:
     return is_list and pa.types.is_floating(kind.value_type)
 
 
+def _is_list(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(test(kind) for test in tests)
+
+
 @contextmanager
 def _parquet_writer(table: TableFile, partial: Path) -> Iterator[Callable[[Any, np.ndarray], None]]:
     with pq.ParquetFile(table.path) as file:
@@ -185,6 +221,7 @@ def _json_blocks(table: TableFile) -> Iterator[Block]:
         for name, paths in pointers.items()
     }
     values["id"] = f"CASE WHEN json_exists(text, '/text') THEN {values['id']} END"
+    kinds = {name: f"{kind}s" for name, kind in roles.items() if name != "id"} | LISTS
     selected = ", ".join(
         f"CASE WHEN ok THEN {value} END AS c{i}" for i, value in enumerate(values.values())
     )
@@ -210,6 +247,8 @@ def _json_blocks(table: TableFile) -> Iterator[Block]:
                 for name, column in columns.items()
                 if column.null_count < len(column)
             }
+            lists = _of_lists(_json_lists(table.path, block.lines, kinds, line), kinds)
+            ids |= {f"{name}[]": own for name, own in lists.items()}  # beside a text of the name
             yield Block(ids, len(block.lines), block.lines)
             line += len(block.lines)
 
@@ -227,18 +266,37 @@ def _mended(
         text = lines[row].as_py()
         if not text.strip():
             continue
-        try:
-            value = json.loads(text, strict=False)
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path} is not JSON lines (line {first_line + row:,}: {error}): {shorten(text)}."
-            ) from error
+        value = _json_value(path, text, first_line + row)
         for name, column in given.items():
             found = value.get(name) if isinstance(value, dict) else None
             if name == "id" and "text" not in value:
                 found = None
             column[row] = None if found is None else str(found)
     return {name: pa.array(column, pa.string()) for name, column in given.items()}
+
+
+def _json_lists(
+    path: Path, lines: pa.ChunkedArray, names: Collection[str], first_line: int
+) -> dict[str, list[Any]]:
+    """What stands in the lists of the names, a value a line; nothing where no line has such."""
+    named = rf'"({"|".join(map(re.escape, names))})"\s*:\s*\['
+    rows = np.flatnonzero(pc.match_substring_regex(lines, named))
+    found: dict[str, list[Any]] = {name: [None] * len(lines) for name in names if len(rows)}
+    for row in rows.tolist():
+        value = _json_value(path, lines[row].as_py(), first_line + row)
+        for name in names if isinstance(value, dict) else ():
+            if isinstance(value.get(name), list):
+                found[name][row] = value[name]
+    return found
+
+
+def _json_value(path: Path, text: str, line: int) -> Any:
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is not JSON lines (line {line:,}: {error}): {shorten(text)}."
+        ) from error
 
 
 def _pointers(name: str) -> list[str]:
@@ -279,6 +337,9 @@ def _csv_blocks(table: TableFile) -> Iterator[Block]:
         yield Block({}, 1, [text])
     header = [name.removeprefix("\ufeff").strip('"') for name in header]
     roles = _roles(header, table.columns)
+    # Here `users` and `posts` are rather counts.
+    lists = {n: k for n, k in LISTS.items() if n in header and n not in roles and "_" in n}
+    roles |= lists
     places = [header.index(name) for name in roles]
     while True:
         texts: list[str] = []
@@ -294,6 +355,8 @@ def _csv_blocks(table: TableFile) -> Iterator[Block]:
             name: (kind, pa.array(column, pa.string()))
             for (name, kind), column in zip(roles.items(), cells, strict=True)
         }
+        for name in lists:
+            ids[name] = (lists[name], pc.split_pattern_regex(ids[name][1], _BETWEEN_IDS))
         yield Block(ids, len(texts), texts)
 
 

@@ -8,7 +8,7 @@ keeps the fingerprints that they had before, so that every later look finds what
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,19 +73,16 @@ def note_earlier(paths: Iterable[Path], roots: Iterable[Path]) -> None:
         write_json(folder / EARLIER_NAME, known)
 
 
-def find_trained(roots: Iterable[Path]) -> list[Trained]:
+def find_trained(folders: Sequence[Path], files: Sequence[Path]) -> list[Trained]:
     """What runs made of data as they were before something was taken out of them, in any step.
 
     Args:
-        roots: Files and folders; runs are looked for in them and in the folders below.
+        folders: Where runs are looked for.
+        files: What runs may have written, or what they may have read.
 
     Raises:
         InputError: The record of a run is damaged.
     """
-    roots = list(roots)
-    folders = [root for root in roots if root.is_dir()]
-    folders = list(dict.fromkeys([*folders, *(f for root in folders for f in _folders(root))]))
-    files = [file for root in roots for file in list_files(root)]
     places = dict.fromkeys([*folders, *(file.parent for file in files)])
     prints = {
         digits for folder in places for known in _earlier_in(folder).values() for digits in known

@@ -53,7 +53,7 @@ class EventsLog:
     def __init__(self, path: str | Path):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+        self._lock = FileLock(lock_beside(path), timeout=0)
         try:
             self._lock.acquire()
         except Timeout:
@@ -96,6 +96,11 @@ class EventsLog:
         for file in self._files:
             file.close()
         self._lock.release()
+
+
+def lock_beside(path: Path) -> Path:
+    """The file that is locked while a service writes to a log."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def _same(one: Engagement) -> tuple[str, str, str]:
