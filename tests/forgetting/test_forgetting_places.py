@@ -184,6 +184,13 @@ def test_hidden_files_that_nobody_can_read_are_named(tmp_path, capsys):
     assert log.read_text() == LEFT
 
 
+def test_what_changed_is_called_by_its_name(tmp_path, capsys):
+    log = write(tmp_path / "_old" / "my_log.csv")
+    users = write(tmp_path / "users.txt", "u2\n")
+    assert main(["data", "forget", "--users", str(users), str(tmp_path / "_old")]) == 0
+    assert f"         1  {log}\n" in capsys.readouterr().out
+
+
 def test_a_log_beside_a_network_is_looked_through(tmp_path):
     network = write_network(tmp_path / "network")
     logs = [write(network / name) for name in ("log.csv", ".cache/log.csv")]

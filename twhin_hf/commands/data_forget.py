@@ -60,8 +60,9 @@ def forget(
         )
     looked = f"{done.looked_through:,} files, networks and indexes were looked through"
     if done.removed:
-        counts = {str(path): count for path, count in done.removed.items()}
-        report(f"{'Would be taken out' if dry_run else 'Taken out'} ({looked})", counts)
+        report(f"{'Would be taken out' if dry_run else 'Taken out'} ({looked})")
+        for path, count in done.removed.items():
+            report(f"{count:>10,}  {path}")  # a table of counts would write names in words
     else:
         report(f"Nothing matches: {looked}, and nothing was changed")
     _name("Not looked through, and may hold them still", done.unread, most=len(done.unread))
