@@ -58,9 +58,10 @@ class Locks(ExitStack):
 
 
 def _folders_of(path: Path) -> Iterator[Path]:
-    """Folders with a lock: the path, the parts of a file of vectors, and the runs that it is of."""
+    """Folders with a lock: the path, what makes it, and the runs that it is of."""
     runs = (folder for folder in path.parents[1:] if (folder / RUN_NAME).is_file())
-    for folder in (path, path.with_name(f"{path.name}.parts"), path.parent, *runs):
+    making = (path.with_name(name) for name in (f"{path.name}.parts", f".{path.name}.lock"))
+    for folder in (path, *making, path.parent, *runs):
         if (folder / LOCK_NAME).is_file():
             yield folder
 
