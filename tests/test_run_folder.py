@@ -10,7 +10,7 @@ import pytest
 
 from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError
-from twhin_hf.run_file import run_whole_folder
+from twhin_hf.run_file import run_file, run_whole_folder
 from twhin_hf.run_folder import lock_folder, read_run, run_folder
 
 OPTIONS = {"steps": 4, "seed": 0}
@@ -49,6 +49,30 @@ def test_what_a_run_was_made_of_is_written_down(tmp_path):
     assert [(name, len(print_)) for name, print_ in run["data"].items()] == [("posts", 32)]
     assert {"twhin_hf", "python", "torch"} <= run["versions"].keys()
     assert str(tmp_path) not in json.dumps(run["data"] | run["options"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--hub_token", "mine"],
+        ["--hub-token=mine"],
+        ["--training.hub_token", "mine"],
+        ["--training", '{"hub_token": "mine"}'],
+        ["--password", "mine", "mine"],
+        ["--note", "hf_" + "mine" * 5],
+        ["--to", "https://h/x?key=mine", "--log", "postgresql://me:mine@h/x"],
+    ],
+)
+def test_no_secret_of_the_command_line_is_written_down(tmp_path, monkeypatch, words):
+    monkeypatch.setattr("sys.argv", ["twhin-hf", "pretrain", *words, "--mask_token", "[MASK]"])
+    with run_folder(tmp_path, "train", OPTIONS):
+        assert "mine" not in (tmp_path / ".lock.json").read_text()
+    line = read_run(tmp_path)["command_line"]
+    assert "***" in line
+    assert "mine" not in line
+    assert line.endswith(" --mask_token '[MASK]'")
+    record = run_file(tmp_path / "x.parquet", "count", OPTIONS).record
+    assert record["command_line"] == line
 
 
 @pytest.mark.parametrize("finished", [False, True])

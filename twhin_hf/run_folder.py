@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shlex
 import socket
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from twhin_hf.credentials import words_without_secrets
 from twhin_hf.data_fingerprint import RUN_NAME, data_fingerprint
 from twhin_hf.errors import InputError
 from twhin_hf.files import read_json, write_json
@@ -343,16 +343,5 @@ def _holder(path: Path) -> str:
         return "Another process"
 
 
-def without_secrets(address: str) -> str:
-    """An address in which `***` stands for passwords and keys; any other text as it is.
-
-    Example:
-        >>> without_secrets("postgresql://me:pass@word@host/db?sslpassword=x&a=b#posts")
-        'postgresql://me:***@host/db?sslpassword=***&a=b#posts'
-    """
-    address = re.sub(r"(\w://[^\s:/@]*):.*@", r"\1:***@", address, flags=re.DOTALL)
-    return re.sub(r"([?&](?:\w*password|\w*key|\w*token)=)[^\s&#]*", r"\1***", address)
-
-
 def _command_line() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *map(without_secrets, sys.argv[1:])])
+    return shlex.join([Path(sys.argv[0]).name, *words_without_secrets(sys.argv[1:])])

@@ -30,10 +30,10 @@ def store(
             are (those of `twhin-hf recommend --write_vectors`).
         memory_limit: Memory limit of the reader of that file.
     """
+    from twhin_hf.credentials import without_secrets
     from twhin_hf.errors import InputError
     from twhin_hf.forgetting.forgotten import read_forgotten
     from twhin_hf.printing import report
-    from twhin_hf.run_folder import without_secrets
     from twhin_hf.serving.stores.opening import delete_from_store, fill_store
 
     if vectors is None and delete is None:

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from twhin_hf.commands.cli import main
+from twhin_hf.credentials import without_secrets
 from twhin_hf.errors import InputError
-from twhin_hf.run_folder import lock_folder, without_secrets
+from twhin_hf.run_folder import lock_folder
 from twhin_hf.serving.search import search_vectors
 from twhin_hf.serving.stores import opening
 from twhin_hf.serving.stores.opening import fill_store, open_store

@@ -15,8 +15,8 @@ from tenacity import (
     wait_exponential,
 )
 
+from twhin_hf.credentials import without_secrets
 from twhin_hf.errors import InputError
-from twhin_hf.run_folder import without_secrets
 from twhin_hf.serving.index.index_config import Metric
 from twhin_hf.serving.stores.lance import LanceStore
 from twhin_hf.serving.stores.parquet import ParquetStore

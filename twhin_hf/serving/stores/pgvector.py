@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from twhin_hf.credentials import without_secrets
 from twhin_hf.errors import InputError
-from twhin_hf.run_folder import without_secrets
 from twhin_hf.serving.hits import Hits
 from twhin_hf.serving.index.index_config import Metric
 from twhin_hf.serving.stores.store import VectorStore, check_installed, hits_of, matrix

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from twhin_hf.credentials import without_secrets
 from twhin_hf.errors import InputError
 from twhin_hf.network.folder import check_finite
-from twhin_hf.run_folder import without_secrets
 from twhin_hf.serving.hits import Hits, check_queries
 from twhin_hf.serving.ids import Ids, check_distinct, strings
 from twhin_hf.serving.index.index_config import Metric, check_metric
