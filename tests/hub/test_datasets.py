@@ -10,6 +10,7 @@ from huggingface_hub import DatasetCard as HubCard
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 from server import CUT
+from test_guard import TOKENS
 
 from twhin_hf.commands.cli import main
 from twhin_hf.errors import InputError
@@ -152,10 +153,68 @@ def spoil_with(name, values):
     return spoil
 
 
-def spoil_metadata(folder):
+def spoil_metadata(note, key="made_by"):
+    """Puts a note into the header of a table."""
+
+    def spoil(folder):
+        path = folder / "en" / "test.parquet"
+        table = pq.read_table(path)
+        pq.write_table(table.replace_schema_metadata({key: note}), path)
+
+    return spoil
+
+
+def spoil_later_metadata(folder):
     path = folder / "en" / "test.parquet"
     table = pq.read_table(path)
-    pq.write_table(table.replace_schema_metadata({"made_by": "did:plc:abc"}), path)
+    with pq.ParquetWriter(path, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"made_in": "/home/me/x"})
+
+
+def spoil_column_metadata(folder):
+    path = folder / "en" / "test.parquet"
+    table = pq.read_table(path)
+    schema = pa.schema([f.with_metadata({"author": "did:plc:abc"}) for f in table.schema])
+    pq.write_table(table.cast(schema), path)
+
+
+def spoil_item_metadata(folder):
+    path = folder / "en" / "test.parquet"
+    table = pq.read_table(path)
+    item = pa.field("item", pa.float32(), metadata={"of": "/home/me/x"})
+    vectors = pa.array([[0.0]] * len(table), pa.list_(item))
+    pq.write_table(table.append_column(pa.field("user", vectors.type), vectors), path)
+
+
+def link_elsewhere(name):
+    """Makes a file of the folder a link to one beside the folder."""
+
+    def spoil(folder):
+        target = folder.parent / "elsewhere"
+        source = folder / name if (folder / name).exists() else folder / "en" / "test.parquet"
+        target.write_bytes(source.read_bytes())
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target)
+
+    return spoil
+
+
+def link_the_folder(folder):
+    (folder / "en").rename(folder.parent / "elsewhere")
+    (folder / "en").symlink_to(folder.parent / "elsewhere")
+    (folder / "other.parquet").write_bytes((folder / "en" / "test.parquet").read_bytes())
+
+
+def change_configs(configs):
+    """Gives the card other configs, or none."""
+
+    def spoil(folder):
+        card = HubCard((folder / "README.md").read_text())
+        card.data.configs = configs
+        (folder / "README.md").write_text(str(card))
+
+    return spoil
 
 
 def spoil_card(folder):
@@ -174,7 +233,30 @@ def spoil_card(folder):
         (spoil_with("user", "u1"), r"ids of users in the column 'user'"),
         (spoil_with("who", 17), r"has the column 'who', which no benchmark has"),
         (spoil_with("Author_ID", 17), r"ids of users in the column 'Author_ID'"),
-        (spoil_metadata, r"names or ids of people in the column 'metadata'"),
+        (
+            spoil_metadata("did:plc:abc"),
+            r"in its metadata 'made_by', line 1, names a person: 'did:plc:abc'",
+        ),
+        (spoil_metadata("thanks @ana"), r"in its metadata 'made_by', names a person"),
+        (
+            spoil_metadata('{"a": {"b": "x --posts /home/me/x"}}', "twhin_hf"),
+            r"in its metadata 'twhin_hf', at a\.b, names a path of this machine",
+        ),
+        (spoil_metadata('{"token": "mine"}'), r"at token, holds what looks like a token"),
+        (spoil_metadata("x", "/home/me/x"), r"in its metadata, line 1, names a path"),
+        (spoil_metadata(b"\xff\xfe"), r"is no text in UTF-8"),
+        (spoil_later_metadata, r"in its metadata 'made_in', line 1, names a path"),
+        (spoil_column_metadata, r"in its metadata 'author', line 1, names a person"),
+        (spoil_item_metadata, r"in its metadata 'of', line 1, names a path"),
+        (link_elsewhere("README.md"), r"README\.md is a link to a file outside"),
+        (link_elsewhere("en/test.parquet"), r"en/test\.parquet is a link to a file outside"),
+        (link_elsewhere("en/linked.parquet"), r"en/linked\.parquet is a link to a file outside"),
+        (link_the_folder, r"README\.md name en/train\.parquet, and .* holds no such Parquet file"),
+        (
+            lambda f: (f / "en" / "validation.parquet").unlink(),
+            r"README\.md name en/validation\.parquet, and .* holds no such Parquet file",
+        ),
+        (change_configs("en"), r"README\.md cannot be used"),
         (spoil_card, r"README\.md, line \d+, names a path of this machine"),
         (lambda f: (f / "en" / "test.parquet").write_bytes(b"\x80\x04"), "is no Parquet file"),
         (lambda f: [path.unlink() for path in f.rglob("*.parquet")], "holds no Parquet file"),
@@ -188,6 +270,48 @@ def test_what_must_not_go_is_refused_before_anything_is_asked(hub, benchmark, sp
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         push_dataset(benchmark, "me/never")
     assert hub.requests == []
+
+
+@pytest.mark.parametrize("secret", TOKENS)
+def test_tokens_in_posts(benchmark, secret):
+    spoil_with("text", ["a"] * 6 + [f"見て{secret} lol"] + ["c"] * 3)(benchmark)
+    with pytest.raises(InputError, match=r"a token in the column 'text' \(row 7: ") as error:
+        plan_dataset_push(benchmark, "me/never")
+    assert secret not in str(error.value)
+
+
+def test_posts_may_speak_of_folders_and_passwords(benchmark):
+    said = ["see /home/ana/secret", "my password: hunter22", "token=abc123def", "a" * 40, None]
+    spoil_with("text", said * 2)(benchmark)
+    assert "en/test.parquet" in plan_dataset_push(benchmark, "me/tags").files
+
+
+def test_tables_that_the_card_does_not_name_stay(benchmark):
+    unrelated = benchmark / "unrelated.parquet"
+    unrelated.write_bytes((benchmark / "en" / "test.parquet").read_bytes())
+    done = plan_dataset_push(benchmark, "me/tags")
+    assert "unrelated.parquet" not in done.files
+    assert "unrelated.parquet" in done.left_behind
+    change_configs(None)(benchmark)  # load_dataset reads all
+    assert "unrelated.parquet" in plan_dataset_push(benchmark, "me/tags").files
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"data_files": "en/*.parquet"},
+        {"data_files": ["./en/t*.parquet", "en/validation.parquet"]},
+        {"data_files": [{"split": "all", "path": ["en/t*.parquet", "en/v*"]}]},
+        {"data_files": [{"split": "all", "path": "en/**"}]},
+        {"data_dir": "en"},
+        {"data_dir": "en", "data_files": "*.parquet"},
+    ],
+)
+def test_each_form_of_configs(benchmark, said):
+    (benchmark / "other.parquet").write_bytes((benchmark / "en" / "test.parquet").read_bytes())
+    change_configs([{"config_name": "en", **said}])(benchmark)
+    files = plan_dataset_push(benchmark, "me/tags").files.keys() - {"README.md"}
+    assert files == {f"en/{split}.parquet" for split in ("train", "validation", "test")}
 
 
 def test_columns_that_are_named_go_out_unless_they_name_people(hub, benchmark, capsys):

@@ -5,6 +5,8 @@ import struct
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from markdown_it import MarkdownIt
 from safetensors.numpy import save_file
@@ -48,6 +50,30 @@ PLACES = [
     "s3://our-bucket/x",
     "gs://our-bucket/x",
     "hdfs://node/x",
+    "/raid/ana",
+    "/beegfs/group/x",
+    "/p/scratch/ana/x",
+    "/pscratch/sd/a",
+    "/eos/user/a",
+    "/archive/x",
+    "/nethome/ana",
+    "/teamspace/studios/this_studio",
+    "/1tb/ana",
+    "$HOME/x",
+    "${HOME}/x",
+    "%USERPROFILE%\\x",
+]
+WITH_TYPOGRAPHY = [
+    "//nas01/share",
+    "**/home/me/x**",
+    "*/raid/me/x*",
+    "_/home/me/x_",
+    "__/raid/me__",
+    "“/home/me/x”",
+    "‘/raid/me’",
+    "»/raid/me«",
+    "—/home/me/x",
+    "→/raid/me",
 ]
 SENTENCES = ["{}", "Trained from {}.", "See ({}) or `{}`", "<{}>", "path={}", "path:{}", '"{}"']
 FINE = [
@@ -68,18 +94,46 @@ FINE = [
     "Bearer authentication, an access token, private keys",
     "sk-learn-like-interfaces-of-old",
     "asiapacificcountries hf_hub_download_everything",
+    "and/or/not, 1/2/3, TCP/IP, /s, text/html",
+    "the /s/z/ contrast, /p/t/k/, /kæt/ and /dɒg/, /m/02mjmr",
+    "(s)he/she/they, “he”/she/they, 'he'/she/they, 5 €/month/person",
+    "`train`/valid/test, <owner>/name/file, {folder}/model/x, [MASK]/a/b, ./a/b, …/users/name",
+    "[a model](/me/model) <img src='/me/x.png'>",
+    "POST /anything/else, GET /predict/one and `/v1/recommend/me`",
+    "**/tests/*.py, */data/train-*, data/**/x.parquet",
+    "https://example.org//a/b //cdn.example.org/x.js",
+    "#!/usr/bin/env python or /bin/sh, a // b / c",
+    "NLL per token = 2.34567, token=token, num_tokens=1000000",
+    "token=os.environ['HF_TOKEN'], unk_token='<unk>', token='hf_xxxxxxxxxxxxxxxxxxxx'",
+    "Authorization: Basic authentication over HTTPS, https://me:***@example.org",
+    "@torch.no_grad, @article{x, thanks @user, @user@example.org",
+    "ana@example.org, https://bsky.app/profile/ana.bsky.social, https://mastodon.social/@ana",
+    "candid: x, did: y, `did:plc:...`, bsky.social",
 ]
-SECRETS = [
+TOKENS = [
     "hf_" + "aB3" * 11,
     "ghp_" + "aB3" * 12,
+    "glpat-" + "aB3_" * 5,
+    "sk-proj-" + "aB3-" * 10,
+    "sk_live_" + "aB3" * 8,
+    "dckr_pat_" + "aB3-_" * 5,
+    "ya29." + "a0Af_b" * 6,
+    "gsk_" + "aB3" * 12,
+    "nvapi-" + "aB3_" * 10,
+    "r8_" + "aB3" * 12,
+    "AKIA" + "A1B2" * 4,
+    "xoxb-" + "1234567890-ab",
+    "https://hooks.slack.com/services/T0000/B0000/" + "aB3" * 8,
+    "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+    "-----BEGIN OPENSSH PRIVATE KEY-----",
+]
+"""Which are found in posts, too."""
+
+SECRETS = [
     "github_pat_" + "aB3_" * 8,
     "sk-" + "aB3" * 10,
-    "sk-proj-" + "aB3-" * 10,
-    "AKIA" + "A1B2" * 4,
     "AIza" + "aB3-" * 9,
-    "xoxb-" + "1234567890-ab",
     "Bearer " + "a1b2c3d4e5f6g7",
-    "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
     "-----BEGIN RSA PRIVATE KEY-----",
     "-----BEGIN PRIVATE KEY-----",
     "api_key=abcdef",
@@ -88,6 +142,22 @@ SECRETS = [
     "secret = hushhush",
     "password: hunter22",
     "https://me:letmein@example.org/x",
+    *TOKENS,
+    "Authorization: Basic dXNlcjpwYXNz",
+    "https://a.blob.core.windows.net/c?sv=2022&sig=abc%2Bdef123456789012%3D",
+    "wandb: " + "0123456789" * 4,
+    "token=abc123def",
+    "pwd=hunter22",
+    "passphrase: hunter22",
+    "wandb_key=abcdef",
+]
+PEOPLE = [
+    "did:plc:abcdefghijklmnopqrst",
+    "at://ana.example.org/app.bsky.feed.post/3k",
+    "@ana.bsky.social",
+    "ana.bsky.social",
+    "@ana@mastodon.social",
+    "作者did:plc:abcdefghijklmnopqrst",
 ]
 
 
@@ -102,10 +172,30 @@ def test_places_of_a_machine(place, sentence):
             check_files({"config.json": json.dumps({"key": value}).encode()})
 
 
+@pytest.mark.parametrize("place", WITH_TYPOGRAPHY)
+@pytest.mark.parametrize("sentence", ["{}", "See {} now"])
+def test_places_between_marks(place, sentence):
+    with pytest.raises(InputError, match="names a path of this machine"):
+        check_text("README.md", sentence.format(place))
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+@pytest.mark.parametrize("sentence", ["{}", "Made by {}.", "({})", '"{}"'])
+def test_accounts_of_people(person, sentence):
+    text = sentence.format(person)
+    with pytest.raises(InputError, match=r"README\.md, line 2, names a person"):
+        check_text("README.md", f"# Card\n{text}\n")
+    for value in ({"id2label": {"0": text}}, {"label2id": {text: 0}}, [text]):
+        with pytest.raises(InputError, match=r"config\.json, at a.* names a person"):
+            check_files({"config.json": json.dumps({"a": value}).encode()})
+
+
 def test_whole_values_that_are_paths():
     with pytest.raises(InputError, match="names a path of this machine: '/anything/else'"):
         check_files({"config.json": b'{"a": "/anything/else"}'})
     check_text("README.md", "POST /anything/else")
+    with pytest.raises(InputError, match="names a path of this machine"):
+        check_text("README.md", "We post /anything/else")
 
 
 @pytest.mark.parametrize("text", FINE)
@@ -126,7 +216,20 @@ def test_secrets(secret):
         assert secret not in str(error.value)
 
 
-@pytest.mark.parametrize("key", ["api_key", "hub_token", "wandb_api_key", "password", "AccessKey"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "api_key",
+        "hub_token",
+        "wandb_api_key",
+        "password",
+        "AccessKey",
+        "token",
+        "pwd",
+        "passphrase",
+        "wandb_key",
+    ],
+)
 def test_members_that_are_named_as_secrets(key):
     with pytest.raises(InputError, match="looks like a token, key or password"):
         check_files({"config.json": json.dumps({"a": {key: "correcthorse"}}).encode()})
@@ -172,6 +275,20 @@ def test_headers_of_weights(tmp_path):
     path.write_bytes(struct.pack("<Q", 2) + b"[]")
     with pytest.raises(InputError, match="no safetensors file"):
         check_files({"model.safetensors": path})
+
+
+def test_headers_of_tables(tmp_path):
+    path = tmp_path / "posts.parquet"
+    table = pa.table({"post_id": ["a"]})
+    for given in ({}, {"made_with": "twhin_hf"}):
+        pq.write_table(table.replace_schema_metadata(given), path)
+        check_files({"posts.parquet": path, "sub/posts.parquet": path.read_bytes()})
+    pq.write_table(table.replace_schema_metadata({"from": "x --posts /home/me/x"}), path)
+    for content in (path, path.read_bytes()):
+        with pytest.raises(InputError, match=r"in its metadata 'from', line 1, names a path"):
+            check_files({"posts.parquet": content})
+    with pytest.raises(InputError, match=r"posts\.parquet is no Parquet file"):
+        check_files({"posts.parquet": b"PAR1"})
 
 
 def test_code_of_ours_and_cards_pass():

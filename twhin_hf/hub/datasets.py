@@ -6,18 +6,21 @@ named, and what they hold is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fnmatch
+import posixpath
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CardData
 
-from twhin_hf.errors import InputError
+from twhin_hf.credentials import HINT, ISSUED
+from twhin_hf.errors import InputError, reading
 from twhin_hf.files import read_text
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.cards import check_card
 from twhin_hf.hub.client import CARD, Push, publish
-from twhin_hf.hub.guard import check_files
+from twhin_hf.hub.guard import check_files, check_link, check_notes
 from twhin_hf.hub.sections import merge_cards, read_card
 from twhin_hf.privacy.keys import HASH_PATTERN
 from twhin_hf.privacy.people import names_people
@@ -41,7 +44,9 @@ def plan_dataset_push(
     allow_columns: Sequence[str] = (),
     metadata: CardMetadata | None = None,
 ) -> Push:
-    """What a push would publish; asks no network.
+    """What a push would publish: the card and the Parquet files that its configs name.
+
+    Asks no network.
 
     Args:
         folder: That `twhin-hf data hashtag` or `data engagement` has written.
@@ -53,9 +58,10 @@ def plan_dataset_push(
 
     Raises:
         FileNotFoundError: No such folder, or no card in it.
-        InputError: No Parquet file, a file that is none, a column that is unknown or holds names or
-            ids of people, a path of this machine, a card that does not read back, or data sets that
-            the data are made of, which no card of data names.
+        InputError: No Parquet file, one that the card names and that is not there, a file that is
+            none or a link out of the folder, a column that is unknown or holds names or ids of
+            people, a path of this machine, a token, a card that does not read back, or data sets
+            that the data are made of, which no card of data names.
     """
     folder = Path(folder)
     if not (folder / CARD).is_file():
@@ -66,14 +72,17 @@ def plan_dataset_push(
     names = {
         path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
     }
-    files: dict[str, bytes | Path] = {
-        name: path for name, path in sorted(names.items()) if name.endswith(".parquet")
-    }
-    if not files:
+    tables = {name: path for name, path in names.items() if name.endswith(".parquet")}
+    if not tables:
         raise InputError(f"{folder} holds no Parquet file; needed is one a split")
-    for name in files:
-        check_table(name, names[name], allow_columns)
+    for name, path in {CARD: folder / CARD, **tables}.items():
+        check_link(name, path)
     own = _told(read_text(folder / CARD).replace(_PLACEHOLDER, repo_id), metadata)
+    files: dict[str, bytes | Path] = {
+        name: tables[name] for name in _named_tables(folder, own, tables)
+    }
+    for name in files:
+        check_table(name, tables[name], allow_columns)
     text = merge_cards(card, own) if card else own
     check_card(text)
     files[CARD] = text.encode()
@@ -121,6 +130,39 @@ def push_dataset(
     )
 
 
+def _named_tables(folder: Path, text: str, tables: Collection[str]) -> list[str]:
+    """Those of a folder's Parquet files that its card's `configs` name; all, where it has none.
+
+    Raises:
+        InputError: The configs are none of the Hub's, or name what is not there.
+    """
+    configs = read_card(text).data.get("configs")
+    if not configs:
+        return sorted(tables)
+    with reading(folder / CARD, "Write the data set again, or mend the configs of its card."):
+        patterns = [posixpath.normpath(path) for config in configs for path in _paths_of(config)]
+    found: set[str] = set()
+    for pattern in patterns:
+        named = [pattern] if pattern in tables else fnmatch.filter(tables, pattern)
+        if not named:
+            raise InputError(
+                f"the configs of {folder / CARD} name {pattern}, and {folder} holds no such "
+                "Parquet file (links to folders are not followed). Write the data set again, or "
+                "mend the configs"
+            )
+        found.update(named)
+    return sorted(found)
+
+
+def _paths_of(config: dict[str, Any]) -> Iterator[str]:
+    """Paths and patterns of a config of the Hub's, in each form that it knows."""
+    files = config.get("data_files") or "*"
+    for entry in files if isinstance(files, list) else [files]:
+        paths = entry["path"] if isinstance(entry, dict) else entry
+        for path in paths if isinstance(paths, list) else [paths]:
+            yield posixpath.join(config.get("data_dir", ""), path)
+
+
 def _told(text: str, metadata: CardMetadata | None) -> str:
     """The card with the licence and languages that were given."""
     if metadata is None:
@@ -152,10 +194,7 @@ def check_table(name: str, path: Path, allowed: Sequence[str] = ()) -> None:
             schema = file.schema_arrow
             for field in schema:
                 _check_column(name, field, allowed)
-            notes = pa.array(
-                [note.decode() for note in (schema.metadata or {}).values()], pa.string()
-            )
-            _check_people(name, "metadata", notes, 0)
+            check_notes(name, file)
             row = 0
             for block in file.iter_batches(
                 _ROWS_PER_BLOCK, columns=[f.name for f in schema if _is_text(f.type)]
@@ -203,6 +242,7 @@ def _check_values(
 
     values = values.cast(pa.string())
     _check_people(name, column, values, row)
+    _check_tokens(name, column, values, row)
     if column == "id" and column not in allowed:
         is_plain = pc.fill_null(pc.match_substring_regex(values, _PLAIN_ID), True)
         if (first := pc.index(is_plain, False).as_py()) >= 0:
@@ -226,6 +266,24 @@ def _check_people(name: str, column: str, values: pa.Array, row: int) -> None:
             "people masked (`--mask_people`) and ids hashed",
             faq="push-refused",
         )
+
+
+def _check_tokens(name: str, column: str, values: pa.Array, row: int) -> None:
+    """Raises InputError where texts hold a token of an issuer's form.
+
+    Posts may well speak of folders and passwords: neither is looked for.
+    """
+    import pyarrow.compute as pc
+
+    hints = pc.indices_nonzero(pc.fill_null(pc.match_substring_regex(values, HINT), False))
+    for place in hints.to_pylist():
+        if found := ISSUED.search(values[place].as_py()):
+            raise InputError(
+                f"{name} holds what looks like a token in the column {column!r} (row "
+                f"{row + place + 1:,}: {found.group()[:6]}…). Take the row out, and have the token "
+                "revoked",
+                faq="push-refused",
+            )
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -1,4 +1,4 @@
-"""What must not leave the house: places of this machine, secrets, ids of users, pickles, links."""
+"""What must not leave the house: places of this machine, secrets, people, pickles, links."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from twhin_hf.errors import InputError
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-_BEFORE = r"(?:^|(?<=[\s\"'`(\[{<=,;:|>]))"
+from twhin_hf.credentials import SECRET, SECRET_NAME
+from twhin_hf.errors import InputError
+from twhin_hf.privacy.people import SUBSTITUTE, named_person, names_people
+
+_BEFORE = (
+    r"""(?:^|(?<=[\s"'`(\[{<=,;:|“„‟‘‚‛«‹–—―→（「『《【：，、；。])|(?<=[”’»])(?<![^\s(（][”’»])"""
+    r"|(?<=\b_)|(?<=\b__))"
+)
+"""Where a word begins: also after marks of typography, and in `_emphasis_`."""
+
 _ROOTS = (
     "afs bigdata cache cluster content cvmfs data dbfs dev disk disks efs etc export ext fast fs "
     "fsx global gpfs groups gscratch home homes hdd kaggle local lustre media mnt mount net "
@@ -19,46 +29,38 @@ _ROOTS = (
     "ssd storage sw sys tmp user users usr var vast vol volume volumes wekafs work workdir "
     "workspace"
 )
+_PART = r"[\w.@%+~-]"
+_UNKNOWN = rf"""
+    (?<![\w.)\]*]["'`])(?<!\]\()(?<!href=["'])(?<!src=["'])
+    (?-i:(?<!GET\ )(?<!PUT\ )(?<!POST\ )(?<!PATCH\ )(?<!DELETE\ ))
+    /(?!(?:api|app|bin|v\d+)/)
+    (?:(?=[\d.-]*[^\W\d]){_PART}{{2,}}|[^\W\d_](?=/{_PART}{{2,}}/\w))/[\w.$~]
+"""
+"""Two parts or more, or three where the first is a letter: `/s/z` are sounds. No link of a page to
+its own site, no route, no program, nothing between words (`"he"/she/they`)."""
+
+_END = r"[^\s\"'`)\]]*"
 _PLACE = re.compile(
     rf"""
-    \b(?:file|s3a?|gs|hdfs|abfss?|wasbs?|dbfs|nfs|smb|afp|sftp|ssh|scp):/[^\s"'`)\]]*
-    |{_BEFORE}/(?:{"|".join(_ROOTS.split())})\d*/[^\s"'`)\]]*
-    |(?<![A-Za-z0-9])[A-Za-z]:(?:\\+|/(?!/))[\w.$%~-][^\s"'`)\]]*
-    |(?<![\\\w])\\\\+[\w.-]+\\+[\w.$-]+[^\s"'`)\]]*
-    |(?<![\w/])~(?:[a-z_][\w-]*)?/[^\s"'`)\]]*
-    |(?<![\w.])\.\.[/\\][^\s"'`)\]]*
+    \b(?:file|s3a?|gs|hdfs|abfss?|wasbs?|dbfs|nfs|smb|afp|sftp|ssh|scp):/{_END}
+    |(?:{_BEFORE}|(?<=>))/(?:{"|".join(_ROOTS.split())})\d*/{_END}
+    |{_BEFORE}{_UNKNOWN}{_END}
+    |(?<=\*)/(?:(?:home|users)/{_END}|{_PART}+(?:/{_PART}+)+(?<=[^\W_])(?=\*+(?![\w./*-])))
+    |{_BEFORE}(?<!:)//[\w-]{{2,}}/[\w.$~]{_END}
+    |\$\{{?(?:HOME|P?SCRATCH|TMPDIR|USERPROFILE)\b\}}?[/\\]{_END}
+    |%(?:USERPROFILE|HOMEPATH|(?:LOCAL)?APPDATA|TEMP)%\\{_END}
+    |(?<![A-Za-z0-9])[A-Za-z]:(?:\\+|/(?!/))[\w.$%~-]{_END}
+    |(?<![\\\w])\\\\+[\w.-]+\\+[\w.$-]+{_END}
+    |(?<![\w/])~(?:[a-z_][\w-]*)?/{_END}
+    |(?<![\w.])\.\.[/\\]{_END}
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""A path in any text: below a folder that machines have, of Windows, of a share, of a home."""
+"""A path in any text: of a machine, of Windows, of a share, of a home."""
 
 _WHOLE_PLACE = re.compile(r"/(?![ru]/[\w-]+/?$)[^\s/]+(?:/[^\s/]+)+/?|/[\w.-]+/")
 """A value that is an absolute path as a whole, whatever it begins with; /r/name is none."""
 
-_SECRET = re.compile(
-    r"""
-    \bhf_[A-Za-z0-9]{16,}
-    |\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,})
-    |(?<![\w-])sk-(?=[\w-]*\d)[\w-]{16,}
-    |\b(?:AKIA|ASIA)[0-9A-Z]{16}\b
-    |\bAIza[\w-]{30,}
-    |\bxox[abeoprs]-[\w-]{10,}
-    |\b(?:npm_[A-Za-z0-9]{30,}|pypi-[\w-]{30,})
-    |\b[Bb]earer\s+(?=\S*\d)[\w.~+/=-]{12,}
-    |\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*
-    |-----BEGIN\ [A-Z ]*PRIVATE\ KEY
-    |://[^\s/:@"'<>]+:[^\s/@"'<>]+@
-    |(?i:\b(?:\w+_)?(?:(?:api|access|secret|private|auth|account|client|hub|hf)[ _-]?(?:key|token)
-        |(?:client_)?secret|password|passwd)["']?\s*
-        (?:=\s*["']?[^\s"'<>]{6,}|:\s*["']?(?=[^\s"'<>]*\d)[^\s"'<>]{6,}))
-    """,
-    re.VERBOSE,
-)
-_SECRET_KEY = re.compile(
-    r"(?:.*_)?(?:api_?key|access_?key|secret|secret_?key|client_?secret|private_?key|password|passwd"
-    r"|(?:hub|hf|auth|access|api|bearer|refresh|use_auth)_?token|credentials?|authorization)",
-    re.IGNORECASE,
-)
 _USER_KEYS = ("user_id", "user_ids", "userid", "userids", "author_id", "author_ids")
 _USERS = re.compile(rf"""["'](?:{"|".join(_USER_KEYS)})["']\s*:\s*[\[{{"'\d]""", re.IGNORECASE)
 _VOCABULARY = ("vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "*.model")
@@ -73,8 +75,8 @@ def check_files(files: Mapping[str, bytes | Path]) -> None:
 
     Raises:
         InputError: A link out of its folder, a pickle, vectors of a network, an optimizer's state,
-            ids of users, NaN or infinity in JSON, a path of a machine, or what looks like a token,
-            key or password; it says where.
+            ids of users, NaN or infinity in JSON, a path of a machine, an account of a person, or
+            what looks like a token, key or password; it says where.
     """
     for name, content in files.items():
         if isinstance(content, Path):
@@ -85,6 +87,8 @@ def check_files(files: Mapping[str, bytes | Path]) -> None:
             continue
         elif name.endswith(".json"):
             _check_json(name, _bytes(content))
+        elif name.endswith(".parquet"):
+            _check_parquet(name, content)
         elif name.endswith(_TEXTS):
             check_text(name, _decoded(name, _bytes(content)))
 
@@ -101,10 +105,6 @@ def people_in_vocabulary(content: bytes | Path) -> list[str]:
         >>> people_in_vocabulary(b'{"model": {"vocab": [["\\u2581@ana", -4.1], ["@user", -3.0]]}}')
         ['▁@ana']
     """
-    import pyarrow as pa
-
-    from twhin_hf.privacy.people import SUBSTITUTE, names_people
-
     vocabulary = json.loads(_bytes(content)).get("model", {}).get("vocab", [])
     tokens = [row[0] if isinstance(row, list) else row for row in vocabulary]
     texts = [token.replace("▁", " ").replace("Ġ", " ").strip() for token in tokens]
@@ -124,10 +124,15 @@ def check_text(name: str, text: str) -> None:
         text: Its content.
 
     Raises:
-        InputError: A path of a machine, a secret or ids of users; it says in which line.
+        InputError: A path of a machine, a secret, an account of a person or ids of users; it says
+            in which line.
     """
-    for pattern, refuse in ((_PLACE, _refuse_place), (_SECRET, _refuse_secret)):
-        if found := pattern.search(text):
+    for find, refuse in (
+        (_PLACE.search, _refuse_place),
+        (SECRET.search, _refuse_secret),
+        (named_person, _refuse_person),
+    ):
+        if found := find(text):
             refuse(f"{name}, line {text.count(chr(10), 0, found.start()) + 1},", found.group())
     if _USERS.search(text):
         _refuse_users(name)
@@ -161,25 +166,81 @@ def _check_json(name: str, content: bytes) -> None:
     if name == "tokenizer.json" and isinstance(value, dict):
         # Pieces of words may look like anything.
         value = {key: item for key, item in value.items() if key not in ("model", "added_tokens")}
-    for key, text in _strings(value):
+    _check_value(name, value)
+
+
+def _check_parquet(name: str, content: bytes | Path) -> None:
+    """Raises InputError where notes must not go out; rows are for whoever knows the columns."""
+    try:
+        with pq.ParquetFile(
+            pa.BufferReader(content) if isinstance(content, bytes) else content
+        ) as file:
+            check_notes(name, file)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{name} is no Parquet file ({error}); write it again") from error
+
+
+def check_notes(name: str, file: pq.ParquetFile) -> None:
+    """Checks what a Parquet file says beside its rows.
+
+    Args:
+        name: Of the file, for the message.
+        file: That is open.
+
+    Raises:
+        InputError: As `check_files`, or a name or id of a person in any form.
+    """
+    for key, note in _notes(file.schema_arrow, file.metadata.metadata or {}):
+        _check_note(f"{name}, in its metadata", key)
+        _check_note(f"{name}, in its metadata {key.decode()!r}", note)
+
+
+def _notes(schema: pa.Schema, of_file: dict[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """What a Parquet file says of itself, of its columns and of their items."""
+    items = [field.type.value_field for field in schema if hasattr(field.type, "value_field")]
+    for notes in (of_file, schema.metadata, *(field.metadata for field in [*schema, *items])):
+        # Arrow's own is the schema, whose notes are here.
+        yield from ((key, note) for key, note in (notes or {}).items() if key != b"ARROW:schema")
+
+
+def _check_note(name: str, content: bytes) -> None:
+    """Raises InputError where a note must not go out, JSON or any other text."""
+    text = _decoded(name, content)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        check_text(name, text)
+        value = text
+    _check_value(name, value)
+    texts = [found.encode(errors="replace").decode() for _, found, _ in _strings(value)]
+    for found, is_name in zip(texts, names_people(pa.array(texts, pa.string())), strict=True):
+        if is_name.as_py():
+            _refuse_person(f"{name},", found)
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Raises InputError where a text or a member of a JSON value must not go out."""
+    for key, text, is_name in _strings(value):
         where = f"{name}, at {key}," if key else f"{name},"
         if found := _PLACE.search(text) or _WHOLE_PLACE.fullmatch(text):
             _refuse_place(where, found.group())
-        if found := _SECRET.search(text):
+        if found := SECRET.search(text):
             _refuse_secret(where, found.group())
-        if text and _SECRET_KEY.fullmatch(key.rpartition(".")[2]):
+        if text and not is_name and SECRET_NAME.fullmatch(key.rpartition(".")[2]):
             _refuse_secret(where, text)
+        if found := named_person(text):
+            _refuse_person(where, found.group())
     if _has_users(value):
         _refuse_users(name)
 
 
-def _strings(value: Any, at: str = "") -> Iterator[tuple[str, str]]:
-    """Each text of a JSON value, the names of members among them, and where it stands."""
+def _strings(value: Any, at: str = "") -> Iterator[tuple[str, str, bool]]:
+    """Where each text of a JSON value stands, the text, and whether it is a member's name."""
     if isinstance(value, str):
-        yield at, value
+        yield at, value, False
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield at, key
+            yield at, key, True
             yield from _strings(item, f"{at}.{key}" if at else key)
     elif isinstance(value, list):
         for item in value:
@@ -261,6 +322,14 @@ def _refuse_secret(where: str, found: str) -> NoReturn:
     raise InputError(
         f"{where} holds what looks like a token, key or password ({found[:6]}…); take it out, and "
         "revoke it if it was ever shared",
+        faq="push-refused",
+    )
+
+
+def _refuse_person(where: str, found: str) -> NoReturn:
+    raise InputError(
+        f"{where} names a person: {found[:200]!r}; take it out, or put @user in its place. Authors "
+        "may be named by a link or a mail address",
         faq="push-refused",
     )
 

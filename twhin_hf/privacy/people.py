@@ -5,6 +5,8 @@ Names of other forms (`Ada Lovelace`, phone numbers, links that are shortened) a
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,6 +30,32 @@ _PEOPLE = (
     rf"(^|[^A-Za-z0-9_])[@＠]{_NAME}(?:[@＠]{_NAME})*",
     r"()\b[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.bsky\.social\b",
 )
+
+_ACCOUNT = re.compile(
+    rf"""
+    (?<![a-z0-9_])did:[a-z0-9]+:[a-z0-9][a-z0-9._:%-]*
+    |(?<![a-z0-9_])at://[a-z0-9-]+(?:\.[a-z0-9-]+)+
+    |(?<![a-z0-9_.@/])[@＠](?!user[@＠])[a-z0-9_][\w.+-]*[@＠]{_HOST}
+    |(?<![a-z0-9_./-])(?:[a-z0-9-]+\.)+bsky\.social\b
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def named_person(text: str) -> re.Match[str] | None:
+    """The first name or id in a text that can be nothing but a person's account.
+
+    So a DID, `at://name.host`, `@name@host` and `name.bsky.social`; neither `@name`, which may be a
+    decorator or an entry of BibTeX, nor a mail address or the link of a profile, by which authors
+    sign.
+
+    Example:
+        >>> named_person("@torch.no_grad, by ana@example.org") is None
+        True
+        >>> named_person("Made by @ana.bsky.social").group()
+        'ana.bsky.social'
+    """
+    return _ACCOUNT.search(text)
 
 
 def mask_people(texts: pa.Array) -> pa.Array:
