@@ -21,6 +21,7 @@ from prepare import prepare, read_lists, tag_words
 from twhin_hf.benchmarks.hashtag.building import HashtagBenchmark, build_hashtag_benchmark
 from twhin_hf.benchmarks.hashtag.recipe import HashtagRecipe
 from twhin_hf.benchmarks.hub_folder import DatasetCard, HubConfig, write_hub_folder
+from twhin_hf.run_file import run_whole_folder
 
 
 def posts_with_hashtags(data: Path, num_hashtags: int) -> pa.Table:
@@ -56,35 +57,47 @@ def held_out_posts(benchmark: HashtagBenchmark) -> list[str]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="a hashtag benchmark of citeulike-a")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/citeulike_a"))
-    parser.add_argument("--output", type=Path, default=Path("runs/hashtags"))
-    parser.add_argument("--num-hashtags", type=int, default=20, help="(default: %(default)s)")
-    args = parser.parse_args()
-    posts, engagements = prepare(args.data)
-    recipe = HashtagRecipe(num_hashtags=args.num_hashtags)
-    args.output.mkdir(parents=True, exist_ok=True)
-    tagged = args.output / "posts_with_hashtags.parquet"
-    pq.write_table(posts_with_hashtags(args.data, args.num_hashtags), tagged)
-    benchmark = build_hashtag_benchmark(tagged, recipe)
+def build(data: Path, num_hashtags: int, output: Path) -> None:
+    """Writes the benchmark, and the posts and engagements to train on."""
+    posts, engagements = prepare(data)
+    tagged = output / "posts_with_hashtags.parquet"
+    pq.write_table(posts_with_hashtags(data, num_hashtags), tagged)
+    benchmark = build_hashtag_benchmark(tagged, HashtagRecipe(num_hashtags=num_hashtags))
     held_out = held_out_posts(benchmark)
     card = DatasetCard(
         title="Hashtags of citeulike-a",
-        text=f"Articles that hold one of the {args.num_hashtags} most popular tags; their other "
+        text=f"Articles that hold one of the {num_hashtags} most popular tags; their other "
         "tags are the text.",
         task_categories=["text-classification"],
     )
     configs = (HubConfig(name, name, name, own) for name, own in benchmark.languages.items())
-    write_hub_folder(configs, args.output / "benchmark", card)
+    write_hub_folder(configs, output / "benchmark", card)
     seen = posts.filter(pc.invert(pc.is_in(posts["post_id"], pa.array(held_out))))
-    pq.write_table(seen, args.output / "posts.parquet")
-    pq.write_table(engagements, args.output / "engagements.parquet")
+    pq.write_table(seen, output / "posts.parquet")
+    pq.write_table(engagements, output / "engagements.parquet")
     counts = {
         name: {key: len(split) for key, split in own.items()}
         for name, own in benchmark.languages.items()
     }
     print(f"Benchmark: {counts}. Posts to train on: {seen.num_rows:,} of {posts.num_rows:,}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="a hashtag benchmark of citeulike-a")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/citeulike_a"))
+    parser.add_argument("--output", type=Path, default=Path("runs/hashtags"))
+    parser.add_argument("--num-hashtags", type=int, default=20, help="(default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="make it anew")
+    args = parser.parse_args()
+    with run_whole_folder(
+        args.output,
+        "examples/citeulike/hashtags.py",
+        {"num_hashtags": args.num_hashtags},
+        data={"data": args.data},
+        overwrite=args.overwrite,
+    ) as run:
+        if not run.is_finished:
+            build(args.data, args.num_hashtags, run.path)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from twhin_hf.run_file import run_whole_folder
+
 
 def read_lists(path: Path, limit: int) -> list[np.ndarray]:
     """Lines of `n id id …`, each as its ids.
@@ -83,11 +85,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="citeulike-a as posts and engagements")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/citeulike_a"))
     parser.add_argument("--output", type=Path, default=Path("runs/citeulike/data"))
+    parser.add_argument("--overwrite", action="store_true", help="make it anew")
     args = parser.parse_args()
-    posts, engagements = prepare(args.data)
-    args.output.mkdir(parents=True, exist_ok=True)
-    pq.write_table(posts, args.output / "posts.parquet")
-    pq.write_table(engagements, args.output / "engagements.parquet")
+    with run_whole_folder(
+        args.output,
+        "examples/citeulike/prepare.py",
+        {},
+        data={"data": args.data},
+        overwrite=args.overwrite,
+    ) as run:
+        if run.is_finished:
+            return
+        posts, engagements = prepare(args.data)
+        pq.write_table(posts, run.path / "posts.parquet")
+        pq.write_table(engagements, run.path / "engagements.parquet")
     lengths = np.array([len(text.split()) for text in posts["text"].to_pylist()])
     print(
         f"{posts.num_rows:,} posts ({int((lengths == 0).sum())} without a tag; words a post: "

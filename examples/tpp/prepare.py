@@ -16,6 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twhin_hf.benchmarks.zero_shot.readers import read_bitext
+from twhin_hf.files import new_file
+from twhin_hf.run_file import run_file, run_metadata
+
+SOURCES = ("umsab", "tatoeba_train", "ud")
+"""Folders of `--data`."""
 
 TWEETS = {"english": "en", "arabic": "ar", "hindi": "hi", "spanish": "es"}
 
@@ -56,7 +61,7 @@ def prepare(data: Path) -> pa.Table:
     Raises:
         FileNotFoundError: A folder of the three is missing.
     """
-    missing = [name for name in ("umsab", "tatoeba_train", "ud") if not (data / name).is_dir()]
+    missing = [name for name in SOURCES if not (data / name).is_dir()]
     if missing:
         raise FileNotFoundError(f"{data} lacks the folders {missing}; give --data their parent")
     texts = dict(tweets(data) + translations(data) + treebanks(data))
@@ -76,10 +81,20 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with the three sources")
     parser.add_argument("--output", type=Path, required=True, help="Parquet file to write")
+    parser.add_argument("--overwrite", action="store_true", help="make it anew")
     args = parser.parse_args()
+    run = run_file(
+        args.output,
+        "examples/tpp/prepare.py",
+        {},
+        data={name: args.data / name for name in SOURCES},
+        overwrite=args.overwrite,
+    )
+    if run.is_finished:
+        return
     posts = prepare(args.data)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(posts, args.output)
+    with new_file(args.output) as partial:
+        pq.write_table(posts.replace_schema_metadata(run_metadata(run.record)), partial)
     counts = {row["values"]: row["counts"] for row in posts["lang"].value_counts().to_pylist()}
     print(f"{posts.num_rows:,} texts, saved in {args.output}; of each language {counts}")
 

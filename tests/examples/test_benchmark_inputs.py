@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
+from twhin_hf.errors import InputError
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -55,6 +57,11 @@ def test_hashtags_of_citeulike(citeulike, tmp_path, monkeypatch):
     trained_on = set(pq.read_table(output / "posts.parquet")["post_id"].to_pylist())
     assert set(splits["train"]["id"]) == trained_on
     assert not trained_on & {*splits["validation"]["id"], *splits["test"]["id"]}
+    monkeypatch.setattr(script, "build", None)  # again: there is nothing to do
+    script.main()
+    monkeypatch.setattr(sys, "argv", ["hashtags.py", *arguments[:-1], "3"])
+    with pytest.raises(InputError, match="num_hashtags was 2 and is 3"):
+        script.main()
 
 
 def test_tweets_and_emoji(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from twhin_hf.commands.parsing import parse_command
 from twhin_hf.commands.pretrain import pretrain
 from twhin_hf.commands.tpp import tpp
+from twhin_hf.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "tpp"
@@ -44,6 +46,19 @@ def test_prepare_takes_each_text_once_and_no_test_set(folder):
         "word ja_gsd-ud-dev": "ja",
     }
     assert len(set(posts["post_id"])) == len(posts["text"]) == 8
+
+
+def test_what_was_prepared_is_kept(folder, monkeypatch, capsys):
+    output = folder / "posts.parquet"
+    monkeypatch.setattr(sys, "argv", ["prepare.py", "--data", str(folder), "--output", str(output)])
+    prepare.main()
+    assert "8 texts, saved in" in capsys.readouterr().out
+    before = output.stat().st_ino
+    prepare.main()
+    assert output.stat().st_ino == before
+    (folder / "tatoeba_train" / "en-hi.tsv").write_text("Bye.\tअलविदा।\n")
+    with pytest.raises(InputError, match="the content of tatoeba_train has changed"):
+        prepare.main()
 
 
 def test_prepare_says_what_is_missing(tmp_path):
