@@ -20,7 +20,7 @@ _OF_ISSUERS = r"""(?a:
     |\bxox[abeoprs]-[\w-]{10,}
     |\bhooks\.slack\.com/(?:services|workflows|triggers)/\w+/[\w/]{8,}
     |\b(?:npm_[A-Za-z0-9]{30,}|pypi-[\w-]{30,})
-    |\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*
+    |(?<![A-Za-z0-9_-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*
     |-----BEGIN\ [A-Z ]*PRIVATE\ KEY
 )"""
 ISSUED = re.compile(_OF_ISSUERS, re.VERBOSE)
@@ -38,10 +38,9 @@ SECRET = re.compile(
     |(?i:\b(?:\w+_)?(?:(?:api|access|secret|private|auth|account|client|hub|hf|wandb)
         [ _-]?(?:key|token)|(?:client_)?secret|password|passwd|passphrase)["']?\s*
         (?:=\s*["']?[^\s"'<>]{{6,}}|:\s*["']?(?=[^\s"'<>]*\d)[^\s"'<>]{{6,}}))
-    |(?i:\btoken(?:\s*=\s*["']?|["']\s*:\s*["']))(?!\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w))
-        (?=[\w.~+/=-]*\d)[\w.~+/=-]{{6,99}}(?![\w.~+/=-]{{0,99}}[(\[])
+    |(?i:\btoken(?:\s*=\s*["']?|["']\s*:\s*["']))(?=[a-z0-9]*\d)(?=\d*[a-z])[a-z0-9]{{20,}}\b
     |(?i:\bpwd["']?\s*[:=]\s*["']?)(?=[\w.~+/=-]*\d)[\w.~+/=-]{{6,}}
-    |(?i:\b(?:wandb\w*|password)["']?\s*[\s:=]\s*["']?)[0-9a-f]{{40}}\b
+    |(?i:\b(?:wandb\w*|password)(?:["']?\s*[:=]\s*|\s+)["']?)[0-9a-f]{{40}}\b
     """,
     re.VERBOSE,
 )
@@ -55,7 +54,9 @@ _NAME = (
 SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 """The name, as a whole, of a member or option whose value is a secret; `mask_token` is none."""
 
+_LIKELY = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w.~+/=-]{16,}")
 _MEMBER = re.compile(rf"""(["']{_NAME}["']\s*:\s*["'])[^"']*""", re.IGNORECASE)
+_PLAIN_MEMBER = re.compile(rf"""([{{,]\s*{_NAME}\s*:\s*)[^\s"',}}]+""", re.IGNORECASE)
 _PASSWORD = re.compile(r"(\w://[^\s:/@]*):.*@", re.DOTALL)
 _PARAMETER = re.compile(r"([?&](?:\w*password|\w*key|\w*token)=)[^\s&#]*")
 
@@ -68,9 +69,20 @@ def without_secrets(text: str) -> str:
         'postgresql://me:***@host/db?sslpassword=***&a=b#posts'
     """
     text = _PASSWORD.sub(rf"\1:{SUBSTITUTE}@", text)
-    for pattern in (_PARAMETER, _MEMBER):
+    for pattern in (_PARAMETER, _MEMBER, _PLAIN_MEMBER):
         text = pattern.sub(rf"\1{SUBSTITUTE}", text)
     return SECRET.sub(SUBSTITUTE, text)
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether a member of JSON is a secret; in `{"token": "<s>"}` it is a word's.
+
+    Example:
+        >>> is_secret("hub_token", "mine"), is_secret("token", "<s>")
+        (True, False)
+    """
+    is_named = bool(value and SECRET_NAME.fullmatch(name))
+    return is_named and (name.lower() != "token" or bool(_LIKELY.fullmatch(value)))
 
 
 def words_without_secrets(words: Iterable[str]) -> list[str]:

@@ -49,7 +49,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         >>> [file.name for file in folder.iterdir()]
         ['a.txt']
     """
-    path = _followed(path)
+    path = followed(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     stem, ending = glob.escape(path.stem), glob.escape(path.suffix)
     remove_abandoned(path.parent, f".{stem}.*.partial{ending}")
@@ -80,7 +80,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         FileExistsError: A file has the name.
         InputError: A disk is mounted there.
     """
-    path = _followed(path)
+    path = followed(path)
     if path.is_file():
         raise FileExistsError(f"{path} is a file; give the name of a folder.")
     if os.path.ismount(path):
@@ -266,13 +266,19 @@ def _process_folder() -> Path:
     return stack.enter_context(scratch_folder())
 
 
+def followed(path: str | os.PathLike[str]) -> Path:
+    """Where a link leads, whether anything is there or not; any other path as it is."""
+    path = Path(path)
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def recover(path: str | os.PathLike[str]) -> None:
     """Ends what killed processes of this machine had begun to write at a path, and inside a folder.
 
     A folder that was set aside is put back where its new one is missing; else it goes, and so does
     all that is half written.
     """
-    path = _followed(path)
+    path = followed(path)
     _restore(path)
     remove_abandoned(path.parent, f".{glob.escape(path.stem)}.*.partial*")
     if path.is_dir():
@@ -297,12 +303,6 @@ def flush_folder(path: Path) -> None:
             os.fsync(opened)
         finally:
             os.close(opened)
-
-
-def _followed(path: str | os.PathLike[str]) -> Path:
-    """Where a link leads, whether anything is there or not; any other path as it is."""
-    path = Path(path)
-    return path.resolve() if path.is_symlink() else path
 
 
 def _replace_folder(path: Path, new: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from twhin_hf.data_fingerprint import RUN_NAME
 from twhin_hf.errors import InputError
-from twhin_hf.files import new_folder, read_json, write_json
+from twhin_hf.files import followed, new_folder, read_json, write_json
 from twhin_hf.run_folder import (
     describe_run,
     differences,
@@ -140,7 +140,7 @@ def run_whole_folder(
     if is_there():
         yield WholeRun(path, is_finished=True)
         return
-    with _lock_beside(path), new_folder(path) as partial:
+    with new_folder(path) as partial, _lock_beside(path):
         yield WholeRun(partial)
         write_json(partial / RUN_NAME, record | {"finished": True})
         if is_there():  # made meanwhile by another process: it is not written over
@@ -150,7 +150,8 @@ def run_whole_folder(
 @contextmanager
 def _lock_beside(path: Path) -> Iterator[None]:
     """Keeps other processes from making the same folder, in which no lock would outlast the new."""
-    beside = path.with_name(f".{path.name}.lock")
+    place = followed(path)
+    beside = place.with_name(f".{place.name}.lock")
     with lock_folder(beside, path):
         try:
             yield

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from twhin_hf.errors import InputError
@@ -16,7 +16,7 @@ _MEMORY = re.compile(
     r"(?:%|bytes?|i?b|[kmgt](?:i?b)?|(?:kilo|mega|giga|tera)bytes?)\s*",
     re.IGNORECASE,
 )
-"""As DuckDB reads it."""
+"""Sizes as DuckDB reads them, without its words for no limit."""
 _MOST_SEED = 2**32 - 1  # NumPy's
 
 
@@ -90,8 +90,10 @@ def check_seeds(seeds: Iterable[int], name: str = "seeds") -> None:
     if not found:
         raise InputError(f"{name} is empty: name at least one")
     for seed in found:
-        if not (isinstance(seed, Real) and 0 <= seed <= _MOST_SEED):
-            raise InputError(f"{name} has {seed!r}; a seed is a number from 0 to {_MOST_SEED}")
+        if not (isinstance(seed, Integral) and 0 <= seed <= _MOST_SEED):
+            raise InputError(
+                f"{name} has {seed!r}; a seed is a whole number from 0 to {_MOST_SEED}"
+            )
 
 
 def check_memory_limit(limit: str) -> None:
@@ -108,7 +110,8 @@ def check_memory_limit(limit: str) -> None:
         twhin_hf.errors.InputError: memory_limit is '600'; needed is a size, such as 1GB or 600MB
     """
     found = _MEMORY.fullmatch(str(limit))
-    if found is None or not float(found[1]) > 0:
+    is_whole = found is not None and (found[0].strip()[-1] != "%" or float(found[1]) <= 100)
+    if found is None or not is_whole or not float(found[1]) > 0:
         raise InputError(f"memory_limit is {limit!r}; needed is a size, such as 1GB or 600MB")
 
 

@@ -207,7 +207,7 @@ def test_arguments_that_do_not_fit(options, message):
         ({"max_steps": -1, "num_train_epochs": -1}, "num_train_epochs is -1.0; it must be above 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan; it must be a finite number"),
         ({"learning_rate": -1}, "learning_rate is -1.0; it must be 0 or more"),
-        ({"seed": -1}, "seed has -1; a seed is a number from 0"),
+        ({"seed": -1}, "seed has -1; a seed is a whole number"),
         ({"max_length": 65}, "max_length is 65; this model reads 64 at most"),
         ({"memory_limit": "-1GB"}, "memory_limit is '-1GB'; needed is a size, such as 1GB"),
     ],

@@ -847,7 +847,7 @@ CONFIGS = {
 RUNS = (
     b"output: a\nsynthetic: {num_users: 10}\nmodel_name_or_path: bert\nsettings: {pooling: cls}\n"
     b"objectives:\n  x: {social_weight: 1.0}\ntraining: {max_length: 64}\nnetwork: {seed: 0}\n",
-    b"output: a\nsynthetic: {}\nencoder: {hidden_size: 32}\nstage1: {max_steps: 3}\nseeds: [1]\n",
+    b"output: a\nsynthetic: {}\nencoder: {hidden_size: 48}\nstage1: {max_steps: 3}\nseeds: [1]\n",
 )
 
 EVENTS = (

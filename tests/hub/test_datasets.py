@@ -175,7 +175,9 @@ def spoil_later_metadata(folder):
 def spoil_column_metadata(folder):
     path = folder / "en" / "test.parquet"
     table = pq.read_table(path)
-    schema = pa.schema([f.with_metadata({"author": "did:plc:abc"}) for f in table.schema])
+    schema = pa.schema(
+        [f.with_metadata({"author": "did:plc:abcdefghijklmnopqrst"}) for f in table.schema]
+    )
     pq.write_table(table.cast(schema), path)
 
 
@@ -227,22 +229,25 @@ def spoil_card(folder):
     [
         (spoil_with_users, r"en/train\.parquet holds ids of users in the column 'user_id'"),
         (spoil_with("text", [*"123456789", "@ana"]), r"the column 'text' \(the first in row 10\)"),
-        (spoil_with("text", "by did:plc:abc"), r"names or ids of people in the column 'text'"),
+        (
+            spoil_with("text", "by did:plc:abcdefghijklmnopqrst"),
+            r"names or ids of people in the column 'text'",
+        ),
         (spoil_with("id", "at://did:plc:abc/app.bsky.feed.post/3k"), r"in the column 'id' \(the"),
         (spoil_with("id", ["1"] * 9 + ["ana/1"]), r"neither keyed hashes nor .* row 10\)"),
         (spoil_with("user", "u1"), r"ids of users in the column 'user'"),
         (spoil_with("who", 17), r"has the column 'who', which no benchmark has"),
         (spoil_with("Author_ID", 17), r"ids of users in the column 'Author_ID'"),
         (
-            spoil_metadata("did:plc:abc"),
-            r"in its metadata 'made_by', line 1, names a person: 'did:plc:abc'",
+            spoil_metadata("did:plc:abcdefghijklmnopqrst"),
+            r"in its metadata 'made_by', line 1, names a person: 'did:plc:abcdefghijklmnopqrst'",
         ),
         (spoil_metadata("thanks @ana"), r"in its metadata 'made_by', names a person"),
         (
             spoil_metadata('{"a": {"b": "x --posts /home/me/x"}}', "twhin_hf"),
             r"in its metadata 'twhin_hf', at a\.b, names a path of this machine",
         ),
-        (spoil_metadata('{"token": "mine"}'), r"at token, holds what looks like a token"),
+        (spoil_metadata('{"hub_token": "mine"}'), r"at hub_token, holds what looks like a token"),
         (spoil_metadata("x", "/home/me/x"), r"in its metadata, line 1, names a path"),
         (spoil_metadata(b"\xff\xfe"), r"is no text in UTF-8"),
         (spoil_later_metadata, r"in its metadata 'made_in', line 1, names a path"),
@@ -312,6 +317,13 @@ def test_each_form_of_configs(benchmark, said):
     change_configs([{"config_name": "en", **said}])(benchmark)
     files = plan_dataset_push(benchmark, "me/tags").files.keys() - {"README.md"}
     assert files == {f"en/{split}.parquet" for split in ("train", "validation", "test")}
+
+
+def test_a_star_stays_in_its_folder(benchmark):
+    (benchmark / "other.parquet").write_bytes((benchmark / "en" / "test.parquet").read_bytes())
+    change_configs([{"config_name": "en", "data_files": "*.parquet"}])(benchmark)
+    files = plan_dataset_push(benchmark, "me/tags").files
+    assert files.keys() == {"README.md", "other.parquet"}
 
 
 def test_columns_that_are_named_go_out_unless_they_name_people(hub, benchmark, capsys):

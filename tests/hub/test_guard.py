@@ -58,7 +58,7 @@ PLACES = [
     "/archive/x",
     "/nethome/ana",
     "/teamspace/studios/this_studio",
-    "/1tb/ana",
+    "/1tb/ana/data",
     "$HOME/x",
     "${HOME}/x",
     "%USERPROFILE%\\x",
@@ -95,6 +95,10 @@ FINE = [
     "sk-learn-like-interfaces-of-old",
     "asiapacificcountries hf_hub_download_everything",
     "and/or/not, 1/2/3, TCP/IP, /s, text/html",
+    "/datasets/imdb, /wiki/Twitter_hashtag, happy /joy/sadness, //div/span, `/generate/stream`",
+    "[1]: /docs/foo/bar [x](</img/a/x.png>) <a href=/me/x/y>",
+    "token = tokenizer2, token=model_inputs1, token=self.tok2, | token=bert-base-v2 |",
+    "public.api.bsky.social, api.bsky.social, it did:so:well",
     "the /s/z/ contrast, /p/t/k/, /kæt/ and /dɒg/, /m/02mjmr",
     "(s)he/she/they, “he”/she/they, 'he'/she/they, 5 €/month/person",
     "`train`/valid/test, <owner>/name/file, {folder}/model/x, [MASK]/a/b, ./a/b, …/users/name",
@@ -146,7 +150,7 @@ SECRETS = [
     "Authorization: Basic dXNlcjpwYXNz",
     "https://a.blob.core.windows.net/c?sv=2022&sig=abc%2Bdef123456789012%3D",
     "wandb: " + "0123456789" * 4,
-    "token=abc123def",
+    "token=abc123def456ghi789jkl",
     "pwd=hunter22",
     "passphrase: hunter22",
     "wandb_key=abcdef",
@@ -195,7 +199,7 @@ def test_whole_values_that_are_paths():
         check_files({"config.json": b'{"a": "/anything/else"}'})
     check_text("README.md", "POST /anything/else")
     with pytest.raises(InputError, match="names a path of this machine"):
-        check_text("README.md", "We post /anything/else")
+        check_text("README.md", "We post /anything/else/here")
 
 
 @pytest.mark.parametrize("text", FINE)
@@ -224,7 +228,6 @@ def test_secrets(secret):
         "wandb_api_key",
         "password",
         "AccessKey",
-        "token",
         "pwd",
         "passphrase",
         "wandb_key",
@@ -234,6 +237,12 @@ def test_members_that_are_named_as_secrets(key):
     with pytest.raises(InputError, match="looks like a token, key or password"):
         check_files({"config.json": json.dumps({"a": {key: "correcthorse"}}).encode()})
     check_files({"config.json": json.dumps({key: None, "cls_token": "[CLS]"}).encode()})
+
+
+def test_a_member_called_token_may_be_a_words():
+    check_files({"config.json": json.dumps({"token": "<s>"}).encode()})
+    with pytest.raises(InputError, match="looks like a token, key or password"):
+        check_files({"config.json": json.dumps({"token": "abc123def456ghi7"}).encode()})
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])

@@ -6,8 +6,8 @@ named, and what they hold is looked at.
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
+import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +143,7 @@ def _named_tables(folder: Path, text: str, tables: Collection[str]) -> list[str]
         patterns = [posixpath.normpath(path) for config in configs for path in _paths_of(config)]
     found: set[str] = set()
     for pattern in patterns:
-        named = [pattern] if pattern in tables else fnmatch.filter(tables, pattern)
+        named = [pattern] if pattern in tables else [*filter(_glob(pattern).fullmatch, tables)]
         if not named:
             raise InputError(
                 f"the configs of {folder / CARD} name {pattern}, and {folder} holds no such "
@@ -154,9 +154,22 @@ def _named_tables(folder: Path, text: str, tables: Collection[str]) -> list[str]
     return sorted(found)
 
 
+def _glob(pattern: str) -> re.Pattern[str]:
+    """A pattern as the Hub reads it: `*` stays in a folder, `**` does not.
+
+    Example:
+        >>> glob = _glob("**/train-*.parquet")
+        >>> [bool(glob.fullmatch(name)) for name in ("train-0.parquet", "a/train-1.parquet")]
+        [True, True]
+    """
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    words = re.split(r"(\*\*/|\*\*|[*?])", pattern)
+    return re.compile("".join(parts.get(word, re.escape(word)) for word in words))
+
+
 def _paths_of(config: dict[str, Any]) -> Iterator[str]:
     """Paths and patterns of a config of the Hub's, in each form that it knows."""
-    files = config.get("data_files") or "*"
+    files = config.get("data_files") or "**"
     for entry in files if isinstance(files, list) else [files]:
         paths = entry["path"] if isinstance(entry, dict) else entry
         for path in paths if isinstance(paths, list) else [paths]:
@@ -202,7 +215,9 @@ def check_table(name: str, path: Path, allowed: Sequence[str] = ()) -> None:
                 for column in block.schema.names:
                     _check_values(name, column, block[column], row, allowed)
                 row += len(block)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
+        if getattr(error, "errno", None):
+            raise
         raise InputError(
             f"{name} is no Parquet file ({error}); write the data set again"
         ) from error

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twhin_hf.credentials import SECRET, SECRET_NAME
+from twhin_hf.credentials import SECRET, is_secret
 from twhin_hf.errors import InputError
 from twhin_hf.privacy.people import SUBSTITUTE, named_person, names_people
 
@@ -23,21 +23,20 @@ _BEFORE = (
 """Where a word begins: also after marks of typography, and in `_emphasis_`."""
 
 _ROOTS = (
-    "afs bigdata cache cluster content cvmfs data dbfs dev disk disks efs etc export ext fast fs "
-    "fsx global gpfs groups gscratch home homes hdd kaggle local lustre media mnt mount net "
-    "network nfs nobackup opt private proc proj project projects root run scratch share shared srv "
-    "ssd storage sw sys tmp user users usr var vast vol volume volumes wekafs work workdir "
-    "workspace"
+    "afs archive beegfs bigdata cache ceph cephfs cluster content cvmfs data dbfs dev disk disks "
+    "efs eos etc export ext fast fs fsx global gpfs groups gscratch home homes hdd kaggle local "
+    "lustre media mnt mount nas net nethome network nfs nobackup opt private proc proj project "
+    "projects pscratch raid root run scratch share shared srv ssd storage sw sys teamspace tmp "
+    "user users usr var vast vol volume volumes wekafs work workdir workspace"
 )
 _PART = r"[\w.@%+~-]"
 _UNKNOWN = rf"""
-    (?<![\w.)\]*]["'`])(?<!\]\()(?<!href=["'])(?<!src=["'])
+    (?<![\w.)\]*]["'`])(?<!\]\()(?<!\]\(<)(?<!\]:\ )(?<!href=)(?<!(?:href|.src)=["'])
     (?-i:(?<!GET\ )(?<!PUT\ )(?<!POST\ )(?<!PATCH\ )(?<!DELETE\ ))
-    /(?!(?:api|app|bin|v\d+)/)
-    (?:(?=[\d.-]*[^\W\d]){_PART}{{2,}}|[^\W\d_](?=/{_PART}{{2,}}/\w))/[\w.$~]
+    /(?!(?:api|app|bin|v\d+)/)(?=[\d.-]*[^\W\d]){_PART}+/{_PART}{{2,}}/[\w.$~]
 """
-"""Two parts or more, or three where the first is a letter: `/s/z` are sounds. No link of a page to
-its own site, no route, no program, nothing between words (`"he"/she/they`)."""
+"""Three parts or more below any other folder: of two, links, routes and words have as many. No link
+of a page to its own site, no route, no program, nothing between words (`"he"/she/they`)."""
 
 _END = r"[^\s\"'`)\]]*"
 _PLACE = re.compile(
@@ -46,7 +45,7 @@ _PLACE = re.compile(
     |(?:{_BEFORE}|(?<=>))/(?:{"|".join(_ROOTS.split())})\d*/{_END}
     |{_BEFORE}{_UNKNOWN}{_END}
     |(?<=\*)/(?:(?:home|users)/{_END}|{_PART}+(?:/{_PART}+)+(?<=[^\W_])(?=\*+(?![\w./*-])))
-    |{_BEFORE}(?<!:)//[\w-]{{2,}}/[\w.$~]{_END}
+    |{_BEFORE}(?<!:)//[\w-]*\d[\w-]*/[\w.$~]{_END}
     |\$\{{?(?:HOME|P?SCRATCH|TMPDIR|USERPROFILE)\b\}}?[/\\]{_END}
     |%(?:USERPROFILE|HOMEPATH|(?:LOCAL)?APPDATA|TEMP)%\\{_END}
     |(?<![A-Za-z0-9])[A-Za-z]:(?:\\+|/(?!/))[\w.$%~-]{_END}
@@ -176,7 +175,9 @@ def _check_parquet(name: str, content: bytes | Path) -> None:
             pa.BufferReader(content) if isinstance(content, bytes) else content
         ) as file:
             check_notes(name, file)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
+        if getattr(error, "errno", None):
+            raise
         raise InputError(f"{name} is no Parquet file ({error}); write it again") from error
 
 
@@ -215,7 +216,7 @@ def _check_note(name: str, content: bytes) -> None:
     texts = [found.encode(errors="replace").decode() for _, found, _ in _strings(value)]
     for found, is_name in zip(texts, names_people(pa.array(texts, pa.string())), strict=True):
         if is_name.as_py():
-            _refuse_person(f"{name},", found)
+            _refuse_person(f"{name},", found, "")
 
 
 def _check_value(name: str, value: Any) -> None:
@@ -226,7 +227,7 @@ def _check_value(name: str, value: Any) -> None:
             _refuse_place(where, found.group())
         if found := SECRET.search(text):
             _refuse_secret(where, found.group())
-        if text and not is_name and SECRET_NAME.fullmatch(key.rpartition(".")[2]):
+        if not is_name and is_secret(key.rpartition(".")[2], text):
             _refuse_secret(where, text)
         if found := named_person(text):
             _refuse_person(where, found.group())
@@ -326,10 +327,13 @@ def _refuse_secret(where: str, found: str) -> NoReturn:
     )
 
 
-def _refuse_person(where: str, found: str) -> NoReturn:
+def _refuse_person(
+    where: str,
+    found: str,
+    advice: str = ". Authors may be named by a link or a mail address",
+) -> NoReturn:
     raise InputError(
-        f"{where} names a person: {found[:200]!r}; take it out, or put @user in its place. Authors "
-        "may be named by a link or a mail address",
+        f"{where} names a person: {found[:200]!r}; take it out, or put @user in its place{advice}",
         faq="push-refused",
     )
 

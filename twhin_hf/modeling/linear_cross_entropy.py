@@ -32,9 +32,9 @@ class LinearCrossEntropy(torch.autograd.Function):
     they lack is a factor for each row, which goes to the small side of the product. What labels
     take off a gradient is in as many rows as there are labels, and is taken off last.
 
-    So a weight is read once, its gradient is written once, in its own precision, and no pass over
-    the logits but the products' meets any that are not in the cache. Until the gradient is written,
-    the exponentials stand in its place.
+    There a weight is read once, its gradient is written once, in its own precision, and no pass
+    over the logits but the products' meets any that are not in the cache. Until the gradient is
+    written, the exponentials stand in its place.
     """
 
     @staticmethod

@@ -33,10 +33,10 @@ _PEOPLE = (
 
 _ACCOUNT = re.compile(
     rf"""
-    (?<![a-z0-9_])did:[a-z0-9]+:[a-z0-9][a-z0-9._:%-]*
+    (?<![a-z0-9_])did:(?:plc:[a-z2-7]{{20,}}|(?:web|key):[a-z0-9][a-z0-9._:%-]*)
     |(?<![a-z0-9_])at://[a-z0-9-]+(?:\.[a-z0-9-]+)+
     |(?<![a-z0-9_.@/])[@＠](?!user[@＠])[a-z0-9_][\w.+-]*[@＠]{_HOST}
-    |(?<![a-z0-9_./-])(?:[a-z0-9-]+\.)+bsky\.social\b
+    |(?<![a-z0-9_./-])(?!(?:public\.)?api\.)(?:[a-z0-9-]+\.)+bsky\.social\b
     """,
     re.VERBOSE | re.IGNORECASE,
 )

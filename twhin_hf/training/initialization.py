@@ -229,7 +229,8 @@ def new_config(
     model_class(config, PRETRAINING_MODELS)
     # Libraries raise anything; on the meta device weights take neither memory nor time.
     advice = "Give values that an encoder can be made with."
-    with reading(f"{name} {overrides}", advice, (Exception,)), torch.device("meta"):
+    given = f"{name} {overrides}" if overrides else f"The config of {config_name}"
+    with reading(given, advice, (Exception,)), torch.device("meta"):
         config = type(config).from_dict(values | overrides)
         AutoModel.from_config(config)
     return config

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 from enum import Enum
-from pathlib import Path
 
 import torch
 from accelerate.utils import is_deepspeed_available
@@ -40,6 +39,8 @@ def check_options(args: TrainingArguments) -> None:
     Raises:
         InputError: One cannot work; it is named.
     """
+    if args.max_grad_norm == float("inf"):
+        raise InputError("max_grad_norm is inf; write 0 for no clipping")
     check_finite(args)
     check_least(
         args,
@@ -50,6 +51,8 @@ def check_options(args: TrainingArguments) -> None:
     check_least(args, 0, "learning_rate", "weight_decay", "adam_epsilon", "warmup_steps")
     check_share(args, "adam_beta1", "adam_beta2")
     check_seeds([args.seed], "seed")
+    if args.data_seed is not None:
+        check_seeds([args.data_seed], "data_seed")
     if args.max_steps == -1:  # then epochs count
         check_above_zero(args, "num_train_epochs")
     else:
@@ -59,12 +62,6 @@ def check_options(args: TrainingArguments) -> None:
     _check_reports(args)
     _check_accelerator(args)
     _check_deepspeed(args)
-    begin = args.resume_from_checkpoint
-    if isinstance(begin, str) and not Path(begin).is_dir():
-        raise InputError(
-            f"resume_from_checkpoint is {begin!r}, and there is no such folder; give the folder of "
-            "a checkpoint, or leave it out: the same command goes on from its newest one"
-        )
 
 
 def check_schedule(args: TrainingArguments) -> None:
@@ -77,8 +74,9 @@ def check_schedule(args: TrainingArguments) -> None:
     if not isinstance(given, (dict, type(None))):
         raise InputError(f"lr_scheduler_kwargs is {given!r}; needed are NAME: VALUE pairs")
     name = SchedulerType(args.lr_scheduler_type).value
+    options = f"lr_scheduler_kwargs {given} of " if given else ""
     with reading(
-        f"lr_scheduler_kwargs {given or {}} of lr_scheduler_type {name}",
+        f"{options}lr_scheduler_type {name}",
         "Give what that schedule takes, or choose another.",
     ):
         get_scheduler(

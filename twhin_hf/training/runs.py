@@ -90,7 +90,8 @@ def training_run(
         was broken off, else the one that the config names.
 
     Raises:
-        InputError: As `run_folder`; or it is to begin anew from a checkpoint of its own folder.
+        InputError: As `run_folder`; or it is to begin anew from a checkpoint of its own folder, or
+            from one that is not there.
     """
     folder = Path(str(config.output_dir))
     named = config.resume_from_checkpoint
@@ -121,6 +122,8 @@ def training_run(
                 )
                 found = newest_checkpoint(folder) if run.is_resumed else None
                 begin = found or named
+                if not (found or run.is_finished):
+                    _check_begin(named)
                 said = [TrainingRun(run.is_finished, str(begin) if begin else None), None]
             except (ValueError, OSError) as error:
                 failure, said = error, [None, str(error)]
@@ -131,6 +134,14 @@ def training_run(
         if said[1] is not None:
             raise InputError(said[1])
         yield TrainingRun(*said[0])
+
+
+def _check_begin(checkpoint: Any) -> None:
+    if isinstance(checkpoint, str) and not Path(checkpoint).is_dir():
+        raise InputError(
+            f"resume_from_checkpoint is {checkpoint!r}, and there is no such folder; give the "
+            "folder of a checkpoint, or leave it out: the same command goes on from its newest one"
+        )
 
 
 def training_options(
