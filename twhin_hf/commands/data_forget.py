@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def forget(
             report(f"{count:>10,}  {path}")  # a table of counts would write names in words
     else:
         report(f"Nothing matches: {looked}, and nothing was changed")
-    _name("Not looked through, and may hold them still", done.unread, most=len(done.unread))
+    _name("Not looked through, and may hold them still", done.unread)
     _name("Passed over, as files that hold no ids by their kind or columns", done.passed_over)
     if done.users_without_vector:
         report(
@@ -77,9 +78,11 @@ def forget(
 
 
 def _name(title: str, paths: Sequence[Path], most: int = 10) -> None:
-    """Prints the first of the paths, and how many there are, if any."""
+    """Prints the first of the paths, and how many more there are in which folders, if any."""
     from twhin_hf.printing import report
 
     if paths:
-        shown = ", ".join(map(str, paths[:most])) + (" …" if len(paths) > most else "")
-        report(f"{title} ({len(paths):,}): {shown}")
+        more = Counter(path.parent for path in paths[most:]).most_common()
+        counted = [f"{count:,} more in {folder}" for folder, count in more[:most]]
+        shown = ", ".join([*map(str, paths[:most]), *counted])
+        report(f"{title} ({len(paths):,}): {shown}{' …' if len(more) > most else ''}")

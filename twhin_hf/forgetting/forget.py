@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from twhin_hf.benchmarks.hub_folder import is_hub_folder, refresh_rows
 from twhin_hf.errors import InputError
 from twhin_hf.forgetting.forgotten import Forgotten
+from twhin_hf.forgetting.indexes import erase_ids, ids_in, own_files
 from twhin_hf.forgetting.locks import Locks
 from twhin_hf.forgetting.networks import (
     OWN_TABLES,
@@ -32,21 +33,32 @@ from twhin_hf.forgetting.networks import (
 from twhin_hf.forgetting.places import Places, find_places, is_hidden, real_path, recover_all
 from twhin_hf.forgetting.recommenders import count_rows, forget_rows
 from twhin_hf.forgetting.tables import LISTS, Block, TableFile, is_record
-from twhin_hf.forgetting.trained import Trained, find_trained, is_model, note_earlier
+from twhin_hf.forgetting.trained import (
+    Trained,
+    find_trained,
+    is_model,
+    note_earlier,
+    read_records,
+)
 from twhin_hf.network.folder import CHECKPOINT_FILE as CHECKPOINT
 from twhin_hf.network.sources.report import WITHOUT_TEXT
 from twhin_hf.privacy.keys import HASH_PATTERN, key_beside, read_key
 from twhin_hf.processes import Workers, map_items
 from twhin_hf.recommendation.folder import is_recommender
-from twhin_hf.serving.index.index import load_index
 from twhin_hf.serving.index.state import is_index
 from twhin_hf.table_format import TableFormat
 from twhin_hf.tables import table_kind
 
 _WITHOUT_IDS = frozenset(
-    (".md", ".yaml", ".yml", ".toml", ".png", ".svg", ".pdf", ".html", ".txt", ".key", ".log")
+    (
+        *(".md", ".yaml", ".yml", ".toml", ".png", ".svg", ".pdf", ".html", ".txt", ".key", ".log"),
+        ".crc",  # which Spark writes beside each file
+    )
 )
 """Endings of files that hold no ids, or that people write."""
+
+_OF_TOOLS = frozenset((".gitignore", ".gitattributes", ".DS_Store"))
+"""Hidden files of other tools, which hold no ids."""
 
 _BAD_STEPS = "bad_steps.jsonl"
 """What `training.step_checks` writes; it would bring torch."""
@@ -66,8 +78,9 @@ class ForgetReport:
         looked_through: Files, networks and indexes that were looked through.
         passed_over: Files that hold no ids by their kind or columns; those of models come last.
         unread: What was not looked through, and may hold somebody still: hidden files that are no
-            tables, temporary ones of other processes, the history of a repository (`.git`),
-            folders that may not be read, and links to a folder that they lie in.
+            tables, hidden records of runs that are damaged, temporary files of other processes, the
+            history of a repository (`.git`), what may not be read, and links to a folder that they
+            lie in.
         trained: Folders and files that were made, in any step, of data from which something goes or
             went earlier: models to be trained anew, and data to be made anew.
         users_without_vector: Users who are in no network given, so that records of theirs in a
@@ -149,9 +162,9 @@ def forget(
     Raises:
         FileNotFoundError: A path is not there.
         InputError: A file cannot be read or cannot be looked through for ids, or holds somebody in
-            a list of ids (`user_ids`); nothing under the paths has ids, or a benchmark comes
-            without its key or network; or another process works on what would change. Nothing was
-            changed.
+            a list of ids (`user_ids`); the record of a run is damaged, and not hidden; nothing
+            under the paths has ids, or a benchmark comes without its key or network; or another
+            process works on what would change. Nothing was changed.
     """
     columns = dict(columns or {})
     if unknown := sorted(columns.keys() - {"user_id", "post_id"}):
@@ -187,7 +200,7 @@ def _forget(
     """Looks through what was found, and changes it where there are locks."""
     networks = [plan_change(folder, forgotten) for folder in found.of_kind(is_network)]
     plain, benchmarks, passed_over, unread = _scan_all(found, forgotten, workers)
-    indexes = {folder: _ids_in_index(folder, forgotten) for folder in found.of_kind(is_index)}
+    indexes = {folder: ids_in(folder, forgotten) for folder in found.of_kind(is_index)}
     models = {folder: count_rows(folder, forgotten) for folder in found.of_kind(is_recommender)}
     if not networks and not plain and not benchmarks and not indexes and not models:
         raise InputError(
@@ -195,6 +208,9 @@ def _forget(
             "user_id, post_id, anchor_id or positive_id. Say what they are called with "
             "columns (`--columns user_id=...`)."
         )
+    skipped = {*unread}
+    files = [names[0] for names in places.files if skipped.isdisjoint(names)]
+    records = read_records(places.folders, files, roots)
     published = _published(forgotten, networks, plain, benchmarks, key_file)
     counts = {table: scan.rows for table, scan in plain.items()}
     numbers = map_items(workers, _count, list(published.items()))
@@ -204,19 +220,16 @@ def _forget(
     erased = {folder: ids for folder, ids in indexes.items() if len(ids)}
     emptied = {folder: count for folder, count in models.items() if count}
     if locks is not None and (tables or changing or erased or emptied):
-        files = {table.path: _names(table.path, places) for table in tables}
-        folders = [*(change.folder for change in changing), *erased, *emptied]
-        _check_links(folders)
-        for path in (*files, *emptied):
+        replaced = [*(change.folder for change in changing), *emptied]
+        _check_links(replaced, erased)
+        for path in (*(table.path for table in tables), *emptied):
             locks.hold(path)
-        for change in changing:
-            locks.hold(change.folder, is_network=True)
-        for folder in erased:
-            locks.hold(folder, is_index=True)
-        note_earlier([*(name for names in files.values() for name in names), *folders], roots)
+        for folder in (*(change.folder for change in changing), *erased):
+            locks.hold(folder, always=True)
+        note_earlier([*_all_names(tables, places), *replaced, *erased], roots)
         map_items(workers, _rewrite, [(table, published.get(table, forgotten)) for table in tables])
         for folder, ids in erased.items():
-            load_index(real_path(folder)).delete(ids, erase=True)
+            erase_ids(folder, ids)
         for folder in emptied:
             forget_rows(folder, forgotten)
         for change in changing:
@@ -224,6 +237,7 @@ def _forget(
     if locks is not None:
         for folder in filter(None, {_benchmark_of(table.path) for table in (*published, *plain)}):
             refresh_rows(folder)
+    without_ids = (*found.passed_over, *passed_over, *found.of_models)
     known = sum(change.forgotten["users"] for change in networks)
     has_vectors = any(scan.has_vectors for scan in benchmarks.values())
     return ForgetReport(
@@ -234,10 +248,10 @@ def _forget(
             **{change.folder: change.removed for change in changing},
         },
         looked_through=len(plain) + len(published) + len(networks) + len(indexes) + len(models),
-        passed_over=[*found.passed_over, *passed_over, *found.of_models],
-        trained=_trained_in(roots, unread),
+        passed_over=[path for path in without_ids if path not in records.unread],
+        trained=find_trained(records),
         users_without_vector=max(0, len(forgotten.users) - known) if has_vectors else 0,
-        unread=[*places.unread, *found.unread, *unread],
+        unread=[*places.unread, *found.unread, *unread, *records.unread],
     )
 
 
@@ -253,7 +267,7 @@ def _look(
     Raises:
         InputError: A file that nobody can look through.
     """
-    found = _Found()
+    found, own_tables = _Found(), cache(_own_tables)
     for names in places.files:
         owners = {name: owner for name in names if (owner := _owner(name, roots))}
         for kind, folder in owners.values():
@@ -264,7 +278,10 @@ def _look(
         readable = [name for name in names if _is_table(name, written, of_model)]
         path = (readable or names)[0]  # a link may have an ending where its file has none
         is_left_out = all(is_hidden(name, roots) for name in names)
-        own = any(_is_own(name, *owner) for name, owner in owners.items())
+        own = any(
+            name.parent == folder and name.name in own_tables(kind, folder)
+            for name, (kind, folder) in owners.items()
+        )
         if owners and (own or not readable):
             continue  # it is nothing without the others
         if readable:
@@ -292,42 +309,43 @@ def _inside(path: Path, roots: Sequence[Path]) -> list[Path]:
 
 def _owner(path: Path, roots: Sequence[Path]) -> tuple[_Kind, Path] | None:
     """The network, index or recommender that a file lies in."""
-    for kind in (is_network, is_index, is_recommender):
-        for folder in (path.parent, *_inside(path, roots)):
+    for folder in (path.parent, *_inside(path, roots)):
+        for kind in (is_network, is_index, is_recommender):
             if kind(folder):
                 return kind, folder
     return None
 
 
-def _is_own(path: Path, kind: _Kind, folder: Path) -> bool:
-    """Whether a table is one of the folder's own, and no log that was put into it."""
-    return path.parent == folder and (kind is not is_network or path.name in OWN_TABLES)
+def _own_tables(kind: _Kind, folder: Path) -> frozenset[str]:
+    """Names of a folder's own tables; others are logs that were put into it."""
+    return own_files(folder) if kind is is_index else OWN_TABLES
 
 
-def _names(path: Path, places: Places) -> list[Path]:
-    """All names of a file, and what it is without links."""
-    names = next(names for names in places.files if path in names)
-    return [*names, real_path(path)] if path.is_symlink() else names
+def _all_names(tables: Iterable[TableFile], places: Places) -> list[Path]:
+    """All names of the files, and what they are without links."""
+    names = {name: names for names in places.files for name in names}
+    links = [real_path(table.path) for table in tables if table.path.is_symlink()]
+    return [*(name for table in tables for name in names[table.path]), *links]
 
 
-def _check_links(folders: Iterable[Path]) -> None:
-    """Refuses folders that are replaced as a whole while what links in them lead to would stay.
+def _check_links(replaced: Iterable[Path], indexes: Iterable[Path]) -> None:
+    """Refuses folders whose files are replaced while what links among them lead to would stay.
 
     Raises:
         InputError: A link is in one.
     """
-    for folder in folders:
+    for folder in indexes:
+        if link := next((folder / n for n in own_files(folder) if (folder / n).is_symlink()), None):
+            raise InputError(
+                f"{link} is a link, and an index writes its files under new names: what the link "
+                "leads to would stay. Put the file itself in its place. Nothing was changed."
+            )
+    for folder in replaced:
         if link := next((path for path in folder.rglob("*") if path.is_symlink()), None):
             raise InputError(
                 f"{link} is a link, and {folder} is written anew as a whole: what the link leads "
                 "to would stay. Put the file itself in its place. Nothing was changed."
             )
-
-
-def _ids_in_index(folder: Path, forgotten: Forgotten) -> pa.Array:
-    """The ids that go from an index, those that were deleted before among them."""
-    ids = pc.unique(load_index(folder).all_ids)
-    return ids.filter(pa.array(forgotten.is_post(ids)))
 
 
 def _is_table(path: Path, table_format: TableFormat, of_model: bool) -> bool:
@@ -340,8 +358,8 @@ def _is_table(path: Path, table_format: TableFormat, of_model: bool) -> bool:
 
 
 def _holds_no_ids(path: Path) -> bool:
-    ending = path.suffix.lower()
-    return ending in _WITHOUT_IDS or not path.stat().st_size or is_record(path)
+    is_known = path.suffix.lower() in _WITHOUT_IDS or path.name in _OF_TOOLS
+    return is_known or not path.stat().st_size or is_record(path)
 
 
 def _is_below(folder: Path, roots: Iterable[Path]) -> bool:
@@ -413,12 +431,6 @@ def _check_lists(path: Path, forgotten: Forgotten, block: Block) -> None:
                 "Take the ids out of the lists, or give the paths beside the file. Nothing was "
                 "changed."
             )
-
-
-def _trained_in(roots: Sequence[Path], unread: Collection[Path]) -> list[Trained]:
-    """What learned from what went, looked for anew: files of an index have other names now."""
-    places = find_places(roots)
-    return find_trained(places.folders, [n[0] for n in places.files if not {*n} & {*unread}])
 
 
 def _rewrite(task: tuple[TableFile, Forgotten]) -> None:

@@ -22,23 +22,18 @@ class Locks(ExitStack):
         super().__init__()
         self._held: set[Path] = set()
 
-    def hold(self, path: Path, *, is_network: bool = False, is_index: bool = False) -> None:
+    def hold(self, path: Path, *, always: bool = False) -> None:
         """Holds what a command that works on a file or folder would hold.
 
         Args:
             path: The file or folder.
-            is_network: It is a network, to be held even if no run has ever held it.
-            is_index: It is an index, which holds itself while it changes: that nobody else does is
-                looked at here.
+            always: Hold a folder even if nothing has ever held it.
 
         Raises:
             InputError: Another process works on it; nothing was changed.
         """
         path = real_path(path)
-        for folder in dict.fromkeys([*([path] if is_network else []), *_folders_of(path)]):
-            if is_index and folder == path:
-                with lock_folder(folder):
-                    continue
+        for folder in dict.fromkeys([*([path] if always else []), *_folders_of(path)]):
             if folder not in self._held:
                 self.enter_context(lock_folder(folder))
                 self._held.add(folder)

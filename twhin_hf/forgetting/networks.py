@@ -33,6 +33,7 @@ from twhin_hf.network.folder import (
 )
 from twhin_hf.network.tensor_files import Blocks, row_blocks, write_tensors
 from twhin_hf.privacy.vectors import row_bytes
+from twhin_hf.run_folder import LOCK_NAME
 
 _EDGES_PER_BLOCK = 2**22
 _ROWS_PER_BLOCK = 2**18
@@ -119,7 +120,7 @@ def apply_change(change: NetworkChange) -> None:
     }
     vectors = {"users": network.user_vectors, "posts": network.post_vectors}
     with new_folder(real_path(change.folder)) as partial:
-        _link_all(change.folder, partial)
+        link_others(change.folder, partial)
         for side, column in _SIDES.items():
             rows = keep[side]
             _rewrite_ids(partial / f"{side}.parquet", column, rows, degrees[side])
@@ -244,14 +245,15 @@ def _rewrite_ids(path: Path, column: str, keep: np.ndarray, degrees: np.ndarray)
     os.replace(other, path)
 
 
-def _link_all(folder: Path, partial: Path) -> None:
-    """Puts all files of a folder into another under their names, without a copy where it can be."""
+def link_others(folder: Path, partial: Path) -> None:
+    """Puts the files of a folder that another lacks into it, without a copy where it can be."""
     for path in folder.rglob("*"):
         place = partial / path.relative_to(folder)
         if path.is_dir():
             place.mkdir(exist_ok=True)
-            continue
-        try:
-            os.link(path, place)
-        except OSError:
-            shutil.copy2(path, place)
+        elif not place.exists():
+            try:
+                os.link(path, place)
+            except OSError:
+                if not path.name.startswith(LOCK_NAME):  # a copy of a lock holds nothing
+                    shutil.copy2(path, place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from itertools import compress
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from twhin_hf.files import new_folder
 from twhin_hf.forgetting.forgotten import Forgotten
+from twhin_hf.forgetting.networks import link_others
 from twhin_hf.forgetting.places import real_path
 from twhin_hf.recommendation import folder as model_folder
 from twhin_hf.recommendation.records import Records
@@ -49,9 +49,7 @@ def forget_rows(folder: Path, forgotten: Forgotten) -> None:
     )
     with new_folder(real_path(folder)) as partial:
         model_folder.save(left, partial)
-        for path in folder.iterdir():
-            if not (partial / path.name).exists() and path.is_file():
-                shutil.copy2(path, partial / path.name)
+        link_others(folder, partial)
 
 
 def _kept(saved: model_folder.Saved, forgotten: Forgotten) -> tuple[np.ndarray, np.ndarray]:

@@ -108,7 +108,10 @@ def is_record(path: Path) -> bool:
     """Whether a `.json` file is one object over many lines, such as options, and no JSON lines."""
     if path.suffix != ".json":
         return False
-    return next(filter(str.strip, iterate_lines(path)), "").strip() == "{"
+    try:
+        return next(filter(str.strip, iterate_lines(path)), "").strip() == "{"
+    except InputError:  # which is told where it is read as a table
+        return False
 
 
 def _of_lists(columns: Mapping[str, list[Any]], kinds: Mapping[str, str]) -> Ids:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -156,13 +156,14 @@ class VectorIndex:
                 state = self._with_shard(state, new_ids[rows], vectors[rows])
             self._state = write_state(self.path, state, self._state)
 
-    def delete(self, ids: Ids, *, erase: bool = False) -> int:
+    def delete(self, ids: Ids, *, erase: bool = False, is_held: bool = False) -> int:
         """Deletes vectors; ids that have none are passed over.
 
         Args:
             ids: Strings.
             erase: Leave nothing of them: the shards that hold them are written anew at once, and
                 their ids, which `add_vectors` would otherwise pass over from now on, are forgotten.
+            is_held: The caller holds the folder already (`lock_folder`).
 
         Returns:
             Number of vectors deleted.
@@ -171,7 +172,7 @@ class VectorIndex:
             InputError: Another process changes the index.
         """
         unwanted = pc.unique(strings(ids))
-        with self._changing() as state:
+        with self._changing(is_held=is_held) as state:
             before, shards, gone = state.num_alive, [], [state.deleted]
             for shard in state.shards:
                 of_ids = is_in(shard.ids, unwanted)
@@ -206,9 +207,9 @@ class VectorIndex:
             self._state = read_state(self.path, self._state.shards)
 
     @contextmanager
-    def _changing(self) -> Iterator[State]:
+    def _changing(self, *, is_held: bool = False) -> Iterator[State]:
         """The newest state, which nobody else changes meanwhile."""
-        with self._writing, lock_folder(self.path):
+        with self._writing, nullcontext() if is_held else lock_folder(self.path):
             self._state = read_state(self.path, self._state.shards)
             yield self._state
 
