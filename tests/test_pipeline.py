@@ -327,7 +327,7 @@ def test_a_split_by_time_learns_from_nothing_later(finished, tmp_path, monkeypat
         ({"encoder": {"hidden": 3}}, r"encoder has unknown keys \['hidden'\]"),
         ({"encoder": {"hidden_size": 33, "num_attention_heads": 2}}, "encoder .* not a multiple"),
         ({"seeds": []}, "seeds is empty: name at least one"),
-        ({"seeds": [-1]}, "seeds has -1; a seed is a number from 0"),
+        ({"seeds": [-1]}, "seeds has -1; a seed is a whole number"),
         ({"vocab_size": -1}, "vocab_size is -1; it must be 50 or more"),
         ({"max_posts": 0}, "max_posts is 0; it must be 1 or more"),
         ({"records_per_user": -1}, "records_per_user is -1; it must be 1 or more"),

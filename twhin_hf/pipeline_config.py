@@ -307,7 +307,9 @@ def _naming(part: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise InputError(f"{part}: {error}", faq=getattr(error, "faq", None)) from error
+        told = InputError(f"{part}: {error}")
+        told.faq = getattr(error, "faq", None)
+        raise told from error
 
 
 def _check_kinds(where: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
