@@ -326,6 +326,7 @@ def test_a_split_by_time_learns_from_nothing_later(finished, tmp_path, monkeypat
         ({"encoder": {"hidden_size": "x"}}, "encoder.hidden_size is 'x'; needed is a number"),
         ({"encoder": {"hidden": 3}}, r"encoder has unknown keys \['hidden'\]"),
         ({"encoder": {"hidden_size": 33, "num_attention_heads": 2}}, "encoder .* not a multiple"),
+        ({"stage2": {"max_grad_growth": {"a": 1}}}, "training and stage2 cannot be used .TypeErr"),
         ({"seeds": []}, "seeds is empty: name at least one"),
         ({"seeds": [-1]}, "seeds has -1; a seed is a whole number"),
         ({"vocab_size": -1}, "vocab_size is -1; it must be 50 or more"),

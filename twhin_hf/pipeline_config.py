@@ -310,6 +310,9 @@ def _naming(part: str) -> Iterator[None]:
         told = InputError(f"{part}: {error}")
         told.faq = getattr(error, "faq", None)
         raise told from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, OSError) as error:
+        # What libraries make of values of other types.
+        raise InputError(f"{part} cannot be used ({type(error).__name__}: {error})") from error
 
 
 def _check_kinds(where: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
