@@ -268,7 +268,7 @@ def test_config_is_checked():
     for name, value in {"max_epochs": -1, "num_negatives": 0, "learning_rate": -1e-3}.items():
         with pytest.raises(ValueError, match=f"{name} is {value}; it must be"):
             EngagementConfig(**{name: value})
-    with pytest.raises(ValueError, match="seeds has -1; a seed is a number from 0"):
+    with pytest.raises(ValueError, match="seeds has -1; a seed is a whole number"):
         EngagementConfig(seeds=(-1,))
 
 
