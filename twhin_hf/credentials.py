@@ -93,16 +93,16 @@ def words_without_secrets(words: Iterable[str]) -> list[str]:
         ['pretrain', '--hub-token', '***', '--hub_token=***', '--lr=1']
     """
     shown: list[str] = []
-    is_secret = False
+    is_value = False  # of an option whose name marks a secret
     for word in words:
         is_option = word.startswith("--")
         name, equals, _ = word.partition("=")
-        if is_secret and not is_option:
+        if is_value and not is_option:
             shown.append(SUBSTITUTE)
             continue
         is_named = is_option and _names_a_secret(name)
         shown.append(f"{name}={SUBSTITUTE}" if is_named and equals else without_secrets(word))
-        is_secret = is_named and not equals
+        is_value = is_named and not equals
     return shown
 
 

@@ -20,7 +20,7 @@ from twhin_hf.files import read_text
 from twhin_hf.hub.card_metadata import CardMetadata
 from twhin_hf.hub.cards import check_card
 from twhin_hf.hub.client import CARD, Push, publish
-from twhin_hf.hub.guard import check_files, check_link, check_notes
+from twhin_hf.hub.guard import check_files, check_link, check_notes, parquet_errors
 from twhin_hf.hub.sections import merge_cards, read_card
 from twhin_hf.privacy.keys import HASH_PATTERN
 from twhin_hf.privacy.people import names_people
@@ -199,28 +199,20 @@ def check_table(name: str, path: Path, allowed: Sequence[str] = ()) -> None:
     Raises:
         InputError: It is no Parquet file, has another column, or tells of people by name or id.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            for field in schema:
-                _check_column(name, field, allowed)
-            check_notes(name, file)
-            row = 0
-            for block in file.iter_batches(
-                _ROWS_PER_BLOCK, columns=[f.name for f in schema if _is_text(f.type)]
-            ):
-                for column in block.schema.names:
-                    _check_values(name, column, block[column], row, allowed)
-                row += len(block)
-    except (pa.ArrowInvalid, OSError) as error:
-        if getattr(error, "errno", None):
-            raise
-        raise InputError(
-            f"{name} is no Parquet file ({error}); write the data set again"
-        ) from error
+    with parquet_errors(name, "write the data set again"), pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        for field in schema:
+            _check_column(name, field, allowed)
+        check_notes(name, file)
+        row = 0
+        for block in file.iter_batches(
+            _ROWS_PER_BLOCK, columns=[f.name for f in schema if _is_text(f.type)]
+        ):
+            for column in block.schema.names:
+                _check_values(name, column, block[column], row, allowed)
+            row += len(block)
 
 
 def _check_column(name: str, field: pa.Field, allowed: Sequence[str]) -> None:

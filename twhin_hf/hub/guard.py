@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -170,15 +171,20 @@ def _check_json(name: str, content: bytes) -> None:
 
 def _check_parquet(name: str, content: bytes | Path) -> None:
     """Raises InputError where notes must not go out; rows are for whoever knows the columns."""
+    source = pa.BufferReader(content) if isinstance(content, bytes) else content
+    with parquet_errors(name, "write it again"), pq.ParquetFile(source) as file:
+        check_notes(name, file)
+
+
+@contextmanager
+def parquet_errors(name: str, advice: str) -> Iterator[None]:
+    """Turns what is said of a damaged Parquet file into an InputError; the system's errors pass."""
     try:
-        with pq.ParquetFile(
-            pa.BufferReader(content) if isinstance(content, bytes) else content
-        ) as file:
-            check_notes(name, file)
+        yield
     except (pa.ArrowInvalid, OSError) as error:
         if getattr(error, "errno", None):
             raise
-        raise InputError(f"{name} is no Parquet file ({error}); write it again") from error
+        raise InputError(f"{name} is no Parquet file ({error}); {advice}") from error
 
 
 def check_notes(name: str, file: pq.ParquetFile) -> None:
